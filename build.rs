@@ -1,0 +1,22 @@
+//! Compiles `proto/` without protoc, and keeps the descriptors with their comments for reflection and JSON.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-changed=migrations");
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let mut files: Vec<PathBuf> =
+        fs::read_dir("proto/user/v1")?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "proto"));
+    files.sort();
+
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_imports(true).include_source_info(true).open_files(files)?;
+    fs::write(out.join("user.v1.binpb"), compiler.encode_file_descriptor_set())?;
+    tonic_prost_build::configure()
+        .codec_path("crate::grpc::codec::Codec")
+        .emit_rerun_if_changed(false)
+        .compile_fds(compiler.file_descriptor_set())?;
+    Ok(())
+}

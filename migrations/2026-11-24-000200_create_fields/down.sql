@@ -1,0 +1,2 @@
+drop table field_values;
+drop table field_definitions;

@@ -1,0 +1,3 @@
+drop table outbox;
+drop table limits;
+drop table codes;

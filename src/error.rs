@@ -1,0 +1,386 @@
+//! What can go wrong, as facts of this service; the doors turn a fact into their transport's status.
+//!
+//! A fact has one [`Reason`], and a reason has one [`Kind`] for ever. Whatever else a caller may need to know
+//! (which field, how long to wait) stands beside it. Nothing here knows of a transport.
+
+use std::{collections::BTreeMap, error::Error as StdError, fmt, time::Duration};
+
+/// A `Result` of this service.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The class of a fact; each door gives every kind one status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    InvalidArgument,
+    Unauthenticated,
+    PermissionDenied,
+    NotFound,
+    AlreadyExists,
+    FailedPrecondition,
+    Aborted,
+    OutOfRange,
+    ResourceExhausted,
+    Unimplemented,
+    DeadlineExceeded,
+    Unavailable,
+    Internal,
+}
+
+macro_rules! reasons {
+    ($($name:ident $text:literal $kind:ident $message:literal;)*) => {
+        /// What happened, by the names that `error_reason.proto` promises never to rename.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason { $(#[doc = $message] $name,)* }
+
+        impl Reason {
+            /// Every reason.
+            pub const ALL: &[Reason] = &[$(Reason::$name,)*];
+
+            /// The name on the wire, for example `ETAG_MISMATCH`.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Reason::$name => $text,)* }
+            }
+
+            /// The kind, which a reason keeps for ever.
+            pub fn kind(self) -> Kind {
+                match self { $(Reason::$name => Kind::$kind,)* }
+            }
+
+            /// The sentence that people read.
+            pub fn message(self) -> &'static str {
+                match self { $(Reason::$name => $message,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    TokenMissing "TOKEN_MISSING" Unauthenticated "The call carries no token.";
+    TokenMalformed "TOKEN_MALFORMED" Unauthenticated "The authorization metadata is not one bearer token.";
+    TokenExpired "TOKEN_EXPIRED" Unauthenticated "The token has expired.";
+    TokenInvalid "TOKEN_INVALID" Unauthenticated "The token is not known.";
+    TokenRevoked "TOKEN_REVOKED" Unauthenticated "The token was revoked.";
+    AuthBackendUnavailable "AUTH_BACKEND_UNAVAILABLE" Unavailable "The token cannot be checked just now.";
+    ScopeMissing "SCOPE_MISSING" PermissionDenied "The token lacks a scope that this call needs.";
+    NotOwner "NOT_OWNER" PermissionDenied "The token speaks for one user and may not act on another.";
+    InvalidRequest "INVALID_REQUEST" InvalidArgument "The request has faults.";
+    FilterInvalid "FILTER_INVALID" InvalidArgument "The filter has faults.";
+    FilterTooComplex "FILTER_TOO_COMPLEX" InvalidArgument "The filter is too large, too deep or too wide.";
+    FilterRequired "FILTER_REQUIRED" InvalidArgument "A change without a filter needs allow_all.";
+    OrderByUnsupported "ORDER_BY_UNSUPPORTED" InvalidArgument "The order has faults.";
+    PageTokenInvalid "PAGE_TOKEN_INVALID" InvalidArgument "The page token is not one of ours.";
+    PageTokenMismatch "PAGE_TOKEN_MISMATCH" InvalidArgument "The page token belongs to another query.";
+    PageTokenExpired "PAGE_TOKEN_EXPIRED" InvalidArgument "The page token is too old.";
+    RequestIdReused "REQUEST_ID_REUSED" InvalidArgument "The request id was used with another body.";
+    RequestInProgress "REQUEST_IN_PROGRESS" Aborted "A request with this id is still running.";
+    MessageTooLarge "MESSAGE_TOO_LARGE" ResourceExhausted "The message is too large.";
+    MethodUnknown "METHOD_UNKNOWN" Unimplemented "There is no such method.";
+    RouteNotFound "ROUTE_NOT_FOUND" NotFound "There is no such path.";
+    MethodNotAllowed "METHOD_NOT_ALLOWED" Unimplemented "The path does not take this method.";
+    UserNotFound "USER_NOT_FOUND" NotFound "There is no such user.";
+    ConnectionNotFound "CONNECTION_NOT_FOUND" NotFound "The user has no such connection.";
+    FieldNotFound "FIELD_NOT_FOUND" NotFound "There is no such field.";
+    TokenNotFound "TOKEN_NOT_FOUND" NotFound "There is no such token.";
+    DeliveryNotFound "DELIVERY_NOT_FOUND" NotFound "There is no such delivery.";
+    UserIdTaken "USER_ID_TAKEN" AlreadyExists "The user id is or was in use.";
+    UsernameTaken "USERNAME_TAKEN" AlreadyExists "The username is taken.";
+    EmailTaken "EMAIL_TAKEN" AlreadyExists "The email is taken.";
+    PhoneTaken "PHONE_TAKEN" AlreadyExists "The phone is taken.";
+    ValueTaken "VALUE_TAKEN" AlreadyExists "The value is taken.";
+    ConnectionTaken "CONNECTION_TAKEN" AlreadyExists "The connection is linked to another user.";
+    FieldExists "FIELD_EXISTS" AlreadyExists "The name of the field is taken.";
+    EtagMismatch "ETAG_MISMATCH" Aborted "The etag is stale.";
+    WriteConflict "WRITE_CONFLICT" Aborted "Other writes were in the way; try again.";
+    TotalMismatch "TOTAL_MISMATCH" FailedPrecondition "Another number of profiles matches.";
+    OpTypeMismatch "OP_TYPE_MISMATCH" InvalidArgument "The operator does not fit the value.";
+    OpOverflow "OP_OVERFLOW" OutOfRange "The result is out of range.";
+    DocumentTooLarge "DOCUMENT_TOO_LARGE" InvalidArgument "The custom fields would be too large.";
+    LastCredential "LAST_CREDENTIAL" FailedPrecondition "The last way to log in cannot be removed.";
+    PasswordMismatch "PASSWORD_MISMATCH" InvalidArgument "The password is wrong.";
+    PasswordAttemptsExceeded "PASSWORD_ATTEMPTS_EXCEEDED" ResourceExhausted "Too many wrong passwords.";
+    PasswordRejected "PASSWORD_REJECTED" InvalidArgument "The password is too easy to guess.";
+    ProofRequired "PROOF_REQUIRED" InvalidArgument "The change needs a proof.";
+    CodeInvalid "CODE_INVALID" InvalidArgument "The code is wrong.";
+    CodeExpired "CODE_EXPIRED" FailedPrecondition "The code has expired.";
+    CodeUsed "CODE_USED" FailedPrecondition "The code was used.";
+    CodeSuperseded "CODE_SUPERSEDED" FailedPrecondition "The code was replaced by a newer one.";
+    CodeNotRequested "CODE_NOT_REQUESTED" FailedPrecondition "No code was sent for this.";
+    CodeAttemptsExhausted "CODE_ATTEMPTS_EXHAUSTED" FailedPrecondition "The code was tried too often.";
+    CodeBudgetExceeded "CODE_BUDGET_EXCEEDED" ResourceExhausted "Too many wrong codes for today.";
+    CodeSendCooldown "CODE_SEND_COOLDOWN" ResourceExhausted "A code was sent just now.";
+    CodeSendQuota "CODE_SEND_QUOTA" ResourceExhausted "Too many codes were sent.";
+    CurrentCodeRequired "CURRENT_CODE_REQUIRED" FailedPrecondition "The code of the bound address is needed too.";
+    AddressUnchanged "ADDRESS_UNCHANGED" FailedPrecondition "The address is bound already.";
+    AddressNotBound "ADDRESS_NOT_BOUND" FailedPrecondition "No address is bound that a code could go to.";
+    AddressTooNew "ADDRESS_TOO_NEW" FailedPrecondition "The address was bound too lately for this.";
+    DeadlineExceeded "DEADLINE_EXCEEDED" DeadlineExceeded "The deadline has passed.";
+    QueryTooSlow "QUERY_TOO_SLOW" DeadlineExceeded "The search took too long.";
+    Overloaded "OVERLOADED" Unavailable "The service has too much to do just now.";
+    ShuttingDown "SHUTTING_DOWN" Unavailable "The service is stopping.";
+    DatabaseUnavailable "DATABASE_UNAVAILABLE" Unavailable "The database cannot be reached just now.";
+    Internal "INTERNAL" Internal "Something went wrong on our side.";
+}
+
+impl Reason {
+    /// How long a caller should wait where the fact itself does not tell.
+    fn default_retry(self) -> Option<Duration> {
+        match self.kind() {
+            Kind::Unavailable => Some(Duration::from_secs(1)),
+            Kind::Aborted if self != Reason::EtagMismatch => Some(Duration::from_millis(100)),
+            _ => None,
+        }
+    }
+}
+
+/// Why one field of a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Required,
+    Length,
+    Format,
+    Range,
+    Type,
+    Unknown,
+    Immutable,
+}
+
+impl Fault {
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Fault::Required => "FIELD_REQUIRED",
+            Fault::Length => "FIELD_LENGTH",
+            Fault::Format => "FIELD_FORMAT",
+            Fault::Range => "FIELD_RANGE",
+            Fault::Type => "FIELD_TYPE",
+            Fault::Unknown => "UNKNOWN_FIELD",
+            Fault::Immutable => "IMMUTABLE_FIELD",
+        }
+    }
+}
+
+/// One field of a request that is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Path in the request, for example `profile.nickname`.
+    pub field: String,
+    pub fault: Fault,
+    pub description: String,
+}
+
+/// Gathers the faults of a request, so that all of them are told at once.
+#[derive(Debug, Default)]
+pub struct Violations(Vec<Violation>);
+
+impl Violations {
+    /// None so far.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a fault of a field.
+    pub fn add(&mut self, field: impl Into<String>, fault: Fault, description: impl Into<String>) {
+        self.0.push(Violation { field: field.into(), fault, description: description.into() });
+    }
+
+    /// Takes the value, or notes why it is refused.
+    pub fn check<T>(&mut self, field: &str, parsed: Result<T, (Fault, &str)>) -> Option<T> {
+        parsed.map_err(|(fault, description)| self.add(field, fault, description)).ok()
+    }
+
+    /// Takes another's faults over.
+    pub fn extend(&mut self, others: Vec<Violation>) {
+        self.0.extend(others);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Fails with INVALID_REQUEST where anything was noted.
+    pub fn into_result(self) -> Result<()> {
+        self.into_result_as(Reason::InvalidRequest)
+    }
+
+    /// Fails with `reason` where anything was noted.
+    pub fn into_result_as(self, reason: Reason) -> Result<()> {
+        if self.0.is_empty() { Ok(()) } else { Err(Error::new(reason).with_violations(self.0)) }
+    }
+}
+
+/// What a not-found or taken error is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// For example `user.v1.User`.
+    pub kind: &'static str,
+    /// For example `users/42`, or a field's path where a value is taken.
+    pub name: String,
+}
+
+/// A fact that ends a call.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    reason: Reason,
+    violations: Vec<Violation>,
+    metadata: BTreeMap<&'static str, String>,
+    resource: Option<Resource>,
+    /// Paths that a precondition failed on.
+    preconditions: Vec<String>,
+    /// The limit that was hit.
+    quota: Option<&'static str>,
+    retry_after: Option<Duration>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// The bare fact.
+    pub fn new(reason: Reason) -> Self {
+        Self(Box::new(Inner {
+            reason,
+            violations: Vec::new(),
+            metadata: BTreeMap::new(),
+            resource: None,
+            preconditions: Vec::new(),
+            quota: None,
+            retry_after: reason.default_retry(),
+            source: None,
+        }))
+    }
+
+    /// A bug or a broken part of ours; the source goes to the log alone.
+    pub fn internal(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        let mut error = Self::new(Reason::Internal);
+        error.0.source = Some(source.into());
+        error
+    }
+
+    /// INVALID_REQUEST for one field.
+    pub fn invalid(field: impl Into<String>, fault: Fault, description: impl Into<String>) -> Self {
+        Self::new(Reason::InvalidRequest).with_violation(field, fault, description)
+    }
+
+    /// The user is not there.
+    pub fn user_not_found(user_id: i64) -> Self {
+        Self::new(Reason::UserNotFound).with_resource("user.v1.User", format!("users/{user_id}"))
+    }
+
+    /// The token lacks this scope.
+    pub fn scope_missing(scope: &'static str) -> Self {
+        Self::new(Reason::ScopeMissing).with_metadata("requiredScope", scope)
+    }
+
+    /// A value that someone else holds; `field` is its path in the request.
+    pub fn taken(reason: Reason, field: &str) -> Self {
+        Self::new(reason).with_resource("user.v1.User", field).with_violation(
+            field,
+            Fault::Format,
+            "is taken by another user",
+        )
+    }
+
+    pub fn with_violation(
+        mut self,
+        field: impl Into<String>,
+        fault: Fault,
+        description: impl Into<String>,
+    ) -> Self {
+        self.0.violations.push(Violation { field: field.into(), fault, description: description.into() });
+        self
+    }
+
+    pub fn with_violations(mut self, violations: Vec<Violation>) -> Self {
+        self.0.violations.extend(violations);
+        self
+    }
+
+    /// A variable fact; keys are lowerCamel.
+    pub fn with_metadata(mut self, key: &'static str, value: impl ToString) -> Self {
+        self.0.metadata.insert(key, value.to_string());
+        self
+    }
+
+    pub fn with_resource(mut self, kind: &'static str, name: impl Into<String>) -> Self {
+        self.0.resource = Some(Resource { kind, name: name.into() });
+        self
+    }
+
+    pub fn with_precondition(mut self, path: impl Into<String>) -> Self {
+        self.0.preconditions.push(path.into());
+        self
+    }
+
+    /// The limit that was hit, and how long until it gives way.
+    pub fn with_quota(mut self, limit: &'static str, retry_after: Duration) -> Self {
+        self.0.quota = Some(limit);
+        self.with_retry(retry_after)
+    }
+
+    pub fn with_retry(mut self, after: Duration) -> Self {
+        self.0.retry_after = Some(after);
+        self
+    }
+
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    pub fn reason(&self) -> Reason {
+        self.0.reason
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.0.reason.kind()
+    }
+
+    pub fn violations(&self) -> &[Violation] {
+        &self.0.violations
+    }
+
+    pub fn metadata(&self) -> &BTreeMap<&'static str, String> {
+        &self.0.metadata
+    }
+
+    pub fn resource(&self) -> Option<&Resource> {
+        self.0.resource.as_ref()
+    }
+
+    pub fn preconditions(&self) -> &[String] {
+        &self.0.preconditions
+    }
+
+    pub fn quota(&self) -> Option<&'static str> {
+        self.0.quota
+    }
+
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("reason", &self.0.reason)
+            .field("violations", &self.0.violations)
+            .field("source", &self.0.source)
+            .finish()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.reason.message())?;
+        for violation in &self.0.violations {
+            write!(f, " {}: {}.", violation.field, violation.description)?;
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}

@@ -1,0 +1,99 @@
+//! Rules of text that every request keeps to: NFC, no NUL, and for names that people read no tricks.
+
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
+
+use crate::error::Fault;
+
+/// Why a text is refused: the fault and what a person should know of it.
+pub type Refusal = (Fault, &'static str);
+
+/// The text in NFC. NUL is refused everywhere, for Postgres keeps none.
+pub fn nfc(given: String) -> Result<String, Refusal> {
+    if given.contains('\0') {
+        return Err((Fault::Format, "must not contain NUL"));
+    }
+    match is_nfc_quick(given.chars()) {
+        IsNormalized::Yes => Ok(given),
+        IsNormalized::No | IsNormalized::Maybe => Ok(given.nfc().collect()),
+    }
+}
+
+/// A text in one line that shows as it is written: NFC, `min` to `max` code points, no control characters and none
+/// that turn the direction of what stands around them.
+pub fn line(given: String, min: usize, max: usize, length: &'static str) -> Result<String, Refusal> {
+    // Cheap bound first: no code point of NFC comes from fewer bytes than a third of its own.
+    if given.len() > max * 36 {
+        return Err((Fault::Length, length));
+    }
+    let text = nfc(given)?;
+    let count = text.chars().count();
+    if count < min || count > max {
+        return Err((Fault::Length, length));
+    }
+    if text.chars().any(|c| c.is_control() || is_bidi_control(c)) {
+        return Err((Fault::Format, "must not contain control characters or change the direction of text"));
+    }
+    Ok(text)
+}
+
+/// Overrides, embeddings and isolates of the bidirectional algorithm, with the marks that steer it.
+fn is_bidi_control(c: char) -> bool {
+    matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The first `max` characters, for a caller's own names in an error.
+pub fn cut(given: &str, max: usize) -> String {
+    match given.char_indices().nth(max) {
+        Some((end, _)) => format!("{}…", &given[..end]),
+        None => given.to_owned(),
+    }
+}
+
+/// Up to three of `names` that are near to `given`, nearest first.
+pub fn near_names<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    if given.len() > 64 {
+        return Vec::new();
+    }
+    let wanted = given.to_lowercase();
+    let limit = wanted.chars().count() / 3 + 1;
+    let mut found: Vec<(usize, &str)> =
+        names.map(|name| (distance(&wanted, &name.to_lowercase()), name)).filter(|(far, _)| *far <= limit).collect();
+    found.sort();
+    found.truncate(3);
+    found.into_iter().map(|(_, name)| name).collect()
+}
+
+/// Levenshtein's distance of two short texts.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_names_are_those_with_few_edits() {
+        let names = ["nickname", "level", "levels", "language"];
+        assert_eq!(near_names("nicknme", names.into_iter()), ["nickname"]);
+        assert_eq!(near_names("levl", names.into_iter()), ["level", "levels"]);
+        assert!(near_names("zzzzzz", names.into_iter()).is_empty());
+    }
+
+    #[test]
+    fn a_line_counts_code_points_after_nfc() {
+        assert_eq!(line("e\u{301}".repeat(32), 1, 32, "x").unwrap().chars().count(), 32);
+        assert!(line("a\u{202e}b".into(), 1, 32, "x").is_err());
+    }
+}

@@ -1,0 +1,175 @@
+//! Statements that Diesel's own words cannot say, put together from fixed pieces of text and bound values.
+//!
+//! The text is `&'static str` alone, so nothing of a caller can get into it. A statement is prepared and kept for its
+//! connection under its text unless it is [`Sql::one_off`].
+
+use std::marker::PhantomData;
+
+use chrono::{DateTime, Utc};
+use diesel::{
+    pg::Pg,
+    query_builder::{AstPass, Query, QueryFragment, QueryId},
+    result::QueryResult,
+    sql_types::{Array, BigInt, Bool, Bytea, Double, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid},
+};
+use serde_json::Value;
+
+/// A bound value.
+#[derive(Clone, Debug)]
+pub enum Bind {
+    Bool(Option<bool>),
+    SmallInt(Option<i16>),
+    Integer(i32),
+    BigInt(Option<i64>),
+    Double(f64),
+    Text(Option<String>),
+    Bytes(Option<Vec<u8>>),
+    Json(Option<Value>),
+    Time(Option<DateTime<Utc>>),
+    Uuid(uuid::Uuid),
+    BigInts(Vec<i64>),
+    Texts(Vec<String>),
+    OptionalTexts(Vec<Option<String>>),
+    BytesList(Vec<Vec<u8>>),
+    Jsons(Vec<Value>),
+    Times(Vec<DateTime<Utc>>),
+    OptionalTimes(Vec<Option<DateTime<Utc>>>),
+    SmallInts(Vec<i16>),
+    Bools(Vec<bool>),
+}
+
+macro_rules! binds {
+    ($($given:ty => $bind:expr;)*) => { $(impl From<$given> for Bind { fn from(given: $given) -> Self { ($bind)(given) } })* };
+}
+
+binds! {
+    bool => |given| Bind::Bool(Some(given));
+    Option<bool> => Bind::Bool;
+    i16 => |given| Bind::SmallInt(Some(given));
+    Option<i16> => Bind::SmallInt;
+    i32 => Bind::Integer;
+    i64 => |given| Bind::BigInt(Some(given));
+    Option<i64> => Bind::BigInt;
+    f64 => Bind::Double;
+    String => |given| Bind::Text(Some(given));
+    &str => |given: &str| Bind::Text(Some(given.to_owned()));
+    Option<String> => Bind::Text;
+    Vec<u8> => |given| Bind::Bytes(Some(given));
+    Option<Vec<u8>> => Bind::Bytes;
+    Value => |given| Bind::Json(Some(given));
+    Option<Value> => Bind::Json;
+    DateTime<Utc> => |given| Bind::Time(Some(given));
+    Option<DateTime<Utc>> => Bind::Time;
+    uuid::Uuid => Bind::Uuid;
+    Vec<i64> => Bind::BigInts;
+    Vec<String> => Bind::Texts;
+    Vec<Option<String>> => Bind::OptionalTexts;
+    Vec<Vec<u8>> => Bind::BytesList;
+    Vec<Value> => Bind::Jsons;
+    Vec<DateTime<Utc>> => Bind::Times;
+    Vec<Option<DateTime<Utc>>> => Bind::OptionalTimes;
+    Vec<i16> => Bind::SmallInts;
+    Vec<bool> => Bind::Bools;
+}
+
+#[derive(Clone, Debug)]
+enum Piece {
+    Text(&'static str),
+    Bind(Bind),
+}
+
+/// A statement whose rows have the SQL type `ST`.
+#[derive(Clone, Debug)]
+pub struct Sql<ST = ()> {
+    pieces: Vec<Piece>,
+    one_off: bool,
+    rows: PhantomData<fn() -> ST>,
+}
+
+impl<ST> Default for Sql<ST> {
+    fn default() -> Self {
+        Self { pieces: Vec::new(), one_off: false, rows: PhantomData }
+    }
+}
+
+impl<ST> Sql<ST> {
+    /// Begins with this text.
+    pub fn new(text: &'static str) -> Self {
+        Self::default().push(text)
+    }
+
+    /// Goes on with this text.
+    pub fn push(mut self, text: &'static str) -> Self {
+        self.pieces.push(Piece::Text(text));
+        self
+    }
+
+    /// Goes on with a bound value.
+    pub fn bind(mut self, value: impl Into<Bind>) -> Self {
+        self.pieces.push(Piece::Bind(value.into()));
+        self
+    }
+
+    /// Goes on with another's pieces.
+    pub fn append<Other>(mut self, other: Sql<Other>) -> Self {
+        self.pieces.extend(other.pieces);
+        self.one_off |= other.one_off;
+        self
+    }
+
+    /// Not to be kept prepared: its text is one of very many.
+    pub fn one_off(mut self) -> Self {
+        self.one_off = true;
+        self
+    }
+
+    /// Whether it has no piece at all.
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+}
+
+impl<ST> QueryId for Sql<ST> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<ST> Query for Sql<ST> {
+    type SqlType = ST;
+}
+
+impl<ST> QueryFragment<Pg> for Sql<ST> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        if self.one_off {
+            out.unsafe_to_cache_prepared();
+        }
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(text) => out.push_sql(text),
+                Piece::Bind(bind) => match bind {
+                    Bind::Bool(value) => out.push_bind_param::<Nullable<Bool>, _>(value)?,
+                    Bind::SmallInt(value) => out.push_bind_param::<Nullable<SmallInt>, _>(value)?,
+                    Bind::Integer(value) => out.push_bind_param::<Integer, _>(value)?,
+                    Bind::BigInt(value) => out.push_bind_param::<Nullable<BigInt>, _>(value)?,
+                    Bind::Double(value) => out.push_bind_param::<Double, _>(value)?,
+                    Bind::Text(value) => out.push_bind_param::<Nullable<Text>, _>(value)?,
+                    Bind::Bytes(value) => out.push_bind_param::<Nullable<Bytea>, _>(value)?,
+                    Bind::Json(value) => out.push_bind_param::<Nullable<Jsonb>, _>(value)?,
+                    Bind::Time(value) => out.push_bind_param::<Nullable<Timestamptz>, _>(value)?,
+                    Bind::Uuid(value) => out.push_bind_param::<Uuid, _>(value)?,
+                    Bind::BigInts(value) => out.push_bind_param::<Array<BigInt>, _>(value)?,
+                    Bind::Texts(value) => out.push_bind_param::<Array<Text>, _>(value)?,
+                    Bind::OptionalTexts(value) => out.push_bind_param::<Array<Nullable<Text>>, _>(value)?,
+                    Bind::BytesList(value) => out.push_bind_param::<Array<Bytea>, _>(value)?,
+                    Bind::Jsons(value) => out.push_bind_param::<Array<Jsonb>, _>(value)?,
+                    Bind::Times(value) => out.push_bind_param::<Array<Timestamptz>, _>(value)?,
+                    Bind::OptionalTimes(value) => out.push_bind_param::<Array<Nullable<Timestamptz>>, _>(value)?,
+                    Bind::SmallInts(value) => out.push_bind_param::<Array<SmallInt>, _>(value)?,
+                    Bind::Bools(value) => out.push_bind_param::<Array<Bool>, _>(value)?,
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
