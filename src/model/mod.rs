@@ -2,13 +2,10 @@
 
 pub mod account;
 pub mod change;
-pub mod code;
 pub mod field;
-pub mod filter;
 pub mod order;
 pub mod page;
 pub mod profile;
 pub mod scope;
 pub mod text;
 pub mod token;
-pub mod user;

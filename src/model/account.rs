@@ -1,0 +1,133 @@
+//! How a user logs in: names and addresses, the form in which they are compared, and their rules.
+
+use chrono::{DateTime, Utc};
+use diesel::Queryable;
+use unicode_normalization::UnicodeNormalization;
+use unicode_security::{RestrictionLevel, RestrictionLevelDetection};
+
+use crate::{
+    error::Fault,
+    model::text::{self, Refusal},
+};
+
+/// The login account, as its table holds it.
+#[derive(Clone, Debug, Default, Queryable)]
+pub struct Account {
+    pub user_id: i64,
+    pub username: Option<String>,
+    pub email: Option<String>,
+    pub email_verified: bool,
+    pub phone: Option<String>,
+    pub phone_verified: bool,
+    pub has_password: bool,
+    pub has_wallet_password: bool,
+    pub last_login_at: Option<DateTime<Utc>>,
+    pub version: i64,
+}
+
+/// A third-party login that is linked to an account.
+#[derive(Clone, Debug, Queryable)]
+pub struct Connection {
+    pub connection_id: i64,
+    pub user_id: i64,
+    pub provider: String,
+    pub subject: String,
+    pub display_name: String,
+    pub linked_at: DateTime<Utc>,
+}
+
+/// A value as it was typed, and as it is compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folded {
+    pub shown: String,
+    pub key: String,
+}
+
+/// A username as it is compared: NFKC and case-folded.
+pub fn fold_username(given: &str) -> String {
+    caseless::default_case_fold_str(&given.nfkc().collect::<String>()).nfkc().collect()
+}
+
+/// An email as it is compared: lower case, the domain in its ASCII form.
+pub fn fold_email(given: &str) -> String {
+    match given.rsplit_once('@') {
+        Some((local, domain)) => {
+            let domain = idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_lowercase());
+            format!("{}@{domain}", local.to_lowercase())
+        }
+        None => given.to_lowercase(),
+    }
+}
+
+/// A username: 6 to 32 letters, digits, `_`, `-`, `.`; not digits alone, and no mixture of scripts that could pass
+/// for another name (UTS 39, highly restrictive).
+pub fn parse_username(given: String) -> Result<Folded, Refusal> {
+    let shown = text::line(given, 6, 32, "must have 6 to 32 characters")?;
+    if !shown.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.')) {
+        return Err((Fault::Format, "must be letters, digits, \"_\", \"-\" and \".\""));
+    }
+    if shown.chars().all(char::is_numeric) {
+        return Err((Fault::Format, "must not be digits alone"));
+    }
+    if shown.detect_restriction_level() > RestrictionLevel::HighlyRestrictive {
+        return Err((Fault::Format, "must not mix scripts that look alike"));
+    }
+    let key = fold_username(&shown);
+    Ok(Folded { shown, key })
+}
+
+/// An email: an ASCII local part, a domain with a dot, 254 characters at most.
+pub fn parse_email(given: String) -> Result<Folded, Refusal> {
+    const FORM: Refusal = (Fault::Format, "must be an email address");
+    if given.len() > 1024 {
+        return Err((Fault::Length, "must have at most 254 characters"));
+    }
+    let shown = text::line(given, 1, 254, "must have 1 to 254 characters")?;
+    let key = fold_email(&shown);
+    let (local, domain) = key.split_once('@').ok_or(FORM)?;
+    let is_atom = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c);
+    let dots_fit = !local.starts_with('.') && !local.ends_with('.') && !local.contains("..");
+    let local_fits = (1..=64).contains(&local.len()) && local.chars().all(is_atom) && dots_fit;
+    let label_fits = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let domain_fits = domain.contains('.') && domain.split('.').all(label_fits) && key.len() <= 254;
+    let top_is_name = domain.rsplit('.').next().is_some_and(|top| !top.bytes().all(|b| b.is_ascii_digit()));
+    if local_fits && domain_fits && top_is_name { Ok(Folded { shown, key }) } else { Err(FORM) }
+}
+
+/// A phone in E.164: `+`, a digit from 1, and 6 to 14 more.
+pub fn parse_phone(given: String) -> Result<Folded, Refusal> {
+    let digits = given.strip_prefix('+').unwrap_or_default();
+    let fits = (7..=15).contains(&digits.len())
+        && !digits.starts_with('0')
+        && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if !fits {
+        return Err((Fault::Format, "must be a number in E.164, for example +8613800138000"));
+    }
+    Ok(Folded { shown: given.clone(), key: given })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usernames_are_compared_without_width_and_case() {
+        assert_eq!(parse_username("Ａnn.Mixed_1".into()).unwrap().key, "ann.mixed_1");
+        assert!(parse_username("123456".into()).is_err());
+        assert!(parse_username("short".into()).is_err());
+        assert!(parse_username("раypal".into()).is_err(), "Cyrillic among Latin letters");
+    }
+
+    #[test]
+    fn emails_need_a_domain_with_a_dot() {
+        assert_eq!(parse_email("Ann@Bücher.Example".into()).unwrap().key, "ann@xn--bcher-kva.example");
+        for bad in ["no", "a@b", "@b.example", "a@@b.example", "a b@c.example", "é@b.example", "a@b..example"] {
+            assert!(parse_email(bad.into()).is_err(), "{bad}");
+        }
+    }
+}

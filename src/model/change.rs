@@ -1,0 +1,231 @@
+//! The change language: new values of custom fields and the operators on them.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    error::{Error, Fault, Reason, Result, Violations},
+    model::{
+        field::{Field, FieldType, Fields, MAX_DEPTH, MAX_ITEMS, is_key},
+        text,
+    },
+};
+
+/// One change of one field, checked against its type.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub field: Arc<Field>,
+    /// The field's name, then steps into the object for `$incr_by`.
+    pub path: Vec<String>,
+    pub op: Op,
+}
+
+/// What is done to the field.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    Set(Value),
+    Unset,
+    IncrBy(Value),
+    Append(Vec<Value>),
+    AppendUnique(Vec<Value>),
+    Remove(Vec<Value>),
+    PopLast,
+    PopFirst,
+    Update(Map<String, Value>),
+}
+
+impl Change {
+    /// As the database's function `change_document` reads it.
+    pub fn to_json(&self) -> Value {
+        let (op, value) = match &self.op {
+            Op::Set(value) => ("set", value.clone()),
+            Op::Unset => ("unset", Value::Null),
+            Op::IncrBy(value) => ("incr_by", value.clone()),
+            Op::Append(items) => ("append", json!(items)),
+            Op::AppendUnique(items) => ("append_unique", json!(items)),
+            Op::Remove(items) => ("remove", json!(items)),
+            Op::PopLast => ("pop", json!(1)),
+            Op::PopFirst => ("pop", json!(-1)),
+            Op::Update(entries) => ("update", json!(entries)),
+        };
+        let kind = if self.path.len() == 1 { self.field.field_type.names().0 } else { "free" };
+        json!({ "op": op, "path": self.path, "value": value, "kind": kind })
+    }
+}
+
+/// Reads a change, in the request at `custom_fields`.
+///
+/// # Errors
+/// OP_TYPE_MISMATCH where an operator does not fit a field's type and nothing else is wrong, else INVALID_REQUEST; all
+/// faults together.
+pub fn parse(given: Map<String, Value>, fields: &Fields, faults: &mut Violations) -> Result<Vec<Change>> {
+    let mut reader = Reader { fields, faults, mismatched: None, changes: Vec::new() };
+    for (name, value) in given {
+        match name.as_str() {
+            "$set" => match value {
+                Value::Object(entries) => {
+                    entries.into_iter().for_each(|(name, value)| reader.entry(&name, value, "$set."));
+                }
+                _ => reader.faults.add("custom_fields.$set", Fault::Type, "must be an object"),
+            },
+            "$unset" => match value {
+                Value::Object(entries) => entries.into_iter().for_each(|(name, _)| reader.unset(&name)),
+                _ => reader.faults.add("custom_fields.$unset", Fault::Type, "must be an object"),
+            },
+            name => reader.entry(name, value, ""),
+        }
+    }
+    reader.refuse_repeats();
+    let Reader { mismatched, changes, faults, .. } = reader;
+    match mismatched {
+        Some(error) if faults.is_empty() => Err(error),
+        Some(error) => {
+            faults.extend(error.violations().to_vec());
+            Ok(changes)
+        }
+        None => Ok(changes),
+    }
+}
+
+struct Reader<'a> {
+    fields: &'a Fields,
+    faults: &'a mut Violations,
+    mismatched: Option<Error>,
+    changes: Vec<Change>,
+}
+
+impl Reader<'_> {
+    fn field(&mut self, name: &str, path: &str) -> Option<Arc<Field>> {
+        let found = self.fields.get(name).cloned();
+        if found.is_none() {
+            let near = text::near_names(name, self.fields.names());
+            let hint = if near.is_empty() { String::new() } else { format!("; near to it: {}", near.join(", ")) };
+            self.faults.add(path, Fault::Unknown, format!("is no custom field{hint}"));
+        }
+        found
+    }
+
+    fn unset(&mut self, name: &str) {
+        let path = format!("custom_fields.$unset.{}", text::cut(name, 64));
+        let Some(field) = self.field(name, &path) else { return };
+        if field.required {
+            return self.faults.add(path, Fault::Required, "cannot be removed, for it is required");
+        }
+        self.changes.push(Change { path: vec![field.name.clone()], field, op: Op::Unset });
+    }
+
+    fn entry(&mut self, name: &str, value: Value, under: &str) {
+        let path = format!("custom_fields.{under}{}", text::cut(name, 64));
+        if let Some((first, rest)) = name.split_once('.') {
+            return self.inside(first, rest, value, &path);
+        }
+        let Some(field) = self.field(name, &path) else { return };
+        if value.is_null() && field.required {
+            return self.faults.add(path, Fault::Required, "cannot be null, for it is required");
+        }
+        let op = match value {
+            Value::Null => Some(Op::Set(Value::Null)),
+            Value::Object(entries) if entries.keys().any(|key| key.starts_with('$')) => {
+                self.operator(&field, entries, &path)
+            }
+            value => self.checked(&field, value, &path).map(Op::Set),
+        };
+        if let Some(op) = op {
+            self.changes.push(Change { path: vec![field.name.clone()], field, op });
+        }
+    }
+
+    /// `{"stats.logins": {"$incr_by": 1}}`.
+    fn inside(&mut self, first: &str, rest: &str, value: Value, path: &str) {
+        let Some(field) = self.field(first, path) else { return };
+        let steps: Vec<String> = rest.split('.').map(str::to_owned).collect();
+        if field.field_type != FieldType::Object {
+            return self.faults.add(path, Fault::Type, "only an object has an inside");
+        }
+        if steps.len() > MAX_DEPTH || !steps.iter().all(|step| is_key(step)) {
+            return self.faults.add(path, Fault::Format, "each step is a letter, then letters, digits and \"_\"");
+        }
+        let operand = match &value {
+            Value::Object(entries) if entries.len() == 1 => entries.get("$incr_by"),
+            _ => None,
+        };
+        match operand {
+            Some(Value::Number(number)) => {
+                let path = std::iter::once(field.name.clone()).chain(steps).collect();
+                self.changes.push(Change { path, field, op: Op::IncrBy(Value::Number(number.clone())) });
+            }
+            Some(_) => self.faults.add(path, Fault::Type, "$incr_by takes a number"),
+            None => self.faults.add(path, Fault::Format, "inside an object only {\"$incr_by\": number} is possible"),
+        }
+    }
+
+    fn operator(&mut self, field: &Arc<Field>, entries: Map<String, Value>, path: &str) -> Option<Op> {
+        let mut entries = entries.into_iter();
+        let (Some((name, operand)), None) = (entries.next(), entries.next()) else {
+            self.faults.add(path, Fault::Format, "must have exactly one operator");
+            return None;
+        };
+        let kind = field.field_type;
+        let fits = match name.as_str() {
+            "$incr_by" => matches!(kind, FieldType::Integer | FieldType::Number),
+            "$append" | "$append_unique" | "$remove" | "$pop" => matches!(kind, FieldType::Array(_)),
+            "$update" => kind == FieldType::Object,
+            _ => {
+                self.faults.add(path, Fault::Unknown, format!("unknown operator {}", text::cut(&name, 64)));
+                return None;
+            }
+        };
+        if !fits {
+            let error = self.mismatched.take().unwrap_or_else(|| Error::new(Reason::OpTypeMismatch));
+            let why = format!("{name} does not fit a field of type {}", kind.names().0);
+            self.mismatched = Some(error.with_violation(path, Fault::Type, why));
+            return None;
+        }
+        match name.as_str() {
+            "$incr_by" => self.checked(field, operand, path).map(Op::IncrBy),
+            "$update" => match self.checked(field, operand, path)? {
+                Value::Object(entries) => Some(Op::Update(entries)),
+                _ => None,
+            },
+            "$pop" => match operand.as_f64() {
+                Some(1.0) => Some(Op::PopLast),
+                Some(-1.0) => Some(Op::PopFirst),
+                _ => {
+                    self.faults.add(path, Fault::Range, "$pop takes 1 for the last or -1 for the first");
+                    None
+                }
+            },
+            _ => match self.checked(field, operand, path)? {
+                Value::Array(items) if items.len() > MAX_ITEMS => None,
+                Value::Array(items) => Some(match name.as_str() {
+                    "$append" => Op::Append(items),
+                    "$append_unique" => Op::AppendUnique(items),
+                    _ => Op::Remove(items),
+                }),
+                _ => None,
+            },
+        }
+    }
+
+    fn checked(&mut self, field: &Field, value: Value, path: &str) -> Option<Value> {
+        field
+            .check(value)
+            .map_err(|(inside, fault, why)| self.faults.add(format!("{path}{inside}"), fault, why))
+            .ok()
+    }
+
+    /// A field that is named twice, or beside a path into it, leaves open what should come of it.
+    fn refuse_repeats(&mut self) {
+        for (index, change) in self.changes.iter().enumerate() {
+            let clashes = self.changes[..index].iter().any(|earlier| {
+                let shared = earlier.path.len().min(change.path.len());
+                earlier.path[..shared] == change.path[..shared]
+            });
+            if clashes {
+                let path = format!("custom_fields.{}", change.path.join("."));
+                self.faults.add(path, Fault::Format, "is named twice");
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The order of a list.
+
+use std::sync::Arc;
+
+use crate::{
+    error::{Error, Fault, Reason, Result, Violations},
+    model::{
+        field::{Field, Fields},
+        text,
+    },
+};
+
+/// Most keys of an order.
+const MAX_KEYS: usize = 4;
+
+/// What a list is ordered by.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Key {
+    UserId,
+    Nickname,
+    AvatarUrl,
+    Openid,
+    Unionid,
+    IsAuthorized,
+    CreatedAt,
+    UpdatedAt,
+    Custom(Arc<Field>),
+}
+
+/// A key and its direction; nulls are last in both.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OrderKey {
+    pub key: Key,
+    pub descending: bool,
+}
+
+/// Reads `-created_at,nickname`. `user_id` is added in the direction of the last key, and `created_at` before it where
+/// that is an indexed field, as its index has it.
+///
+/// # Errors
+/// ORDER_BY_UNSUPPORTED with all faults.
+pub fn parse(given: &str, fields: &Fields) -> Result<Vec<OrderKey>> {
+    let given = if given.is_empty() { "-created_at" } else { given };
+    let mut faults = Violations::new();
+    let mut keys: Vec<OrderKey> = Vec::new();
+    if given.len() > 512 || given.split(',').count() > MAX_KEYS {
+        return Err(Error::new(Reason::OrderByUnsupported).with_violation("order_by", Fault::Length, "has at most four keys"));
+    }
+    for part in given.split(',') {
+        let part = part.trim();
+        let (name, descending) = part.strip_prefix('-').map_or((part, false), |name| (name, true));
+        match key(name, fields) {
+            Some(key) if keys.iter().any(|known| known.key == key) => {
+                faults.add("order_by", Fault::Format, format!("{} stands twice", text::cut(name, 64)));
+            }
+            Some(key) => keys.push(OrderKey { key, descending }),
+            None => faults.add("order_by", Fault::Unknown, format!("cannot order by {:?}", text::cut(name, 64))),
+        }
+    }
+    faults.into_result_as(Reason::OrderByUnsupported)?;
+    if let Some(last) = keys.last().cloned() {
+        let indexed = matches!(&last.key, Key::Custom(field) if field.indexed);
+        for key in indexed.then_some(Key::CreatedAt).into_iter().chain([Key::UserId]) {
+            if keys.iter().all(|known| known.key != key) && keys.iter().all(|known| known.key != Key::UserId) {
+                keys.push(OrderKey { key, descending: last.descending });
+            }
+        }
+    }
+    Ok(keys)
+}
+
+fn key(name: &str, fields: &Fields) -> Option<Key> {
+    Some(match name {
+        "user_id" | "id" => Key::UserId,
+        "nickname" => Key::Nickname,
+        "avatar_url" => Key::AvatarUrl,
+        "openid" => Key::Openid,
+        "unionid" => Key::Unionid,
+        "is_authorized" => Key::IsAuthorized,
+        "created_at" => Key::CreatedAt,
+        "updated_at" => Key::UpdatedAt,
+        name => Key::Custom(fields.get(name).filter(|field| field.field_type.is_scalar())?.clone()),
+    })
+}

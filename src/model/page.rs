@@ -1,0 +1,57 @@
+//! Page tokens: opaque to callers, signed, bound to their query and good for three days.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    domain::keys::Keys,
+    error::{Error, Fault, Reason, Result},
+};
+
+/// Profiles on a page where none is asked for.
+pub const DEFAULT_SIZE: i64 = 20;
+/// Most profiles on a page; more are cut to it.
+pub const MAX_SIZE: i64 = 1000;
+/// Most profiles that may be passed over.
+pub const MAX_SKIP: i64 = 100_000;
+/// How long a token is good.
+const LIFE: TimeDelta = TimeDelta::days(3);
+
+#[derive(Serialize, Deserialize)]
+struct Content {
+    /// Unix seconds of its making.
+    at: i64,
+    /// Hash of the query.
+    query: String,
+    /// The order keys of the last row.
+    after: Vec<Value>,
+}
+
+/// A token for the rows after `after`.
+pub fn write(keys: &Keys, query: &str, after: Vec<Value>, now: DateTime<Utc>) -> String {
+    let content = Content { at: now.timestamp(), query: query.to_owned(), after };
+    let body = serde_json::to_vec(&content).expect("valid: plain JSON");
+    let mut token = keys.sign("page", &body);
+    token.extend(body);
+    URL_SAFE_NO_PAD.encode(token)
+}
+
+/// The order keys of the last row that was given.
+///
+/// # Errors
+/// PAGE_TOKEN_INVALID, PAGE_TOKEN_MISMATCH or PAGE_TOKEN_EXPIRED.
+pub fn read(keys: &Keys, query: &str, token: &str, now: DateTime<Utc>) -> Result<Vec<Value>> {
+    let refused = |reason: Reason| Error::new(reason).with_violation("page_token", Fault::Format, reason.message());
+    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| refused(Reason::PageTokenInvalid))?;
+    let body = keys.verify("page", &bytes).ok_or_else(|| refused(Reason::PageTokenInvalid))?;
+    let content: Content = serde_json::from_slice(body).map_err(|_| refused(Reason::PageTokenInvalid))?;
+    if content.query != query {
+        return Err(refused(Reason::PageTokenMismatch));
+    }
+    if now.timestamp() - content.at > LIFE.num_seconds() {
+        return Err(refused(Reason::PageTokenExpired));
+    }
+    Ok(content.after)
+}

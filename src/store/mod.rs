@@ -1,0 +1,52 @@
+//! Where things are kept: one file a table, functions over a connection that return what the database said.
+
+pub mod accounts;
+pub mod fields;
+pub mod idempotency;
+pub mod profiles;
+pub mod sql;
+pub mod tokens;
+pub mod unique_values;
+pub mod users;
+
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+
+use crate::error::{Error, Reason};
+
+/// The migrations of this binary.
+pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
+
+impl From<DieselError> for Error {
+    fn from(error: DieselError) -> Self {
+        let reason = match &error {
+            DieselError::DatabaseError(kind, information) => match kind {
+                DatabaseErrorKind::SerializationFailure => Reason::WriteConflict,
+                DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand => {
+                    Reason::DatabaseUnavailable
+                }
+                _ if information.message().starts_with("deadlock detected") => Reason::WriteConflict,
+                _ if is_going_down(information.message()) => Reason::DatabaseUnavailable,
+                _ => Reason::Internal,
+            },
+            DieselError::BrokenTransactionManager => Reason::DatabaseUnavailable,
+            _ => Reason::Internal,
+        };
+        Error::new(reason).with_source(error)
+    }
+}
+
+/// What a server says, or a client of one, while it stops, starts or is gone.
+fn is_going_down(message: &str) -> bool {
+    const SIGNS: &[&str] = &[
+        "terminating connection",
+        "the database system is",
+        "connection closed",
+        "error communicating with the server",
+        "error connecting to server",
+        "server closed",
+        "remaining connection slots",
+        "too many clients",
+    ];
+    SIGNS.iter().any(|sign| message.contains(sign))
+}
