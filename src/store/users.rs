@@ -145,3 +145,11 @@ pub async fn delete(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<b
         .await?;
     Ok(true)
 }
+
+/// Takes back a profile that was made in this transaction, with what was claimed for it.
+pub async fn undo_insert(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<()> {
+    for statement in ["delete from users where user_id = ", "delete from unique_values where user_id = "] {
+        Sql::<()>::new(statement).bind(user_id).execute(conn).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! Who is calling, and what they may do.
+
+use crate::{
+    error::{Error, Fault, Reason, Result},
+    model::scope::Scope,
+};
+
+/// Who a token speaks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    Service(String),
+    User(i64),
+}
+
+/// The caller of one call.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub subject: Subject,
+    pub scopes: Vec<Scope>,
+}
+
+impl Caller {
+    /// An operator at the command line, who may do everything.
+    pub fn operator() -> Self {
+        Self { subject: Subject::Service("operator".to_owned()), scopes: Scope::ALL.to_vec() }
+    }
+
+    /// A name for records of what was done: the service or the user, not the token.
+    pub fn name(&self) -> String {
+        match &self.subject {
+            Subject::Service(name) => format!("service:{name}"),
+            Subject::User(user_id) => format!("user:{user_id}"),
+        }
+    }
+
+    /// The user, where the token is a user's.
+    pub fn user(&self) -> Option<i64> {
+        match self.subject {
+            Subject::Service(_) => None,
+            Subject::User(user_id) => Some(user_id),
+        }
+    }
+
+    /// Whether a service holds the scope; a user's own rights are not by scope.
+    pub fn has(&self, scope: Scope) -> bool {
+        self.user().is_none() && self.scopes.contains(&scope)
+    }
+
+    /// A service must hold the scope; a user must not be here.
+    ///
+    /// # Errors
+    /// SCOPE_MISSING.
+    pub fn require(&self, scope: Scope) -> Result<()> {
+        if self.has(scope) { Ok(()) } else { Err(Error::scope_missing(scope.as_str())) }
+    }
+
+    /// A user may act on itself alone.
+    ///
+    /// # Errors
+    /// NOT_OWNER.
+    pub fn must_own(&self, user_id: i64) -> Result<()> {
+        match self.user() {
+            Some(own) if user_id != 0 && user_id != own => Err(Error::new(Reason::NotOwner)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The user that `user_id` of a request means: 0 is the token's own.
+    ///
+    /// # Errors
+    /// The fault of the field.
+    pub fn target(&self, user_id: i64) -> Result<i64, (Fault, &'static str)> {
+        match (user_id, self.user()) {
+            (0, Some(own)) => Ok(own),
+            (0, None) => Err((Fault::Required, "a service has no user of its own")),
+            (user_id, _) if user_id < 0 => Err((Fault::Range, "must not be negative")),
+            (user_id, _) => Ok(user_id),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The pool, and how a use case gets a connection or a transaction from it.
+
+use std::{
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
+
+use diesel_async::{
+    AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, TransactionManager,
+    pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, bb8::Pool},
+};
+use tokio_postgres::{CancelToken, NoTls};
+
+use crate::error::{Error, Reason, Result};
+
+/// How long a call waits for a connection.
+const WAIT: Duration = Duration::from_secs(1);
+/// How often a transaction is begun anew after a deadlock or a serialization failure.
+const RETRIES: usize = 3;
+
+type PgPool = Pool<AsyncPgConnection>;
+type Pooled =
+    diesel_async::pooled_connection::bb8::PooledConnection<'static, AsyncPgConnection>;
+
+/// What a transaction ends with where its work went well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Commit,
+    /// Nothing stays: the work was done to see what would come of it.
+    RollBack,
+}
+
+/// The database.
+#[derive(Clone)]
+pub struct Db {
+    pool: PgPool,
+}
+
+impl Db {
+    /// A pool of at most `size` connections; none is opened before it is needed.
+    pub fn new(url: &str, size: u32) -> Self {
+        let mut config = ManagerConfig::default();
+        config.recycling_method = RecyclingMethod::Fast;
+        let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new_with_config(url, config);
+        Self { pool: Pool::builder().max_size(size).connection_timeout(WAIT).build_unchecked(manager) }
+    }
+
+    async fn lease(&self) -> Result<Lease> {
+        let conn = self.pool.get_owned().await.map_err(|error| {
+            let reason = match &error {
+                bb8::RunError::TimedOut if self.pool.state().connections > 0 => Reason::Overloaded,
+                bb8::RunError::TimedOut | bb8::RunError::User(_) => Reason::DatabaseUnavailable,
+            };
+            Error::new(reason).with_source(error)
+        })?;
+        Ok(Lease { cancel: Some(conn.cancel_token()), conn: Some(conn) })
+    }
+
+    /// Runs single statements on one connection.
+    pub async fn run<T>(&self, work: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T>) -> Result<T> {
+        let mut lease = self.lease().await?;
+        let done = work(&mut lease).await;
+        lease.finish();
+        done
+    }
+
+    /// Runs the work in one transaction, up to three times more where others were in its way.
+    ///
+    /// # Errors
+    /// What the work fails with; WRITE_CONFLICT when the tries are spent.
+    pub async fn transaction<T>(
+        &self,
+        end: End,
+        mut work: impl AsyncFnMut(&mut AsyncPgConnection) -> Result<T>,
+    ) -> Result<T> {
+        type Manager = <AsyncPgConnection as AsyncConnection>::TransactionManager;
+        let mut lease = self.lease().await?;
+        let mut tries = 0;
+        loop {
+            Manager::begin_transaction(&mut *lease).await?;
+            let done = work(&mut lease).await;
+            let done = match done {
+                Ok(value) if end == End::Commit => {
+                    Manager::commit_transaction(&mut *lease).await.map(|()| value).map_err(Error::from)
+                }
+                outcome => match Manager::rollback_transaction(&mut *lease).await {
+                    Ok(()) => outcome,
+                    Err(error) => outcome.and(Err(error.into())),
+                },
+            };
+            match done {
+                Err(error) if error.reason() == Reason::WriteConflict && tries < RETRIES => tries += 1,
+                done => {
+                    lease.finish();
+                    return done;
+                }
+            }
+        }
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<()> {
+        self.run(async |conn| Ok(conn.batch_execute("select 1").await?)).await
+    }
+}
+
+/// A connection in use. Where its call is given up in the middle, the statement is cancelled in the database, and the
+/// connection goes back only when the server has answered.
+struct Lease {
+    conn: Option<Pooled>,
+    cancel: Option<CancelToken>,
+}
+
+impl Lease {
+    /// The work came to its end: there is nothing to cancel.
+    fn finish(mut self) {
+        self.cancel = None;
+    }
+}
+
+impl Deref for Lease {
+    type Target = AsyncPgConnection;
+
+    fn deref(&self) -> &AsyncPgConnection {
+        self.conn.as_ref().expect("valid: taken on drop alone")
+    }
+}
+
+impl DerefMut for Lease {
+    fn deref_mut(&mut self) -> &mut AsyncPgConnection {
+        self.conn.as_mut().expect("valid: taken on drop alone")
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let (Some(mut conn), Some(cancel)) = (self.conn.take(), self.cancel.take()) else { return };
+        tokio::spawn(async move {
+            if let Err(error) = cancel.cancel_query(NoTls).await {
+                tracing::debug!(%error, "a statement that was given up could not be cancelled");
+            }
+            // Waits until the server has answered; what is still open then closes with the connection.
+            if let Err(error) = conn.batch_execute("rollback").await {
+                tracing::debug!(%error, "a connection that was given up is closed");
+            }
+        });
+    }
+}

@@ -1,0 +1,335 @@
+//! Reading, listing and changing profiles.
+
+use chrono::{DateTime, Utc};
+use diesel_async::AsyncPgConnection;
+use serde_json::Value;
+
+use crate::{
+    clock::Clock,
+    domain::{
+        db::{Db, End},
+        once::{Once, Outcome},
+    },
+    error::{Error, Fault, Reason, Result},
+    model::{
+        account::{Account, Connection},
+        change::Change,
+        field::Field,
+        order::OrderKey,
+        profile::{BuiltinPatch, Profile},
+    },
+    store::{accounts, fields, profiles, sql::Sql, unique_values},
+};
+
+/// How a profile is found.
+#[derive(Clone, Debug)]
+pub enum Lookup {
+    UserId(i64),
+    /// A kind of unique value, as a caller knows it, and the folded value.
+    Unique(&'static str, String),
+}
+
+/// An account with its connections.
+#[derive(Clone, Debug, Default)]
+pub struct AccountView {
+    pub account: Account,
+    pub connections: Vec<Connection>,
+}
+
+/// A page to be listed.
+pub struct Listing {
+    pub predicate: Sql,
+    pub order: Vec<OrderKey>,
+    pub after: Option<Vec<Value>>,
+    pub skip: i64,
+    pub limit: i64,
+    pub with_total: bool,
+    pub with_accounts: bool,
+}
+
+/// A page: one row more than asked for tells that there are more.
+pub struct Page {
+    pub rows: Vec<(Profile, Option<AccountView>)>,
+    pub has_more: bool,
+    pub total: Option<i64>,
+}
+
+/// A change of one profile.
+pub struct Update {
+    pub user_id: i64,
+    pub builtin: BuiltinPatch,
+    pub changes: Vec<Change>,
+    /// The version that the profile must still have; `Some(None)` for an etag that matches nothing.
+    pub version: Option<Option<i64>>,
+    pub validate_only: bool,
+    pub once: Option<Once>,
+}
+
+/// Use cases of profiles.
+#[derive(Clone)]
+pub struct Profiles {
+    db: Db,
+    clock: Clock,
+}
+
+impl Profiles {
+    pub fn new(db: Db, clock: Clock) -> Self {
+        Self { db, clock }
+    }
+
+    /// The user who holds a key.
+    pub async fn find_user(&self, kind: &str, value: &str) -> Result<Option<i64>> {
+        self.db.run(async |conn| Ok(unique_values::find(conn, kind, value).await?)).await
+    }
+
+    /// One profile, with its account where that is asked for.
+    ///
+    /// # Errors
+    /// USER_NOT_FOUND.
+    pub async fn get(&self, lookup: &Lookup, with_account: bool) -> Result<(Profile, Option<AccountView>)> {
+        self.db
+            .run(async |conn| {
+                let found = match lookup {
+                    Lookup::UserId(user_id) => Some(*user_id),
+                    Lookup::Unique(kind, value) => unique_values::find(conn, kind, value).await?,
+                };
+                let profile = match found {
+                    Some(user_id) => profiles::find(conn, user_id).await?,
+                    None => None,
+                };
+                let profile = profile.ok_or_else(|| match lookup {
+                    Lookup::UserId(user_id) => Error::user_not_found(*user_id),
+                    Lookup::Unique(kind, _) => Error::new(Reason::UserNotFound).with_resource("user.v1.User", *kind),
+                })?;
+                let account = match with_account {
+                    true => views(conn, vec![profile.user_id]).await?.pop(),
+                    false => None,
+                };
+                Ok((profile, account))
+            })
+            .await
+    }
+
+    /// One page of a list.
+    pub async fn list(&self, listing: Listing) -> Result<Page> {
+        let Listing { predicate, order, after, skip, limit, with_total, with_accounts } = listing;
+        self.db
+            .run(async |conn| {
+                let total = match with_total {
+                    true => Some(profiles::count(conn, predicate.clone()).await?),
+                    false => None,
+                };
+                let mut rows =
+                    profiles::list(conn, predicate, &order, after.as_deref(), skip, limit + 1).await?;
+                let has_more = rows.len() as i64 > limit;
+                rows.truncate(limit as usize);
+                let accounts = match with_accounts {
+                    true => views(conn, rows.iter().map(|row| row.user_id).collect()).await?,
+                    false => Vec::new(),
+                };
+                let mut accounts: std::collections::HashMap<i64, AccountView> =
+                    accounts.into_iter().map(|view| (view.account.user_id, view)).collect();
+                let rows = rows.into_iter().map(|row| {
+                    let account = accounts.remove(&row.user_id);
+                    (row, account)
+                });
+                Ok(Page { rows: rows.collect(), has_more, total })
+            })
+            .await
+    }
+
+    /// Changes what is named of one profile. `reply` makes what is kept for a repeated request id.
+    ///
+    /// # Errors
+    /// USER_NOT_FOUND, ETAG_MISMATCH, VALUE_TAKEN, LAST_CREDENTIAL, and the faults of operators.
+    pub async fn update(
+        &self,
+        update: &Update,
+        reply: impl Fn(&Profile) -> Vec<u8> + Sync,
+    ) -> Result<Outcome<Profile>> {
+        let now = self.clock.now();
+        let end = if update.validate_only { End::RollBack } else { End::Commit };
+        let changes = Value::from(update.changes.iter().map(Change::to_json).collect::<Vec<_>>());
+        let needs_claims = update.builtin.openid.is_some() || update.builtin.unionid.is_some();
+        let needs_values = update.changes.iter().any(|change| change.field.unique || change.field.indexed);
+        if !needs_claims && !needs_values && update.once.is_none() && end == End::Commit {
+            // No other table changes, so the one statement is its own transaction.
+            let done = self
+                .db
+                .run(async |conn| apply(conn, update, &changes, now).await)
+                .await;
+            return match done {
+                Ok(profile) => Ok(Outcome::New(profile)),
+                Err(error) => Err(self.explain(error, update, &changes).await),
+            };
+        }
+        let done = self
+            .db
+            .transaction(end, async |conn| {
+                if let Some(once) = &update.once
+                    && let Some(kept) = once.begin(conn).await?
+                {
+                    return Ok(Outcome::Kept(kept));
+                }
+                let stored = match end {
+                    End::RollBack => profiles::lock(conn, update.user_id).await?,
+                    End::Commit => None,
+                };
+                let mut profile = apply(conn, update, &changes, now).await?;
+                claim(conn, update, &profile).await?;
+                if let Some(stored) = stored {
+                    (profile.version, profile.updated_at) = (stored.version, stored.updated_at);
+                }
+                if let Some(once) = &update.once {
+                    once.end(conn, Some(profile.user_id), reply(&profile)).await?;
+                }
+                Ok(Outcome::New(profile))
+            })
+            .await;
+        match done {
+            Ok(outcome) => Ok(outcome),
+            Err(error) => Err(self.explain(error, update, &changes).await),
+        }
+    }
+
+    /// Tells why the database refused a change of the document, which it does without a word.
+    async fn explain(&self, error: Error, update: &Update, changes: &Value) -> Error {
+        if error.reason() != Reason::OpTypeMismatch {
+            return error;
+        }
+        let told = self
+            .db
+            .run(async |conn| Ok(profiles::find_refusal(conn, update.user_id, changes).await?))
+            .await;
+        match told {
+            Ok(Some(refusal)) => refused(&refusal),
+            Ok(None) => Error::new(Reason::WriteConflict),
+            Err(error) => error,
+        }
+    }
+}
+
+/// The error of a refusal of `change_document`, `REASON:field`.
+pub fn refused(refusal: &str) -> Error {
+    let (reason, field) = refusal.split_once(':').unwrap_or((refusal, ""));
+    let reason = match reason {
+        "OP_OVERFLOW" => Reason::OpOverflow,
+        "DOCUMENT_TOO_LARGE" => Reason::DocumentTooLarge,
+        _ => Reason::OpTypeMismatch,
+    };
+    let path = if field.is_empty() { "custom_fields".to_owned() } else { format!("custom_fields.{field}") };
+    Error::new(reason).with_violation(path, Fault::Range, reason.message())
+}
+
+/// The UPDATE itself, and what it means that no row came back.
+async fn apply(
+    conn: &mut AsyncPgConnection,
+    update: &Update,
+    changes: &Value,
+    now: DateTime<Utc>,
+) -> Result<Profile> {
+    let version = update.version.map(|version| version.unwrap_or(-1));
+    match profiles::update(conn, update.user_id, &update.builtin, changes, version, now).await? {
+        profiles::Updated::Done(profile) => Ok(*profile),
+        profiles::Updated::Refused(_) => Err(Error::new(Reason::OpTypeMismatch)),
+        profiles::Updated::Unmatched => match profiles::find_version(conn, update.user_id).await? {
+            Some(_) if version.is_some() => Err(Error::new(Reason::EtagMismatch)),
+            _ => Err(Error::user_not_found(update.user_id)),
+        },
+    }
+}
+
+/// Brings unique values and the index in line with the profile as it is now.
+async fn claim(conn: &mut AsyncPgConnection, update: &Update, profile: &Profile) -> Result<()> {
+    let mut kinds = Vec::new();
+    let mut claims = Vec::new();
+    for (kind, named, value) in [
+        ("openid", update.builtin.openid.is_some(), &profile.openid),
+        ("unionid", update.builtin.unionid.is_some(), &profile.unionid),
+    ] {
+        if named {
+            kinds.push(kind.to_owned());
+            claims.extend(value.clone().map(|value| (format!("profile.{kind}"), kind.to_owned(), value)));
+        }
+    }
+    let loses_login = kinds.len() > claims.len();
+    let mut touched: Vec<&Field> = update.changes.iter().map(|change| &*change.field).collect();
+    touched.sort_by_key(|field| field.field_id);
+    touched.dedup_by_key(|field| field.field_id);
+    for field in touched.iter().filter(|field| field.unique) {
+        kinds.push(field.unique_kind());
+        let value = profile.custom_fields.get(&field.name).and_then(|value| field.field_type.unique_key(value));
+        claims.extend(value.map(|value| (format!("custom_fields.{}", field.name), field.unique_kind(), value)));
+    }
+    if !kinds.is_empty() {
+        unique_values::free(conn, profile.user_id, kinds).await?;
+        take(conn, profile.user_id, claims).await?;
+    }
+    if loses_login && unique_values::count_credentials(conn, profile.user_id).await? == 0 {
+        let name = if update.builtin.openid.is_some() { "profile.openid" } else { "profile.unionid" };
+        return Err(Error::new(Reason::LastCredential).with_precondition(name));
+    }
+    let indexed: Vec<&Field> = touched.into_iter().filter(|field| field.indexed).collect();
+    if !indexed.is_empty() {
+        let values = index_values(indexed.iter().copied(), &profile.custom_fields);
+        let field_ids = indexed.iter().map(|field| field.field_id).collect();
+        fields::replace_values(conn, profile.user_id, profile.created_at, field_ids, values).await?;
+    }
+    Ok(())
+}
+
+/// The index's rows of a document.
+pub fn index_values<'a>(fields: impl Iterator<Item = &'a Field>, document: &Value) -> Vec<(i64, Vec<u8>)> {
+    fields
+        .filter_map(|field| Some((field, document.get(&field.name)?)))
+        .flat_map(|(field, value)| {
+            field.field_type.index_keys(value).into_iter().map(|key| (field.field_id, key))
+        })
+        .collect()
+}
+
+/// Claims unique values, each with its path in the request and its kind.
+///
+/// # Errors
+/// The first reason of the table of errors, with a violation for each value that is taken.
+pub async fn take(
+    conn: &mut AsyncPgConnection,
+    user_id: i64,
+    claims: Vec<(String, String, String)>,
+) -> Result<()> {
+    if claims.is_empty() {
+        return Ok(());
+    }
+    let pairs: Vec<_> = claims.iter().map(|(_, kind, value)| (kind.clone(), value.clone())).collect();
+    let held = unique_values::claim(conn, user_id, &pairs).await?;
+    let reason = |kind: &str| match kind {
+        "username" => Reason::UsernameTaken,
+        "email" => Reason::EmailTaken,
+        "phone" => Reason::PhoneTaken,
+        _ => Reason::ValueTaken,
+    };
+    let mut lost: Vec<(Reason, &str)> = claims
+        .iter()
+        .filter(|(_, kind, _)| !held.contains(kind))
+        .map(|(path, kind, _)| (reason(kind), path.as_str()))
+        .collect();
+    lost.sort_by_key(|(reason, _)| Reason::ALL.iter().position(|known| known == reason));
+    let mut lost = lost.into_iter();
+    match lost.next() {
+        None => Ok(()),
+        Some((reason, path)) => Err(lost.fold(Error::taken(reason, path), |error, (_, path)| {
+            error.with_violation(path, Fault::Format, "is taken by another user")
+        })),
+    }
+}
+
+async fn views(conn: &mut AsyncPgConnection, user_ids: Vec<i64>) -> Result<Vec<AccountView>> {
+    let connections = accounts::list_connections(conn, user_ids.clone()).await?;
+    let accounts = accounts::list(conn, user_ids).await?;
+    let view = |account: Account| {
+        let connections =
+            connections.iter().filter(|connection| connection.user_id == account.user_id).cloned().collect();
+        AccountView { account, connections }
+    };
+    Ok(accounts.into_iter().map(view).collect())
+}
