@@ -1,0 +1,247 @@
+//! GetProfile, ListProfiles and UpdateProfile.
+
+use prost::Message;
+use serde_json::Value;
+
+use super::{Api, reply};
+use crate::{
+    domain::{
+        caller::Caller,
+        profiles::{Listing, Lookup, Update},
+    },
+    error::{Error, Fault, Reason, Result, Violations},
+    model::{
+        account::{fold_email, fold_username},
+        change, order, page,
+        profile::{AccountMask, Profile, ReadMask, parse_etag},
+        scope::Scope,
+        text,
+    },
+    store::{profiles::place, sql::Sql},
+    wire::{
+        json, mask,
+        pb::{self, get_profile_request::Key},
+        profile,
+        user::check_request_id,
+    },
+};
+
+/// Bytes of profiles after which a page ends early.
+const PAGE_BYTES: usize = 3 * 1024 * 1024;
+
+impl Api {
+    /// Reads one profile.
+    pub async fn get_profile(&self, caller: &Caller, request: pb::GetProfileRequest) -> Result<pb::GetProfileResponse> {
+        let by_account =
+            matches!(request.key, Some(Key::Username(_) | Key::Email(_) | Key::Phone(_) | Key::Connection(_)));
+        if caller.user().is_none() && (by_account || mask::names_account(request.read_mask.as_ref())) {
+            caller.require(Scope::AccountsRead)?;
+        }
+        let mut faults = Violations::new();
+        let lookup = lookup(caller, request.key, &mut faults);
+        let lookup = match (caller.user(), lookup) {
+            (Some(own), Some(Lookup::UserId(user_id))) => {
+                caller.must_own(user_id)?;
+                Some(Lookup::UserId(own))
+            }
+            // Another's key and nobody's are the same to a user.
+            (Some(own), Some(Lookup::Unique(kind, value))) => {
+                match self.0.profiles.find_user(kind, &value).await? {
+                    Some(found) if found == own => Some(Lookup::UserId(own)),
+                    _ => return Err(Error::new(Reason::NotOwner)),
+                }
+            }
+            (_, lookup) => lookup,
+        };
+        let fields = self.0.fields.knowing(mask::custom_names(request.read_mask.as_ref())).await?;
+        let mask = mask::read(request.read_mask, &fields, &mut faults);
+        faults.into_result()?;
+        let lookup = lookup.expect("valid: a key that cannot be read is a fault");
+        let with_account = mask.account != AccountMask::None;
+        let (found, account) = self.0.profiles.get(&lookup, with_account).await?;
+        Ok(pb::GetProfileResponse { profile: Some(profile::message(&found, account.as_ref(), &mask)) })
+    }
+
+    /// Lists profiles.
+    pub async fn list_profiles(
+        &self,
+        caller: &Caller,
+        request: pb::ListProfilesRequest,
+    ) -> Result<pb::ListProfilesResponse> {
+        if mask::names_account(request.read_mask.as_ref()) {
+            caller.require(Scope::AccountsRead)?;
+        }
+        let mut faults = Violations::new();
+        let fields = self.0.fields.knowing(mask::custom_names(request.read_mask.as_ref())).await?;
+        let mask = mask::read(request.read_mask, &fields, &mut faults);
+        if request.page_size < 0 {
+            faults.add("page_size", Fault::Range, "must not be negative");
+        }
+        if !(0..=page::MAX_SKIP).contains(&i64::from(request.skip)) {
+            faults.add("skip", Fault::Range, "must be between 0 and 100000");
+        }
+        faults.into_result()?;
+        let filter = request.filter.map(json::object).unwrap_or_default();
+        if let Some(name) = filter.keys().next() {
+            let path = format!("filter.{}", text::cut(name, 64));
+            return Err(Error::new(Reason::FilterInvalid).with_violation(
+                path,
+                Fault::Unknown,
+                "filters cannot be read yet",
+            ));
+        }
+        let order = order::parse(&request.order_by, &fields)?;
+        let query = query_hash(&filter, &request.order_by);
+        let now = self.0.clock.now();
+        let after = match request.page_token.as_str() {
+            "" => None,
+            token => Some(page::read(&self.0.keys, &query, token, now)?),
+        };
+        let limit = match i64::from(request.page_size) {
+            0 => page::DEFAULT_SIZE,
+            size => size.min(page::MAX_SIZE),
+        };
+        let listing = Listing {
+            predicate: Sql::new("true"),
+            order: order.clone(),
+            skip: if after.is_some() { 0 } else { i64::from(request.skip) },
+            after,
+            limit,
+            with_total: request.return_total_size,
+            with_accounts: mask.account != AccountMask::None,
+        };
+        let page = self.0.profiles.list(listing).await?;
+        let mut profiles = Vec::with_capacity(page.rows.len());
+        let (mut bytes, mut has_more, mut last) = (0, page.has_more, None);
+        let count = page.rows.len();
+        for (row, account) in page.rows {
+            let message = profile::message(&row, account.as_ref(), &mask);
+            bytes += message.encoded_len();
+            if bytes > PAGE_BYTES && !profiles.is_empty() {
+                has_more = true;
+                break;
+            }
+            profiles.push(message);
+            last = Some(row);
+        }
+        debug_assert!(profiles.len() <= count);
+        let next_page_token = match last {
+            Some(row) if has_more => page::write(&self.0.keys, &query, place(&order, &row), now),
+            _ => String::new(),
+        };
+        Ok(pb::ListProfilesResponse { profiles, next_page_token, total_size: page.total })
+    }
+
+    /// Changes named fields of one profile.
+    pub async fn update_profile(
+        &self,
+        caller: &Caller,
+        request: pb::UpdateProfileRequest,
+    ) -> Result<pb::UpdateProfileResponse> {
+        caller.must_own(request.user_id)?;
+        let paths = request.update_mask.clone().unwrap_or_default().paths;
+        let names_login = paths.iter().any(|path| path == "openid" || path == "unionid");
+        if caller.user().is_none() && names_login {
+            caller.require(Scope::AccountsWrite)?;
+        }
+        let custom = request.custom_fields.clone().map(json::object).unwrap_or_default();
+        let names: Vec<String> = changed_names(&custom);
+        let fields = self.0.fields.knowing(names.iter().map(String::as_str)).await?;
+        if caller.user().is_some() {
+            let is_system = |path: &str| !profile::SERVICE_WRITABLE.contains(&path);
+            let may_not = |path: &String| !is_system(path) && !profile::USER_WRITABLE.contains(&path.as_str());
+            let closed = |name: &String| fields.get(name).is_some_and(|field| !field.user_writable);
+            if paths.iter().any(may_not) || names.iter().any(closed) {
+                return Err(Error::scope_missing(Scope::ProfilesWrite.as_str()));
+            }
+        }
+        let once = match request.validate_only {
+            true => None,
+            false => self.once(caller, "UpdateProfile", &request.request_id, &request),
+        };
+        if let Some(kept) = self.kept(once.as_ref()).await? {
+            return Ok(kept);
+        }
+
+        let mut faults = Violations::new();
+        check_request_id(&request.request_id, &mut faults);
+        let user_id = faults.check("user_id", caller.target(request.user_id));
+        if paths.is_empty() && (request.profile.is_some() || custom.is_empty()) {
+            faults.add("update_mask", Fault::Required, "names nothing to change");
+        }
+        let builtin = profile::patch(request.profile.unwrap_or_default(), &paths, &mut faults);
+        let changes = change::parse(custom, &fields, &mut faults);
+        faults.into_result()?;
+        let update = Update {
+            user_id: user_id.expect("valid: a bad id is a fault"),
+            builtin,
+            changes: changes?,
+            version: (!request.etag.is_empty()).then(|| parse_etag(&request.etag)),
+            validate_only: request.validate_only,
+            once,
+        };
+        let outcome = self.0.profiles.update(&update, |profile| updated(profile).encode_to_vec()).await?;
+        reply(outcome, |profile| updated(&profile))
+    }
+}
+
+fn updated(profile: &Profile) -> pb::UpdateProfileResponse {
+    pb::UpdateProfileResponse { profile: Some(profile::message(profile, None, &ReadMask::default_fields())) }
+}
+
+/// The fields that a change names, those inside `$set` and `$unset` and before a dot too.
+fn changed_names(custom: &serde_json::Map<String, Value>) -> Vec<String> {
+    let base = |name: &String| name.split('.').next().unwrap_or_default().to_owned();
+    custom
+        .iter()
+        .flat_map(|(name, value)| match (name.as_str(), value) {
+            ("$set" | "$unset", Value::Object(entries)) => entries.keys().map(base).collect(),
+            ("$set" | "$unset", _) => Vec::new(),
+            _ => vec![base(name)],
+        })
+        .collect()
+}
+
+/// What a page token is bound to.
+fn query_hash(filter: &serde_json::Map<String, Value>, order_by: &str) -> String {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    let text = serde_json::to_string(&(filter, order_by)).expect("valid: plain JSON");
+    URL_SAFE_NO_PAD.encode(&crate::model::token::hash(&text)[..16])
+}
+
+fn lookup(caller: &Caller, key: Option<Key>, faults: &mut Violations) -> Option<Lookup> {
+    let mut text_key = |path: &str, value: String| {
+        if value.is_empty() {
+            faults.add(path, Fault::Required, "must not be empty");
+            return None;
+        }
+        faults.check(path, text::nfc(value))
+    };
+    match key {
+        None => match caller.user() {
+            Some(own) => Some(Lookup::UserId(own)),
+            None => {
+                faults.add("user_id", Fault::Required, "a service must name a user");
+                None
+            }
+        },
+        Some(Key::UserId(user_id)) if caller.user().is_some_and(|own| user_id != 0 && user_id != own) => {
+            Some(Lookup::UserId(user_id))
+        }
+        Some(Key::UserId(user_id)) => faults.check("user_id", caller.target(user_id)).map(Lookup::UserId),
+        Some(Key::Username(name)) => {
+            text_key("username", name).map(|name| Lookup::Unique("username", fold_username(&text::cut(&name, 128))))
+        }
+        Some(Key::Email(email)) => {
+            text_key("email", email).map(|email| Lookup::Unique("email", fold_email(&text::cut(&email, 512))))
+        }
+        Some(Key::Phone(phone)) => text_key("phone", phone).map(|phone| Lookup::Unique("phone", phone)),
+        Some(Key::Openid(openid)) => text_key("openid", openid).map(|openid| Lookup::Unique("openid", openid)),
+        Some(Key::Unionid(unionid)) => text_key("unionid", unionid).map(|unionid| Lookup::Unique("unionid", unionid)),
+        Some(Key::Connection(key)) => {
+            let provider = text_key("connection.provider", key.provider);
+            let subject = text_key("connection.subject", key.subject);
+            Some(Lookup::Unique("connection", format!("{}:{}", provider?, subject?)))
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! IssueToken, ListTokens and RevokeToken.
+
+use super::Api;
+use crate::{
+    domain::{
+        caller::{Caller, Subject},
+        tokens::Tokens,
+    },
+    error::{Error, Fault, Result, Violations},
+    model::{page, scope::Scope},
+    wire::{pb, token},
+};
+
+impl Api {
+    /// Issues a token, with no scope that its issuer lacks.
+    pub async fn issue_token(&self, caller: &Caller, request: pb::IssueTokenRequest) -> Result<pb::IssueTokenResponse> {
+        use pb::issue_token_request::Subject as Given;
+        let given = request.subject.map(|given| match given {
+            Given::Service(name) => Ok(name),
+            Given::UserId(user_id) => Err(user_id),
+        });
+        may_handle(caller, given.as_ref())?;
+        let lacking = request.scopes.iter().filter_map(|name| Scope::parse(name)).find(|scope| !caller.has(*scope));
+        if let Some(scope) = lacking {
+            return Err(Error::scope_missing(scope.as_str()));
+        }
+        let mut faults = Violations::new();
+        let subject = read_subject(given, &mut faults);
+        let scopes = token::scopes(&request.scopes, &mut faults);
+        let ttl = token::ttl(request.ttl, subject.as_ref(), &mut faults);
+        faults.into_result()?;
+        let subject = subject.expect("valid: a missing subject is a fault");
+        let (issued, secret) = self.0.tokens.issue(&subject, &scopes, ttl).await?;
+        Ok(pb::IssueTokenResponse { token: Some(token::message(&issued)), secret })
+    }
+
+    /// Lists the tokens of a service or a user.
+    pub async fn list_tokens(&self, caller: &Caller, request: pb::ListTokensRequest) -> Result<pb::ListTokensResponse> {
+        use pb::list_tokens_request::Subject as Given;
+        let given = request.subject.map(|given| match given {
+            Given::Service(name) => Ok(name),
+            Given::UserId(user_id) => Err(user_id),
+        });
+        may_handle(caller, given.as_ref())?;
+        let mut faults = Violations::new();
+        let subject = read_subject(given, &mut faults);
+        if request.page_size < 0 {
+            faults.add("page_size", Fault::Range, "must not be negative");
+        }
+        faults.into_result()?;
+        let subject = subject.expect("valid: a missing subject is a fault");
+        let query = format!("tokens of {subject:?}");
+        let now = self.0.clock.now();
+        let before = match request.page_token.as_str() {
+            "" => None,
+            given => page::read(&self.0.keys, &query, given, now)?.first().and_then(serde_json::Value::as_i64),
+        };
+        let limit = match i64::from(request.page_size) {
+            0 => page::DEFAULT_SIZE,
+            size => size.min(page::MAX_SIZE),
+        };
+        let mut found = self.0.tokens.list(&subject, before, limit + 1).await?;
+        let has_more = found.len() as i64 > limit;
+        found.truncate(limit as usize);
+        let next_page_token = match found.last() {
+            Some(last) if has_more => page::write(&self.0.keys, &query, vec![last.token_id.into()], now),
+            _ => String::new(),
+        };
+        Ok(pb::ListTokensResponse { tokens: found.iter().map(token::message).collect(), next_page_token })
+    }
+
+    /// Revokes a token.
+    pub async fn revoke_token(
+        &self,
+        caller: &Caller,
+        request: pb::RevokeTokenRequest,
+    ) -> Result<pb::RevokeTokenResponse> {
+        if request.token_id <= 0 {
+            return Err(Error::invalid("token_id", Fault::Range, "must be positive"));
+        }
+        self.0.tokens.revoke(caller, request.token_id).await?;
+        Ok(pb::RevokeTokenResponse {})
+    }
+}
+
+/// The scope that goes with the kind of token.
+fn may_handle(caller: &Caller, given: Option<&Result<String, i64>>) -> Result<()> {
+    match given {
+        Some(Ok(_)) => caller.require(Tokens::scope(&Subject::Service(String::new()))),
+        Some(Err(_)) => caller.require(Tokens::scope(&Subject::User(0))),
+        None => Ok(()),
+    }
+}
+
+fn read_subject(given: Option<Result<String, i64>>, faults: &mut Violations) -> Option<Subject> {
+    match given {
+        Some(given) => token::subject(given, faults),
+        None => {
+            faults.add("service", Fault::Required, "must name a service or a user");
+            None
+        }
+    }
+}

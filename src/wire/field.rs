@@ -1,0 +1,127 @@
+//! Field definitions as messages.
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    error::{Fault, Result, Violations},
+    model::{
+        field::{Field, FieldType, is_key},
+        text,
+    },
+    wire::{json, pb, timestamp},
+};
+
+/// Names that a field may not have: those a filter knows already, and two of an older system's.
+const RESERVED: &[&str] = &[
+    "user_id", "id", "nickname", "avatar_url", "gender", "country", "province", "city", "language", "openid",
+    "unionid", "is_authorized", "group_ids", "custom_fields", "created_by", "created_at", "updated_at", "etag",
+    "account", "username", "email", "phone", "email_verified", "phone_verified", "avatar", "user_group",
+];
+
+/// A definition's message.
+pub fn message(field: &Field) -> pb::FieldDefinition {
+    let (kind, item) = field.field_type.names();
+    let number = |name: &str| {
+        pb::FieldType::from_str_name(&format!("FIELD_TYPE_{}", name.to_uppercase())).unwrap_or_default() as i32
+    };
+    pb::FieldDefinition {
+        name: field.name.clone(),
+        r#type: number(kind),
+        item_type: item.map(number).unwrap_or_default(),
+        description: field.description.clone(),
+        default_value: field.default_value.as_ref().map(json::to_value),
+        required: field.required,
+        unique: field.unique,
+        indexed: field.indexed,
+        user_writable: field.user_writable,
+        created_at: Some(timestamp(field.created_at)),
+        index_ready: field.index_ready,
+    }
+}
+
+fn type_name(number: i32) -> Option<String> {
+    let name = pb::FieldType::try_from(number).ok()?.as_str_name().strip_prefix("FIELD_TYPE_")?.to_lowercase();
+    (name != "unspecified").then_some(name)
+}
+
+/// Reads a new definition.
+///
+/// # Errors
+/// INVALID_REQUEST with all faults.
+pub fn new_field(given: Option<pb::FieldDefinition>) -> Result<Field> {
+    let mut faults = Violations::new();
+    let given = given.unwrap_or_default();
+    if given.name.is_empty() {
+        faults.add("field.name", Fault::Required, "must be given");
+    } else if !is_key(&given.name) || given.name.len() > 32 {
+        faults.add("field.name", Fault::Format, "must be a letter, then letters, digits and \"_\", at most 32 in all");
+    } else if RESERVED.contains(&given.name.as_str()) {
+        faults.add("field.name", Fault::Format, "is a name that is in use already");
+    }
+    for (path, is_set) in
+        [("field.created_at", given.created_at.is_some()), ("field.index_ready", given.index_ready)]
+    {
+        if is_set {
+            faults.add(path, Fault::Immutable, "is set by the service");
+        }
+    }
+    let description = faults
+        .check("field.description", text::nfc(given.description))
+        .filter(|text| text.chars().count() <= 1000)
+        .unwrap_or_else(|| {
+            faults.add("field.description", Fault::Length, "must have at most 1000 characters");
+            String::new()
+        });
+    let item = type_name(given.item_type);
+    let field_type = match type_name(given.r#type) {
+        None => {
+            faults.add("field.type", Fault::Required, "must be a type");
+            None
+        }
+        Some(kind) if kind == "array" && item.is_none() => {
+            faults.add("field.item_type", Fault::Required, "an array needs the type of its items");
+            None
+        }
+        Some(kind) => {
+            let found = FieldType::from_names(&kind, item.as_deref());
+            if found.is_none() {
+                faults.add("field.item_type", Fault::Type, "is no type of items");
+            }
+            found
+        }
+    };
+    let Some(field_type) = field_type else {
+        faults.into_result()?;
+        unreachable!("valid: a missing type is a fault");
+    };
+    if given.unique && !field_type.can_be_unique() {
+        faults.add("field.unique", Fault::Type, "only a string, integer, number or date can be unique");
+    }
+    if given.indexed && !field_type.can_be_indexed() {
+        faults.add("field.indexed", Fault::Type, "only a scalar or an array of scalars can be indexed");
+    }
+    let mut field = Field {
+        field_id: 0,
+        name: given.name,
+        field_type,
+        description,
+        default_value: None,
+        required: given.required,
+        unique: given.unique,
+        indexed: given.indexed,
+        index_ready: given.indexed,
+        user_writable: given.user_writable,
+        created_at: DateTime::<Utc>::UNIX_EPOCH,
+    };
+    if let Some(value) = given.default_value.map(json::value).filter(|value| !value.is_null()) {
+        match field.check(value) {
+            Ok(_) if field.unique => {
+                faults.add("field.default_value", Fault::Format, "a unique field can have no default");
+            }
+            Ok(value) => field.default_value = Some(value),
+            Err((inside, fault, why)) => faults.add(format!("field.default_value{inside}"), fault, why),
+        }
+    }
+    faults.into_result()?;
+    Ok(field)
+}

@@ -1,0 +1,39 @@
+//! The contract in Rust: the generated messages, and how they are read into the model and written from it.
+
+pub mod field;
+pub mod json;
+pub mod mask;
+pub mod profile;
+pub mod token;
+pub mod user;
+
+use std::sync::LazyLock;
+
+use chrono::{DateTime, Utc};
+use prost_types::Timestamp;
+
+/// The messages and services of `user.v1`.
+#[expect(missing_docs, clippy::all, reason = "generated; the comments are in proto/")]
+#[expect(clippy::disallowed_types, reason = "generated service traits answer with a status")]
+pub mod pb {
+    tonic::include_proto!("user.v1");
+}
+
+/// All descriptors with their comments, for reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/user.v1.binpb"));
+
+/// The same, to be looked into.
+pub static POOL: LazyLock<prost_reflect::DescriptorPool> =
+    LazyLock::new(|| prost_reflect::DescriptorPool::decode(DESCRIPTORS).expect("valid: written by build.rs"));
+
+/// A time as protobuf has it.
+pub fn timestamp(time: DateTime<Utc>) -> Timestamp {
+    Timestamp { seconds: time.timestamp(), nanos: time.timestamp_subsec_nanos() as i32 }
+}
+
+/// A time of a request, in the microseconds that are kept; `None` where it is none.
+pub fn time(given: &Timestamp) -> Option<DateTime<Utc>> {
+    let nanos = u32::try_from(given.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
+    let time = DateTime::from_timestamp(given.seconds, nanos - nanos % 1000)?;
+    (0..=9999).contains(&chrono::Datelike::year(&time)).then_some(time)
+}

@@ -1,0 +1,154 @@
+//! Profiles and accounts as messages, and patches from them.
+
+use prost_types::Struct;
+use serde_json::Value;
+
+use crate::{
+    domain::profiles::AccountView,
+    error::{Fault, Violations},
+    model::{
+        profile::{
+            AccountMask, BuiltinPatch, CustomMask, Profile, ReadMask, etag, parse_avatar, parse_groups,
+            parse_language, parse_nickname, parse_place, parse_platform_id,
+        },
+        text,
+    },
+    wire::{json, pb, timestamp},
+};
+
+/// A profile's message, with what the mask names.
+pub fn message(profile: &Profile, account: Option<&AccountView>, mask: &ReadMask) -> pb::Profile {
+    let text = |name: &str, value: &Option<String>| match (mask.has(name), value) {
+        (true, Some(value)) => value.clone(),
+        _ => String::new(),
+    };
+    let optional = |name: &str, value: &Option<String>| value.clone().filter(|_| mask.has(name));
+    let time = |name: &str, value| mask.has(name).then(|| timestamp(value));
+    pb::Profile {
+        user_id: if mask.has("user_id") { profile.user_id } else { 0 },
+        nickname: text("nickname", &profile.nickname),
+        avatar_url: text("avatar_url", &profile.avatar_url),
+        gender: if mask.has("gender") { i32::from(profile.gender) } else { 0 },
+        country: text("country", &profile.country),
+        province: text("province", &profile.province),
+        city: text("city", &profile.city),
+        language: text("language", &profile.language),
+        openid: optional("openid", &profile.openid),
+        unionid: optional("unionid", &profile.unionid),
+        is_authorized: mask.has("is_authorized") && profile.is_authorized,
+        group_ids: if mask.has("group_ids") { profile.group_ids.clone() } else { Vec::new() },
+        custom_fields: custom_fields(&profile.custom_fields, &mask.custom),
+        created_by: if mask.has("created_by") { profile.user_id } else { 0 },
+        created_at: time("created_at", profile.created_at),
+        updated_at: time("updated_at", profile.updated_at),
+        etag: etag(profile.version),
+        account: account.and_then(|view| account_message(view, &mask.account)),
+    }
+}
+
+fn custom_fields(document: &Value, mask: &CustomMask) -> Option<Struct> {
+    let entries = document.as_object()?.iter();
+    match mask {
+        CustomMask::All => Some(json::to_struct(entries)),
+        CustomMask::Only(names) if names.is_empty() => None,
+        CustomMask::Only(names) => Some(json::to_struct(entries.filter(|(name, _)| names.contains(name)))),
+    }
+}
+
+/// An account's message, with what the mask names.
+pub fn account_message(view: &AccountView, mask: &AccountMask) -> Option<pb::Account> {
+    let has = |name: &str| match mask {
+        AccountMask::None => false,
+        AccountMask::All => true,
+        AccountMask::Only(names) => name == "etag" || names.contains(&name),
+    };
+    let account = &view.account;
+    let connection = |connection: &crate::model::account::Connection| pb::Connection {
+        connection_id: connection.connection_id,
+        provider: connection.provider.clone(),
+        display_name: connection.display_name.clone(),
+        linked_at: Some(timestamp(connection.linked_at)),
+        subject: connection.subject.clone(),
+    };
+    (*mask != AccountMask::None).then(|| pb::Account {
+        user_id: if has("user_id") { account.user_id } else { 0 },
+        username: account.username.clone().filter(|_| has("username")),
+        email: account.email.clone().filter(|_| has("email")),
+        email_verified: has("email_verified") && account.email_verified,
+        phone: account.phone.clone().filter(|_| has("phone")),
+        phone_verified: has("phone_verified") && account.phone_verified,
+        has_password: has("has_password") && account.has_password,
+        has_wallet_password: has("has_wallet_password") && account.has_wallet_password,
+        last_login_at: account.last_login_at.filter(|_| has("last_login_at")).map(timestamp),
+        connections: if has("connections") { view.connections.iter().map(connection).collect() } else { Vec::new() },
+        etag: etag(account.version),
+    })
+}
+
+/// The built-in fields that a user may change on their own profile.
+pub const USER_WRITABLE: &[&str] =
+    &["nickname", "avatar_url", "gender", "country", "province", "city", "language"];
+
+/// The built-in fields that a service may change.
+pub const SERVICE_WRITABLE: &[&str] = &[
+    "nickname", "avatar_url", "gender", "country", "province", "city", "language", "openid", "unionid",
+    "is_authorized", "group_ids",
+];
+
+/// Fields that no one changes here.
+const IMMUTABLE: &[&str] = &["user_id", "created_by", "created_at", "updated_at", "etag", "account"];
+
+/// Reads the fields that `paths` names out of `given`; unset ones are cleared.
+pub fn patch(given: pb::Profile, paths: &[String], faults: &mut Violations) -> BuiltinPatch {
+    let mut patch = BuiltinPatch::default();
+    let clearable = |faults: &mut Violations, path: &str, given: String, parse: fn(String) -> _| match given {
+        given if given.is_empty() => Some(None),
+        given => faults.check(path, parse(given)).map(Some),
+    };
+    for path in paths {
+        match path.as_str() {
+            "nickname" => {
+                patch.nickname = clearable(faults, "profile.nickname", given.nickname.clone(), parse_nickname);
+            }
+            "avatar_url" => {
+                patch.avatar_url = clearable(faults, "profile.avatar_url", given.avatar_url.clone(), parse_avatar);
+            }
+            "country" => patch.country = clearable(faults, "profile.country", given.country.clone(), parse_place),
+            "province" => patch.province = clearable(faults, "profile.province", given.province.clone(), parse_place),
+            "city" => patch.city = clearable(faults, "profile.city", given.city.clone(), parse_place),
+            "language" => {
+                patch.language = clearable(faults, "profile.language", given.language.clone(), parse_language);
+            }
+            "openid" => patch.openid = platform_id("profile.openid", given.openid.clone(), faults),
+            "unionid" => patch.unionid = platform_id("profile.unionid", given.unionid.clone(), faults),
+            "gender" => patch.gender = gender(given.gender, faults),
+            "is_authorized" => patch.is_authorized = Some(given.is_authorized),
+            "group_ids" => {
+                patch.group_ids = faults.check("profile.group_ids", parse_groups(given.group_ids.clone()));
+            }
+            path if IMMUTABLE.contains(&path.split('.').next().unwrap_or_default()) => {
+                faults.add("update_mask", Fault::Immutable, format!("{} cannot be changed", text::cut(path, 64)));
+            }
+            path => faults.add("update_mask", Fault::Unknown, format!("unknown path {}", text::cut(path, 64))),
+        }
+    }
+    patch
+}
+
+fn platform_id(path: &str, given: Option<String>, faults: &mut Violations) -> Option<Option<String>> {
+    match given.filter(|given| !given.is_empty()) {
+        None => Some(None),
+        Some(given) => faults.check(path, parse_platform_id(given)).map(Some),
+    }
+}
+
+/// 0, 1 or 2.
+pub fn gender(given: i32, faults: &mut Violations) -> Option<i16> {
+    match given {
+        0..=2 => Some(given as i16),
+        _ => {
+            faults.add("profile.gender", Fault::Range, "must be 0, 1 or 2");
+            None
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! New users from messages.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
+
+use crate::{
+    domain::users::NewUser,
+    error::{Error, Fault, Result, Violations},
+    model::{
+        account::{parse_email, parse_phone, parse_username},
+        field::{Fields, document_fits},
+        profile::Profile,
+    },
+    store::users::NewAccount,
+    wire::{json, pb, profile, time},
+};
+
+/// Largest explicit id: what a JSON number holds without a gap.
+const MAX_USER_ID: i64 = (1 << 53) - 1;
+
+/// Checks the form of a request id.
+pub fn check_request_id(given: &str, faults: &mut Violations) {
+    if !given.is_empty() && uuid::Uuid::parse_str(given).is_err() {
+        faults.add("request_id", Fault::Format, "must be a UUID");
+    }
+}
+
+/// Reads a new user.
+///
+/// # Errors
+/// INVALID_REQUEST with all faults.
+pub fn new_user(given: pb::CreateUserRequest, fields: &Fields, now: DateTime<Utc>) -> Result<NewUser> {
+    let mut faults = Violations::new();
+    check_request_id(&given.request_id, &mut faults);
+    for (name, value) in [
+        ("password", &given.password),
+        ("wallet_password", &given.wallet_password),
+        ("password_hash", &given.password_hash),
+        ("wallet_password_hash", &given.wallet_password_hash),
+    ] {
+        if !value.is_empty() {
+            faults.add(name, Fault::Unknown, "passwords cannot be kept yet");
+        }
+    }
+    let given_profile = given.profile.unwrap_or_default();
+    let account = new_account(given.account.unwrap_or_default(), now, &mut faults);
+
+    if !(0..=MAX_USER_ID).contains(&given_profile.user_id) {
+        faults.add("profile.user_id", Fault::Range, "must be between 1 and 2^53 - 1");
+    }
+    let immutable = [
+        ("profile.created_by", given_profile.created_by != 0),
+        ("profile.updated_at", given_profile.updated_at.is_some()),
+        ("profile.etag", !given_profile.etag.is_empty()),
+        ("profile.account", given_profile.account.is_some()),
+    ];
+    for (path, _) in immutable.into_iter().filter(|(_, is_set)| *is_set) {
+        faults.add(path, Fault::Immutable, "is set by the service");
+    }
+    let created_at = match given_profile.created_at.as_ref().map(time) {
+        None => now,
+        Some(Some(past)) if past <= now + TimeDelta::minutes(1) => past,
+        Some(_) => {
+            faults.add("profile.created_at", Fault::Range, "must be in the past");
+            now
+        }
+    };
+    let user_id = given_profile.user_id;
+    let custom = given_profile.custom_fields.clone().map(json::object).unwrap_or_default();
+    let document = fields.new_document(custom, "profile.custom_fields", &mut faults);
+    if faults.is_empty() && !document_fits(&document) {
+        return Err(Error::new(crate::error::Reason::DocumentTooLarge).with_violation(
+            "profile.custom_fields",
+            Fault::Length,
+            "must have at most 128 fields and 64 KiB",
+        ));
+    }
+    let paths: Vec<String> = profile::SERVICE_WRITABLE.iter().map(|&name| name.to_owned()).collect();
+    let patch = profile::patch(given_profile, &paths, &mut faults);
+    faults.into_result()?;
+
+    let mut claims = Vec::new();
+    for (kind, folded) in [("username", &account.username), ("email", &account.email), ("phone", &account.phone)] {
+        claims.extend(folded.iter().map(|folded| (format!("account.{kind}"), kind.to_owned(), folded.key.clone())));
+    }
+    let (openid, unionid) = (patch.openid.flatten(), patch.unionid.flatten());
+    for (kind, value) in [("openid", &openid), ("unionid", &unionid)] {
+        claims.extend(value.iter().map(|value| (format!("profile.{kind}"), kind.to_owned(), value.clone())));
+    }
+    for field in fields.iter().filter(|field| field.unique) {
+        let value = document.get(&field.name).and_then(|value| field.field_type.unique_key(value));
+        claims.extend(
+            value.map(|value| (format!("profile.custom_fields.{}", field.name), field.unique_kind(), value)),
+        );
+    }
+    let profile = Profile {
+        user_id,
+        nickname: patch.nickname.flatten(),
+        avatar_url: patch.avatar_url.flatten(),
+        gender: patch.gender.unwrap_or_default(),
+        country: patch.country.flatten(),
+        province: patch.province.flatten(),
+        city: patch.city.flatten(),
+        language: patch.language.flatten(),
+        openid,
+        unionid,
+        is_authorized: patch.is_authorized.unwrap_or_default(),
+        group_ids: patch.group_ids.unwrap_or_default(),
+        custom_fields: Value::Object(document),
+        created_at,
+        updated_at: now,
+        version: 1,
+    };
+    Ok(NewUser { profile, account, claims })
+}
+
+fn new_account(given: pb::Account, now: DateTime<Utc>, faults: &mut Violations) -> NewAccount {
+    let immutable = [
+        ("account.user_id", given.user_id != 0),
+        ("account.has_password", given.has_password),
+        ("account.has_wallet_password", given.has_wallet_password),
+        ("account.connections", !given.connections.is_empty()),
+        ("account.etag", !given.etag.is_empty()),
+    ];
+    for (path, _) in immutable.into_iter().filter(|(_, is_set)| *is_set) {
+        faults.add(path, Fault::Immutable, "is set by the service");
+    }
+    let given_text = |value: Option<String>| value.filter(|value| !value.is_empty());
+    let username = given_text(given.username).and_then(|value| faults.check("account.username", parse_username(value)));
+    let email = given_text(given.email).and_then(|value| faults.check("account.email", parse_email(value)));
+    let phone = given_text(given.phone).and_then(|value| faults.check("account.phone", parse_phone(value)));
+    let last_login_at = match given.last_login_at.as_ref().map(time) {
+        None => None,
+        Some(Some(at)) if at <= now + TimeDelta::minutes(1) => Some(at),
+        Some(_) => {
+            faults.add("account.last_login_at", Fault::Range, "must not be more than a minute ahead");
+            None
+        }
+    };
+    NewAccount {
+        email_verified: given.email_verified && email.is_some(),
+        phone_verified: given.phone_verified && phone.is_some(),
+        username,
+        email,
+        phone,
+        last_login_at,
+    }
+}
