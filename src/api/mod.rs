@@ -5,6 +5,8 @@ mod profiles;
 mod tokens;
 mod users;
 
+pub use users::{BATCH, Import, custom_json};
+
 use std::sync::Arc;
 
 use crate::{

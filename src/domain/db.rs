@@ -71,14 +71,14 @@ impl Db {
     pub async fn transaction<T>(
         &self,
         end: End,
-        mut work: impl AsyncFnMut(&mut AsyncPgConnection) -> Result<T>,
+        work: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T> + Clone,
     ) -> Result<T> {
         type Manager = <AsyncPgConnection as AsyncConnection>::TransactionManager;
         let mut lease = self.lease().await?;
         let mut tries = 0;
         loop {
             Manager::begin_transaction(&mut *lease).await?;
-            let done = work(&mut lease).await;
+            let done = work.clone()(&mut lease).await;
             let done = match done {
                 Ok(value) if end == End::Commit => {
                     Manager::commit_transaction(&mut *lease).await.map(|()| value).map_err(Error::from)

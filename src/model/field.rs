@@ -433,7 +433,10 @@ impl Fields {
                 },
             }
         }
-        for field in self.iter().filter(|field| !document.contains_key(&field.name)) {
+        for field in self.iter() {
+            if document.contains_key(&field.name) {
+                continue;
+            }
             match &field.default_value {
                 Some(value) => {
                     document.insert(field.name.clone(), value.clone());

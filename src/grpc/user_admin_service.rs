@@ -1,0 +1,183 @@
+//! `UserAdminService` on the wire.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::caller;
+use crate::{
+    api::{Api, BATCH, Import},
+    domain::caller::Caller,
+    error::{Error, Reason},
+    wire::pb::{self, user_admin_service_server},
+};
+
+/// How long an import waits for the next message.
+const SILENCE: Duration = Duration::from_secs(30);
+/// A batch is written when its sender pauses this long, so that a slow one sees its answers.
+const PAUSE: Duration = Duration::from_millis(200);
+
+pub struct UserAdminService(pub Api);
+
+fn unimplemented<T>() -> Result<Response<T>, Status> {
+    Err(Error::new(Reason::MethodUnknown).into())
+}
+
+#[tonic::async_trait]
+impl user_admin_service_server::UserAdminService for UserAdminService {
+    async fn create_user(
+        &self,
+        request: Request<pb::CreateUserRequest>,
+    ) -> Result<Response<pb::CreateUserResponse>, Status> {
+        let caller = caller(&request)?;
+        Ok(Response::new(self.0.create_user(&caller, request.into_inner()).await?))
+    }
+
+    type ImportUsersStream = ReceiverStream<Result<pb::ImportUsersResponse, Status>>;
+
+    async fn import_users(
+        &self,
+        request: Request<Streaming<pb::ImportUsersRequest>>,
+    ) -> Result<Response<Self::ImportUsersStream>, Status> {
+        let caller = caller(&request)?;
+        let (answers, stream) = mpsc::channel(4);
+        let api = self.0.clone();
+        tokio::spawn(async move {
+            if let Err(status) = import(api, caller, request.into_inner(), &answers).await {
+                // The receiver is gone where the client is; there is no one left to tell.
+                answers.send(Err(status)).await.unwrap_or_default();
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn delete_user(
+        &self,
+        request: Request<pb::DeleteUserRequest>,
+    ) -> Result<Response<pb::DeleteUserResponse>, Status> {
+        let caller = caller(&request)?;
+        Ok(Response::new(self.0.delete_user(&caller, request.into_inner()).await?))
+    }
+
+    async fn link_connection(
+        &self,
+        _: Request<pb::LinkConnectionRequest>,
+    ) -> Result<Response<pb::LinkConnectionResponse>, Status> {
+        unimplemented()
+    }
+
+    async fn verify_password(
+        &self,
+        _: Request<pb::VerifyPasswordRequest>,
+    ) -> Result<Response<pb::VerifyPasswordResponse>, Status> {
+        unimplemented()
+    }
+
+    async fn create_field(
+        &self,
+        request: Request<pb::CreateFieldRequest>,
+    ) -> Result<Response<pb::CreateFieldResponse>, Status> {
+        let caller = caller(&request)?;
+        Ok(Response::new(self.0.create_field(&caller, request.into_inner()).await?))
+    }
+
+    async fn list_fields(
+        &self,
+        request: Request<pb::ListFieldsRequest>,
+    ) -> Result<Response<pb::ListFieldsResponse>, Status> {
+        let caller = caller(&request)?;
+        Ok(Response::new(self.0.list_fields(&caller, request.into_inner()).await?))
+    }
+
+    async fn update_field(
+        &self,
+        _: Request<pb::UpdateFieldRequest>,
+    ) -> Result<Response<pb::UpdateFieldResponse>, Status> {
+        unimplemented()
+    }
+
+    async fn delete_field(
+        &self,
+        _: Request<pb::DeleteFieldRequest>,
+    ) -> Result<Response<pb::DeleteFieldResponse>, Status> {
+        unimplemented()
+    }
+
+    async fn get_delivery(
+        &self,
+        _: Request<pb::GetDeliveryRequest>,
+    ) -> Result<Response<pb::GetDeliveryResponse>, Status> {
+        unimplemented()
+    }
+
+    async fn issue_token(
+        &self,
+        request: Request<pb::IssueTokenRequest>,
+    ) -> Result<Response<pb::IssueTokenResponse>, Status> {
+        let caller = caller(&request)?;
+        Ok(Response::new(self.0.issue_token(&caller, request.into_inner()).await?))
+    }
+
+    async fn list_tokens(
+        &self,
+        request: Request<pb::ListTokensRequest>,
+    ) -> Result<Response<pb::ListTokensResponse>, Status> {
+        let caller = caller(&request)?;
+        Ok(Response::new(self.0.list_tokens(&caller, request.into_inner()).await?))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<pb::RevokeTokenRequest>,
+    ) -> Result<Response<pb::RevokeTokenResponse>, Status> {
+        let caller = caller(&request)?;
+        Ok(Response::new(self.0.revoke_token(&caller, request.into_inner()).await?))
+    }
+}
+
+/// Reads the stream batch by batch and answers once for each that is committed.
+async fn import(
+    api: Api,
+    caller: Caller,
+    mut users: Streaming<pb::ImportUsersRequest>,
+    answers: &mpsc::Sender<Result<pb::ImportUsersResponse, Status>>,
+) -> Result<(), Status> {
+    let mut import = Import::default();
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        let wait = if batch.is_empty() { SILENCE } else { PAUSE };
+        let is_over = match tokio::time::timeout(wait, users.message()).await {
+            Ok(message) => match message? {
+                Some(message) => {
+                    batch.push(message.user);
+                    false
+                }
+                None => true,
+            },
+            Err(_) if batch.is_empty() => return Err(Error::new(Reason::DeadlineExceeded).into()),
+            Err(_) => {
+                answer(&api, &caller, &mut import, &mut batch, answers).await?;
+                continue;
+            }
+        };
+        if (is_over && !batch.is_empty()) || batch.len() >= BATCH {
+            answer(&api, &caller, &mut import, &mut batch, answers).await?;
+        }
+        if is_over {
+            return Ok(());
+        }
+    }
+}
+
+async fn answer(
+    api: &Api,
+    caller: &Caller,
+    import: &mut Import,
+    batch: &mut Vec<Option<pb::CreateUserRequest>>,
+    answers: &mpsc::Sender<Result<pb::ImportUsersResponse, Status>>,
+) -> Result<(), Status> {
+    let told = api.import_batch(caller, import, std::mem::take(batch)).await?;
+    answers.send(Ok(told)).await.map_err(|_| Error::new(Reason::ShuttingDown).into())
+}
