@@ -30,13 +30,19 @@ pub struct Database {
 
 impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Database").field("url", &"***").field("pool_size", &self.pool_size).finish()
+        f.debug_struct("Database")
+            .field("url", &"***")
+            .field("pool_size", &self.pool_size)
+            .finish()
     }
 }
 
 impl Default for Database {
     fn default() -> Self {
-        Self { url: String::new(), pool_size: 16 }
+        Self {
+            url: String::new(),
+            pool_size: 16,
+        }
     }
 }
 
@@ -50,7 +56,9 @@ pub struct Grpc {
 
 impl Default for Grpc {
     fn default() -> Self {
-        Self { address: SocketAddr::from(([127, 0, 0, 1], 50051)) }
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 50051)),
+        }
     }
 }
 
@@ -73,7 +81,10 @@ pub struct SecretKey {
 
 impl std::fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SecretKey").field("id", &self.id).field("key", &"***").finish()
+        f.debug_struct("SecretKey")
+            .field("id", &self.id)
+            .field("key", &"***")
+            .finish()
     }
 }
 
@@ -96,10 +107,13 @@ pub fn load(file: Option<&Path>) -> anyhow::Result<Config> {
     if let Some(file) = file {
         layers = layers.merge(Toml::file_exact(file));
     }
-    let config: Config = layers.merge(Env::prefixed("USER_SERVICE__").split("__")).extract().map_err(|errors| {
-        let lines: Vec<String> = errors.into_iter().map(|error| format!("- {error}")).collect();
-        anyhow::anyhow!("the configuration has faults:\n{}", lines.join("\n"))
-    })?;
+    let config: Config = layers
+        .merge(Env::prefixed("USER_SERVICE__").split("__"))
+        .extract()
+        .map_err(|errors| {
+            let lines: Vec<String> = errors.into_iter().map(|error| format!("- {error}")).collect();
+            anyhow::anyhow!("the configuration has faults:\n{}", lines.join("\n"))
+        })?;
     let mut faults = Vec::new();
     if config.database.url.is_empty() {
         faults.push("- database.url is missing".to_owned());
@@ -117,4 +131,23 @@ pub fn load(file: Option<&Path>) -> anyhow::Result<Config> {
         return Ok(config);
     }
     anyhow::bail!("the configuration has faults:\n{}", faults.join("\n"))
+}
+
+/// The configuration as TOML, secrets masked.
+///
+/// # Errors
+/// None that a configuration of ours can meet.
+pub fn printed(config: &Config) -> anyhow::Result<String> {
+    let mut shown = config.clone();
+    if let Ok(mut url) = url::Url::parse(&shown.database.url)
+        && url.password().is_some()
+    {
+        // Only a URL without a host refuses a password, and this one has one.
+        url.set_password(Some("***")).unwrap_or_default();
+        shown.database.url = url.to_string();
+    }
+    for key in &mut shown.secrets.keys {
+        "***".clone_into(&mut key.key);
+    }
+    Ok(toml::to_string(&shown)?)
 }

@@ -3,7 +3,7 @@
 //! A fact has one [`Reason`], and a reason has one [`Kind`] for ever. Whatever else a caller may need to know
 //! (which field, how long to wait) stands beside it. Nothing here knows of a transport.
 
-use std::{collections::BTreeMap, error::Error as StdError, fmt, time::Duration};
+use std::{collections::BTreeMap, error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 /// A `Result` of this service.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -180,12 +180,18 @@ impl Violations {
 
     /// Adds a fault of a field.
     pub fn add(&mut self, field: impl Into<String>, fault: Fault, description: impl Into<String>) {
-        self.0.push(Violation { field: field.into(), fault, description: description.into() });
+        self.0.push(Violation {
+            field: field.into(),
+            fault,
+            description: description.into(),
+        });
     }
 
     /// Takes the value, or notes why it is refused.
     pub fn check<T>(&mut self, field: &str, parsed: Result<T, (Fault, &str)>) -> Option<T> {
-        parsed.map_err(|(fault, description)| self.add(field, fault, description)).ok()
+        parsed
+            .map_err(|(fault, description)| self.add(field, fault, description))
+            .ok()
     }
 
     /// Takes another's faults over.
@@ -204,7 +210,11 @@ impl Violations {
 
     /// Fails with `reason` where anything was noted.
     pub fn into_result_as(self, reason: Reason) -> Result<()> {
-        if self.0.is_empty() { Ok(()) } else { Err(Error::new(reason).with_violations(self.0)) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::new(reason).with_violations(self.0))
+        }
     }
 }
 
@@ -218,8 +228,10 @@ pub struct Resource {
 }
 
 /// A fact that ends a call.
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     reason: Reason,
     violations: Vec<Violation>,
@@ -230,7 +242,7 @@ struct Inner {
     /// The limit that was hit.
     quota: Option<&'static str>,
     retry_after: Option<Duration>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
@@ -251,7 +263,7 @@ impl Error {
     /// A bug or a broken part of ours; the source goes to the log alone.
     pub fn internal(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         let mut error = Self::new(Reason::Internal);
-        error.0.source = Some(source.into());
+        error.0.source = Some(source.into().into());
         error
     }
 
@@ -279,13 +291,12 @@ impl Error {
         )
     }
 
-    pub fn with_violation(
-        mut self,
-        field: impl Into<String>,
-        fault: Fault,
-        description: impl Into<String>,
-    ) -> Self {
-        self.0.violations.push(Violation { field: field.into(), fault, description: description.into() });
+    pub fn with_violation(mut self, field: impl Into<String>, fault: Fault, description: impl Into<String>) -> Self {
+        self.0.violations.push(Violation {
+            field: field.into(),
+            fault,
+            description: description.into(),
+        });
         self
     }
 
@@ -301,7 +312,10 @@ impl Error {
     }
 
     pub fn with_resource(mut self, kind: &'static str, name: impl Into<String>) -> Self {
-        self.0.resource = Some(Resource { kind, name: name.into() });
+        self.0.resource = Some(Resource {
+            kind,
+            name: name.into(),
+        });
         self
     }
 
@@ -322,7 +336,7 @@ impl Error {
     }
 
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.0.source = Some(source.into());
+        self.0.source = Some(source.into().into());
         self
     }
 

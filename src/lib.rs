@@ -20,4 +20,5 @@ pub mod model;
 pub mod postgres;
 pub mod server;
 pub mod store;
+pub mod telemetry;
 pub mod wire;

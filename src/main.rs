@@ -1,1 +1,7 @@
-fn main() {}
+//! `user-service`: the one binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    user_service::cli::run()
+}

@@ -1,11 +1,15 @@
 //! Every RPC once, between the doors and the domain: permission, a kept reply, the request's faults, the work, the
 //! reply. Whatever door a call came through, it meets this.
 
+mod accounts;
+mod bulk;
+mod codes;
+mod fields;
 mod profiles;
 mod tokens;
 mod users;
 
-pub use users::{BATCH, Import, custom_json};
+pub use users::BATCH;
 
 use std::sync::Arc;
 
@@ -68,7 +72,14 @@ impl Api {
         if request_id.is_empty() {
             return None;
         }
-        Once::of(caller, rpc, request_id, body.encode_to_vec(), &self.0.keys, &self.0.clock)
+        Once::of(
+            caller,
+            rpc,
+            request_id,
+            body.encode_to_vec(),
+            &self.0.keys,
+            &self.0.clock,
+        )
     }
 
     /// The kept reply of a request that was done before.

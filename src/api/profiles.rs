@@ -32,8 +32,10 @@ const PAGE_BYTES: usize = 3 * 1024 * 1024;
 impl Api {
     /// Reads one profile.
     pub async fn get_profile(&self, caller: &Caller, request: pb::GetProfileRequest) -> Result<pb::GetProfileResponse> {
-        let by_account =
-            matches!(request.key, Some(Key::Username(_) | Key::Email(_) | Key::Phone(_) | Key::Connection(_)));
+        let by_account = matches!(
+            request.key,
+            Some(Key::Username(_) | Key::Email(_) | Key::Phone(_) | Key::Connection(_))
+        );
         if caller.user().is_none() && (by_account || mask::names_account(request.read_mask.as_ref())) {
             caller.require(Scope::AccountsRead)?;
         }
@@ -45,21 +47,25 @@ impl Api {
                 Some(Lookup::UserId(own))
             }
             // Another's key and nobody's are the same to a user.
-            (Some(own), Some(Lookup::Unique(kind, value))) => {
-                match self.0.profiles.find_user(kind, &value).await? {
-                    Some(found) if found == own => Some(Lookup::UserId(own)),
-                    _ => return Err(Error::new(Reason::NotOwner)),
-                }
-            }
+            (Some(own), Some(Lookup::Unique(kind, value))) => match self.0.profiles.find_user(kind, &value).await? {
+                Some(found) if found == own => Some(Lookup::UserId(own)),
+                _ => return Err(Error::new(Reason::NotOwner)),
+            },
             (_, lookup) => lookup,
         };
-        let fields = self.0.fields.knowing(mask::custom_names(request.read_mask.as_ref())).await?;
+        let fields = self
+            .0
+            .fields
+            .knowing(mask::custom_names(request.read_mask.as_ref()))
+            .await?;
         let mask = mask::read(request.read_mask, &fields, &mut faults);
         faults.into_result()?;
         let lookup = lookup.expect("valid: a key that cannot be read is a fault");
         let with_account = mask.account != AccountMask::None;
         let (found, account) = self.0.profiles.get(&lookup, with_account).await?;
-        Ok(pb::GetProfileResponse { profile: Some(profile::message(&found, account.as_ref(), &mask)) })
+        Ok(pb::GetProfileResponse {
+            profile: Some(profile::message(&found, account.as_ref(), &mask)),
+        })
     }
 
     /// Lists profiles.
@@ -72,7 +78,11 @@ impl Api {
             caller.require(Scope::AccountsRead)?;
         }
         let mut faults = Violations::new();
-        let fields = self.0.fields.knowing(mask::custom_names(request.read_mask.as_ref())).await?;
+        let fields = self
+            .0
+            .fields
+            .knowing(mask::custom_names(request.read_mask.as_ref()))
+            .await?;
         let mask = mask::read(request.read_mask, &fields, &mut faults);
         if request.page_size < 0 {
             faults.add("page_size", Fault::Range, "must not be negative");
@@ -129,7 +139,11 @@ impl Api {
             Some(row) if has_more => page::write(&self.0.keys, &query, place(&order, &row), now),
             _ => String::new(),
         };
-        Ok(pb::ListProfilesResponse { profiles, next_page_token, total_size: page.total })
+        Ok(pb::ListProfilesResponse {
+            profiles,
+            next_page_token,
+            total_size: page.total,
+        })
     }
 
     /// Changes named fields of one profile.
@@ -180,13 +194,19 @@ impl Api {
             validate_only: request.validate_only,
             once,
         };
-        let outcome = self.0.profiles.update(&update, |profile| updated(profile).encode_to_vec()).await?;
+        let outcome = self
+            .0
+            .profiles
+            .update(&update, |profile| updated(profile).encode_to_vec())
+            .await?;
         reply(outcome, |profile| updated(&profile))
     }
 }
 
 fn updated(profile: &Profile) -> pb::UpdateProfileResponse {
-    pb::UpdateProfileResponse { profile: Some(profile::message(profile, None, &ReadMask::default_fields())) }
+    pb::UpdateProfileResponse {
+        profile: Some(profile::message(profile, None, &ReadMask::default_fields())),
+    }
 }
 
 /// The fields that a change names, those inside `$set` and `$unset` and before a dot too.

@@ -1,1 +1,143 @@
-pub mod args;
+//! The command line: a thin door over the same use cases as gRPC, with an operator as the caller.
+
+mod demo;
+mod dev;
+mod field;
+mod import;
+mod output;
+mod serve;
+mod token;
+mod user;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+use crate::{api::Api, app, clock::Clock, config, config::Config, postgres};
+use output::Output;
+
+/// The profiles and login accounts of an application's users, over gRPC, on Postgres.
+#[derive(Debug, Parser)]
+#[command(name = "user-service", version, arg_required_else_help = true)]
+struct Cli {
+    /// TOML file of the configuration; variables `USER_SERVICE__SECTION__KEY` win over it.
+    #[arg(long, global = true, env = "USER_SERVICE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder of `dev`; without a configuration, commands use the service that lives there.
+    #[arg(long, global = true, value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
+    /// Prints JSON for scripts.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Starts everything on this machine: Postgres, examples, the service.
+    Dev(dev::Dev),
+    /// Runs the service by its configuration.
+    Serve,
+    /// Brings the database's tables to what this binary needs.
+    Migrate,
+    /// Makes, shows, erases and imports users.
+    #[command(subcommand)]
+    User(user::Command),
+    /// Makes and shows custom fields.
+    #[command(subcommand)]
+    Field(field::Command),
+    /// Issues, shows and revokes tokens.
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Checks or prints the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Reports every fault of the configuration at once.
+    Check,
+    /// Prints the configuration as it counts, secrets masked.
+    Print,
+}
+
+/// Runs the command that the arguments name.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    crate::telemetry::start();
+    let output = Output::new(cli.json);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return output.fail(&anyhow::Error::new(error).context("cannot start the runtime")),
+    };
+    let done = runtime.block_on(execute(cli, &output));
+    // What a stopped service left running, for example a call past its time, ends here.
+    runtime.shutdown_background();
+    done.unwrap_or_else(|error| output.fail(&error))
+}
+
+async fn execute(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
+    let settings = Settings {
+        config: cli.config,
+        data_dir: cli.data_dir,
+    };
+    match cli.command {
+        Command::Dev(dev) => dev::run(dev, &settings.data_dir(), output).await?,
+        Command::Serve => serve::run(settings.config.as_deref()).await?,
+        Command::Migrate => {
+            let config = settings.load()?;
+            output.migrated(&crate::store::schema::migrate(&config.database.url).await?);
+        }
+        Command::User(command) => return user::run(command, &settings.api()?, output).await,
+        Command::Field(command) => field::run(command, &settings.api()?, output).await?,
+        Command::Token(command) => token::run(command, &settings.api()?, output).await?,
+        Command::Config(ConfigCommand::Check) => {
+            settings.load()?;
+            output.line("the configuration has no faults", &serde_json::json!({ "ok": true }));
+        }
+        Command::Config(ConfigCommand::Print) => output.text(&config::printed(&settings.load()?)?),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where a command finds its service.
+struct Settings {
+    config: Option<PathBuf>,
+    data_dir: Option<PathBuf>,
+}
+
+impl Settings {
+    fn data_dir(&self) -> PathBuf {
+        self.data_dir.clone().unwrap_or_else(postgres::default_folder)
+    }
+
+    /// The configuration: the file that was named, else what `dev` wrote into its folder.
+    fn load(&self) -> anyhow::Result<Config> {
+        let of_dev = dev::config_file(&self.data_dir());
+        let is_chosen = self.config.is_some() || std::env::var_os("USER_SERVICE__DATABASE__URL").is_some();
+        if is_chosen || !of_dev.exists() {
+            return config::load(self.config.as_deref());
+        }
+        config::load(Some(&of_dev))
+    }
+
+    fn api(&self) -> anyhow::Result<Api> {
+        let config = self
+            .load()
+            .context("no `dev` was started here, and there is no other configuration")?;
+        app::build(&config, Clock::System)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn commands_are_well_formed() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -19,8 +19,7 @@ const WAIT: Duration = Duration::from_secs(1);
 const RETRIES: usize = 3;
 
 type PgPool = Pool<AsyncPgConnection>;
-type Pooled =
-    diesel_async::pooled_connection::bb8::PooledConnection<'static, AsyncPgConnection>;
+type Pooled = diesel_async::pooled_connection::bb8::PooledConnection<'static, AsyncPgConnection>;
 
 /// What a transaction ends with where its work went well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +41,12 @@ impl Db {
         let mut config = ManagerConfig::default();
         config.recycling_method = RecyclingMethod::Fast;
         let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new_with_config(url, config);
-        Self { pool: Pool::builder().max_size(size).connection_timeout(WAIT).build_unchecked(manager) }
+        Self {
+            pool: Pool::builder()
+                .max_size(size)
+                .connection_timeout(WAIT)
+                .build_unchecked(manager),
+        }
     }
 
     async fn lease(&self) -> Result<Lease> {
@@ -53,7 +57,10 @@ impl Db {
             };
             Error::new(reason).with_source(error)
         })?;
-        Ok(Lease { cancel: Some(conn.cancel_token()), conn: Some(conn) })
+        Ok(Lease {
+            cancel: Some(conn.cancel_token()),
+            conn: Some(conn),
+        })
     }
 
     /// Runs single statements on one connection.
@@ -80,9 +87,10 @@ impl Db {
             Manager::begin_transaction(&mut *lease).await?;
             let done = work.clone()(&mut lease).await;
             let done = match done {
-                Ok(value) if end == End::Commit => {
-                    Manager::commit_transaction(&mut *lease).await.map(|()| value).map_err(Error::from)
-                }
+                Ok(value) if end == End::Commit => Manager::commit_transaction(&mut *lease)
+                    .await
+                    .map(|()| value)
+                    .map_err(Error::from),
                 outcome => match Manager::rollback_transaction(&mut *lease).await {
                     Ok(()) => outcome,
                     Err(error) => outcome.and(Err(error.into())),
@@ -134,7 +142,9 @@ impl DerefMut for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let (Some(mut conn), Some(cancel)) = (self.conn.take(), self.cancel.take()) else { return };
+        let (Some(mut conn), Some(cancel)) = (self.conn.take(), self.cancel.take()) else {
+            return;
+        };
         tokio::spawn(async move {
             if let Err(error) = cancel.cancel_query(NoTls).await {
                 tracing::debug!(%error, "a statement that was given up could not be cancelled");

@@ -25,7 +25,11 @@ pub struct Fields {
 
 impl Fields {
     pub fn new(db: Db, clock: Clock) -> Self {
-        Self { db, clock, cache: Arc::default() }
+        Self {
+            db,
+            clock,
+            cache: Arc::default(),
+        }
     }
 
     /// The definitions, at most 5 s old.
@@ -41,7 +45,11 @@ impl Fields {
     /// The definitions, read anew where they do not know all of `names`: another replica may have just made one.
     pub async fn knowing<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> Result<Arc<Definitions>> {
         let current = self.current().await?;
-        if names.all(|name| current.get(name).is_some()) { Ok(current) } else { self.reload().await }
+        if names.all(|name| current.get(name).is_some()) {
+            Ok(current)
+        } else {
+            self.reload().await
+        }
     }
 
     /// Reads the definitions anew.

@@ -36,7 +36,14 @@ impl Once {
         clock: &Clock,
     ) -> Option<Self> {
         let request_id = Uuid::parse_str(request_id).ok()?;
-        Some(Self { caller: caller.name(), rpc, request_id, body, keys: keys.clone(), clock: clock.clone() })
+        Some(Self {
+            caller: caller.name(),
+            rpc,
+            request_id,
+            body,
+            keys: keys.clone(),
+            clock: clock.clone(),
+        })
     }
 
     /// The reply of the first time, if there was one.
@@ -50,7 +57,9 @@ impl Once {
     async fn find(&self, conn: &mut AsyncPgConnection) -> Result<Option<Vec<u8>>> {
         let since = self.clock.now() - LIFE;
         let found = idempotency::find(conn, &self.caller, self.rpc, self.request_id, since).await?;
-        let Some((key_id, fingerprint, reply)) = found else { return Ok(None) };
+        let Some((key_id, fingerprint, reply)) = found else {
+            return Ok(None);
+        };
         if self.keys.sign_with(&key_id, "fingerprint", &self.body).as_deref() == Some(&fingerprint) {
             return Ok(Some(reply));
         }

@@ -79,7 +79,9 @@ impl Profiles {
 
     /// The user who holds a key.
     pub async fn find_user(&self, kind: &str, value: &str) -> Result<Option<i64>> {
-        self.db.run(async |conn| Ok(unique_values::find(conn, kind, value).await?)).await
+        self.db
+            .run(async |conn| Ok(unique_values::find(conn, kind, value).await?))
+            .await
     }
 
     /// One profile, with its account where that is asked for.
@@ -112,15 +114,22 @@ impl Profiles {
 
     /// One page of a list.
     pub async fn list(&self, listing: Listing) -> Result<Page> {
-        let Listing { predicate, order, after, skip, limit, with_total, with_accounts } = listing;
+        let Listing {
+            predicate,
+            order,
+            after,
+            skip,
+            limit,
+            with_total,
+            with_accounts,
+        } = listing;
         self.db
             .run(async |conn| {
                 let total = match with_total {
                     true => Some(profiles::count(conn, predicate.clone()).await?),
                     false => None,
                 };
-                let mut rows =
-                    profiles::list(conn, predicate, &order, after.as_deref(), skip, limit + 1).await?;
+                let mut rows = profiles::list(conn, predicate, &order, after.as_deref(), skip, limit + 1).await?;
                 let has_more = rows.len() as i64 > limit;
                 rows.truncate(limit as usize);
                 let accounts = match with_accounts {
@@ -133,7 +142,11 @@ impl Profiles {
                     let account = accounts.remove(&row.user_id);
                     (row, account)
                 });
-                Ok(Page { rows: rows.collect(), has_more, total })
+                Ok(Page {
+                    rows: rows.collect(),
+                    has_more,
+                    total,
+                })
             })
             .await
     }
@@ -148,16 +161,20 @@ impl Profiles {
         reply: impl Fn(&Profile) -> Vec<u8> + Sync,
     ) -> Result<Outcome<Profile>> {
         let now = self.clock.now();
-        let end = if update.validate_only { End::RollBack } else { End::Commit };
+        let end = if update.validate_only {
+            End::RollBack
+        } else {
+            End::Commit
+        };
         let changes = Value::from(update.changes.iter().map(Change::to_json).collect::<Vec<_>>());
         let needs_claims = update.builtin.openid.is_some() || update.builtin.unionid.is_some();
-        let needs_values = update.changes.iter().any(|change| change.field.unique || change.field.indexed);
+        let needs_values = update
+            .changes
+            .iter()
+            .any(|change| change.field.unique || change.field.indexed);
         if !needs_claims && !needs_values && update.once.is_none() && end == End::Commit {
             // No other table changes, so the one statement is its own transaction.
-            let done = self
-                .db
-                .run(async |conn| apply(conn, update, &changes, now).await)
-                .await;
+            let done = self.db.run(async |conn| apply(conn, update, &changes, now).await).await;
             return match done {
                 Ok(profile) => Ok(Outcome::New(profile)),
                 Err(error) => Err(self.explain(error, update, &changes).await),
@@ -217,17 +234,16 @@ pub fn refused(refusal: &str) -> Error {
         "DOCUMENT_TOO_LARGE" => Reason::DocumentTooLarge,
         _ => Reason::OpTypeMismatch,
     };
-    let path = if field.is_empty() { "custom_fields".to_owned() } else { format!("custom_fields.{field}") };
+    let path = if field.is_empty() {
+        "custom_fields".to_owned()
+    } else {
+        format!("custom_fields.{field}")
+    };
     Error::new(reason).with_violation(path, Fault::Range, reason.message())
 }
 
 /// The UPDATE itself, and what it means that no row came back.
-async fn apply(
-    conn: &mut AsyncPgConnection,
-    update: &Update,
-    changes: &Value,
-    now: DateTime<Utc>,
-) -> Result<Profile> {
+async fn apply(conn: &mut AsyncPgConnection, update: &Update, changes: &Value, now: DateTime<Utc>) -> Result<Profile> {
     let version = update.version.map(|version| version.unwrap_or(-1));
     match profiles::update(conn, update.user_id, &update.builtin, changes, version, now).await? {
         profiles::Updated::Done(profile) => Ok(*profile),
@@ -249,7 +265,11 @@ async fn claim(conn: &mut AsyncPgConnection, update: &Update, profile: &Profile)
     ] {
         if named {
             kinds.push(kind.to_owned());
-            claims.extend(value.clone().map(|value| (format!("profile.{kind}"), kind.to_owned(), value)));
+            claims.extend(
+                value
+                    .clone()
+                    .map(|value| (format!("profile.{kind}"), kind.to_owned(), value)),
+            );
         }
     }
     let loses_login = kinds.len() > claims.len();
@@ -258,7 +278,10 @@ async fn claim(conn: &mut AsyncPgConnection, update: &Update, profile: &Profile)
     touched.dedup_by_key(|field| field.field_id);
     for field in touched.iter().filter(|field| field.unique) {
         kinds.push(field.unique_kind());
-        let value = profile.custom_fields.get(&field.name).and_then(|value| field.field_type.unique_key(value));
+        let value = profile
+            .custom_fields
+            .get(&field.name)
+            .and_then(|value| field.field_type.unique_key(value));
         claims.extend(value.map(|value| (format!("custom_fields.{}", field.name), field.unique_kind(), value)));
     }
     if !kinds.is_empty() {
@@ -266,7 +289,11 @@ async fn claim(conn: &mut AsyncPgConnection, update: &Update, profile: &Profile)
         take(conn, profile.user_id, claims).await?;
     }
     if loses_login && unique_values::count_credentials(conn, profile.user_id).await? == 0 {
-        let name = if update.builtin.openid.is_some() { "profile.openid" } else { "profile.unionid" };
+        let name = if update.builtin.openid.is_some() {
+            "profile.openid"
+        } else {
+            "profile.unionid"
+        };
         return Err(Error::new(Reason::LastCredential).with_precondition(name));
     }
     let indexed: Vec<&Field> = touched.into_iter().filter(|field| field.indexed).collect();
@@ -283,7 +310,11 @@ pub fn index_values<'a>(fields: impl Iterator<Item = &'a Field>, document: &Valu
     fields
         .filter_map(|field| Some((field, document.get(&field.name)?)))
         .flat_map(|(field, value)| {
-            field.field_type.index_keys(value).into_iter().map(|key| (field.field_id, key))
+            field
+                .field_type
+                .index_keys(value)
+                .into_iter()
+                .map(|key| (field.field_id, key))
         })
         .collect()
 }
@@ -292,15 +323,14 @@ pub fn index_values<'a>(fields: impl Iterator<Item = &'a Field>, document: &Valu
 ///
 /// # Errors
 /// The first reason of the table of errors, with a violation for each value that is taken.
-pub async fn take(
-    conn: &mut AsyncPgConnection,
-    user_id: i64,
-    claims: Vec<(String, String, String)>,
-) -> Result<()> {
+pub async fn take(conn: &mut AsyncPgConnection, user_id: i64, claims: Vec<(String, String, String)>) -> Result<()> {
     if claims.is_empty() {
         return Ok(());
     }
-    let pairs: Vec<_> = claims.iter().map(|(_, kind, value)| (kind.clone(), value.clone())).collect();
+    let pairs: Vec<_> = claims
+        .iter()
+        .map(|(_, kind, value)| (kind.clone(), value.clone()))
+        .collect();
     let held = unique_values::claim(conn, user_id, &pairs).await?;
     let reason = |kind: &str| match kind {
         "username" => Reason::UsernameTaken,
@@ -327,8 +357,11 @@ async fn views(conn: &mut AsyncPgConnection, user_ids: Vec<i64>) -> Result<Vec<A
     let connections = accounts::list_connections(conn, user_ids.clone()).await?;
     let accounts = accounts::list(conn, user_ids).await?;
     let view = |account: Account| {
-        let connections =
-            connections.iter().filter(|connection| connection.user_id == account.user_id).cloned().collect();
+        let connections = connections
+            .iter()
+            .filter(|connection| connection.user_id == account.user_id)
+            .cloned()
+            .collect();
         AccountView { account, connections }
     };
     Ok(accounts.into_iter().map(view).collect())

@@ -87,7 +87,12 @@ impl Users {
                     let outcome = import_one(conn, new, once.as_ref(), definitions, &reply).await;
                     outcomes.push(match outcome {
                         // What broke the transaction breaks the batch; the rest is this user's own fault.
-                        Err(error) if matches!(error.reason(), Reason::Internal | Reason::WriteConflict | Reason::DatabaseUnavailable) => {
+                        Err(error)
+                            if matches!(
+                                error.reason(),
+                                Reason::Internal | Reason::WriteConflict | Reason::DatabaseUnavailable
+                            ) =>
+                        {
                             return Err(error);
                         }
                         outcome => outcome,
@@ -103,8 +108,15 @@ impl Users {
     /// # Errors
     /// USER_NOT_FOUND.
     pub async fn delete(&self, user_id: i64) -> Result<()> {
-        let gone = self.db.transaction(End::Commit, async |conn| Ok(users::delete(conn, user_id).await?)).await?;
-        if gone { Ok(()) } else { Err(Error::user_not_found(user_id)) }
+        let gone = self
+            .db
+            .transaction(End::Commit, async |conn| Ok(users::delete(conn, user_id).await?))
+            .await?;
+        if gone {
+            Ok(())
+        } else {
+            Err(Error::user_not_found(user_id))
+        }
     }
 
     /// The present moment, for what a new user is stamped with.
@@ -136,11 +148,9 @@ async fn import_one(
 async fn insert(conn: &mut AsyncPgConnection, new: &NewUser, definitions: &Fields) -> Result<Profile> {
     let mut profile = new.profile.clone();
     let taken = || {
-        Error::new(Reason::UserIdTaken).with_resource("user.v1.User", "profile.user_id").with_violation(
-            "profile.user_id",
-            crate::error::Fault::Format,
-            "is or was in use",
-        )
+        Error::new(Reason::UserIdTaken)
+            .with_resource("user.v1.User", "profile.user_id")
+            .with_violation("profile.user_id", crate::error::Fault::Format, "is or was in use")
     };
     if profile.user_id != 0 {
         if users::is_used(conn, profile.user_id).await? {

@@ -40,7 +40,10 @@ pub fn code(kind: Kind) -> Code {
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        if matches!(error.reason(), Reason::Internal | Reason::DatabaseUnavailable | Reason::AuthBackendUnavailable) {
+        if matches!(
+            error.reason(),
+            Reason::Internal | Reason::DatabaseUnavailable | Reason::AuthBackendUnavailable
+        ) {
             tracing::error!(reason = error.reason().as_str(), error = ?error, "a call failed on our side");
         }
         let reason = error.reason();
@@ -50,8 +53,11 @@ impl From<Error> for Status {
 }
 
 fn details(error: &Error) -> ErrorDetails {
-    let mut metadata: HashMap<String, String> =
-        error.metadata().iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+    let mut metadata: HashMap<String, String> = error
+        .metadata()
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), value.clone()))
+        .collect();
     let (kept, omitted) = cut(error.violations());
     if omitted > 0 {
         metadata.insert("violationsOmitted".to_owned(), omitted.to_string());
@@ -76,7 +82,11 @@ fn details(error: &Error) -> ErrorDetails {
     }
     if let Some(limit) = error.quota() {
         let description = error.reason().message().to_owned();
-        details.set_quota_failure(vec![QuotaViolation { subject: limit.to_owned(), description, ..Default::default() }]);
+        details.set_quota_failure(vec![QuotaViolation {
+            subject: limit.to_owned(),
+            description,
+            ..Default::default()
+        }]);
     }
     if let Some(after) = error.retry_after() {
         details.set_retry_info(Some(after));

@@ -40,5 +40,9 @@ pub fn routes(api: Api, health: HealthServer<impl Health>) -> Routes {
 
 /// The caller that the layer found.
 fn caller<T>(request: &Request<T>) -> Result<Caller> {
-    request.extensions().get::<Caller>().cloned().ok_or_else(|| Error::new(Reason::TokenMissing))
+    request
+        .extensions()
+        .get::<Caller>()
+        .cloned()
+        .ok_or_else(|| Error::new(Reason::TokenMissing))
 }

@@ -8,9 +8,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::caller;
 use crate::{
-    api::{Api, BATCH, Import},
+    api::{Api, BATCH},
     domain::caller::Caller,
-    error::{Error, Reason},
+    error::{Error, Fault, Reason},
     wire::pb::{self, user_admin_service_server},
 };
 
@@ -20,10 +20,6 @@ const SILENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(200);
 
 pub struct UserAdminService(pub Api);
-
-fn unimplemented<T>() -> Result<Response<T>, Status> {
-    Err(Error::new(Reason::MethodUnknown).into())
-}
 
 #[tonic::async_trait]
 impl user_admin_service_server::UserAdminService for UserAdminService {
@@ -63,16 +59,22 @@ impl user_admin_service_server::UserAdminService for UserAdminService {
 
     async fn link_connection(
         &self,
-        _: Request<pb::LinkConnectionRequest>,
+        request: Request<pb::LinkConnectionRequest>,
     ) -> Result<Response<pb::LinkConnectionResponse>, Status> {
-        unimplemented()
+        let caller = caller(&request)?;
+        Ok(Response::new(
+            self.0.link_connection(&caller, request.into_inner()).await?,
+        ))
     }
 
     async fn verify_password(
         &self,
-        _: Request<pb::VerifyPasswordRequest>,
+        request: Request<pb::VerifyPasswordRequest>,
     ) -> Result<Response<pb::VerifyPasswordResponse>, Status> {
-        unimplemented()
+        let caller = caller(&request)?;
+        Ok(Response::new(
+            self.0.verify_password(&caller, request.into_inner()).await?,
+        ))
     }
 
     async fn create_field(
@@ -93,23 +95,26 @@ impl user_admin_service_server::UserAdminService for UserAdminService {
 
     async fn update_field(
         &self,
-        _: Request<pb::UpdateFieldRequest>,
+        request: Request<pb::UpdateFieldRequest>,
     ) -> Result<Response<pb::UpdateFieldResponse>, Status> {
-        unimplemented()
+        let caller = caller(&request)?;
+        Ok(Response::new(self.0.update_field(&caller, request.into_inner()).await?))
     }
 
     async fn delete_field(
         &self,
-        _: Request<pb::DeleteFieldRequest>,
+        request: Request<pb::DeleteFieldRequest>,
     ) -> Result<Response<pb::DeleteFieldResponse>, Status> {
-        unimplemented()
+        let caller = caller(&request)?;
+        Ok(Response::new(self.0.delete_field(&caller, request.into_inner()).await?))
     }
 
     async fn get_delivery(
         &self,
-        _: Request<pb::GetDeliveryRequest>,
+        request: Request<pb::GetDeliveryRequest>,
     ) -> Result<Response<pb::GetDeliveryResponse>, Status> {
-        unimplemented()
+        let caller = caller(&request)?;
+        Ok(Response::new(self.0.get_delivery(&caller, request.into_inner()).await?))
     }
 
     async fn issue_token(
@@ -144,26 +149,27 @@ async fn import(
     mut users: Streaming<pb::ImportUsersRequest>,
     answers: &mpsc::Sender<Result<pb::ImportUsersResponse, Status>>,
 ) -> Result<(), Status> {
-    let mut import = Import::default();
+    let mut index = 0;
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         let wait = if batch.is_empty() { SILENCE } else { PAUSE };
         let is_over = match tokio::time::timeout(wait, users.message()).await {
             Ok(message) => match message? {
                 Some(message) => {
-                    batch.push(message.user);
+                    let missing = || Error::invalid("user", Fault::Required, "must be given");
+                    batch.push(message.user.ok_or_else(missing));
                     false
                 }
                 None => true,
             },
             Err(_) if batch.is_empty() => return Err(Error::new(Reason::DeadlineExceeded).into()),
             Err(_) => {
-                answer(&api, &caller, &mut import, &mut batch, answers).await?;
+                answer(&api, &caller, &mut index, &mut batch, answers).await?;
                 continue;
             }
         };
         if (is_over && !batch.is_empty()) || batch.len() >= BATCH {
-            answer(&api, &caller, &mut import, &mut batch, answers).await?;
+            answer(&api, &caller, &mut index, &mut batch, answers).await?;
         }
         if is_over {
             return Ok(());
@@ -174,10 +180,14 @@ async fn import(
 async fn answer(
     api: &Api,
     caller: &Caller,
-    import: &mut Import,
-    batch: &mut Vec<Option<pb::CreateUserRequest>>,
+    index: &mut i64,
+    batch: &mut Vec<crate::error::Result<pb::CreateUserRequest>>,
     answers: &mpsc::Sender<Result<pb::ImportUsersResponse, Status>>,
 ) -> Result<(), Status> {
-    let told = api.import_batch(caller, import, std::mem::take(batch)).await?;
-    answers.send(Ok(told)).await.map_err(|_| Error::new(Reason::ShuttingDown).into())
+    let told = api.import_batch(caller, *index, std::mem::take(batch)).await?;
+    *index = told.next_index;
+    answers
+        .send(Ok(told))
+        .await
+        .map_err(|_| Error::new(Reason::ShuttingDown).into())
 }

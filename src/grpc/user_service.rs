@@ -5,16 +5,10 @@ use tonic::{Request, Response, Status};
 use super::caller;
 use crate::{
     api::Api,
-    error::{Error, Reason},
     wire::pb::{self, user_service_server},
 };
 
 pub struct UserService(pub Api);
-
-/// What is not built yet.
-fn unimplemented<T>() -> Result<Response<T>, Status> {
-    Err(Error::new(Reason::MethodUnknown).into())
-}
 
 #[tonic::async_trait]
 impl user_service_server::UserService for UserService {
@@ -31,7 +25,9 @@ impl user_service_server::UserService for UserService {
         request: Request<pb::ListProfilesRequest>,
     ) -> Result<Response<pb::ListProfilesResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(self.0.list_profiles(&caller, request.into_inner()).await?))
+        Ok(Response::new(
+            self.0.list_profiles(&caller, request.into_inner()).await?,
+        ))
     }
 
     async fn update_profile(
@@ -39,41 +35,58 @@ impl user_service_server::UserService for UserService {
         request: Request<pb::UpdateProfileRequest>,
     ) -> Result<Response<pb::UpdateProfileResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(self.0.update_profile(&caller, request.into_inner()).await?))
+        Ok(Response::new(
+            self.0.update_profile(&caller, request.into_inner()).await?,
+        ))
     }
 
     async fn bulk_update_fields(
         &self,
-        _: Request<pb::BulkUpdateFieldsRequest>,
+        request: Request<pb::BulkUpdateFieldsRequest>,
     ) -> Result<Response<pb::BulkUpdateFieldsResponse>, Status> {
-        unimplemented()
+        let caller = caller(&request)?;
+        Ok(Response::new(
+            self.0.bulk_update_fields(&caller, request.into_inner()).await?,
+        ))
     }
 
     async fn update_account(
         &self,
-        _: Request<pb::UpdateAccountRequest>,
+        request: Request<pb::UpdateAccountRequest>,
     ) -> Result<Response<pb::UpdateAccountResponse>, Status> {
-        unimplemented()
+        let caller = caller(&request)?;
+        Ok(Response::new(
+            self.0.update_account(&caller, request.into_inner()).await?,
+        ))
     }
 
     async fn send_email_code(
         &self,
-        _: Request<pb::SendEmailCodeRequest>,
+        request: Request<pb::SendEmailCodeRequest>,
     ) -> Result<Response<pb::SendEmailCodeResponse>, Status> {
-        unimplemented()
+        let caller = caller(&request)?;
+        Ok(Response::new(
+            self.0.send_email_code(&caller, request.into_inner()).await?,
+        ))
     }
 
     async fn send_phone_code(
         &self,
-        _: Request<pb::SendPhoneCodeRequest>,
+        request: Request<pb::SendPhoneCodeRequest>,
     ) -> Result<Response<pb::SendPhoneCodeResponse>, Status> {
-        unimplemented()
+        let caller = caller(&request)?;
+        Ok(Response::new(
+            self.0.send_phone_code(&caller, request.into_inner()).await?,
+        ))
     }
 
     async fn confirm_email_change(
         &self,
-        _: Request<pb::ConfirmEmailChangeRequest>,
+        request: Request<pb::ConfirmEmailChangeRequest>,
     ) -> Result<Response<pb::ConfirmEmailChangeResponse>, Status> {
-        unimplemented()
+        let caller = caller(&request)?;
+        Ok(Response::new(
+            self.0.confirm_email_change(&caller, request.into_inner()).await?,
+        ))
     }
 }

@@ -29,14 +29,19 @@ const COLUMNS: &str = "a.user_id, a.username, a.email, a.email_verified, a.phone
 
 /// The accounts of these users, in no order.
 pub async fn list(conn: &mut AsyncPgConnection, user_ids: Vec<i64>) -> QueryResult<Vec<Account>> {
-    let statement =
-        Sql::<Row>::new("select ").push(COLUMNS).push(" from accounts a where a.user_id = any(").bind(user_ids);
+    let statement = Sql::<Row>::new("select ")
+        .push(COLUMNS)
+        .push(" from accounts a where a.user_id = any(")
+        .bind(user_ids);
     statement.push(")").load(conn).await
 }
 
 /// One account.
 pub async fn find(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<Option<Account>> {
-    let statement = Sql::<Row>::new("select ").push(COLUMNS).push(" from accounts a where a.user_id = ").bind(user_id);
+    let statement = Sql::<Row>::new("select ")
+        .push(COLUMNS)
+        .push(" from accounts a where a.user_id = ")
+        .bind(user_id);
     statement.get_result(conn).await.optional()
 }
 
@@ -45,5 +50,9 @@ pub async fn list_connections(conn: &mut AsyncPgConnection, user_ids: Vec<i64>) 
     let statement = Sql::<(BigInt, BigInt, Text, Text, Text, Timestamptz)>::new(
         "select connection_id, user_id, provider, subject, display_name, linked_at from connections where user_id = any(",
     );
-    statement.bind(user_ids).push(") order by connection_id").load(conn).await
+    statement
+        .bind(user_ids)
+        .push(") order by connection_id")
+        .load(conn)
+        .await
 }

@@ -4,18 +4,15 @@ pub mod accounts;
 pub mod fields;
 pub mod idempotency;
 pub mod profiles;
+pub mod schema;
 pub mod sql;
 pub mod tokens;
 pub mod unique_values;
 pub mod users;
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
-use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
 use crate::error::{Error, Reason};
-
-/// The migrations of this binary.
-pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 
 impl From<DieselError> for Error {
     fn from(error: DieselError) -> Self {

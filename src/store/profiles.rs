@@ -42,7 +42,10 @@ const COLUMNS: &str = "u.user_id, u.nickname, u.avatar_url, u.gender, u.country,
 
 /// One profile.
 pub async fn find(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<Option<Profile>> {
-    let statement = Sql::<Row>::new("select ").push(COLUMNS).push(" from users u where u.user_id = ").bind(user_id);
+    let statement = Sql::<Row>::new("select ")
+        .push(COLUMNS)
+        .push(" from users u where u.user_id = ")
+        .bind(user_id);
     statement.get_result(conn).await.optional()
 }
 
@@ -119,14 +122,22 @@ pub async fn update(
         statement = statement.push(", group_ids = ").bind(groups.clone());
     }
     if changes.as_array().is_some_and(|changes| !changes.is_empty()) {
-        statement =
-            statement.push(", custom_fields = change_document(u.custom_fields, ").bind(changes.clone()).push(")");
+        statement = statement
+            .push(", custom_fields = change_document(u.custom_fields, ")
+            .bind(changes.clone())
+            .push(")");
     }
     statement = statement.push(" where u.user_id = ").bind(user_id);
     if let Some(version) = version {
         statement = statement.push(" and u.version = ").bind(version);
     }
-    match statement.push(" returning ").push(COLUMNS).get_result::<Profile>(conn).await.optional() {
+    match statement
+        .push(" returning ")
+        .push(COLUMNS)
+        .get_result::<Profile>(conn)
+        .await
+        .optional()
+    {
         Ok(Some(profile)) => Ok(Updated::Done(Box::new(profile))),
         Ok(None) => Ok(Updated::Unmatched),
         Err(DieselError::DatabaseError(DatabaseErrorKind::CheckViolation, information))
@@ -139,11 +150,7 @@ pub async fn update(
 }
 
 /// Why a change of the document cannot be done, as `REASON:field`; `None` where it can.
-pub async fn find_refusal(
-    conn: &mut AsyncPgConnection,
-    user_id: i64,
-    changes: &Value,
-) -> QueryResult<Option<String>> {
+pub async fn find_refusal(conn: &mut AsyncPgConnection, user_id: i64, changes: &Value) -> QueryResult<Option<String>> {
     let statement = Sql::<Nullable<Text>>::new("select n.made #>> '{}' from (select change_document(custom_fields, ")
         .bind(changes.clone())
         .push(") as made from users where user_id = ")
@@ -161,7 +168,10 @@ pub async fn list(
     skip: i64,
     limit: i64,
 ) -> QueryResult<Vec<Profile>> {
-    let mut statement = Sql::<Row>::new("select ").push(COLUMNS).push(" from users u where ").append(predicate);
+    let mut statement = Sql::<Row>::new("select ")
+        .push(COLUMNS)
+        .push(" from users u where ")
+        .append(predicate);
     if let Some(after) = after {
         statement = statement.push(" and ").append(beyond(keys, after));
     }
@@ -173,7 +183,10 @@ pub async fn list(
             (false, false) => " nulls last",
             (false, true) => " desc nulls last",
         };
-        statement = statement.push(if index == 0 { "" } else { ", " }).append(expression(key)).push(direction);
+        statement = statement
+            .push(if index == 0 { "" } else { ", " })
+            .append(expression(key))
+            .push(direction);
     }
     statement = statement.push(" limit ").bind(limit);
     if skip > 0 {
@@ -184,7 +197,10 @@ pub async fn list(
 
 /// How many profiles match.
 pub async fn count(conn: &mut AsyncPgConnection, predicate: Sql) -> QueryResult<i64> {
-    Sql::<BigInt>::new("select count(*) from users u where ").append(predicate).get_result(conn).await
+    Sql::<BigInt>::new("select count(*) from users u where ")
+        .append(predicate)
+        .get_result(conn)
+        .await
 }
 
 /// The values of a row by which a page token finds its place again.
@@ -251,15 +267,24 @@ fn operand(key: &Key, value: &Value) -> Sql {
 /// serves; else it is written out key by key.
 fn beyond(keys: &[OrderKey], after: &[Value]) -> Sql {
     let descending = keys[0].descending;
-    if keys.iter().all(|key| is_never_null(&key.key) && key.descending == descending) {
+    if keys
+        .iter()
+        .all(|key| is_never_null(&key.key) && key.descending == descending)
+    {
         let mut sides = [Sql::new("("), Sql::new("(")];
         for (index, (key, value)) in keys.iter().zip(after).enumerate() {
             let [left, right] = sides;
             let comma = if index == 0 { "" } else { ", " };
-            sides = [left.push(comma).append(expression(&key.key)), right.push(comma).append(operand(&key.key, value))];
+            sides = [
+                left.push(comma).append(expression(&key.key)),
+                right.push(comma).append(operand(&key.key, value)),
+            ];
         }
         let [left, right] = sides;
-        return left.push(if descending { ") < " } else { ") > " }).append(right).push(")");
+        return left
+            .push(if descending { ") < " } else { ") > " })
+            .append(right)
+            .push(")");
     }
     let mut whole = Sql::new("(false");
     for last in 0..keys.len() {
@@ -270,7 +295,11 @@ fn beyond(keys: &[OrderKey], after: &[Value]) -> Sql {
         for (key, value) in keys.iter().zip(after).take(last) {
             whole = match value.is_null() {
                 true => whole.append(expression(&key.key)).push(" is null and "),
-                false => whole.append(expression(&key.key)).push(" = ").append(operand(&key.key, value)).push(" and "),
+                false => whole
+                    .append(expression(&key.key))
+                    .push(" = ")
+                    .append(operand(&key.key, value))
+                    .push(" and "),
             };
         }
         let OrderKey { key, descending } = &keys[last];

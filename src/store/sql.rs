@@ -88,7 +88,11 @@ pub struct Sql<ST = ()> {
 
 impl<ST> Default for Sql<ST> {
     fn default() -> Self {
-        Self { pieces: Vec::new(), one_off: false, rows: PhantomData }
+        Self {
+            pieces: Vec::new(),
+            one_off: false,
+            rows: PhantomData,
+        }
     }
 }
 
@@ -172,4 +176,3 @@ impl<ST> QueryFragment<Pg> for Sql<ST> {
         Ok(())
     }
 }
-

@@ -1,5 +1,6 @@
 //! The contract in Rust: the generated messages, and how they are read into the model and written from it.
 
+pub mod canonical;
 pub mod field;
 pub mod json;
 pub mod mask;
@@ -13,7 +14,7 @@ use chrono::{DateTime, Utc};
 use prost_types::Timestamp;
 
 /// The messages and services of `user.v1`.
-#[expect(missing_docs, clippy::all, reason = "generated; the comments are in proto/")]
+#[expect(clippy::all, reason = "generated; the comments are in proto/")]
 #[expect(clippy::disallowed_types, reason = "generated service traits answer with a status")]
 pub mod pb {
     tonic::include_proto!("user.v1");
@@ -28,7 +29,10 @@ pub static POOL: LazyLock<prost_reflect::DescriptorPool> =
 
 /// A time as protobuf has it.
 pub fn timestamp(time: DateTime<Utc>) -> Timestamp {
-    Timestamp { seconds: time.timestamp(), nanos: time.timestamp_subsec_nanos() as i32 }
+    Timestamp {
+        seconds: time.timestamp(),
+        nanos: time.timestamp_subsec_nanos() as i32,
+    }
 }
 
 /// A time of a request, in the microseconds that are kept; `None` where it is none.

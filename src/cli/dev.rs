@@ -1,0 +1,282 @@
+//! `user-service dev`: everything on one machine, for trying it and for developing against it.
+
+use std::{
+    fs,
+    io::Write,
+    net::SocketAddr,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use chrono::TimeDelta;
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{demo, output::Output, serve::bind};
+use crate::{
+    api::Api,
+    app,
+    clock::{Clock, random_bytes},
+    config::{self, Config, SecretKey},
+    domain::caller::{Caller, Subject},
+    model::scope::Scope,
+    postgres, server,
+    store::{
+        schema::{self, Mark},
+        sql::Sql,
+    },
+};
+
+const DATABASE: &str = "user_service_dev";
+/// The name of the service that the printed token speaks for.
+const SERVICE: &str = "dev";
+
+#[derive(Debug, Args)]
+pub struct Dev {
+    /// Where gRPC listens; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
+    grpc_addr: SocketAddr,
+    /// Where the REST gateway will listen; it is not built yet, and nothing listens there.
+    #[arg(long, hide = true)]
+    rest_addr: Option<SocketAddr>,
+    /// Where the operations port will listen; it is not built yet, and nothing listens there.
+    #[arg(long, hide = true)]
+    ops_addr: Option<SocketAddr>,
+    /// What the printed service token may do; without it, everything.
+    #[arg(long, value_delimiter = ',', value_name = "SCOPE,…")]
+    service_token_scopes: Option<Vec<String>>,
+    /// Clears the data first.
+    #[arg(long)]
+    reset: bool,
+}
+
+/// The configuration that a `dev` in this folder wrote for other commands.
+pub fn config_file(folder: &Path) -> PathBuf {
+    folder.join("user-service.toml")
+}
+
+/// Starts everything, and stops everything again.
+pub async fn run(dev: Dev, folder: &Path, output: &Output) -> anyhow::Result<()> {
+    let scopes = read_scopes(dev.service_token_scopes.as_deref())?;
+    let Some(_lock) = postgres::lock(folder)? else {
+        let holder = postgres::lock_holder(folder)
+            .map(|pid| format!(" (process {pid})"))
+            .unwrap_or_default();
+        bail!(
+            "another dev{holder} runs in {}: stop it, or choose a folder with --data-dir",
+            folder.display()
+        );
+    };
+    let grpc = bind(dev.grpc_addr).await?;
+    let stop = server::stop_signal();
+    tokio::pin!(stop);
+    let started = tokio::select! {
+        started = start(folder, dev.reset, &scopes) => started?,
+        () = &mut stop => return Ok(()),
+    };
+    let address = grpc.local_addr()?;
+    announce(&started, address, *output);
+    // The stop is the future itself from here on: one signal is one stop.
+    let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = server::serve(started.api.clone(), grpc, Duration::ZERO, async move {
+        // A dropped sender says the same.
+        stopped.await.unwrap_or_default();
+    });
+    tokio::pin!(serving);
+    let done = tokio::select! {
+        done = &mut serving => done,
+        () = &mut stop => {
+            drop(stopping);
+            serving.await
+        }
+    };
+    if let Some(mut postgres) = started.postgres {
+        tokio::task::spawn_blocking(move || postgres.stop())
+            .await
+            .context("the stop of Postgres failed")??;
+    }
+    done
+}
+
+struct Started {
+    api: Api,
+    config: Config,
+    tokens: Tokens,
+    /// Absent where the database is somebody else's.
+    postgres: Option<postgres::Server>,
+}
+
+/// The secrets that were printed, and are printed again.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Tokens {
+    service: String,
+    user: String,
+    user_id: i64,
+}
+
+async fn start(folder: &Path, reset: bool, scopes: &[Scope]) -> anyhow::Result<Started> {
+    let (url, postgres) = database(folder).await?;
+    prepare(&url, reset, postgres.is_some()).await?;
+    let config = configure(folder, url)?;
+    let api = app::build(&config, Clock::System)?;
+    let mut conn = schema::connect(&config.database.url).await?;
+    let filled = schema::mark(&mut conn).await?.as_deref().and_then(Mark::parse) == Some(Mark::Filled);
+    if !filled {
+        demo::fill(&api).await?;
+        schema::set_mark(&mut conn, Mark::Filled).await?;
+    }
+    let tokens = tokens(&api, folder, scopes).await?;
+    Ok(Started {
+        api,
+        config,
+        tokens,
+        postgres,
+    })
+}
+
+/// The database of `DATABASE_URL`, else one on a server of our own.
+async fn database(folder: &Path) -> anyhow::Result<(String, Option<postgres::Server>)> {
+    if let Ok(url) = std::env::var("DATABASE_URL") {
+        return Ok((url, None));
+    }
+    let folder = folder.to_owned();
+    let server = tokio::task::spawn_blocking(move || {
+        postgres::Server::start(&postgres::Settings {
+            folder: &folder,
+            extra: &[],
+        })
+    });
+    let server = server.await.context("the start of Postgres failed")??;
+    let mut conn = schema::connect(&server.url("postgres")).await?;
+    let exists = Sql::<diesel::sql_types::Bool>::new("select exists (select 1 from pg_database where datname = ")
+        .bind(DATABASE)
+        .push(")");
+    if !diesel_async::RunQueryDsl::get_result::<bool>(exists, &mut conn).await? {
+        diesel_async::RunQueryDsl::execute(Sql::<()>::new("create database user_service_dev"), &mut conn).await?;
+    }
+    let url = server.url(DATABASE);
+    Ok((url, Some(server)))
+}
+
+/// Migrates. A database that someone else made is migrated never, and cleared never.
+async fn prepare(url: &str, reset: bool, is_ours: bool) -> anyhow::Result<()> {
+    let mut conn = schema::connect(url).await?;
+    let mark = schema::mark(&mut conn).await?.as_deref().and_then(Mark::parse);
+    if mark.is_none() && !is_ours && schema::has_table(&mut conn).await? {
+        bail!("the database of DATABASE_URL was not made by dev: it is left as it is; name an empty one");
+    }
+    if reset {
+        schema::revert(url).await?;
+    }
+    schema::migrate(url).await?;
+    if reset || mark.is_none() {
+        schema::set_mark(&mut conn, Mark::Migrated).await?;
+    }
+    Ok(())
+}
+
+/// Writes the configuration that other commands in this folder read; its key is made once.
+fn configure(folder: &Path, url: String) -> anyhow::Result<Config> {
+    let file = config_file(folder);
+    let mut config = Config::default();
+    if let Ok(text) = fs::read_to_string(&file)
+        && let Ok(earlier) = toml::from_str::<Config>(&text)
+    {
+        config = earlier;
+    }
+    if config.secrets.keys.is_empty() {
+        config.secrets.keys.push(SecretKey {
+            id: "dev".to_owned(),
+            key: config::key_text(random_bytes()),
+        });
+    }
+    config.database.url = url;
+    write_private(
+        &file,
+        &toml::to_string(&config).context("the configuration cannot be written")?,
+    )?;
+    Ok(config)
+}
+
+/// The tokens of last time where they are still good, else new ones.
+async fn tokens(api: &Api, folder: &Path, scopes: &[Scope]) -> anyhow::Result<Tokens> {
+    let file = folder.join("tokens.json");
+    let text = fs::read_to_string(&file).unwrap_or_default();
+    let mut tokens: Tokens = serde_json::from_str(&text).unwrap_or_default();
+    let is_good = |caller: &Caller| caller.scopes == scopes;
+    if !api.verify(&tokens.service).await.as_ref().is_ok_and(is_good) {
+        let service = Subject::Service(SERVICE.to_owned());
+        tokens.service = api.tokens().issue(&service, scopes, TimeDelta::days(365)).await?.1;
+    }
+    if api.verify(&tokens.user).await.is_err() {
+        tokens.user_id = demo::USER_ID;
+        let user = Subject::User(tokens.user_id);
+        match api.tokens().issue(&user, &[], TimeDelta::days(30)).await {
+            Ok((_, secret)) => tokens.user = secret,
+            Err(error) => tracing::warn!(%error, "the example user is gone, so there is no user token"),
+        }
+    }
+    write_private(&file, &serde_json::to_string(&tokens)?)?;
+    Ok(tokens)
+}
+
+fn read_scopes(names: Option<&[String]>) -> anyhow::Result<Vec<Scope>> {
+    let Some(names) = names else {
+        return Ok(Scope::ALL.to_vec());
+    };
+    let unknown: Vec<&String> = names.iter().filter(|name| Scope::parse(name).is_none()).collect();
+    if !unknown.is_empty() {
+        let known: Vec<&str> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
+        bail!("unknown scopes {unknown:?}; there are {}", known.join(", "));
+    }
+    Ok(Scope::ALL
+        .iter()
+        .copied()
+        .filter(|scope| names.iter().any(|name| name == scope.as_str()))
+        .collect())
+}
+
+/// Writes a file that its owner alone can read.
+fn write_private(file: &Path, text: &str) -> anyhow::Result<()> {
+    let write = || {
+        let mut options = fs::File::options();
+        options
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(file)?
+            .write_all(text.as_bytes())
+    };
+    write().with_context(|| format!("cannot write {}", file.display()))
+}
+
+fn announce(started: &Started, grpc: SocketAddr, output: Output) {
+    let Tokens { service, user, user_id } = &started.tokens;
+    if output.is_json() {
+        let ready = json!({
+            "grpc": grpc.to_string(),
+            "service_token": service,
+            "user_token": user,
+            "user_id": user_id,
+            "database_url": started.config.database.url,
+        });
+        return println!("{ready}");
+    }
+    println!(
+        "\ngRPC           {grpc}
+database       {url}
+service token  {service}
+user token     {user}   (user {user_id})
+
+grpcurl -plaintext -H 'authorization: Bearer {service}' -d '{{\"user_id\": {user_id}}}' {grpc} user.v1.UserService/GetProfile
+buf curl --protocol grpc --http2-prior-knowledge -H 'authorization: Bearer {service}' -d '{{\"userId\": {user_id}}}' http://{grpc}/user.v1.UserService/GetProfile
+
+Ctrl-C stops everything.",
+        url = started.config.database.url,
+    );
+}

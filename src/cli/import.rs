@@ -1,0 +1,158 @@
+//! `user-service user import`: users from lines of JSON, in batches, each line once however often it is tried.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, Read},
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::output::Output;
+use crate::{
+    api::{Api, BATCH},
+    domain::caller::Caller,
+    error::{Error, Fault, Kind, Result},
+    wire::{canonical, pb},
+};
+
+/// How often a batch is sent again while the database is away.
+const TRIES: u32 = 60;
+const WAIT: Duration = Duration::from_secs(1);
+/// Most bytes of a line.
+const MAX_LINE: u64 = 1024 * 1024;
+
+type User = pb::CreateUserRequest;
+
+/// Imports a file and reports every line that failed.
+pub async fn run(file: &Path, api: &Api, output: &Output) -> anyhow::Result<ExitCode> {
+    let (mut lines, progress) = open(file, *output)?;
+    let (mut created, mut failed, mut index, mut line_number) = (0, 0, 0, 0);
+    // A line may be blank, so the place in the stream and the line in the file differ.
+    let mut numbers = Vec::new();
+    loop {
+        let batch =
+            next_batch(&mut lines, &mut line_number, &mut numbers, &progress).context("cannot read the file")?;
+        if batch.is_empty() {
+            break;
+        }
+        let told = send(api, index, batch).await?;
+        index = told.next_index;
+        created += told.created;
+        failed += told.failed;
+        for failure in &told.failures {
+            let line: u64 = numbers[failure.index as usize];
+            progress.suspend(|| report(*output, line, failure));
+        }
+        progress.set_message(format!("{created} created, {failed} failed"));
+    }
+    progress.finish_and_clear();
+    output.line(
+        &format!("{created} users created, {failed} failed"),
+        &json!({ "created": created, "failed": failed, "nextIndex": numbers.len() }),
+    );
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn open(file: &Path, output: Output) -> anyhow::Result<(Box<dyn BufRead>, ProgressBar)> {
+    if file == Path::new("-") {
+        return Ok((Box::new(BufReader::new(std::io::stdin())), ProgressBar::hidden()));
+    }
+    let cannot_open = || format!("cannot open {}", file.display());
+    let opened = File::open(file).with_context(cannot_open)?;
+    let size = opened.metadata().with_context(cannot_open)?.len();
+    let progress = if output.is_json() {
+        ProgressBar::hidden()
+    } else {
+        ProgressBar::new(size)
+    };
+    let style = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {eta} {msg}")?;
+    Ok((Box::new(BufReader::new(opened)), progress.with_style(style)))
+}
+
+fn next_batch(
+    lines: &mut impl BufRead,
+    line_number: &mut u64,
+    numbers: &mut Vec<u64>,
+    progress: &ProgressBar,
+) -> std::io::Result<Vec<Result<User>>> {
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut line = Vec::new();
+    while batch.len() < BATCH {
+        line.clear();
+        let read = lines.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)?;
+        if read == 0 {
+            break;
+        }
+        progress.inc(read as u64);
+        *line_number += 1;
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        numbers.push(*line_number);
+        if read as u64 == MAX_LINE && line.last() != Some(&b'\n') {
+            lines.skip_until(b'\n')?;
+            batch.push(Err(Error::invalid("", Fault::Length, "a line must have at most 1 MiB")));
+            continue;
+        }
+        batch.push(parse(&line, *line_number));
+    }
+    Ok(batch)
+}
+
+/// Reads a line. Its request id comes from its place and its text, so that a file that is imported again within a day
+/// makes no user twice.
+fn parse(line: &[u8], number: u64) -> Result<User> {
+    let text = std::str::from_utf8(line).map_err(|_| Error::invalid("", Fault::Format, "the line is not UTF-8"))?;
+    let mut user: User = canonical::from_json(text.trim())
+        .map_err(|why| Error::invalid("", Fault::Format, format!("the line is no CreateUserRequest: {why}")))?;
+    if user.request_id.is_empty() {
+        let digest = Sha256::new()
+            .chain_update(number.to_be_bytes())
+            .chain_update(line.trim_ascii())
+            .finalize();
+        let bytes: [u8; 16] = digest[..16].try_into().expect("valid: a digest has 32 bytes");
+        user.request_id = uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string();
+    }
+    Ok(user)
+}
+
+/// Sends a batch, again and again while the database is away: request ids keep what was committed from doubling.
+async fn send(api: &Api, index: i64, batch: Vec<Result<User>>) -> anyhow::Result<pb::ImportUsersResponse> {
+    let caller = Caller::operator();
+    let mut tries = 0;
+    loop {
+        match api.import_batch(&caller, index, batch.clone()).await {
+            Err(error) if matches!(error.kind(), Kind::Unavailable | Kind::Aborted) && tries < TRIES => {
+                tries += 1;
+                tracing::warn!(
+                    tries,
+                    reason = error.reason().as_str(),
+                    "the import waits for the database"
+                );
+                tokio::time::sleep(WAIT).await;
+            }
+            told => return Ok(told?),
+        }
+    }
+}
+
+fn report(output: Output, line: u64, failure: &pb::ImportFailure) {
+    if output.is_json() {
+        let told = json!({
+            "line": line, "reason": failure.reason, "field": failure.field, "message": failure.message,
+        });
+        eprintln!("{told}");
+    } else {
+        eprintln!("line {line}: {}: {}", failure.reason, failure.message);
+    }
+}

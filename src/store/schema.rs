@@ -1,0 +1,166 @@
+//! The schema as a whole: migrating it, and what is known of it.
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use diesel::{
+    migration::{Migration, MigrationSource},
+    pg::Pg,
+    sql_types::{Bool, Nullable, Text},
+};
+use diesel_async::{AsyncConnection, AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use crate::store::sql::Sql;
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
+/// The advisory lock of whoever migrates; an arbitrary number that nothing else uses.
+const LOCK: i64 = 7_305_114_202;
+const POLL: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A connection of its own, beside the pool.
+///
+/// # Errors
+/// A database that cannot be reached.
+pub async fn connect(url: &str) -> anyhow::Result<AsyncPgConnection> {
+    AsyncPgConnection::establish(url)
+        .await
+        .map_err(|error| anyhow!("cannot reach the database: {error}"))
+}
+
+/// Runs what is pending and gives its names; others who migrate at the same time wait for each other.
+///
+/// # Errors
+/// A migration that fails; it leaves nothing behind, the ones before it stay.
+///
+/// # Panics
+/// On a runtime with one thread alone.
+pub async fn migrate(url: &str) -> anyhow::Result<Vec<String>> {
+    let mut harness = locked(url).await?;
+    let ran = harness
+        .run_pending_migrations(MIGRATIONS)
+        .map_err(|error| anyhow!("a migration failed: {error}"))?;
+    Ok(ran.iter().map(ToString::to_string).collect())
+}
+
+/// Takes every migration back, and all data with them.
+///
+/// # Errors
+/// A migration that cannot be reverted.
+///
+/// # Panics
+/// On a runtime with one thread alone.
+pub async fn revert(url: &str) -> anyhow::Result<()> {
+    let mut harness = locked(url).await?;
+    harness
+        .revert_all_migrations(MIGRATIONS)
+        .map_err(|error| anyhow!("a migration cannot be reverted: {error}"))?;
+    Ok(())
+}
+
+/// Fails where the database has not exactly this binary's schema.
+///
+/// # Errors
+/// What is missing or unknown.
+pub async fn check(conn: &mut AsyncPgConnection) -> anyhow::Result<()> {
+    let own = names()?;
+    let applied = applied(conn).await?;
+    let missing: Vec<&String> = own.iter().filter(|name| !applied.contains(name)).collect();
+    let unknown: Vec<&String> = applied.iter().filter(|name| !own.contains(name)).collect();
+    if !missing.is_empty() {
+        bail!(
+            "the database lacks {} of this binary's migrations: run `user-service migrate`",
+            missing.len()
+        );
+    }
+    if !unknown.is_empty() {
+        bail!("the database was migrated by a newer binary than this one: {unknown:?}");
+    }
+    Ok(())
+}
+
+/// What [`set_mark`] left, if anything.
+pub async fn mark(conn: &mut AsyncPgConnection) -> anyhow::Result<Option<String>> {
+    if !has_table(conn).await? {
+        return Ok(None);
+    }
+    let statement = Sql::<Nullable<Text>>::new("select obj_description('__diesel_schema_migrations'::regclass)");
+    Ok(statement.get_result(conn).await?)
+}
+
+/// Leaves a mark on the schema by which `dev` and the tests know their own databases.
+pub async fn set_mark(conn: &mut AsyncPgConnection, mark: Mark) -> anyhow::Result<()> {
+    let statement = match mark {
+        Mark::Migrated => "comment on table __diesel_schema_migrations is 'user-service dev'",
+        Mark::Filled => "comment on table __diesel_schema_migrations is 'user-service dev, filled'",
+    };
+    Sql::<()>::new(statement).execute(conn).await?;
+    Ok(())
+}
+
+/// How far `dev` has come with a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// It made the tables.
+    Migrated,
+    /// The examples are in them.
+    Filled,
+}
+
+impl Mark {
+    /// The mark that [`mark`] read, where it is one.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "user-service dev" => Some(Mark::Migrated),
+            "user-service dev, filled" => Some(Mark::Filled),
+            _ => None,
+        }
+    }
+}
+
+/// Whether the database was ever migrated.
+pub async fn has_table(conn: &mut AsyncPgConnection) -> anyhow::Result<bool> {
+    Ok(
+        Sql::<Bool>::new("select to_regclass('__diesel_schema_migrations') is not null")
+            .get_result(conn)
+            .await?,
+    )
+}
+
+async fn applied(conn: &mut AsyncPgConnection) -> anyhow::Result<Vec<String>> {
+    if !has_table(conn).await? {
+        return Ok(Vec::new());
+    }
+    let statement = Sql::<Text>::new("select version::text from __diesel_schema_migrations order by version");
+    Ok(statement.load(conn).await?)
+}
+
+fn names() -> anyhow::Result<Vec<String>> {
+    let own: Vec<Box<dyn Migration<Pg>>> = MIGRATIONS
+        .migrations()
+        .map_err(|error| anyhow!("the embedded migrations cannot be read: {error}"))?;
+    Ok(own
+        .iter()
+        .map(|migration| migration.name().version().to_string())
+        .collect())
+}
+
+/// Polled, for a waiting lock would deadlock with CREATE INDEX CONCURRENTLY of its holder.
+async fn locked(url: &str) -> anyhow::Result<AsyncMigrationHarness<AsyncPgConnection>> {
+    let mut conn = connect(url).await?;
+    let take = async {
+        loop {
+            let statement = Sql::<Bool>::new("select pg_try_advisory_lock(").bind(LOCK).push(")");
+            if statement.get_result(&mut conn).await? {
+                return anyhow::Ok(());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, take)
+        .await
+        .context("another process migrates for more than five minutes")??;
+    // The lock goes with the connection.
+    Ok(AsyncMigrationHarness::new(conn))
+}
