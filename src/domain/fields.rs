@@ -20,7 +20,13 @@ const AGE: Duration = Duration::from_secs(5);
 pub struct Fields {
     db: Db,
     clock: Clock,
-    cache: Arc<RwLock<Option<(Instant, Arc<Definitions>)>>>,
+    cache: Arc<RwLock<Option<Loaded>>>,
+}
+
+/// Definitions, and when their reading began.
+struct Loaded {
+    at: Instant,
+    definitions: Arc<Definitions>,
 }
 
 impl Fields {
@@ -34,10 +40,10 @@ impl Fields {
 
     /// The definitions, at most 5 s old.
     pub async fn current(&self) -> Result<Arc<Definitions>> {
-        if let Some((loaded, definitions)) = &*self.cache.read().await
-            && loaded.elapsed() < AGE
+        if let Some(loaded) = &*self.cache.read().await
+            && loaded.at.elapsed() < AGE
         {
-            return Ok(definitions.clone());
+            return Ok(loaded.definitions.clone());
         }
         self.reload().await
     }
@@ -57,7 +63,10 @@ impl Fields {
         let started = Instant::now();
         let loaded = self.db.run(async |conn| Ok(fields::list(conn).await?)).await?;
         let definitions = Arc::new(Definitions::new(loaded));
-        *self.cache.write().await = Some((started, definitions.clone()));
+        *self.cache.write().await = Some(Loaded {
+            at: started,
+            definitions: definitions.clone(),
+        });
         Ok(definitions)
     }
 

@@ -74,7 +74,8 @@ pub fn parse_username(given: String) -> Result<Folded, Refusal> {
     if shown.chars().all(char::is_numeric) {
         return Err((Fault::Format, "must not be digits alone"));
     }
-    if shown.detect_restriction_level() > RestrictionLevel::HighlyRestrictive {
+    // Full-width letters are others only in looks, which the folding takes away.
+    if shown.nfkc().collect::<String>().as_str().detect_restriction_level() > RestrictionLevel::HighlyRestrictive {
         return Err((Fault::Format, "must not mix scripts that look alike"));
     }
     let key = fold_username(&shown);
