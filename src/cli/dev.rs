@@ -62,13 +62,8 @@ pub fn config_file(folder: &Path) -> PathBuf {
 pub async fn run(dev: Dev, folder: &Path, output: &Output) -> anyhow::Result<()> {
     let scopes = read_scopes(dev.service_token_scopes.as_deref())?;
     let Some(_lock) = postgres::lock(folder)? else {
-        let holder = postgres::lock_holder(folder)
-            .map(|pid| format!(" (process {pid})"))
-            .unwrap_or_default();
-        bail!(
-            "another dev{holder} runs in {}: stop it, or choose a folder with --data-dir",
-            folder.display()
-        );
+        let holder = postgres::lock_holder(folder).map(|pid| format!(" (process {pid})")).unwrap_or_default();
+        bail!("another dev{holder} runs in {}: stop it, or choose a folder with --data-dir", folder.display());
     };
     let grpc = bind(dev.grpc_addr).await?;
     let stop = server::stop_signal();
@@ -94,9 +89,7 @@ pub async fn run(dev: Dev, folder: &Path, output: &Output) -> anyhow::Result<()>
         }
     };
     if let Some(mut postgres) = started.postgres {
-        tokio::task::spawn_blocking(move || postgres.stop())
-            .await
-            .context("the stop of Postgres failed")??;
+        tokio::task::spawn_blocking(move || postgres.stop()).await.context("the stop of Postgres failed")??;
     }
     done
 }
@@ -130,12 +123,7 @@ async fn start(folder: &Path, reset: bool, scopes: &[Scope]) -> anyhow::Result<S
         schema::set_mark(&mut conn, Mark::Filled).await?;
     }
     let tokens = tokens(&api, folder, scopes).await?;
-    Ok(Started {
-        api,
-        config,
-        tokens,
-        postgres,
-    })
+    Ok(Started { api, config, tokens, postgres })
 }
 
 /// The database of `DATABASE_URL`, else one on a server of our own.
@@ -145,10 +133,7 @@ async fn database(folder: &Path) -> anyhow::Result<(String, Option<postgres::Ser
     }
     let folder = folder.to_owned();
     let server = tokio::task::spawn_blocking(move || {
-        postgres::Server::start(&postgres::Settings {
-            folder: &folder,
-            extra: &[],
-        })
+        postgres::Server::start(&postgres::Settings { folder: &folder, extra: &[] })
     });
     let server = server.await.context("the start of Postgres failed")??;
     let mut conn = schema::connect(&server.url("postgres")).await?;
@@ -189,16 +174,10 @@ fn configure(folder: &Path, url: String) -> anyhow::Result<Config> {
         config = earlier;
     }
     if config.secrets.keys.is_empty() {
-        config.secrets.keys.push(SecretKey {
-            id: "dev".to_owned(),
-            key: config::key_text(random_bytes()),
-        });
+        config.secrets.keys.push(SecretKey { id: "dev".to_owned(), key: config::key_text(random_bytes()) });
     }
     config.database.url = url;
-    write_private(
-        &file,
-        &toml::to_string(&config).context("the configuration cannot be written")?,
-    )?;
+    write_private(&file, &toml::to_string(&config).context("the configuration cannot be written")?)?;
     Ok(config)
 }
 
@@ -233,24 +212,14 @@ fn read_scopes(names: Option<&[String]>) -> anyhow::Result<Vec<Scope>> {
         let known: Vec<&str> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
         bail!("unknown scopes {unknown:?}; there are {}", known.join(", "));
     }
-    Ok(Scope::ALL
-        .iter()
-        .copied()
-        .filter(|scope| names.iter().any(|name| name == scope.as_str()))
-        .collect())
+    Ok(Scope::ALL.iter().copied().filter(|scope| names.iter().any(|name| name == scope.as_str())).collect())
 }
 
 /// Writes a file that its owner alone can read.
 fn write_private(file: &Path, text: &str) -> anyhow::Result<()> {
     let write = || {
         let mut options = fs::File::options();
-        options
-            .create(true)
-            .write(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(file)?
-            .write_all(text.as_bytes())
+        options.create(true).write(true).truncate(true).mode(0o600).open(file)?.write_all(text.as_bytes())
     };
     write().with_context(|| format!("cannot write {}", file.display()))
 }

@@ -40,10 +40,7 @@ pub fn code(kind: Kind) -> Code {
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        if matches!(
-            error.reason(),
-            Reason::Internal | Reason::DatabaseUnavailable | Reason::AuthBackendUnavailable
-        ) {
+        if matches!(error.reason(), Reason::Internal | Reason::DatabaseUnavailable | Reason::AuthBackendUnavailable) {
             tracing::error!(reason = error.reason().as_str(), error = ?error, "a call failed on our side");
         }
         let reason = error.reason();
@@ -53,11 +50,8 @@ impl From<Error> for Status {
 }
 
 fn details(error: &Error) -> ErrorDetails {
-    let mut metadata: HashMap<String, String> = error
-        .metadata()
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), value.clone()))
-        .collect();
+    let mut metadata: HashMap<String, String> =
+        error.metadata().iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
     let (kept, omitted) = cut(error.violations());
     if omitted > 0 {
         metadata.insert("violationsOmitted".to_owned(), omitted.to_string());
@@ -114,12 +108,7 @@ fn cut(violations: &[Violation]) -> (Vec<FieldViolation>, usize) {
             break;
         }
         room -= size;
-        kept.push(FieldViolation {
-            field,
-            description,
-            reason: reason.to_owned(),
-            localized_message: None,
-        });
+        kept.push(FieldViolation { field, description, reason: reason.to_owned(), localized_message: None });
     }
     let omitted = violations.len() - kept.len();
     (kept, omitted)

@@ -55,10 +55,7 @@ pub struct Door {
 
 impl Door {
     pub fn new(api: Api) -> Self {
-        Self {
-            api,
-            in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
-        }
+        Self { api, in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)) }
     }
 }
 
@@ -66,10 +63,7 @@ impl<S> Layer<S> for Door {
     type Service = Guarded<S>;
 
     fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded {
-            door: self.clone(),
-            inner,
-        }
+        Guarded { door: self.clone(), inner }
     }
 }
 
@@ -129,18 +123,15 @@ where
         Ok(explained(response))
     };
     match limit {
-        Some(limit) => tokio::time::timeout(limit, call)
-            .await
-            .unwrap_or_else(|_| Err(Error::new(Reason::DeadlineExceeded))),
+        Some(limit) => {
+            tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(Error::new(Reason::DeadlineExceeded)))
+        }
         None => call.await,
     }
 }
 
 fn permit(door: &Door) -> Result<OwnedSemaphorePermit> {
-    door.in_flight
-        .clone()
-        .try_acquire_owned()
-        .map_err(|_| Error::new(Reason::Overloaded))
+    door.in_flight.clone().try_acquire_owned().map_err(|_| Error::new(Reason::Overloaded))
 }
 
 /// The method's rule, before anything of the message is known.
@@ -175,9 +166,7 @@ fn token(headers: &HeaderMap) -> Result<&str> {
 fn given_request_id(headers: &HeaderMap) -> Option<String> {
     let given = headers.get("x-request-id")?.to_str().ok()?;
     let fits = (1..=MAX_REQUEST_ID).contains(&given.len())
-        && given
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(&byte));
+        && given.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(&byte));
     fits.then(|| given.to_owned())
 }
 
@@ -224,10 +213,7 @@ fn explained(response: Response<Body>) -> Response<Body> {
     if headers.contains_key("grpc-status-details-bin") {
         return response;
     }
-    let status = headers
-        .get("grpc-status")
-        .and_then(|value| value.to_str().ok())
-        .and_then(|code| code.parse().ok());
+    let status = headers.get("grpc-status").and_then(|value| value.to_str().ok()).and_then(|code| code.parse().ok());
     let error = match status.map(Code::from_i32) {
         Some(Code::Unimplemented) => Error::new(Reason::MethodUnknown),
         Some(Code::OutOfRange | Code::ResourceExhausted) => Error::new(Reason::MessageTooLarge),
@@ -257,11 +243,7 @@ mod tests {
         for name in crate::grpc::SERVICES {
             let service = crate::wire::POOL.get_service_by_name(name).unwrap();
             for method in service.methods() {
-                assert!(
-                    scope::rule(name, method.name()).is_some(),
-                    "{name}/{} has no scope",
-                    method.name()
-                );
+                assert!(scope::rule(name, method.name()).is_some(), "{name}/{} has no scope", method.name());
             }
         }
     }

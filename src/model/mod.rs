@@ -3,6 +3,7 @@
 pub mod account;
 pub mod change;
 pub mod field;
+pub mod filter;
 pub mod order;
 pub mod page;
 pub mod profile;

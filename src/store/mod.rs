@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod fields;
+pub mod filter;
 pub mod idempotency;
 pub mod profiles;
 pub mod schema;

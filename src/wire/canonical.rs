@@ -7,8 +7,7 @@ use serde_json::Value;
 use crate::wire::POOL;
 
 fn descriptor<M: Name>() -> MessageDescriptor {
-    POOL.get_message_by_name(&M::full_name())
-        .expect("valid: every generated message is in the pool")
+    POOL.get_message_by_name(&M::full_name()).expect("valid: every generated message is in the pool")
 }
 
 /// A message as JSON; fields at their defaults are left out.

@@ -52,15 +52,8 @@ struct Dev {
 
 fn dev_command(folder: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
-    command
-        .args(["dev", "--json", "--grpc-addr", "127.0.0.1:0", "--data-dir"])
-        .arg(folder)
-        .args(more);
-    command
-        .env_remove("DATABASE_URL")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.args(["dev", "--json", "--grpc-addr", "127.0.0.1:0", "--data-dir"]).arg(folder).args(more);
+    command.env_remove("DATABASE_URL").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
@@ -68,9 +61,7 @@ impl Dev {
     fn start(folder: &Path, more: &[&str]) -> Self {
         let mut process = dev_command(folder, more).spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(process.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         if line.is_empty() {
             let mut said = String::new();
             process.stderr.as_mut().unwrap().read_to_string(&mut said).unwrap();
@@ -79,16 +70,11 @@ impl Dev {
         // Its log would fill the pipe in the end.
         let mut stderr = process.stderr.take().unwrap();
         std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
-        Self {
-            process,
-            ready: serde_json::from_str(&line).unwrap(),
-        }
+        Self { process, ready: serde_json::from_str(&line).unwrap() }
     }
 
     fn text(&self, name: &str) -> &str {
-        self.ready[name]
-            .as_str()
-            .unwrap_or_else(|| panic!("no {name} in {}", self.ready))
+        self.ready[name].as_str().unwrap_or_else(|| panic!("no {name} in {}", self.ready))
     }
 
     fn stop(mut self) {
@@ -108,22 +94,13 @@ impl Drop for Dev {
 
 fn run(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(BINARY);
-    command
-        .args(arguments)
-        .arg("--data-dir")
-        .arg(folder)
-        .env_remove("DATABASE_URL")
-        .stdin(Stdio::null());
+    command.args(arguments).arg("--data-dir").arg(folder).env_remove("DATABASE_URL").stdin(Stdio::null());
     command.output().unwrap()
 }
 
 fn run_json(folder: &Path, arguments: &[&str]) -> Value {
     let output = run(folder, &[arguments, &["--json"]].concat());
-    assert!(
-        output.status.success(),
-        "{arguments:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -136,16 +113,10 @@ fn dev_keeps_its_data_and_its_tokens_until_reset() {
     let folder = Folder::new();
     let first = Dev::start(&folder.0, &[]);
     let made = run_json(&folder.0, &["user", "create", "--nickname", "王芳"]);
-    let (token, url) = (
-        first.text("service_token").to_owned(),
-        first.text("database_url").to_owned(),
-    );
+    let (token, url) = (first.text("service_token").to_owned(), first.text("database_url").to_owned());
     first.stop();
     let port = url.rsplit(':').next().unwrap().split('/').next().unwrap().to_owned();
-    assert!(
-        std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_err(),
-        "Postgres still runs"
-    );
+    assert!(std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_err(), "Postgres still runs");
 
     let second = Dev::start(&folder.0, &[]);
     let kept = run_json(&folder.0, &["user", "get", made["userId"].as_str().unwrap()]);
@@ -172,26 +143,12 @@ fn dev_says_what_is_in_its_way() {
         .arg(&other.0)
         .output()
         .unwrap();
-    let scopes = dev_command(&other.0, &["--service-token-scopes", "profiles.raed"])
-        .output()
-        .unwrap();
+    let scopes = dev_command(&other.0, &["--service-token-scopes", "profiles.raed"]).output().unwrap();
 
     let holder = format!("process {}", running.process.id());
-    assert!(
-        !second.status.success() && said(&second).contains(&holder),
-        "{}",
-        said(&second)
-    );
-    assert!(
-        !busy.status.success() && said(&busy).contains("port in use"),
-        "{}",
-        said(&busy)
-    );
-    assert!(
-        !scopes.status.success() && said(&scopes).contains("profiles.raed"),
-        "{}",
-        said(&scopes)
-    );
+    assert!(!second.status.success() && said(&second).contains(&holder), "{}", said(&second));
+    assert!(!busy.status.success() && said(&busy).contains("port in use"), "{}", said(&busy));
+    assert!(!scopes.status.success() && said(&scopes).contains("profiles.raed"), "{}", said(&scopes));
     running.stop();
 }
 
@@ -199,11 +156,7 @@ fn dev_says_what_is_in_its_way() {
 fn commands_speak_to_people_and_to_scripts() {
     let folder = Folder::new();
     let nothing = run(&folder.0, &["user", "get", "1"]);
-    assert!(
-        said(&nothing).contains("no `dev` was started here"),
-        "{}",
-        said(&nothing)
-    );
+    assert!(said(&nothing).contains("no `dev` was started here"), "{}", said(&nothing));
     let dev = Dev::start(&folder.0, &[]);
     let file = folder.0.join("users.jsonl");
     let lines = [
@@ -217,21 +170,12 @@ fn commands_speak_to_people_and_to_scripts() {
 
     let import = run(&folder.0, &["user", "import", file.to_str().unwrap()]);
     let again = run(&folder.0, &["user", "import", file.to_str().unwrap(), "--json"]);
-    let refused = run(
-        &folder.0,
-        &["user", "create", "--nickname", "x", "--email", "nope", "--json"],
-    );
+    let refused = run(&folder.0, &["user", "create", "--nickname", "x", "--email", "nope", "--json"]);
     let field = run_json(&folder.0, &["field", "create", "shoe_size", "--type", "number"]);
     let fields = run_json(&folder.0, &["field", "list"]);
-    let token = run_json(
-        &folder.0,
-        &["token", "issue", "--service", "billing", "--scopes", "profiles.read"],
-    );
+    let token = run_json(&folder.0, &["token", "issue", "--service", "billing", "--scopes", "profiles.read"]);
     let tokens = run_json(&folder.0, &["token", "list", "--service", "billing"]);
-    let revoked = run_json(
-        &folder.0,
-        &["token", "revoke", token["token"]["tokenId"].as_str().unwrap()],
-    );
+    let revoked = run_json(&folder.0, &["token", "revoke", token["token"]["tokenId"].as_str().unwrap()]);
     let found = run_json(&folder.0, &["user", "get", "--username", "cleo.import"]);
     let deleted = run_json(&folder.0, &["user", "delete", found["userId"].as_str().unwrap()]);
 
@@ -243,18 +187,9 @@ fn commands_speak_to_people_and_to_scripts() {
     let refused: Value = serde_json::from_str(said(&refused).lines().last().unwrap()).unwrap();
     assert_eq!(refused["error"]["violations"][0]["field"], "account.email");
     assert_eq!(field["name"], "shoe_size");
-    assert!(
-        fields["fields"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .any(|field| field["name"] == "shoe_size")
-    );
+    assert!(fields["fields"].as_array().unwrap().iter().any(|field| field["name"] == "shoe_size"));
     assert_eq!(tokens["tokens"][0]["tokenId"], token["token"]["tokenId"]);
-    assert_eq!(
-        revoked["tokenId"].to_string(),
-        token["token"]["tokenId"].as_str().unwrap()
-    );
+    assert_eq!(revoked["tokenId"].to_string(), token["token"]["tokenId"].as_str().unwrap());
     assert_eq!(deleted["userId"].to_string(), found["userId"].as_str().unwrap());
     dev.stop();
 }
@@ -263,11 +198,7 @@ fn commands_speak_to_people_and_to_scripts() {
 fn configuration_is_checked_whole_and_printed_without_secrets() {
     let folder = Folder::new();
     let file = folder.0.join("bad.toml");
-    fs::write(
-        &file,
-        "[database]\npool_size = 0\n[secrets]\nkeys = [{ id = \"a\", key = \"short\" }]\n",
-    )
-    .unwrap();
+    fs::write(&file, "[database]\npool_size = 0\n[secrets]\nkeys = [{ id = \"a\", key = \"short\" }]\n").unwrap();
     let good = folder.0.join("good.toml");
     let key = user_service::config::key_text([1; 32]);
     let text = format!(
@@ -298,13 +229,8 @@ fn examples() -> Vec<Example> {
     for block in text.split("```").skip(1).step_by(2) {
         if let Some(commands) = block.strip_prefix("sh\n") {
             let joined = commands.replace("\\\n", " ");
-            let lines = joined
-                .lines()
-                .filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
-            found.extend(lines.map(|line| Example {
-                command: line.to_owned(),
-                answer: None,
-            }));
+            let lines = joined.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+            found.extend(lines.map(|line| Example { command: line.to_owned(), answer: None }));
         } else if let Some(answer) = block.strip_prefix("json\n") {
             found.last_mut().expect("a command").answer = Some(serde_json::from_str(answer).unwrap());
         }
@@ -319,12 +245,7 @@ fn p61_every_line_of_the_readme_works() {
     let service = folder.0.join("bin");
     fs::create_dir(&service).unwrap();
     std::os::unix::fs::symlink(BINARY, service.join("user-service")).unwrap();
-    let path = format!(
-        "{}:{}:{}",
-        service.display(),
-        clients().display(),
-        std::env::var("PATH").unwrap()
-    );
+    let path = format!("{}:{}:{}", service.display(), clients().display(), std::env::var("PATH").unwrap());
     let mut users = fs::File::create(folder.0.join("users.jsonl")).unwrap();
     writeln!(users, r#"{{"profile": {{"nickname": "Lea"}}}}"#).unwrap();
     let examples = examples();
@@ -333,10 +254,7 @@ fn p61_every_line_of_the_readme_works() {
     for Example { command, answer } in examples {
         // These two are what this test stands in.
         if command.starts_with("cargo ") {
-            assert!(
-                ["cargo run --release -- dev", "cargo test"].contains(&command.as_str()),
-                "{command}"
-            );
+            assert!(["cargo run --release -- dev", "cargo test"].contains(&command.as_str()), "{command}");
             continue;
         }
         let mut line = command.replace("127.0.0.1:50051", dev.text("grpc"));
@@ -366,9 +284,9 @@ fn p61_every_line_of_the_readme_works() {
 /// Whether all that is shown is there; what is not shown may be there too.
 fn holds(given: &Value, shown: &Value) -> bool {
     match (given, shown) {
-        (Value::Object(given), Value::Object(shown)) => shown
-            .iter()
-            .all(|(name, value)| given.get(name).is_some_and(|given| holds(given, value))),
+        (Value::Object(given), Value::Object(shown)) => {
+            shown.iter().all(|(name, value)| given.get(name).is_some_and(|given| holds(given, value)))
+        }
         (Value::Number(given), Value::Number(shown)) => given.as_f64() == shown.as_f64(),
         (given, shown) => given == shown,
     }

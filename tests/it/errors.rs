@@ -9,9 +9,7 @@ use crate::support::{TestApp, fault};
 async fn details_stay_under_four_kibibytes_however_many_faults() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
-    let paths = (0..400)
-        .map(|number| format!("unknown_{number}_{}", "x".repeat(200)))
-        .collect();
+    let paths = (0..400).map(|number| format!("unknown_{number}_{}", "x".repeat(200))).collect();
     let request = pb::GetProfileRequest {
         key: Some(pb::get_profile_request::Key::UserId(1)),
         read_mask: Some(prost_types::FieldMask { paths }),
@@ -31,10 +29,7 @@ async fn message_over_the_limit_says_so() {
 
     let refused = fault(client.create(crate::support::person(&"x".repeat(5_000_000))).await);
 
-    assert_eq!(
-        (refused.code, refused.reason.as_str()),
-        (Code::ResourceExhausted, "MESSAGE_TOO_LARGE")
-    );
+    assert_eq!((refused.code, refused.reason.as_str()), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"));
 }
 
 /// Python's own client and its rich status, against what our clients do not send: broken bytes, unknown methods.
@@ -85,10 +80,7 @@ print(json.dumps({
     let address = app.address().to_string();
 
     let output = tokio::task::spawn_blocking(move || {
-        Command::new(python)
-            .args(["-c", SCRIPT, &address, &secret])
-            .output()
-            .unwrap()
+        Command::new(python).args(["-c", SCRIPT, &address, &secret]).output().unwrap()
     })
     .await
     .unwrap();

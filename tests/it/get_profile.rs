@@ -60,20 +60,8 @@ async fn p1_user_token_without_a_key_means_itself_and_learns_nothing_of_others()
     let ben = service.create_named("Ben").await;
     let mut user = app.user(ben.user_id).await;
 
-    let own = user
-        .users
-        .get_profile(pb::GetProfileRequest::default())
-        .await
-        .unwrap()
-        .into_inner()
-        .profile
-        .unwrap();
-    let others = [
-        Key::UserId(ann.user_id),
-        Key::UserId(999),
-        Key::Openid("open-1".into()),
-        Key::Openid("none".into()),
-    ];
+    let own = user.users.get_profile(pb::GetProfileRequest::default()).await.unwrap().into_inner().profile.unwrap();
+    let others = [Key::UserId(ann.user_id), Key::UserId(999), Key::Openid("open-1".into()), Key::Openid("none".into())];
 
     assert_eq!(own.nickname, "Ben");
     for key in others {
@@ -104,24 +92,11 @@ async fn p2_reply_holds_what_the_mask_names_and_the_etag() {
     let ann = client.create(with_account("Ann")).await.unwrap();
     let read = |paths: &[&str]| pb::GetProfileRequest {
         key: Some(Key::UserId(ann.user_id)),
-        read_mask: Some(prost_types::FieldMask {
-            paths: paths.iter().map(|&path| path.to_owned()).collect(),
-        }),
+        read_mask: Some(prost_types::FieldMask { paths: paths.iter().map(|&path| path.to_owned()).collect() }),
     };
 
-    let named = client
-        .users
-        .get_profile(read(&["nickname", "account.email"]))
-        .await
-        .unwrap()
-        .into_inner()
-        .profile;
-    let unknown = fault(
-        client
-            .users
-            .get_profile(read(&["nickname", "nope", "custom_fields.nope"]))
-            .await,
-    );
+    let named = client.users.get_profile(read(&["nickname", "account.email"])).await.unwrap().into_inner().profile;
+    let unknown = fault(client.users.get_profile(read(&["nickname", "nope", "custom_fields.nope"])).await);
 
     let expected = pb::Profile {
         nickname: "Ann".to_owned(),
@@ -135,12 +110,7 @@ async fn p2_reply_holds_what_the_mask_names_and_the_etag() {
     };
     assert_eq!(named, Some(expected));
     assert_eq!(unknown.fields.len(), 2);
-    assert!(
-        unknown
-            .fields
-            .iter()
-            .all(|(path, reason)| path == "read_mask" && reason == "UNKNOWN_FIELD")
-    );
+    assert!(unknown.fields.iter().all(|(path, reason)| path == "read_mask" && reason == "UNKNOWN_FIELD"));
 }
 
 #[tokio::test]
@@ -151,9 +121,7 @@ async fn p2_account_needs_a_scope_of_its_own() {
 
     let request = pb::GetProfileRequest {
         key: Some(Key::UserId(ann.user_id)),
-        read_mask: Some(prost_types::FieldMask {
-            paths: vec!["account".to_owned()],
-        }),
+        read_mask: Some(prost_types::FieldMask { paths: vec!["account".to_owned()] }),
     };
     let by_mask = fault(client.users.get_profile(request).await);
     let by_key = fault(client.get_by(Key::Email("nobody@example.com".to_owned())).await);
@@ -172,10 +140,8 @@ async fn p3_write_through_one_replica_is_read_through_another() {
     // A second pool over the same database is all that another replica would be.
     let mut config = user_service::config::Config::default();
     config.database.url = app.database.url();
-    config.secrets.keys = vec![user_service::config::SecretKey {
-        id: "test".to_owned(),
-        key: user_service::config::key_text([7; 32]),
-    }];
+    config.secrets.keys =
+        vec![user_service::config::SecretKey { id: "test".to_owned(), key: user_service::config::key_text([7; 32]) }];
     let there = user_service::app::build(&config, user_service::clock::Clock::Manual(app.clock.clone())).unwrap();
     let caller = user_service::domain::caller::Caller::operator();
 
@@ -184,21 +150,13 @@ async fn p3_write_through_one_replica_is_read_through_another() {
         here.users
             .update_profile(pb::UpdateProfileRequest {
                 user_id: ann.user_id,
-                profile: Some(pb::Profile {
-                    nickname: nickname.clone(),
-                    ..Default::default()
-                }),
-                update_mask: Some(prost_types::FieldMask {
-                    paths: vec!["nickname".to_owned()],
-                }),
+                profile: Some(pb::Profile { nickname: nickname.clone(), ..Default::default() }),
+                update_mask: Some(prost_types::FieldMask { paths: vec!["nickname".to_owned()] }),
                 ..Default::default()
             })
             .await
             .unwrap();
-        let request = pb::GetProfileRequest {
-            key: Some(Key::UserId(ann.user_id)),
-            read_mask: None,
-        };
+        let request = pb::GetProfileRequest { key: Some(Key::UserId(ann.user_id)), read_mask: None };
         let read = there.get_profile(&caller, request).await.unwrap().profile.unwrap();
         assert_eq!(read.nickname, nickname);
     }

@@ -8,18 +8,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &["model", "error"]),
     ("domain", &["store", "model", "error", "clock"]),
     ("wire", &["model", "error", "domain", "store::users"]),
-    (
-        "api",
-        &[
-            "wire",
-            "domain",
-            "model",
-            "error",
-            "clock",
-            "store::profiles::place",
-            "store::sql",
-        ],
-    ),
+    ("api", &["wire", "domain", "model", "error", "clock", "store::profiles::place", "store::sql"]),
     ("grpc", &["api", "wire", "domain", "model", "error"]),
 ];
 
@@ -28,11 +17,7 @@ fn modules_name_only_what_lies_below_them() {
     let mut faults = Vec::new();
     for (module, allowed) in MAY_USE {
         let root = Path::new("src").join(module);
-        let files = if root.is_dir() {
-            files(&root)
-        } else {
-            vec![root.with_extension("rs")]
-        };
+        let files = if root.is_dir() { files(&root) } else { vec![root.with_extension("rs")] };
         for file in files {
             let text = fs::read_to_string(&file).unwrap();
             // Generated code and unit tests stand outside of the layers.
@@ -52,21 +37,14 @@ fn modules_name_only_what_lies_below_them() {
 
 /// Paths after `crate::` in a line, and the first steps inside a `use crate::{` block.
 fn named(line: &str) -> Vec<String> {
-    let paths = line.split("crate::").skip(1).map(|rest| {
-        rest.chars()
-            .take_while(|c| c.is_alphanumeric() || matches!(c, '_' | ':'))
-            .collect::<String>()
-    });
-    let inside = line
-        .strip_prefix("    ")
-        .filter(|rest| !rest.starts_with([' ', '/', '}']) && line.ends_with(','));
+    let paths = line
+        .split("crate::")
+        .skip(1)
+        .map(|rest| rest.chars().take_while(|c| c.is_alphanumeric() || matches!(c, '_' | ':')).collect::<String>());
+    let inside = line.strip_prefix("    ").filter(|rest| !rest.starts_with([' ', '/', '}']) && line.ends_with(','));
     let first = inside
         .map(|rest| rest.trim_end_matches(',').replace("::{", "::"))
-        .filter(|path| {
-            MODULES
-                .iter()
-                .any(|module| path.starts_with(&format!("{module}::")) || path == module)
-        });
+        .filter(|path| MODULES.iter().any(|module| path.starts_with(&format!("{module}::")) || path == module));
     paths.filter(|path| !path.is_empty()).chain(first).collect()
 }
 

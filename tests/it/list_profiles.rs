@@ -38,10 +38,7 @@ async fn p9_nulls_are_last_in_both_directions() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
     let made = crowd(&mut client, &["b", "", "a"]).await;
-    let order = |order_by: &str| pb::ListProfilesRequest {
-        order_by: order_by.to_owned(),
-        ..Default::default()
-    };
+    let order = |order_by: &str| pb::ListProfilesRequest { order_by: order_by.to_owned(), ..Default::default() };
 
     let up = list(&mut client, order("nickname")).await;
     let down = list(&mut client, order("-nickname")).await;
@@ -55,19 +52,8 @@ async fn p9_orders_that_are_refused() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
 
-    for order_by in [
-        "gender",
-        "-city",
-        "nope",
-        "nickname,nickname",
-        "a b",
-        "email",
-        "nickname,,user_id",
-    ] {
-        let request = pb::ListProfilesRequest {
-            order_by: order_by.to_owned(),
-            ..Default::default()
-        };
+    for order_by in ["gender", "-city", "nope", "nickname,nickname", "a b", "email", "nickname,,user_id"] {
+        let request = pb::ListProfilesRequest { order_by: order_by.to_owned(), ..Default::default() };
         let refused = fault(client.users.list_profiles(request).await);
         assert_eq!(
             (refused.code, refused.reason.as_str()),
@@ -84,11 +70,7 @@ async fn p10_walk_by_token_meets_everybody_once_while_others_come() {
     let mut client = app.service().await;
     let made = crowd(&mut client, &["e", "d", "", "c", "b", "", "a"]).await;
     let mut seen = Vec::new();
-    let mut request = pb::ListProfilesRequest {
-        order_by: "-nickname".to_owned(),
-        page_size: 2,
-        ..Default::default()
-    };
+    let mut request = pb::ListProfilesRequest { order_by: "-nickname".to_owned(), page_size: 2, ..Default::default() };
 
     loop {
         let page = list(&mut client, request.clone()).await;
@@ -108,31 +90,18 @@ async fn p10_tokens_are_bound_to_their_query_and_expire() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
     crowd(&mut client, &["a", "b", "c"]).await;
-    let first = pb::ListProfilesRequest {
-        page_size: 1,
-        ..Default::default()
-    };
+    let first = pb::ListProfilesRequest { page_size: 1, ..Default::default() };
     let token = list(&mut client, first.clone()).await.next_page_token;
     let mut flipped = token.clone().into_bytes();
     flipped[10] = if flipped[10] == b'A' { b'B' } else { b'A' };
 
-    let other = pb::ListProfilesRequest {
-        page_token: token.clone(),
-        order_by: "nickname".to_owned(),
-        ..Default::default()
-    };
-    let broken = pb::ListProfilesRequest {
-        page_token: String::from_utf8(flipped).unwrap(),
-        ..Default::default()
-    };
+    let other =
+        pb::ListProfilesRequest { page_token: token.clone(), order_by: "nickname".to_owned(), ..Default::default() };
+    let broken = pb::ListProfilesRequest { page_token: String::from_utf8(flipped).unwrap(), ..Default::default() };
     let mismatch = fault(client.users.list_profiles(other).await);
     let invalid = fault(client.users.list_profiles(broken).await);
-    app.clock
-        .advance(chrono::TimeDelta::days(3) + chrono::TimeDelta::seconds(1));
-    let late = pb::ListProfilesRequest {
-        page_token: token,
-        ..first
-    };
+    app.clock.advance(chrono::TimeDelta::days(3) + chrono::TimeDelta::seconds(1));
+    let late = pb::ListProfilesRequest { page_token: token, ..first };
     let expired = fault(client.users.list_profiles(late).await);
 
     assert_eq!(mismatch.reason, "PAGE_TOKEN_MISMATCH");
@@ -147,26 +116,10 @@ async fn p11_p12_size_skip_and_total() {
     let mut client = app.service().await;
     let made = crowd(&mut client, &["a", "b", "c", "d"]).await;
 
-    let request = pb::ListProfilesRequest {
-        skip: 1,
-        page_size: 2,
-        return_total_size: true,
-        ..Default::default()
-    };
+    let request = pb::ListProfilesRequest { skip: 1, page_size: 2, return_total_size: true, ..Default::default() };
     let page = list(&mut client, request.clone()).await;
-    let next = list(
-        &mut client,
-        pb::ListProfilesRequest {
-            page_token: page.next_page_token.clone(),
-            ..request
-        },
-    )
-    .await;
-    let bad = pb::ListProfilesRequest {
-        skip: -1,
-        page_size: -1,
-        ..Default::default()
-    };
+    let next = list(&mut client, pb::ListProfilesRequest { page_token: page.next_page_token.clone(), ..request }).await;
+    let bad = pb::ListProfilesRequest { skip: -1, page_size: -1, ..Default::default() };
     let refused = fault(client.users.list_profiles(bad).await);
 
     assert_eq!(ids(&page), [made[2], made[1]]);
@@ -194,25 +147,10 @@ async fn p11_page_of_large_profiles_ends_early() {
         client.create(person).await.unwrap();
     }
 
-    let page = list(
-        &mut client,
-        pb::ListProfilesRequest {
-            page_size: 1000,
-            ..Default::default()
-        },
-    )
-    .await;
+    let page = list(&mut client, pb::ListProfilesRequest { page_size: 1000, ..Default::default() }).await;
 
     let size: usize = page.profiles.iter().map(prost::Message::encoded_len).sum();
-    assert!(
-        page.profiles.len() < 80 && size <= 3 * 1024 * 1024,
-        "{} profiles, {size} bytes",
-        page.profiles.len()
-    );
-    let rest = pb::ListProfilesRequest {
-        page_size: 1000,
-        page_token: page.next_page_token,
-        ..Default::default()
-    };
+    assert!(page.profiles.len() < 80 && size <= 3 * 1024 * 1024, "{} profiles, {size} bytes", page.profiles.len());
+    let rest = pb::ListProfilesRequest { page_size: 1000, page_token: page.next_page_token, ..Default::default() };
     assert_eq!(list(&mut client, rest).await.profiles.len(), 80 - page.profiles.len());
 }

@@ -63,10 +63,7 @@ async fn p59_migrations_go_down_and_up_again_and_run_once_at_a_time() {
     .load(&mut database.connect().await)
     .await
     .unwrap();
-    let unknown = schema::check(&mut database.connect().await)
-        .await
-        .unwrap_err()
-        .to_string();
+    let unknown = schema::check(&mut database.connect().await).await.unwrap_err().to_string();
     let again = schema::migrate(&url).await.unwrap();
 
     assert_eq!(first.len().min(second.len()), 0, "one of them found nothing to do");

@@ -16,22 +16,14 @@ async fn p48_calls_without_one_good_token_are_refused() {
     let app = TestApp::new().await;
     let mut two = app.service().await;
     let mut request = Request::new(pb::GetProfileRequest::default());
-    request
-        .metadata_mut()
-        .append("authorization", "Bearer x".parse().unwrap());
+    request.metadata_mut().append("authorization", "Bearer x".parse().unwrap());
 
     let none = fault(app.stranger().get(1).await);
     let unknown = fault(app.client("us_unknown").get(1).await);
     let second = fault(two.users.get_profile(request).await);
 
-    assert_eq!(
-        (none.code, none.reason.as_str()),
-        (Code::Unauthenticated, "TOKEN_MISSING")
-    );
-    assert_eq!(
-        (unknown.code, unknown.reason.as_str()),
-        (Code::Unauthenticated, "TOKEN_INVALID")
-    );
+    assert_eq!((none.code, none.reason.as_str()), (Code::Unauthenticated, "TOKEN_MISSING"));
+    assert_eq!((unknown.code, unknown.reason.as_str()), (Code::Unauthenticated, "TOKEN_INVALID"));
     // The client's own interceptor replaces the value, so that this one is a single wrong token.
     assert_eq!(second.code, Code::InvalidArgument);
 }
@@ -43,29 +35,15 @@ async fn p49_only_the_hash_of_a_token_is_kept() {
 
     let app = TestApp::new().await;
     let mut client = app.service().await;
-    let secret = client
-        .admin
-        .issue_token(issue("billing", &["profiles.read"]))
-        .await
-        .unwrap()
-        .into_inner()
-        .secret;
+    let secret = client.admin.issue_token(issue("billing", &["profiles.read"])).await.unwrap().into_inner().secret;
 
     let mut conn = app.database.connect().await;
-    let rows: Vec<String> = Sql::<diesel::sql_types::Text>::new("select tokens::text from tokens")
-        .load(&mut conn)
-        .await
-        .unwrap();
+    let rows: Vec<String> =
+        Sql::<diesel::sql_types::Text>::new("select tokens::text from tokens").load(&mut conn).await.unwrap();
 
     assert!(rows.len() > 1);
     assert!(rows.iter().all(|row| !row.contains(&secret)));
-    assert!(
-        app.client(&secret)
-            .users
-            .list_profiles(pb::ListProfilesRequest::default())
-            .await
-            .is_ok()
-    );
+    assert!(app.client(&secret).users.list_profiles(pb::ListProfilesRequest::default()).await.is_ok());
 }
 
 #[tokio::test]
@@ -76,19 +54,9 @@ async fn p51_permission_comes_before_existence_and_faults() {
     let deleted = fault(weak.admin.delete_user(pb::DeleteUserRequest { user_id: -5 }).await);
     let user = app.service().await.create_named("Ann").await;
     let mut own = app.user(user.user_id).await;
-    let listed = fault(
-        own.users
-            .list_profiles(pb::ListProfilesRequest {
-                page_size: -1,
-                ..Default::default()
-            })
-            .await,
-    );
+    let listed = fault(own.users.list_profiles(pb::ListProfilesRequest { page_size: -1, ..Default::default() }).await);
 
-    assert_eq!(
-        (deleted.code, deleted.reason.as_str()),
-        (Code::PermissionDenied, "SCOPE_MISSING")
-    );
+    assert_eq!((deleted.code, deleted.reason.as_str()), (Code::PermissionDenied, "SCOPE_MISSING"));
     assert_eq!(deleted.metadata["requiredScope"], "users.delete");
     assert_eq!(listed.code, Code::PermissionDenied);
 }
@@ -110,42 +78,18 @@ async fn p51_nobody_issues_a_scope_that_they_lack() {
 async fn tokens_are_listed_revoked_and_expire() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
-    let first = client
-        .admin
-        .issue_token(issue("billing", &["profiles.read"]))
-        .await
-        .unwrap()
-        .into_inner();
-    let second = client
-        .admin
-        .issue_token(issue("billing", &[]))
-        .await
-        .unwrap()
-        .into_inner();
+    let first = client.admin.issue_token(issue("billing", &["profiles.read"])).await.unwrap().into_inner();
+    let second = client.admin.issue_token(issue("billing", &[])).await.unwrap().into_inner();
     let list = |page_token: String| pb::ListTokensRequest {
         subject: Some(pb::list_tokens_request::Subject::Service("billing".to_owned())),
         page_size: 1,
         page_token,
     };
 
-    let newest = client
-        .admin
-        .list_tokens(list(String::new()))
-        .await
-        .unwrap()
-        .into_inner();
-    let oldest = client
-        .admin
-        .list_tokens(list(newest.next_page_token))
-        .await
-        .unwrap()
-        .into_inner();
+    let newest = client.admin.list_tokens(list(String::new())).await.unwrap().into_inner();
+    let oldest = client.admin.list_tokens(list(newest.next_page_token)).await.unwrap().into_inner();
     let token_id = first.token.unwrap().token_id;
-    client
-        .admin
-        .revoke_token(pb::RevokeTokenRequest { token_id })
-        .await
-        .unwrap();
+    client.admin.revoke_token(pb::RevokeTokenRequest { token_id }).await.unwrap();
     let again = fault(client.admin.revoke_token(pb::RevokeTokenRequest { token_id }).await);
     let revoked = fault(app.client(&first.secret).get(1).await);
     app.clock.advance(chrono::TimeDelta::days(366));

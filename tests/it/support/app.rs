@@ -39,10 +39,7 @@ impl TestApp {
     pub async fn over(database: TestDatabase) -> Self {
         let mut config = Config::default();
         config.database.url = database.url();
-        config.secrets.keys = vec![SecretKey {
-            id: "test".to_owned(),
-            key: config::key_text([7; 32]),
-        }];
+        config.secrets.keys = vec![SecretKey { id: "test".to_owned(), key: config::key_text([7; 32]) }];
         let clock = ManualClock::new(start_time());
         let api = app::build(&config, Clock::Manual(clock.clone())).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -53,18 +50,9 @@ impl TestApp {
             let stop = async {
                 stopped.await.unwrap_or_default();
             };
-            server::serve(served, listener, std::time::Duration::ZERO, stop)
-                .await
-                .unwrap();
+            server::serve(served, listener, std::time::Duration::ZERO, stop).await.unwrap();
         });
-        Self {
-            database,
-            clock,
-            api,
-            address,
-            stop: Some(stop),
-            serving,
-        }
+        Self { database, clock, api, address, stop: Some(stop), serving }
     }
 
     /// Where gRPC listens.
@@ -80,24 +68,14 @@ impl TestApp {
     /// A client with these scopes.
     pub async fn service_with(&self, scopes: &[Scope]) -> Client {
         let subject = Subject::Service("test".to_owned());
-        let (_, secret) = self
-            .api
-            .tokens()
-            .issue(&subject, scopes, TimeDelta::days(30))
-            .await
-            .unwrap();
+        let (_, secret) = self.api.tokens().issue(&subject, scopes, TimeDelta::days(30)).await.unwrap();
         self.client(&secret)
     }
 
     /// A client with a token of this user.
     pub async fn user(&self, user_id: i64) -> Client {
         let subject = Subject::User(user_id);
-        let (_, secret) = self
-            .api
-            .tokens()
-            .issue(&subject, &[], TimeDelta::days(30))
-            .await
-            .unwrap();
+        let (_, secret) = self.api.tokens().issue(&subject, &[], TimeDelta::days(30)).await.unwrap();
         self.client(&secret)
     }
 

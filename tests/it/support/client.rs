@@ -38,9 +38,7 @@ pub struct Client {
 
 impl Client {
     pub fn new(address: SocketAddr, token: Option<&str>) -> Self {
-        let channel = Endpoint::from_shared(format!("http://{address}"))
-            .unwrap()
-            .connect_lazy();
+        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
         let bearer = Bearer(token.map(|token| format!("Bearer {token}").parse().unwrap()));
         Self {
             users: UserServiceClient::with_interceptor(channel.clone(), bearer.clone()),
@@ -65,10 +63,7 @@ impl Client {
 
     /// Reads a user by a key.
     pub async fn get_by(&mut self, key: pb::get_profile_request::Key) -> Result<pb::Profile, Status> {
-        let request = pb::GetProfileRequest {
-            key: Some(key),
-            read_mask: None,
-        };
+        let request = pb::GetProfileRequest { key: Some(key), read_mask: None };
         Ok(self.users.get_profile(request).await?.into_inner().profile.unwrap())
     }
 
@@ -80,11 +75,7 @@ impl Client {
 
     /// Changes custom fields.
     pub async fn change(&mut self, user_id: i64, change: Value) -> Result<pb::Profile, Status> {
-        let request = pb::UpdateProfileRequest {
-            user_id,
-            custom_fields: Some(json(change)),
-            ..Default::default()
-        };
+        let request = pb::UpdateProfileRequest { user_id, custom_fields: Some(json(change)), ..Default::default() };
         Ok(self.users.update_profile(request).await?.into_inner().profile.unwrap())
     }
 }
@@ -92,10 +83,7 @@ impl Client {
 /// A new user with a nickname alone.
 pub fn person(nickname: &str) -> pb::CreateUserRequest {
     pb::CreateUserRequest {
-        profile: Some(pb::Profile {
-            nickname: nickname.to_owned(),
-            ..Default::default()
-        }),
+        profile: Some(pb::Profile { nickname: nickname.to_owned(), ..Default::default() }),
         ..Default::default()
     }
 }

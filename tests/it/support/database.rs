@@ -36,11 +36,7 @@ fn cluster() -> &'static Cluster {
         // A runtime of its own: a migration blocks its thread, which the runtime of a test does not allow.
         let admin = cluster.url.clone();
         thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(1)
-                .enable_all()
-                .build()
-                .unwrap();
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
             runtime.block_on(async {
                 execute(&admin, &format!("create database {template}")).await;
                 schema::migrate(&url).await.expect("the migrations run");
@@ -58,37 +54,23 @@ fn find_cluster() -> Cluster {
     }
     let folders = (0..8).map(|number| postgres::default_folder().join(format!("tests-{number}")));
     let (folder, lock) = folders
-        .filter_map(|folder| {
-            postgres::lock(&folder)
-                .expect("the folder can be locked")
-                .map(|lock| (folder, lock))
-        })
+        .filter_map(|folder| postgres::lock(&folder).expect("the folder can be locked").map(|lock| (folder, lock)))
         .next()
         .expect("one of eight folders is free");
     // What a killed run left behind would fill the disk in the end.
-    let mut server = postgres::Server::start(&postgres::Settings {
-        folder: &folder,
-        extra: &[],
-    })
-    .expect("Postgres");
+    let mut server = postgres::Server::start(&postgres::Settings { folder: &folder, extra: &[] }).expect("Postgres");
     server.stop_at_exit().expect("a watcher");
     let url = server.url("postgres");
     thread::spawn({
         let url = url.clone();
         move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(sweep(&url));
         }
     })
     .join()
     .expect("leftovers are swept");
-    Cluster {
-        url,
-        _owned: Some((lock, server)),
-    }
+    Cluster { url, _owned: Some((lock, server)) }
 }
 
 async fn sweep(url: &str) {
@@ -124,23 +106,15 @@ fn with_database(url: &str, name: &str) -> String {
 impl TestDatabase {
     /// A copy of the template.
     pub async fn new() -> Self {
-        let database = Self {
-            name: Self::next_name(),
-        };
-        let statement = format!(
-            "create database {} template {}template strategy file_copy",
-            database.name,
-            prefix()
-        );
+        let database = Self { name: Self::next_name() };
+        let statement = format!("create database {} template {}template strategy file_copy", database.name, prefix());
         execute(server_url(), &statement).await;
         database
     }
 
     /// A database without any table.
     pub async fn empty() -> Self {
-        let database = Self {
-            name: Self::next_name(),
-        };
+        let database = Self { name: Self::next_name() };
         execute(server_url(), &format!("create database {}", database.name)).await;
         database
     }
@@ -167,15 +141,9 @@ impl Drop for TestDatabase {
         let statement = format!("drop database if exists {} with (force)", self.name);
         // On a thread of its own, for the test's runtime may be gone.
         let dropped = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(execute(server_url(), &statement));
         });
-        assert!(
-            dropped.join().is_ok() || thread::panicking(),
-            "the test's database cannot be dropped"
-        );
+        assert!(dropped.join().is_ok() || thread::panicking(), "the test's database cannot be dropped");
     }
 }
