@@ -5,6 +5,8 @@ pub mod change;
 pub mod field;
 pub mod order;
 pub mod page;
+pub mod password;
+pub mod password_hash;
 pub mod profile;
 pub mod scope;
 pub mod text;
