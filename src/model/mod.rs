@@ -6,6 +6,8 @@ pub mod field;
 pub mod filter;
 pub mod order;
 pub mod page;
+pub mod password;
+pub mod password_hash;
 pub mod profile;
 pub mod scope;
 pub mod text;
