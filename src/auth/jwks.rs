@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-use http::{StatusCode, Uri};
+use http::Uri;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -56,7 +56,7 @@ impl Signed<'_> {
 #[derive(Clone, Debug)]
 pub enum Source {
     File(PathBuf),
-    Url(Uri, Client<HttpsConnector<HttpConnector>, Empty<Bytes>>),
+    Url(Uri, Box<Client<HttpsConnector<HttpConnector>, Empty<Bytes>>>),
 }
 
 impl Source {
@@ -81,7 +81,7 @@ impl Source {
         let client = Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(0)
             .build(connector);
-        Ok(Self::Url(uri, client))
+        Ok(Self::Url(uri, Box::new(client)))
     }
 
     async fn read(&self) -> Result<KeySet, Fault> {
@@ -102,7 +102,7 @@ impl Source {
             }
             Self::Url(uri, client) => {
                 let response = client.get(uri.clone()).await?;
-                if response.status() != StatusCode::OK {
+                if !response.status().is_success() {
                     return Err(format!("the answer is {}", response.status()).into());
                 }
                 Ok(Limited::new(response.into_body(), MAX_BYTES)
@@ -201,6 +201,7 @@ impl Jwks {
             return held;
         }
         held.tried_at = Some(now);
+        self.hold(&held);
         match self.source.read().await {
             Ok(keys) => {
                 held.keys = Some(Arc::new(keys));
@@ -212,11 +213,20 @@ impl Jwks {
                 held.is_down = true;
             }
         }
-        self.held.lock().expect("valid: no holder panics").clone_from(&held);
+        // The pause begins at the end, so that those who waited for a slow reading do not each begin another.
+        held.tried_at = Some(self.clock.now());
+        self.hold(&held);
         held
+    }
+
+    fn hold(&self, held: &Held) {
+        self.held.lock().expect("valid: no holder panics").clone_from(held);
     }
 
     fn held(&self) -> Held {
         self.held.lock().expect("valid: no holder panics").clone()
     }
 }
+
+#[cfg(test)]
+mod tests;

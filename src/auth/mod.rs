@@ -10,6 +10,8 @@ pub mod incoming;
 mod jwk;
 pub mod jwks;
 pub mod jwt;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 
 use chrono::{DateTime, Utc};

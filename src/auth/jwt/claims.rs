@@ -84,13 +84,13 @@ impl Rules {
     }
 }
 
-/// Whether a claim is that text, or a list with it.
+/// Whether a claim is that text or truth value, or a list with that text.
 fn names(claim: &Value, text: &str) -> bool {
     match claim {
         Value::String(one) => one == text,
-        Value::Bool(_) | Value::Number(_) => claim.to_string() == text,
+        Value::Bool(flag) => text == if *flag { "true" } else { "false" },
         Value::Array(many) => many.iter().any(|one| one.as_str() == Some(text)),
-        Value::Null | Value::Object(_) => false,
+        Value::Null | Value::Number(_) | Value::Object(_) => false,
     }
 }
 

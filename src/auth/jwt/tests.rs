@@ -1,173 +1,23 @@
 #[path = "fixture.rs"]
 mod fixture;
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicUsize, Ordering},
-};
-
-use axum::{Router, extract::State, http::StatusCode, routing::get};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use hmac::{Hmac, KeyInit, Mac};
 use ring::{
     rand::SystemRandom,
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair},
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::Sha256;
 
 use super::*;
-use crate::{clock::ManualClock, domain::caller::Subject, model::scope::Scope};
-
-const ISSUER: &str = "https://issuer.test";
-
-fn start() -> DateTime<Utc> {
-    DateTime::from_timestamp(1_700_000_100, 0).unwrap()
-}
-
-/// A key with the claims that everything starts from.
-struct Signer {
-    id: String,
-    key: Ed25519KeyPair,
-}
-
-impl Signer {
-    fn new(id: &str) -> Self {
-        let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
-        Self {
-            id: id.to_owned(),
-            key: Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap(),
-        }
-    }
-
-    fn jwk(&self) -> Value {
-        let x = URL_SAFE_NO_PAD.encode(self.key.public_key());
-        json!({"kty": "OKP", "crv": "Ed25519", "kid": self.id, "x": x})
-    }
-
-    fn sign(&self, claims: &Value) -> String {
-        self.sign_with(
-            &json!({"alg": "EdDSA", "kid": self.id}).to_string(),
-            &claims.to_string(),
-        )
-    }
-
-    fn sign_with(&self, header: &str, claims: &str) -> String {
-        let message = message(header, claims);
-        let signature = URL_SAFE_NO_PAD.encode(self.key.sign(message.as_bytes()));
-        format!("{message}.{signature}")
-    }
-}
-
-fn message(header: &str, claims: &str) -> String {
-    format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims))
-}
-
-fn set(keys: &[Value]) -> String {
-    json!({"keys": keys}).to_string()
-}
-
-fn claims() -> Value {
-    json!({"iss": ISSUER, "aud": "user-service", "sub": "42", "iat": start().timestamp() - 60, "exp": start().timestamp() + 3600})
-}
-
-fn with(name: &str, value: Value) -> Value {
-    let mut claims = claims();
-    claims[name] = value;
-    claims
-}
-
-/// A server of keys that counts how often it is asked.
-#[derive(Clone, Default)]
-struct Server {
-    document: Arc<Mutex<Option<String>>>,
-    asked: Arc<AtomicUsize>,
-}
-
-impl Server {
-    async fn start(&self) -> String {
-        let app = Router::new()
-            .route(
-                "/jwks",
-                get(async |State(server): State<Server>| {
-                    server.asked.fetch_add(1, Ordering::SeqCst);
-                    server
-                        .document
-                        .lock()
-                        .unwrap()
-                        .clone()
-                        .ok_or(StatusCode::SERVICE_UNAVAILABLE)
-                }),
-            )
-            .with_state(self.clone());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, app).await });
-        format!("http://{address}/jwks")
-    }
-
-    fn serves(&self, keys: &[Value]) {
-        *self.document.lock().unwrap() = Some(set(keys));
-    }
-
-    fn is_down(&self) {
-        *self.document.lock().unwrap() = None;
-    }
-
-    fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
-    }
-}
-
-fn issuer(jwks: &str) -> JwtIssuer {
-    JwtIssuer {
-        issuer: ISSUER.to_owned(),
-        audiences: vec!["user-service".to_owned()],
-        jwks: jwks.to_owned(),
-        ..JwtIssuer::default()
-    }
-}
-
-struct Bench {
-    server: Server,
-    signer: Signer,
-    clock: ManualClock,
-    jwts: Jwts,
-}
-
-impl Bench {
-    async fn new() -> Self {
-        Self::with(|_| {}).await
-    }
-
-    async fn with(change: impl Fn(&mut JwtIssuer)) -> Self {
-        let (server, signer) = (Server::default(), Signer::new("first"));
-        server.serves(&[signer.jwk()]);
-        let mut config = issuer(&server.start().await);
-        change(&mut config);
-        let clock = ManualClock::new(start());
-        let jwts = Jwts::new(&[config], Clock::Manual(clock.clone())).unwrap();
-        Self {
-            server,
-            signer,
-            clock,
-            jwts,
-        }
-    }
-
-    async fn reason(&self, token: &str) -> Reason {
-        self.jwts.verify(token).await.unwrap_err().reason()
-    }
-
-    async fn refuses(&self, claims: &Value) {
-        assert_eq!(
-            self.reason(&self.signer.sign(claims)).await,
-            Reason::TokenInvalid,
-            "{claims}"
-        );
-    }
-}
+use crate::{
+    auth::testing::{Bench, ISSUER, Signer, claims, issuer, message, set, start, with},
+    clock::ManualClock,
+    domain::caller::Subject,
+    model::scope::Scope,
+};
 
 #[tokio::test]
 async fn p49_a_users_token_speaks_for_the_user_and_its_scopes_count_nothing() {
@@ -433,103 +283,6 @@ async fn p49_es256_and_rs256_are_taken() {
     assert_eq!(grant.caller.subject, Subject::User(42));
     let (message, _) = fixture::RSA_TOKEN.rsplit_once('.').unwrap();
     assert_eq!(bench.reason(&format!("{message}.AAAA")).await, Reason::TokenInvalid);
-}
-
-#[tokio::test]
-async fn p49_an_unknown_key_id_has_the_keys_read_again_at_most_every_30_seconds() {
-    let bench = Bench::new().await;
-    let second = Signer::new("second");
-    let token = second.sign(&claims());
-    assert!(bench.jwts.verify(&bench.signer.sign(&claims())).await.is_ok());
-    for _ in 0..5 {
-        assert_eq!(bench.reason(&token).await, Reason::TokenInvalid);
-    }
-    assert_eq!(bench.server.asked(), 1);
-
-    bench.server.serves(&[bench.signer.jwk(), second.jwk()]);
-    bench.clock.advance(TimeDelta::seconds(29));
-    assert_eq!(bench.reason(&token).await, Reason::TokenInvalid);
-    bench.clock.advance(TimeDelta::seconds(1));
-    assert!(bench.jwts.verify(&token).await.is_ok());
-    assert!(bench.jwts.verify(&bench.signer.sign(&claims())).await.is_ok());
-    assert_eq!(bench.server.asked(), 2);
-}
-
-#[tokio::test]
-async fn p49_a_wrong_signature_of_a_known_key_reads_nothing() {
-    let bench = Bench::new().await;
-    assert!(bench.jwts.verify(&bench.signer.sign(&claims())).await.is_ok());
-    bench.clock.advance(TimeDelta::seconds(60));
-    assert_eq!(
-        bench.reason(&Signer::new("first").sign(&claims())).await,
-        Reason::TokenInvalid
-    );
-    assert_eq!(bench.server.asked(), 1);
-}
-
-#[tokio::test]
-async fn p49_many_at_once_cause_one_reading() {
-    let bench = Bench::new().await;
-    let token = bench.signer.sign(&claims());
-    let all = futures_util::future::join_all((0..20).map(|_| bench.jwts.verify(&token))).await;
-    assert!(all.iter().all(Result::is_ok));
-    assert_eq!(bench.server.asked(), 1);
-}
-
-#[tokio::test]
-async fn p50_the_last_keys_stay_while_their_source_is_down() {
-    let bench = Bench::new().await;
-    let token = bench.signer.sign(&claims());
-    assert!(bench.jwts.verify(&token).await.is_ok());
-    bench.server.is_down();
-    bench.clock.advance(TimeDelta::seconds(60));
-    // A key that nobody can tell of is not called bad.
-    assert_eq!(
-        bench.reason(&Signer::new("second").sign(&claims())).await,
-        Reason::AuthBackendUnavailable
-    );
-    assert_eq!(
-        bench.reason(&Signer::new("third").sign(&claims())).await,
-        Reason::AuthBackendUnavailable
-    );
-    assert_eq!(bench.server.asked(), 2);
-    assert!(bench.jwts.verify(&token).await.is_ok());
-}
-
-#[tokio::test]
-async fn p50_without_any_keys_the_verifier_is_unavailable() {
-    let bench = Bench::new().await;
-    let token = bench.signer.sign(&claims());
-    bench.server.is_down();
-    assert_eq!(bench.reason(&token).await, Reason::AuthBackendUnavailable);
-    bench.server.serves(&[bench.signer.jwk()]);
-    assert_eq!(bench.reason(&token).await, Reason::AuthBackendUnavailable);
-    bench.clock.advance(TimeDelta::seconds(2));
-    assert!(bench.jwts.verify(&token).await.is_ok());
-
-    let gone = Jwts::new(&[issuer("/no/such/file")], Clock::Manual(bench.clock.clone())).unwrap();
-    assert_eq!(
-        gone.verify(&token).await.unwrap_err().reason(),
-        Reason::AuthBackendUnavailable
-    );
-}
-
-#[tokio::test]
-async fn p49_a_withdrawn_key_counts_no_more_after_minutes() {
-    let bench = Bench::new().await;
-    let token = bench.signer.sign(&claims());
-    assert!(bench.jwts.verify(&token).await.is_ok());
-    bench.server.serves(&[]);
-    bench.clock.advance(TimeDelta::minutes(6));
-    let refused = async {
-        while bench.jwts.verify(&token).await.is_ok() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(10), refused)
-        .await
-        .unwrap();
-    assert_eq!(bench.server.asked(), 2);
 }
 
 #[test]
