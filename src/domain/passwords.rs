@@ -59,14 +59,9 @@ impl Passwords {
         let waiting = Arc::new(Mutex::new(waiting));
         for number in 0..workers {
             let waiting = Arc::clone(&waiting);
-            thread::Builder::new()
-                .name(format!("password-{number}"))
-                .spawn(move || work(&waiting))?;
+            thread::Builder::new().name(format!("password-{number}")).spawn(move || work(&waiting))?;
         }
-        Ok(Self {
-            jobs,
-            queued: Arc::default(),
-        })
+        Ok(Self { jobs, queued: Arc::default() })
     }
 
     /// Half of the cores, at least one.
@@ -86,8 +81,7 @@ impl Passwords {
     /// OVERLOADED where the queue is full.
     pub async fn hash(&self, secret: &Secret) -> Result<String> {
         let secret = secret.clone();
-        self.run(move || Ok(password_hash::hash(&secret, random_bytes())?))
-            .await
+        self.run(move || Ok(password_hash::hash(&secret, random_bytes())?)).await
     }
 
     /// Checks a password. Without a hash it is wrong after the time that one of ours takes, so that nobody learns from
@@ -118,8 +112,7 @@ impl Passwords {
     pub async fn is_rejected(&self, secret: &Secret, username: Option<&str>, email: Option<&str>) -> Result<bool> {
         let secret = secret.clone();
         let (username, email) = (username.map(str::to_owned), email.map(str::to_owned));
-        self.run(move || Ok(password::is_rejected(&secret, username.as_deref(), email.as_deref())))
-            .await
+        self.run(move || Ok(password::is_rejected(&secret, username.as_deref(), email.as_deref()))).await
     }
 
     /// Does the job on one of the threads, unless its caller is gone by then.
@@ -214,10 +207,7 @@ mod tests {
     async fn a_hash_with_other_parameters_is_outdated() {
         let passwords = Passwords::new(1).unwrap();
         let right = secret("correct horse battery staple");
-        assert_eq!(
-            passwords.verify(&right, Some(OLD)).await.unwrap(),
-            Verdict::RightOutdated
-        );
+        assert_eq!(passwords.verify(&right, Some(OLD)).await.unwrap(), Verdict::RightOutdated);
         assert_eq!(passwords.verify(&secret("x"), Some(OLD)).await.unwrap(), Verdict::Wrong);
     }
 
@@ -265,12 +255,7 @@ mod tests {
     async fn many_are_verified_at_once() {
         let passwords = Passwords::new(2).unwrap();
         let texts: Vec<String> = (0..20).map(|n| format!("violet-lantern-{n}")).collect();
-        let hashes = join_all(
-            texts
-                .iter()
-                .map(async |text| passwords.hash(&secret(text)).await.unwrap()),
-        )
-        .await;
+        let hashes = join_all(texts.iter().map(async |text| passwords.hash(&secret(text)).await.unwrap())).await;
         let verdicts = join_all(texts.iter().enumerate().map(async |(at, text)| {
             let hash = &hashes[at - at % 2];
             passwords.verify(&secret(text), Some(hash)).await.unwrap()
@@ -303,17 +288,7 @@ mod tests {
         let passwords = Passwords::new(1).unwrap();
         assert!(passwords.is_rejected(&secret("password1"), None, None).await.unwrap());
         let name = Some("mara.quill");
-        assert!(
-            passwords
-                .is_rejected(&secret("9Mara.Quill-violet"), name, None)
-                .await
-                .unwrap()
-        );
-        assert!(
-            !passwords
-                .is_rejected(&secret("violet-lantern-93"), name, None)
-                .await
-                .unwrap()
-        );
+        assert!(passwords.is_rejected(&secret("9Mara.Quill-violet"), name, None).await.unwrap());
+        assert!(!passwords.is_rejected(&secret("violet-lantern-93"), name, None).await.unwrap());
     }
 }

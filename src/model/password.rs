@@ -129,11 +129,7 @@ mod tests {
         ];
         for (kind, length, expected) in cases {
             for character in ["x", "e\u{301}", "😀"] {
-                assert_eq!(
-                    fault(kind, &character.repeat(length)),
-                    expected,
-                    "{kind:?} {length} {character}"
-                );
+                assert_eq!(fault(kind, &character.repeat(length)), expected, "{kind:?} {length} {character}");
             }
         }
         assert_eq!(fault(Kind::Login, &"x".repeat(1_000_000)), Some(Fault::Length));
@@ -166,21 +162,10 @@ mod tests {
 
     #[test]
     fn common_passwords_are_rejected() {
-        for common in [
-            "password",
-            "12345678",
-            "qwertyuiop",
-            "P@ssw0rd1",
-            "aaaaaaaaaaaaaaaaaaaa",
-            "iloveyou1",
-        ] {
+        for common in ["password", "12345678", "qwertyuiop", "P@ssw0rd1", "aaaaaaaaaaaaaaaaaaaa", "iloveyou1"] {
             assert!(is_rejected(&secret(common), None, None), "{common}");
         }
-        for good in [
-            "violet-lantern-93",
-            "correct horse battery staple",
-            "四月的風吹過紫丁香",
-        ] {
+        for good in ["violet-lantern-93", "correct horse battery staple", "四月的風吹過紫丁香"] {
             assert!(!is_rejected(&secret(good), None, None), "{good}");
         }
     }
@@ -198,16 +183,8 @@ mod tests {
 
     #[test]
     fn a_short_local_part_may_stand_in_a_password() {
-        assert!(!is_rejected(
-            &secret("violet-lantern-bob-93"),
-            None,
-            Some("bob@example.com")
-        ));
-        assert!(is_rejected(
-            &secret("violet-lantern-boba-93"),
-            None,
-            Some("boba@example.com")
-        ));
+        assert!(!is_rejected(&secret("violet-lantern-bob-93"), None, Some("bob@example.com")));
+        assert!(is_rejected(&secret("violet-lantern-boba-93"), None, Some("boba@example.com")));
         assert!(!is_rejected(&secret("violet-lantern-93"), Some(""), Some("@")));
     }
 

@@ -25,10 +25,8 @@ const MAX_ITERATIONS: u64 = 4_000_000;
 /// The highest cost of bcrypt: the logarithm of its iterations.
 const MAX_BCRYPT_COST: u32 = 16;
 
-const MALFORMED: Refusal = (
-    Fault::Format,
-    "must be argon2, scrypt or pbkdf2 (sha1, sha256, sha512) in PHC form, or bcrypt",
-);
+const MALFORMED: Refusal =
+    (Fault::Format, "must be argon2, scrypt or pbkdf2 (sha1, sha256, sha512) in PHC form, or bcrypt");
 const TOO_COSTLY: Refusal = (Fault::Range, "must not cost more than 256 MiB or 4 million iterations");
 
 /// A hash that secrets can be verified against. It has no `Debug`.
@@ -68,16 +66,10 @@ impl PasswordHash {
     /// FIELD_FORMAT where it is none of them; FIELD_RANGE where it would cost too much to verify.
     pub fn parse(given: &str) -> Result<Self, Refusal> {
         if given.starts_with("$2") {
-            return Ok(Self {
-                function: bcrypt(given)?,
-                is_current: false,
-            });
+            return Ok(Self { function: bcrypt(given)?, is_current: false });
         }
         let parsed = phc::PasswordHash::new(given).map_err(|_| MALFORMED)?;
-        let salted = Salted {
-            salt: parsed.salt.ok_or(MALFORMED)?,
-            output: parsed.hash.ok_or(MALFORMED)?,
-        };
+        let salted = Salted { salt: parsed.salt.ok_or(MALFORMED)?, output: parsed.hash.ok_or(MALFORMED)? };
         let is_current = given.starts_with(CURRENT) && (salted.salt.len(), salted.output.len()) == CURRENT_LENGTHS;
         let function = match parsed.algorithm.as_str() {
             "argon2id" => argon2(Algorithm::Argon2id, &parsed, salted)?,
@@ -141,12 +133,7 @@ fn argon2(algorithm: Algorithm, parsed: &phc::PasswordHash, salted: Salted) -> R
     let [memory, passes, lanes] = numbers(parsed, ["m", "t", "p"])?;
     // Each pass fills every KiB anew.
     bound(memory.saturating_mul(1024), memory.saturating_mul(passes))?;
-    let params = Params::new(
-        narrow(memory)?,
-        narrow(passes)?,
-        narrow(lanes)?,
-        Some(salted.output.len()),
-    );
+    let params = Params::new(narrow(memory)?, narrow(passes)?, narrow(lanes)?, Some(salted.output.len()));
     let params = params.map_err(|_| MALFORMED)?;
     Ok(Function::Argon2(Argon2::new(algorithm, version, params), salted))
 }
@@ -157,10 +144,7 @@ fn scrypt(parsed: &phc::PasswordHash, salted: Salted) -> Result<Function, Refusa
         return Err(MALFORMED);
     }
     let n = 1_u64.checked_shl(narrow(log_n)?).ok_or(TOO_COSTLY)?;
-    bound(
-        block.saturating_mul(128).saturating_mul(n.max(lanes)),
-        n.saturating_mul(block).saturating_mul(lanes),
-    )?;
+    bound(block.saturating_mul(128).saturating_mul(n.max(lanes)), n.saturating_mul(block).saturating_mul(lanes))?;
     let log_n = u8::try_from(log_n).map_err(|_| TOO_COSTLY)?;
     let params = scrypt::Params::new(log_n, narrow(block)?, narrow(lanes)?).map_err(|_| MALFORMED)?;
     Ok(Function::Scrypt(params, salted))
@@ -263,10 +247,7 @@ mod tests {
         for known in KNOWN {
             let hash = parsed(known);
             assert!(hash.verify(&secret(PASSWORD)).unwrap(), "{known}");
-            assert!(
-                !hash.verify(&secret("correct horse battery stapler")).unwrap(),
-                "{known}"
-            );
+            assert!(!hash.verify(&secret("correct horse battery stapler")).unwrap(), "{known}");
             assert!(!hash.is_current(), "{known}");
         }
     }
@@ -345,15 +326,9 @@ mod tests {
         for malformed in malformed {
             assert_eq!(fault(&format!("{malformed}{SALT}")), Some(Fault::Format), "{malformed}");
         }
-        for malformed in [
-            "",
-            "$",
-            "plain",
-            "5f4dcc3b5aa765d61d8327deb882cf99",
-            "$2b$",
-            "$1$salt$hash",
-            OURS.trim_start_matches('$'),
-        ] {
+        for malformed in
+            ["", "$", "plain", "5f4dcc3b5aa765d61d8327deb882cf99", "$2b$", "$1$salt$hash", OURS.trim_start_matches('$')]
+        {
             assert_eq!(fault(malformed), Some(Fault::Format), "{malformed}");
         }
         assert_eq!(fault(&KNOWN[6].replace("$04$", "$03$")), Some(Fault::Format));
