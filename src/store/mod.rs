@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod fields;
 pub mod idempotency;
+pub mod outbox;
 pub mod profiles;
 pub mod schema;
 pub mod sql;
