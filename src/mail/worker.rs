@@ -122,7 +122,7 @@ impl Worker {
         while let Some(ended) = under_way.sends.try_join_next_with_id() {
             self.ended(under_way, ended).await;
         }
-        let room = self.settings.concurrency.saturating_sub(under_way.sends.len());
+        let room = self.settings.concurrency.max(1).saturating_sub(under_way.sends.len());
         if room == 0 {
             return true;
         }

@@ -21,7 +21,7 @@ pub enum MailTransport {
 
 /// How text messages go.
 pub enum TextTransport {
-    Webhook(Webhook),
+    Webhook(Box<Webhook>),
     /// For development: one line on stderr.
     Log,
 }

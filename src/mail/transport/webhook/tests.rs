@@ -4,7 +4,14 @@ use chrono::DateTime;
 use http_body_util::BodyExt;
 use hyper::{Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpListener, sync::mpsc};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::{ServerConfig, pki_types::PrivatePkcs8KeyDer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::mpsc,
+};
+use tokio_rustls::TlsAcceptor;
 use uuid::Uuid;
 
 use super::*;
@@ -12,39 +19,68 @@ use crate::{clock::ManualClock, mail::Class};
 
 type Seen = (http::HeaderMap, String);
 
-/// A receiver that answers each message with the next of the statuses.
-async fn receiver(statuses: &'static [u16]) -> (String, mpsc::UnboundedReceiver<Seen>) {
+/// A receiver that answers each message with the next of the statuses, over TLS where it is given.
+async fn receiver(statuses: &'static [u16], tls: Option<TlsAcceptor>) -> (String, mpsc::UnboundedReceiver<Seen>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/texts", listener.local_addr().unwrap());
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://localhost:{}/texts", listener.local_addr().unwrap().port());
     let (tell, seen) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
-        let next = std::sync::Mutex::new(statuses.iter());
-        let service = service_fn(async |request: Request<Incoming>| {
-            let (head, body) = request.into_parts();
-            let body = body.collect().await.unwrap().to_bytes();
-            tell.send((head.headers, String::from_utf8(body.to_vec()).unwrap()))
-                .unwrap();
-            let status = *next.lock().unwrap().next().unwrap();
-            let answer = Response::builder()
-                .status(status)
-                .body(Full::<Bytes>::default())
-                .unwrap();
-            Ok::<_, Infallible>(answer)
-        });
-        http1::Builder::new()
-            .serve_connection(TokioIo::new(stream), service)
-            .await
-            .unwrap();
+        match tls {
+            // A client that does not trust the certificate hangs up.
+            Some(tls) => match tls.accept(stream).await {
+                Ok(stream) => answer(stream, statuses, tell).await,
+                Err(_) => drop(tell),
+            },
+            None => answer(stream, statuses, tell).await,
+        }
     });
     (url, seen)
 }
 
+async fn answer<S>(stream: S, statuses: &'static [u16], tell: mpsc::UnboundedSender<Seen>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let next = std::sync::Mutex::new(statuses.iter());
+    let service = service_fn(async |request: Request<Incoming>| {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        tell.send((head.headers, String::from_utf8(body.to_vec()).unwrap()))
+            .unwrap();
+        let status = *next.lock().unwrap().next().unwrap();
+        let answer = Response::builder().status(status).body(Full::<Bytes>::default());
+        Ok::<_, Infallible>(answer.unwrap())
+    });
+    http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await
+        .unwrap_or_default();
+}
+
+/// A certificate for `localhost` as a PEM text, and a server's side of TLS with it.
+fn tls() -> (String, TlsAcceptor) {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key.into())
+        .unwrap();
+    (cert.pem(), TlsAcceptor::from(Arc::new(config)))
+}
+
 fn webhook(url: &str) -> Result<Webhook, WebhookSettingsError> {
+    webhook_with(url, None)
+}
+
+fn webhook_with(url: &str, ca_file: Option<PathBuf>) -> Result<Webhook, WebhookSettingsError> {
     let settings = WebhookSettings {
         url: url.to_owned(),
         secret: SecretString::from("shared secret"),
-        ca_file: None,
+        ca_file,
     };
     let start = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
     Webhook::new(&settings, Clock::Manual(ManualClock::new(start)))
@@ -61,7 +97,7 @@ fn text() -> Message<Text> {
 
 #[tokio::test]
 async fn a_text_is_posted_once_and_signed() {
-    let (url, mut seen) = receiver(&[202]).await;
+    let (url, mut seen) = receiver(&[202], None).await;
 
     webhook(&url).unwrap().send(&text()).await.unwrap();
 
@@ -77,8 +113,24 @@ async fn a_text_is_posted_once_and_signed() {
 }
 
 #[tokio::test]
+async fn https_asks_for_a_certificate_of_a_trusted_authority() {
+    let (pem, acceptor) = tls();
+    let (url, _seen) = receiver(&[200], Some(acceptor.clone())).await;
+    let error = webhook(&url).unwrap().send(&text()).await.unwrap_err();
+    assert_eq!(error, SendError::retry("http connection"));
+
+    let ca_file = std::env::temp_dir().join(format!("webhook-ca-{}.pem", Uuid::new_v4()));
+    std::fs::write(&ca_file, pem).unwrap();
+    let (url, mut seen) = receiver(&[200], Some(acceptor)).await;
+    let trusting = webhook_with(&url, Some(ca_file.clone()));
+    std::fs::remove_file(ca_file).unwrap();
+    trusting.unwrap().send(&text()).await.unwrap();
+    assert!(seen.recv().await.is_some());
+}
+
+#[tokio::test]
 async fn the_status_decides_whether_it_is_tried_again() {
-    let (url, _seen) = receiver(&[503, 429, 400, 302]).await;
+    let (url, _seen) = receiver(&[503, 429, 400, 302], None).await;
     let webhook = webhook(&url).unwrap();
     for (status, class) in [
         (503, Class::Retry),
