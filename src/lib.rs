@@ -17,6 +17,7 @@ pub mod config;
 pub mod domain;
 pub mod error;
 pub mod grpc;
+pub mod mail;
 pub mod model;
 pub mod postgres;
 pub mod server;

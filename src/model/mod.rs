@@ -1,7 +1,9 @@
 //! What things are: plain values with their rules, and no I/O.
 
 pub mod account;
+pub mod app_name;
 pub mod change;
+pub mod delivery;
 pub mod field;
 pub mod filter;
 pub mod order;

@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod fields;
 pub mod filter;
 pub mod idempotency;
+pub mod outbox;
 pub mod profiles;
 pub mod schema;
 pub mod sql;

@@ -4,6 +4,7 @@
 mod support;
 
 mod cli;
+mod delivery;
 mod errors;
 mod fields;
 mod get_profile;
@@ -12,6 +13,7 @@ mod import_users;
 mod layering;
 mod list_profiles;
 mod schema;
+mod smtp;
 mod tokens;
 mod update_profile;
 mod users;

@@ -2,8 +2,9 @@
 
 mod app;
 mod client;
-mod database;
+pub mod database;
 mod fault;
+pub mod smtp;
 
 pub use app::TestApp;
 pub use client::{Client, json, person};
