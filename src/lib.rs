@@ -23,4 +23,5 @@ pub mod postgres;
 pub mod server;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod wire;

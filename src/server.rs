@@ -7,7 +7,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
-    api::Api,
+    app::App,
     domain::db::Db,
     grpc::{self, layer::Door},
 };
@@ -26,11 +26,13 @@ const CONNECTION_AGE: Duration = Duration::from_secs(300);
 /// # Errors
 /// A port that fails.
 pub async fn serve(
-    api: Api,
+    app: App,
     grpc: TcpListener,
     drain: Duration,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
+    let api = app.api.clone();
+    let _background = app.spawn();
     let (health, health_service) = tonic_health::server::health_reporter();
     tell(&health, ServingStatus::NotServing).await;
     let pings = tokio::spawn(watch(api.db().clone(), health.clone()));

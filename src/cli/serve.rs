@@ -13,11 +13,11 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Serves until it is told to stop.
 pub async fn run(file: Option<&Path>) -> anyhow::Result<()> {
     let config = config::load(file)?;
-    let api = app::build(&config, Clock::System)?;
+    let app = app::build(&config, Clock::System)?;
     schema::check(&mut schema::connect(&config.database.url).await?).await?;
     let grpc = bind(config.grpc.address).await?;
     tracing::info!(address = %grpc.local_addr()?, "serving gRPC");
-    server::serve(api, grpc, DRAIN, server::stop_signal()).await
+    server::serve(app, grpc, DRAIN, server::stop_signal()).await
 }
 
 /// Opens a port.

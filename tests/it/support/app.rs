@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use user_service::{
     api::Api,
-    app,
+    app::{self, App},
     clock::{Clock, ManualClock},
     config::{self, Config, SecretKey},
     domain::caller::Subject,
@@ -19,6 +19,7 @@ pub struct TestApp {
     pub database: TestDatabase,
     pub clock: ManualClock,
     pub api: Api,
+    pub app: App,
     address: std::net::SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
@@ -41,18 +42,18 @@ impl TestApp {
         config.database.url = database.url();
         config.secrets.keys = vec![SecretKey { id: "test".to_owned(), key: config::key_text([7; 32]) }];
         let clock = ManualClock::new(start_time());
-        let api = app::build(&config, Clock::Manual(clock.clone())).unwrap();
+        let app = app::build(&config, Clock::Manual(clock.clone())).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let served = api.clone();
+        let served = app.clone();
         let serving = tokio::spawn(async move {
             let stop = async {
                 stopped.await.unwrap_or_default();
             };
             server::serve(served, listener, std::time::Duration::ZERO, stop).await.unwrap();
         });
-        Self { database, clock, api, address, stop: Some(stop), serving }
+        Self { database, clock, api: app.api.clone(), app, address, stop: Some(stop), serving }
     }
 
     /// Where gRPC listens.
