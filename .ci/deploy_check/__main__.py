@@ -15,31 +15,41 @@ EXAMPLE = "deploy/kubernetes/overlays/example"
 
 
 def main():
-    base, example = kustomize.build(BASE), kustomize.build(EXAMPLE)
-    default, configured = chart.render({}), chart.render(chart.example_values())
-    # Another name shows what is written out where the release's name belongs.
-    other = chart.render(chart.example_values(), name="accounts")
-
-    found = chart.faults({}) + chart.faults(chart.example_values()) + metrics.faults() + compose.faults()
-    for way, objects in {"base": base, "example": example, "chart": default, "chart, example": configured, "chart, accounts": other}.items():
+    """Prints all faults, and tells by the exit code whether there are any."""
+    values = chart.example_values()
+    ways = {
+        "base": kustomize.build(BASE),
+        "example": kustomize.build(EXAMPLE),
+        "chart": chart.render({}),
+        "chart, example": chart.render(values),
+        # Another name shows what is written out where the release's name belongs.
+        "chart, accounts": chart.render(values, name="accounts"),
+    }
+    found = chart.faults({}) + chart.faults(values) + metrics.faults() + compose.faults()
+    for way, objects in ways.items():
         inner = [fault for thing in objects for fault in schemas.faults(thing)] + rules.faults(objects)
         found += [f"{way}: {fault}" for fault in inner]
-    for container in kustomize.containers(base):
-        container["image"] += ":0.1.0"
-    found += [f"base and chart differ: {fault}" for fault in same.faults(base, default)]
-    found += [f"example and chart differ: {fault}" for fault in same.faults(example, configured)]
-    found += [
-        f"chart, accounts: {thing['kind']} {thing['metadata']['name']} is not named for its release"
-        for thing in other
-        if not thing["metadata"]["name"].startswith("accounts-user-service")
-    ]
+    found += differences(ways)
     if not chart.refuses({"resource": {}}):
         found.append("the chart takes values that it does not know")
 
     for fault in found:
         print(fault, file=sys.stderr)
-    print(f"{len(base)} objects in the base, {len(example)} in the example: {len(found)} faults")
+    counts = ", ".join(f"{len(objects)} in {way!r}" for way, objects in ways.items())
+    print(f"deploy: objects: {counts}; {len(found)} faults")
     return 1 if found else 0
+
+
+def differences(ways):
+    """Where manifests and chart part, a sentence each."""
+    # The base leaves the image's tag to the overlay.
+    for container in kustomize.containers(ways["base"]):
+        container["image"] += f":{chart.app_version()}"
+    found = [f"base and chart differ: {fault}" for fault in same.faults(ways["base"], ways["chart"])]
+    found += [f"example and chart differ: {fault}" for fault in same.faults(ways["example"], ways["chart, example"])]
+    names = [f"{thing['kind']} {thing['metadata']['name']}" for thing in ways["chart, accounts"]]
+    found += [f"{name} is not named for its release" for name in names if " accounts-user-service" not in name]
+    return found
 
 
 sys.exit(main())

@@ -24,6 +24,12 @@ def render(values, name="user-service"):
     return [thing for text in rendered for thing in yaml.safe_load_all(text) if thing]
 
 
+def app_version():
+    """The version of the service that the chart runs."""
+    with helm_python.Chart.load(CHART) as chart:
+        return chart.metadata["appVersion"]
+
+
 def refuses(values):
     """Whether the chart's schema turns these values away."""
     try:

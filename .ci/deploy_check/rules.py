@@ -31,7 +31,8 @@ def faults(objects):
         found += _selector_faults(deployment, objects)
     for container in containers(objects):
         found += _security_faults(container["name"], container.get("securityContext", {}), CONTAINER_SECURITY)
-        found += [f"{container['name']}: no {what}" for what in ("requests", "limits") if what not in container["resources"]]
+        missing = {"requests", "limits"} - container["resources"].keys()
+        found += [f"{container['name']}: no {what}" for what in sorted(missing)]
     if not any(service["spec"].get("clusterIP") == "None" for service in _of(objects, "Service")):
         found.append("no Service is headless")
     return found
@@ -83,7 +84,8 @@ def _selector_faults(deployment, objects):
             found.append("the autoscaler scales something else")
     for monitor in _of(objects, "ServiceMonitor"):
         selector = monitor["spec"]["selector"]["matchLabels"]
-        scraped = [thing for thing in _of(objects, "Service") if selector.items() <= thing["metadata"]["labels"].items()]
-        if [thing["spec"].get("clusterIP") for thing in scraped] != ["None"]:
+        services = [(service["metadata"]["labels"], service["spec"]) for service in _of(objects, "Service")]
+        scraped = [spec for labels, spec in services if selector.items() <= labels.items()]
+        if [spec.get("clusterIP") for spec in scraped] != ["None"]:
             found.append("the ServiceMonitor must choose the headless Service alone")
     return found

@@ -1,8 +1,14 @@
 """Whether manifests and chart say the same."""
 
-# What Helm adds to every object.
-OF_HELM = {"app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "app.kubernetes.io/version", "helm.sh/chart"}
-OF_HELM_TOO = {"checksum/config"}
+# What the chart adds: labels on every object, an annotation on the pods. Its release gives the namespace.
+ADDED = {
+    "app.kubernetes.io/instance",
+    "app.kubernetes.io/managed-by",
+    "app.kubernetes.io/version",
+    "helm.sh/chart",
+    "checksum/config",
+    "namespace",
+}
 
 
 def faults(manifests, chart):
@@ -10,7 +16,8 @@ def faults(manifests, chart):
     left, right = _by_name(manifests), _by_name(chart)
     found = [f"{' '.join(key)} is on one side alone" for key in sorted(left.keys() ^ right.keys())]
     for key in sorted(left.keys() & right.keys()):
-        found += [f"{' '.join(key)}: {path}: {one!r} and {other!r}" for path, one, other in _walk("", left[key], right[key])]
+        pairs = _walk("", left[key], right[key])
+        found += [f"{' '.join(key)}: {path}: {one!r} and {other!r}" for path, one, other in pairs]
     return found
 
 
@@ -22,9 +29,9 @@ def _by_name(objects):
 
 
 def _plain(value):
-    """Without what Helm adds, without namespaces and the tag of images, lists of named things in one order."""
+    """Without what the chart adds, and with lists of named things in one order."""
     if isinstance(value, dict):
-        plain = {key: _plain(inner) for key, inner in value.items() if key not in OF_HELM | OF_HELM_TOO | {"namespace"}}
+        plain = {key: _plain(inner) for key, inner in value.items() if key not in ADDED}
         if not plain.get("annotations", True):
             del plain["annotations"]
         return plain

@@ -34,7 +34,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   value: /run/secrets/user-service/keys
 {{- end -}}
 
-{{/* Security of both containers: what the pod security standard `restricted` asks for, and a read-only file system. */}}
+{{/* Security of both containers: the pod security standard `restricted`, and a read-only file system. */}}
 {{- define "user-service.securityContext" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
