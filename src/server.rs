@@ -32,7 +32,7 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let api = app.api.clone();
-    let _background = app.spawn();
+    let background = app.spawn();
     let (health, health_service) = tonic_health::server::health_reporter();
     tell(&health, ServingStatus::NotServing).await;
     let pings = tokio::spawn(watch(api.db().clone(), health.clone()));
@@ -57,10 +57,9 @@ pub async fn serve(
         ended = &mut serving => return Ok(ended?),
         _ = stopping => {}
     }
-    match tokio::time::timeout(GRACE, serving).await {
-        Ok(ended) => Ok(ended?),
-        Err(_) => Ok(()),
-    }
+    let (ended, ()) = tokio::join!(tokio::time::timeout(GRACE, serving), background.stop());
+    // Calls that take longer than the grace are cut off.
+    ended.map_or(Ok(()), |ended| Ok(ended?))
 }
 
 /// Follows the database: lost after three failed pings, back after one.

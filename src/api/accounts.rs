@@ -1,33 +1,117 @@
-//! UpdateAccount, LinkConnection and VerifyPassword.
+//! UpdateAccount, ConfirmEmailChange, LinkConnection and VerifyPassword.
 
-use super::Api;
+use prost::Message;
+
+use super::{Api, reply};
 use crate::{
-    domain::caller::Caller,
-    error::{Error, Reason, Result},
-    wire::pb,
+    domain::{accounts::UpdateAccount, caller::Caller, profiles::AccountView},
+    error::{Result, Violations},
+    model::{
+        account_change::UPDATE_ACCOUNT,
+        profile::{AccountMask, parse_etag},
+    },
+    wire::{account, pb, profile::account_message, user::check_request_id},
 };
 
 impl Api {
     /// Changes how a user logs in.
-    pub async fn update_account(&self, _: &Caller, _: pb::UpdateAccountRequest) -> Result<pb::UpdateAccountResponse> {
-        Err(Error::new(Reason::MethodUnknown))
+    pub async fn update_account(
+        &self,
+        caller: &Caller,
+        request: pb::UpdateAccountRequest,
+    ) -> Result<pb::UpdateAccountResponse> {
+        caller.must_own(request.user_id)?;
+        let once = match request.validate_only {
+            true => None,
+            false => self.once(caller, "UpdateAccount", &request.request_id, &request),
+        };
+        if let Some(kept) = self.kept(once.as_ref()).await? {
+            return Ok(kept);
+        }
+        let mut faults = Violations::new();
+        check_request_id(&request.request_id, &mut faults);
+        let user_id = faults.check("user_id", caller.target(request.user_id));
+        let version = (!request.etag.is_empty()).then(|| parse_etag(&request.etag));
+        let validate_only = request.validate_only;
+        let (patch, proof) = account::update(request, self.0.clock.now(), &mut faults);
+        faults.into_result()?;
+        let update = UpdateAccount {
+            caller: caller.clone(),
+            user_id: user_id.expect("valid: a bad id is a fault"),
+            patch,
+            proof,
+            paths: UPDATE_ACCOUNT,
+            needs_codes: false,
+            version,
+            validate_only,
+            once,
+        };
+        let done = self.0.accounts.update(&update, |view| updated(view).encode_to_vec()).await;
+        let done = done.and_then(|outcome| reply(outcome, |view| updated(&view)));
+        if done.is_ok() && update.patch.password.is_some() && !update.validate_only {
+            self.0.authenticator.hear(&format!("user:{}", update.user_id));
+        }
+        self.or_kept(update.once.as_ref(), done).await
+    }
+
+    /// Binds a new email that its code proves.
+    pub async fn confirm_email_change(
+        &self,
+        caller: &Caller,
+        request: pb::ConfirmEmailChangeRequest,
+    ) -> Result<pb::ConfirmEmailChangeResponse> {
+        caller.must_own(request.user_id)?;
+        let once = self.once(caller, "ConfirmEmailChange", &request.request_id, &request);
+        if let Some(kept) = self.kept(once.as_ref()).await? {
+            return Ok(kept);
+        }
+        let mut faults = Violations::new();
+        check_request_id(&request.request_id, &mut faults);
+        let user_id = faults.check("user_id", caller.target(request.user_id));
+        let (patch, proof, paths) = account::confirm(request, &mut faults);
+        faults.into_result()?;
+        let update = UpdateAccount {
+            caller: caller.clone(),
+            user_id: user_id.expect("valid: a bad id is a fault"),
+            patch,
+            proof,
+            paths,
+            needs_codes: true,
+            version: None,
+            validate_only: false,
+            once,
+        };
+        let done = self.0.accounts.update(&update, |view| confirmed(view).encode_to_vec()).await;
+        let done = done.and_then(|outcome| reply(outcome, |view| confirmed(&view)));
+        self.or_kept(update.once.as_ref(), done).await
     }
 
     /// Links a third-party login.
     pub async fn link_connection(
         &self,
         _: &Caller,
-        _: pb::LinkConnectionRequest,
+        request: pb::LinkConnectionRequest,
     ) -> Result<pb::LinkConnectionResponse> {
-        Err(Error::new(Reason::MethodUnknown))
+        let link = account::link(request)?;
+        let linked = self.0.accounts.link(link.user_id, &link.provider, &link.subject, &link.display_name).await?;
+        Ok(pb::LinkConnectionResponse { connection: Some(crate::wire::profile::connection(&linked)) })
     }
 
     /// Checks a password for a login service.
     pub async fn verify_password(
         &self,
         _: &Caller,
-        _: pb::VerifyPasswordRequest,
+        request: pb::VerifyPasswordRequest,
     ) -> Result<pb::VerifyPasswordResponse> {
-        Err(Error::new(Reason::MethodUnknown))
+        let user_id = self.0.accounts.verify_password(&account::verify(request)?).await?;
+        Ok(pb::VerifyPasswordResponse { user_id })
     }
+}
+
+fn updated(view: &AccountView) -> pb::UpdateAccountResponse {
+    pb::UpdateAccountResponse { account: account_message(view, &AccountMask::All) }
+}
+
+fn confirmed(view: &AccountView) -> pb::ConfirmEmailChangeResponse {
+    pb::ConfirmEmailChangeResponse { account: account_message(view, &AccountMask::All) }
 }

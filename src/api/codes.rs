@@ -1,34 +1,154 @@
-//! SendEmailCode, SendPhoneCode, ConfirmEmailChange and GetDelivery.
+//! SendEmailCode, SendPhoneCode and GetDelivery.
 
-use super::Api;
+use prost::Message;
+
+use super::{Api, reply};
 use crate::{
-    domain::caller::Caller,
-    error::{Error, Reason, Result},
-    wire::pb,
+    domain::{
+        caller::Caller,
+        codes::{SendCode, Sent},
+    },
+    error::{Error, Fault, Result, Violations},
+    model::{
+        account::{Folded, parse_email, parse_phone},
+        app_name::parse_app_name,
+        code::Purpose,
+        delivery::{Channel, State},
+        profile::parse_language,
+        scope::Scope,
+        text::Refusal,
+    },
+    wire::{account, pb, timestamp, user::check_request_id},
 };
+
+/// What both requests hold.
+struct Given {
+    user_id: i64,
+    purpose: i32,
+    address: String,
+    app_name: String,
+    language: String,
+    request_id: String,
+}
 
 impl Api {
     /// Sends a code by mail.
-    pub async fn send_email_code(&self, _: &Caller, _: pb::SendEmailCodeRequest) -> Result<pb::SendEmailCodeResponse> {
-        Err(Error::new(Reason::MethodUnknown))
+    pub async fn send_email_code(
+        &self,
+        caller: &Caller,
+        request: pb::SendEmailCodeRequest,
+    ) -> Result<pb::SendEmailCodeResponse> {
+        caller.must_own(request.user_id)?;
+        let once = self.once(caller, "SendEmailCode", &request.request_id, &request);
+        if let Some(kept) = self.kept(once.as_ref()).await? {
+            return Ok(kept);
+        }
+        let given = Given {
+            user_id: request.user_id,
+            purpose: request.purpose,
+            address: request.email,
+            app_name: request.app_name,
+            language: request.language,
+            request_id: request.request_id,
+        };
+        let mut send = read(caller, Channel::Email, given, parse_email)?;
+        send.once = once;
+        let made = |sent: &Sent| pb::SendEmailCodeResponse {
+            expires_at: Some(timestamp(sent.expires_at)),
+            resend_after: Some(timestamp(sent.resend_after)),
+            delivery_id: sent.delivery_id,
+        };
+        let done = self.0.codes.send(&send, |sent| made(sent).encode_to_vec()).await;
+        let done = done.and_then(|outcome| reply(outcome, |sent| made(&sent)));
+        self.or_kept(send.once.as_ref(), done).await
     }
 
     /// Sends a code by text message.
-    pub async fn send_phone_code(&self, _: &Caller, _: pb::SendPhoneCodeRequest) -> Result<pb::SendPhoneCodeResponse> {
-        Err(Error::new(Reason::MethodUnknown))
-    }
-
-    /// Binds a new email.
-    pub async fn confirm_email_change(
+    pub async fn send_phone_code(
         &self,
-        _: &Caller,
-        _: pb::ConfirmEmailChangeRequest,
-    ) -> Result<pb::ConfirmEmailChangeResponse> {
-        Err(Error::new(Reason::MethodUnknown))
+        caller: &Caller,
+        request: pb::SendPhoneCodeRequest,
+    ) -> Result<pb::SendPhoneCodeResponse> {
+        caller.must_own(request.user_id)?;
+        let once = self.once(caller, "SendPhoneCode", &request.request_id, &request);
+        if let Some(kept) = self.kept(once.as_ref()).await? {
+            return Ok(kept);
+        }
+        let given = Given {
+            user_id: request.user_id,
+            purpose: request.purpose,
+            address: request.phone,
+            app_name: request.app_name,
+            language: request.language,
+            request_id: request.request_id,
+        };
+        let mut send = read(caller, Channel::Phone, given, parse_phone)?;
+        send.once = once;
+        let made = |sent: &Sent| pb::SendPhoneCodeResponse {
+            expires_at: Some(timestamp(sent.expires_at)),
+            resend_after: Some(timestamp(sent.resend_after)),
+            delivery_id: sent.delivery_id,
+        };
+        let done = self.0.codes.send(&send, |sent| made(sent).encode_to_vec()).await;
+        let done = done.and_then(|outcome| reply(outcome, |sent| made(&sent)));
+        self.or_kept(send.once.as_ref(), done).await
     }
 
     /// Tells what became of a mail or a text message.
-    pub async fn get_delivery(&self, _: &Caller, _: pb::GetDeliveryRequest) -> Result<pb::GetDeliveryResponse> {
-        Err(Error::new(Reason::MethodUnknown))
+    pub async fn get_delivery(&self, _: &Caller, request: pb::GetDeliveryRequest) -> Result<pb::GetDeliveryResponse> {
+        if request.delivery_id <= 0 {
+            return Err(Error::invalid("delivery_id", Fault::Range, "must be positive"));
+        }
+        let found = self.0.codes.find_delivery(request.delivery_id).await?;
+        let state = match found.state {
+            State::Queued => pb::DeliveryState::Queued,
+            State::Accepted => pb::DeliveryState::Accepted,
+            State::Failed => pb::DeliveryState::Failed,
+            State::Expired => pb::DeliveryState::Expired,
+        };
+        let updated_at = Some(timestamp(found.updated_at));
+        Ok(pb::GetDeliveryResponse { state: state.into(), attempts: found.attempts, updated_at })
     }
+}
+
+fn read(
+    caller: &Caller,
+    channel: Channel,
+    given: Given,
+    parse: fn(String) -> std::result::Result<Folded, Refusal>,
+) -> Result<SendCode> {
+    let path = channel.as_str();
+    let mut faults = Violations::new();
+    check_request_id(&given.request_id, &mut faults);
+    let user_id = faults.check("user_id", caller.target(given.user_id));
+    let purpose = account::purpose(given.purpose, &mut faults);
+    let address = match (purpose, given.address.is_empty()) {
+        (Purpose::Bind, true) => {
+            faults.add(path, Fault::Required, "must be given, for it is to be bound");
+            None
+        }
+        (Purpose::Bind, false) => faults.check(path, parse(given.address)),
+        (_, true) => None,
+        (_, false) => {
+            faults.add(path, Fault::Format, "must not be given: the code goes to the bound one");
+            None
+        }
+    };
+    let app_name = faults.check("app_name", parse_app_name(given.app_name));
+    let language = match given.language.is_empty() {
+        true => None,
+        false => faults.check("language", parse_language(given.language)),
+    };
+    faults.into_result()?;
+    Ok(SendCode {
+        user_id: user_id.expect("valid: a bad id is a fault"),
+        channel,
+        purpose,
+        address,
+        app_name: app_name.unwrap_or_default(),
+        language,
+        may_know_owner: caller.has(Scope::AccountsWrite),
+        caller: caller.name(),
+        once: None,
+    })
 }

@@ -14,10 +14,11 @@ pub use users::BATCH;
 use std::sync::Arc;
 
 use crate::{
+    auth::authenticator::Authenticator,
     clock::Clock,
     domain::{
-        bulk::Bulk, caller::Caller, db::Db, fields::Fields, keys::Keys, once::Once, once::Outcome, profiles::Profiles,
-        tokens::Tokens, users::Users,
+        accounts::Accounts, bulk::Bulk, caller::Caller, codes::Codes, db::Db, fields::Fields, keys::Keys, once::Once,
+        once::Outcome, passwords::Passwords, profiles::Profiles, tokens::Tokens, users::Users,
     },
     error::Result,
 };
@@ -26,38 +27,34 @@ use crate::{
 #[derive(Clone)]
 pub struct Api(Arc<Parts>);
 
-pub(crate) struct Parts {
+/// The use cases, and what the doors' own rules need.
+pub struct Parts {
     pub db: Db,
     pub clock: Clock,
     pub keys: Keys,
     pub fields: Fields,
     pub profiles: Profiles,
+    pub accounts: Accounts,
     pub bulk: Bulk,
+    pub codes: Codes,
+    pub passwords: Passwords,
     pub users: Users,
     pub tokens: Tokens,
+    pub authenticator: Authenticator,
 }
 
 impl Api {
     /// Over one database.
-    pub fn new(db: Db, clock: Clock, keys: Keys, fields: Fields) -> Self {
-        Self(Arc::new(Parts {
-            fields,
-            profiles: Profiles::new(db.clone(), clock.clone()),
-            bulk: Bulk::new(db.clone(), clock.clone()),
-            users: Users::new(db.clone(), clock.clone()),
-            tokens: Tokens::new(db.clone(), clock.clone()),
-            db,
-            clock,
-            keys,
-        }))
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
     }
 
     /// Who a token speaks for.
     ///
     /// # Errors
-    /// As [`Tokens::verify`].
+    /// As [`Authenticator::verify`].
     pub async fn verify(&self, token: &str) -> Result<Caller> {
-        self.0.tokens.verify(token).await
+        self.0.authenticator.verify(token).await
     }
 
     /// Issuing of tokens, for `dev`, which makes its own.
@@ -75,6 +72,17 @@ impl Api {
             return None;
         }
         Once::of(caller, rpc, request_id, body.encode_to_vec(), &self.0.keys, &self.0.clock)
+    }
+
+    /// The kept reply, where the same request that came at the same time was done meanwhile; else the error as it is.
+    async fn or_kept<R: prost::Message + Default>(&self, once: Option<&Once>, done: Result<R>) -> Result<R> {
+        match done {
+            Err(error) if once.is_some() => match self.kept(once).await {
+                Ok(Some(kept)) => Ok(kept),
+                Ok(None) | Err(_) => Err(error),
+            },
+            done => done,
+        }
     }
 
     /// The kept reply of a request that was done before.

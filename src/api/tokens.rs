@@ -78,7 +78,8 @@ impl Api {
         if request.token_id <= 0 {
             return Err(Error::invalid("token_id", Fault::Range, "must be positive"));
         }
-        self.0.tokens.revoke(caller, request.token_id).await?;
+        let revoked = self.0.tokens.revoke(caller, request.token_id).await?;
+        self.0.authenticator.hear(&revoked);
         Ok(pb::RevokeTokenResponse {})
     }
 }

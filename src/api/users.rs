@@ -4,13 +4,17 @@ use prost::Message;
 
 use super::{Api, reply};
 use crate::{
-    domain::caller::Caller,
-    error::{Error, Fault, Result},
+    domain::{accounts::first_hashes, caller::Caller, users::NewUser},
+    error::{Error, Fault, Kind, Result},
     model::{
+        account::Folded,
         field::Fields,
         profile::{Profile, ReadMask},
     },
-    wire::{pb, profile, user},
+    wire::{
+        pb, profile,
+        user::{self, Secrets},
+    },
 };
 
 /// Users of one batch of an import.
@@ -30,7 +34,8 @@ impl Api {
         let names = custom.into_iter().flat_map(|custom| custom.fields.keys().map(String::as_str));
         let fields = self.0.fields.knowing(names).await?;
         let validate_only = request.validate_only;
-        let new = user::new_user(request, &fields, self.0.users.now())?;
+        let (mut new, secrets) = user::new_user(request, &fields, self.0.users.now())?;
+        self.hash_secrets(&mut new, secrets, validate_only).await?;
         let kept = |profile: &Profile| created(profile, &fields).encode_to_vec();
         let outcome = self.0.users.create(&new, &fields, validate_only, once.as_ref(), kept).await?;
         reply(outcome, |profile| created(&profile, &fields))
@@ -60,11 +65,19 @@ impl Api {
                 let once = self.once(caller, "CreateUser", &request.request_id, &request);
                 Ok((user::new_user(request, &fields, self.0.users.now())?, once))
             });
-            match read {
+            let hashed = match read {
+                Ok(((mut new, secrets), once)) => {
+                    let hashed = self.hash_secrets(&mut new, secrets, false).await;
+                    hashed.map(|()| (new, once))
+                }
+                Err(error) => Err(error),
+            };
+            match hashed {
                 Ok(user) => {
                     users.push(user);
                     places.push(place);
                 }
+                Err(error) if error.kind() == Kind::Unavailable => return Err(error),
                 Err(error) => failures.push(failure(place, &error)),
             }
         }
@@ -78,6 +91,18 @@ impl Api {
         failures.sort_by_key(|failure| failure.index);
         let failed = failures.len() as i64;
         Ok(pb::ImportUsersResponse { created: next_index - index - failed, failures, failed, next_index })
+    }
+
+    /// Checks the passwords of a new user, and puts their hashes into the account.
+    async fn hash_secrets(&self, new: &mut NewUser, secrets: Secrets, is_trial: bool) -> Result<()> {
+        let shown = |folded: &Option<Folded>| folded.as_ref().map(|folded| folded.shown.clone());
+        let (username, email) = (shown(&new.account.username), shown(&new.account.email));
+        let plain = (secrets.password.as_ref(), secrets.wallet_password.as_ref());
+        let names = (username.as_deref(), email.as_deref());
+        let (password, wallet) = first_hashes(&self.0.passwords, plain, names, is_trial).await?;
+        new.account.password_hash = password.or(secrets.password_hash);
+        new.account.wallet_password_hash = wallet.or(secrets.wallet_password_hash);
+        Ok(())
     }
 
     /// Erases a user.

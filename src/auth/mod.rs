@@ -4,6 +4,7 @@
 //! keys from [`jwks`]), and the one of [`bootstrap`]. What a look-up finds is kept for a while by [`cache`]. [`tls`] and
 //! [`incoming`] tell a service by its certificate.
 
+pub mod authenticator;
 pub mod bootstrap;
 pub mod cache;
 pub mod incoming;
@@ -14,16 +15,4 @@ pub mod jwt;
 mod testing;
 pub mod tls;
 
-use chrono::{DateTime, Utc};
-
-use crate::domain::caller::Caller;
-
-/// What a good token is worth.
-#[derive(Clone, Debug)]
-pub struct Grant {
-    pub caller: Caller,
-    /// When the token was made; a signed one that does not say so counts as old as can be.
-    pub issued_at: DateTime<Utc>,
-    /// From this moment on it counts no more; a leeway is in it.
-    pub expires_at: DateTime<Utc>,
-}
+pub use crate::domain::caller::Grant;

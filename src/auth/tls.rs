@@ -105,7 +105,7 @@ fn identity(service: &CertificateService) -> anyhow::Result<(String, Caller)> {
         .map(|name| Scope::parse(name).with_context(|| format!("{}: there is no scope {name}", service.service)))
         .collect::<anyhow::Result<_>>()?;
     let subject = Subject::Service(service.service.clone());
-    Ok((service.san.clone(), Caller { subject, scopes }))
+    Ok((service.san.clone(), Caller::new(subject, scopes)))
 }
 
 /// Keeps a port's configuration in step with its files.

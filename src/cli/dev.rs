@@ -20,7 +20,7 @@ use crate::{
     api::Api,
     app::{self, App},
     clock::{Clock, random_bytes},
-    config::{self, Config, SecretKey},
+    config::{self, Config, Secret, SecretKey},
     domain::caller::{Caller, Subject},
     model::scope::Scope,
     postgres, server,
@@ -116,7 +116,7 @@ async fn start(folder: &Path, reset: bool, scopes: &[Scope]) -> anyhow::Result<S
     prepare(&url, reset, postgres.is_some()).await?;
     let config = configure(folder, url)?;
     let app = app::build(&config, Clock::System)?;
-    let mut conn = schema::connect(&config.database.url).await?;
+    let mut conn = schema::connect(&config.database.url.0).await?;
     let filled = schema::mark(&mut conn).await?.as_deref().and_then(Mark::parse) == Some(Mark::Filled);
     if !filled {
         demo::fill(&app.api).await?;
@@ -174,11 +174,14 @@ fn configure(folder: &Path, url: String) -> anyhow::Result<Config> {
         config = earlier;
     }
     if config.secrets.keys.is_empty() {
-        config.secrets.keys.push(SecretKey { id: "dev".to_owned(), key: config::key_text(random_bytes()) });
+        config.secrets.keys.push(SecretKey { id: "dev".to_owned(), key: Secret(config::key_text(random_bytes())) });
     }
-    config.database.url = url;
+    config.database.url = Secret(url);
     // One replica alone, so that nobody else has to hear of a change.
     config.fields.wait_seconds = 2;
+    let mails = folder.join("mails");
+    config.mail.folder = Some(std::path::absolute(&mails).context("the folder of the data has no path")?);
+    config.sms.log = true;
     write_private(&file, &toml::to_string(&config).context("the configuration cannot be written")?)?;
     Ok(config)
 }
@@ -234,13 +237,15 @@ fn announce(started: &Started, grpc: SocketAddr, output: Output) {
             "service_token": service,
             "user_token": user,
             "user_id": user_id,
-            "database_url": started.config.database.url,
+            "database_url": started.config.database.url.0,
+            "mail_dir": started.config.mail.folder,
         });
         return println!("{ready}");
     }
     println!(
         "\ngRPC           {grpc}
 database       {url}
+mails          {mails}   (text messages: a line on stderr each)
 service token  {service}
 user token     {user}   (user {user_id})
 
@@ -248,6 +253,7 @@ grpcurl -plaintext -H 'authorization: Bearer {service}' -d '{{\"user_id\": {user
 buf curl --protocol grpc --http2-prior-knowledge -H 'authorization: Bearer {service}' -d '{{\"userId\": {user_id}}}' http://{grpc}/user.v1.UserService/GetProfile
 
 Ctrl-C stops everything.",
-        url = started.config.database.url,
+        url = started.config.database.url.0,
+        mails = started.config.mail.folder.as_deref().unwrap_or(Path::new("")).display(),
     );
 }

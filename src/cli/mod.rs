@@ -86,7 +86,7 @@ async fn execute(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Serve => serve::run(settings.config.as_deref()).await?,
         Command::Migrate => {
             let config = settings.load()?;
-            output.migrated(&crate::store::schema::migrate(&config.database.url).await?);
+            output.migrated(&crate::store::schema::migrate(&config.database.url.0).await?);
         }
         Command::User(command) => return user::run(command, &settings.api()?, output).await,
         Command::Field(command) => field::run(command, &settings.api()?, output).await?,
@@ -114,7 +114,7 @@ impl Settings {
     /// The configuration: the file that was named, else what `dev` wrote into its folder.
     fn load(&self) -> anyhow::Result<Config> {
         let of_dev = dev::config_file(&self.data_dir());
-        let is_chosen = self.config.is_some() || std::env::var_os("USER_SERVICE__DATABASE__URL").is_some();
+        let is_chosen = self.config.is_some() || config::is_chosen_by_variables();
         if is_chosen || !of_dev.exists() {
             return config::load(self.config.as_deref());
         }

@@ -14,7 +14,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub async fn run(file: Option<&Path>) -> anyhow::Result<()> {
     let config = config::load(file)?;
     let app = app::build(&config, Clock::System)?;
-    schema::check(&mut schema::connect(&config.database.url).await?).await?;
+    schema::check(&mut schema::connect(&config.database.url.0).await?).await?;
     let grpc = bind(config.grpc.address).await?;
     tracing::info!(address = %grpc.local_addr()?, "serving gRPC");
     server::serve(app, grpc, DRAIN, server::stop_signal()).await

@@ -1,8 +1,10 @@
 //! Who is calling, and what they may do.
 
+use chrono::{DateTime, Utc};
+
 use crate::{
     error::{Error, Fault, Reason, Result},
-    model::scope::Scope,
+    model::{scope::Scope, token::TokenHash},
 };
 
 /// Who a token speaks for.
@@ -12,17 +14,34 @@ pub enum Subject {
     User(i64),
 }
 
+/// What a good token is worth.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    pub caller: Caller,
+    /// When the token was made; a signed one that does not say so counts as old as can be.
+    pub issued_at: DateTime<Utc>,
+    /// From this moment on it counts no more; a leeway is in it.
+    pub expires_at: DateTime<Utc>,
+}
+
 /// The caller of one call.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub subject: Subject,
     pub scopes: Vec<Scope>,
+    /// The hash of the token that was shown, where it was one.
+    pub token: Option<TokenHash>,
 }
 
 impl Caller {
+    /// A caller of whom no token is known.
+    pub fn new(subject: Subject, scopes: Vec<Scope>) -> Self {
+        Self { subject, scopes, token: None }
+    }
+
     /// An operator at the command line, who may do everything.
     pub fn operator() -> Self {
-        Self { subject: Subject::Service("operator".to_owned()), scopes: Scope::ALL.to_vec() }
+        Self::new(Subject::Service("operator".to_owned()), Scope::ALL.to_vec())
     }
 
     /// A name for records of what was done: the service or the user, not the token.

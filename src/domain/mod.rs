@@ -1,11 +1,14 @@
 //! What may be done: the rules, and every transaction.
 
+pub mod accounts;
 pub mod bulk;
 pub mod caller;
+pub mod codes;
 pub mod db;
 pub mod field_work;
 pub mod fields;
 pub mod keys;
+pub mod limits;
 pub mod listener;
 pub mod once;
 pub mod passwords;

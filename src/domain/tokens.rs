@@ -1,20 +1,23 @@
 //! Issuing, listing, revoking and checking opaque tokens.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
     clock::{Clock, random_bytes},
     domain::{
-        caller::{Caller, Subject},
+        caller::{Caller, Grant, Subject},
         db::{Db, End},
     },
     error::{Error, Reason, Result},
     model::{
         scope::Scope,
-        token::{self, Token},
+        token::{self, Token, TokenHash},
     },
-    store::{profiles, tokens},
+    store::{accounts, profiles, tokens},
 };
+
+/// How often the use of a token is noted.
+const NOTE_USE: TimeDelta = TimeDelta::minutes(1);
 
 /// Use cases of tokens.
 #[derive(Clone)]
@@ -76,11 +79,11 @@ impl Tokens {
         self.db.run(async |conn| Ok(tokens::list(conn, owner, before, limit, now).await?)).await
     }
 
-    /// Revokes a token of a kind that the caller may revoke.
+    /// Revokes a token of a kind that the caller may revoke; gives what is told of it to every replica.
     ///
     /// # Errors
     /// TOKEN_NOT_FOUND, for a token of the other kind too.
-    pub async fn revoke(&self, caller: &Caller, token_id: i64) -> Result<()> {
+    pub async fn revoke(&self, caller: &Caller, token_id: i64) -> Result<String> {
         let now = self.clock.now();
         let not_found =
             || Error::new(Reason::TokenNotFound).with_resource("user.v1.Token", format!("tokens/{token_id}"));
@@ -88,28 +91,36 @@ impl Tokens {
             .transaction(End::Commit, async |conn| {
                 let token = tokens::find(conn, token_id, now).await?.ok_or_else(not_found)?;
                 let scope = if token.user_id.is_some() { Scope::SessionsWrite } else { Scope::TokensWrite };
-                if !caller.has(scope) || !tokens::revoke(conn, token_id, now).await? {
+                if !caller.has(scope) {
                     return Err(not_found());
                 }
-                Ok(())
+                let hash = tokens::revoke(conn, token_id, now).await?.ok_or_else(not_found)?;
+                let what = token::hash_text(&hash);
+                tokens::tell(conn, what.clone()).await?;
+                Ok(what)
             })
             .await
     }
 
-    /// Who a secret speaks for.
+    /// What an opaque token is worth. That it was used is noted once a minute at most.
     ///
     /// # Errors
     /// TOKEN_INVALID, TOKEN_REVOKED, TOKEN_EXPIRED; AUTH_BACKEND_UNAVAILABLE where the database cannot be asked.
-    pub async fn verify(&self, secret: &str) -> Result<Caller> {
+    pub async fn verify(&self, secret: &str) -> Result<Grant> {
         let hash = token::hash(secret).to_vec();
-        let found = self.db.run(async |conn| Ok(tokens::find_by_hash(conn, hash.clone()).await?)).await;
-        let token = found
-            .map_err(|error| Error::new(Reason::AuthBackendUnavailable).with_source(error))?
-            .ok_or_else(|| Error::new(Reason::TokenInvalid))?;
+        let now = self.clock.now();
+        let found = self.db.run(async |conn| {
+            let found = tokens::find_by_hash(conn, hash.clone()).await?;
+            if found.as_ref().is_some_and(|token| token.last_used_at.is_none_or(|at| at < now - NOTE_USE)) {
+                tokens::note_use(conn, hash.clone(), now, now - NOTE_USE).await?;
+            }
+            Ok(found)
+        });
+        let token = found.await.map_err(unavailable)?.ok_or_else(|| Error::new(Reason::TokenInvalid))?;
         if token.revoked_at.is_some() {
             return Err(Error::new(Reason::TokenRevoked));
         }
-        if token.expires_at <= self.clock.now() {
+        if token.expires_at <= now {
             return Err(Error::new(Reason::TokenExpired));
         }
         let subject = match (token.service, token.user_id) {
@@ -118,6 +129,26 @@ impl Tokens {
             (None, None) => return Err(Error::new(Reason::TokenInvalid)),
         };
         let scopes = token.scopes.iter().filter_map(|scope| Scope::parse(scope)).collect();
-        Ok(Caller { subject, scopes })
+        let (issued_at, expires_at) = (token.created_at, token.expires_at);
+        Ok(Grant { caller: Caller::new(subject, scopes), issued_at, expires_at })
+    }
+
+    /// Whether a signed token of a user was made before the second in which the password changed, and is not the one
+    /// that changed it.
+    ///
+    /// # Errors
+    /// AUTH_BACKEND_UNAVAILABLE where the database cannot be asked.
+    pub async fn is_revoked(&self, user_id: i64, issued_at: DateTime<Utc>, hash: TokenHash) -> Result<bool> {
+        let found = self.db.run(async |conn| Ok(accounts::find_revocation(conn, user_id).await?)).await;
+        let Some((Some(changed_at), kept)) = found.map_err(unavailable)? else { return Ok(false) };
+        Ok(issued_at.timestamp() < changed_at.timestamp() && kept.as_deref() != Some(&hash))
+    }
+}
+
+/// That nobody could tell is not that the token is bad.
+fn unavailable(error: Error) -> Error {
+    match error.reason() {
+        Reason::DeadlineExceeded => error,
+        _ => Error::new(Reason::AuthBackendUnavailable).with_source(error),
     }
 }

@@ -22,7 +22,7 @@ use crate::{
 const SEQUENCE_END: i64 = 1 << 52;
 
 /// A user to be made. A `user_id` of 0 is drawn.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct NewUser {
     pub profile: Profile,
     pub account: NewAccount,

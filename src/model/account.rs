@@ -1,13 +1,16 @@
 //! How a user logs in: names and addresses, the form in which they are compared, and their rules.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::Queryable;
 use unicode_normalization::UnicodeNormalization;
 use unicode_security::{RestrictionLevel, RestrictionLevelDetection};
 
 use crate::{
     error::Fault,
-    model::text::{self, Refusal},
+    model::{
+        delivery::Channel,
+        text::{self, Refusal},
+    },
 };
 
 /// The login account, as its table holds it.
@@ -23,6 +26,86 @@ pub struct Account {
     pub has_wallet_password: bool,
     pub last_login_at: Option<DateTime<Utc>>,
     pub version: i64,
+}
+
+/// The whole of an account, with what no reply shows.
+#[derive(Clone, Queryable)]
+pub struct Login {
+    pub user_id: i64,
+    pub username: Option<String>,
+    pub username_key: Option<String>,
+    pub email: Option<String>,
+    pub email_key: Option<String>,
+    pub email_verified: bool,
+    pub email_bound_at: Option<DateTime<Utc>>,
+    pub phone: Option<String>,
+    pub phone_verified: bool,
+    pub phone_bound_at: Option<DateTime<Utc>>,
+    pub password_hash: Option<String>,
+    pub wallet_password_hash: Option<String>,
+    pub last_login_at: Option<DateTime<Utc>>,
+    pub version: i64,
+}
+
+/// An address that is bound to an account.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Bound {
+    pub shown: String,
+    pub key: String,
+    pub verified: bool,
+    /// When its user proved it; `None` where it came with the user.
+    pub bound_at: Option<DateTime<Utc>>,
+}
+
+impl Login {
+    /// The address of a channel.
+    pub fn bound(&self, channel: Channel) -> Option<Bound> {
+        let (shown, key, verified, bound_at) = match channel {
+            Channel::Email => (&self.email, &self.email_key, self.email_verified, self.email_bound_at),
+            Channel::Phone => (&self.phone, &self.phone, self.phone_verified, self.phone_bound_at),
+        };
+        Some(Bound { shown: shown.clone()?, key: key.clone()?, verified, bound_at })
+    }
+
+    /// The verified address of a channel.
+    pub fn verified(&self, channel: Channel) -> Option<Bound> {
+        self.bound(channel).filter(|bound| bound.verified)
+    }
+
+    /// Whether any address has proved itself.
+    pub fn has_verified(&self) -> bool {
+        self.verified(Channel::Email).is_some() || self.verified(Channel::Phone).is_some()
+    }
+
+    /// How long an address may not open the account yet: one that was bound within `hold`, while a password or an older
+    /// verified address says whose the account is. Else a stolen token could bind its own address and take all.
+    pub fn held(&self, channel: Channel, hold: TimeDelta, now: DateTime<Utc>) -> Option<TimeDelta> {
+        let other = match channel {
+            Channel::Email => Channel::Phone,
+            Channel::Phone => Channel::Email,
+        };
+        let bound_at = self.verified(channel)?.bound_at?;
+        let is_older = |other: Bound| other.bound_at.is_none_or(|at| at < bound_at);
+        let is_owned = self.password_hash.is_some() || self.verified(other).is_some_and(is_older);
+        let wait = bound_at + hold - now;
+        (is_owned && wait > TimeDelta::zero()).then_some(wait)
+    }
+
+    /// What replies show.
+    pub fn account(&self) -> Account {
+        Account {
+            user_id: self.user_id,
+            username: self.username.clone(),
+            email: self.email.clone(),
+            email_verified: self.email_verified,
+            phone: self.phone.clone(),
+            phone_verified: self.phone_verified,
+            has_password: self.password_hash.is_some(),
+            has_wallet_password: self.wallet_password_hash.is_some(),
+            last_login_at: self.last_login_at,
+            version: self.version,
+        }
+    }
 }
 
 /// A third-party login that is linked to an account.

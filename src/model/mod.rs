@@ -1,11 +1,14 @@
 //! What things are: plain values with their rules, and no I/O.
 
 pub mod account;
+pub mod account_change;
 pub mod app_name;
 pub mod change;
+pub mod code;
 pub mod delivery;
 pub mod field;
 pub mod filter;
+pub mod limit;
 pub mod order;
 pub mod page;
 pub mod password;

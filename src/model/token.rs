@@ -30,3 +30,17 @@ pub fn secret(random: [u8; 32]) -> String {
 pub fn hash(secret: &str) -> TokenHash {
     Sha256::digest(secret.as_bytes()).into()
 }
+
+/// A hash in hex, as replicas tell it to each other.
+pub fn hash_text(hash: &[u8]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A hash out of its hex; `None` where it is none.
+pub fn parse_hash(text: &str) -> Option<TokenHash> {
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    let bytes = (0..32).map(|place| u8::from_str_radix(&text[place * 2..place * 2 + 2], 16).ok());
+    bytes.collect::<Option<Vec<u8>>>()?.try_into().ok()
+}

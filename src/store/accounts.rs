@@ -1,13 +1,14 @@
 //! Tables `accounts` and `connections`: how a user logs in.
 
+use chrono::{DateTime, Utc};
 use diesel::{
     OptionalExtension, QueryResult,
-    sql_types::{BigInt, Bool, Nullable, Text, Timestamptz},
+    sql_types::{BigInt, Bool, Bytea, Nullable, Text, Timestamptz},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use crate::{
-    model::account::{Account, Connection},
+    model::account::{Account, Connection, Folded, Login},
     store::sql::Sql,
 };
 
@@ -36,4 +37,146 @@ pub async fn list_connections(conn: &mut AsyncPgConnection, user_ids: Vec<i64>) 
         "select connection_id, user_id, provider, subject, display_name, linked_at from connections where user_id = any(",
     );
     statement.bind(user_ids).push(") order by connection_id").load(conn).await
+}
+
+type LoginRow = (
+    BigInt,
+    Nullable<Text>,
+    Nullable<Text>,
+    Nullable<Text>,
+    Nullable<Text>,
+    Bool,
+    Nullable<Timestamptz>,
+    Nullable<Text>,
+    Bool,
+    Nullable<Timestamptz>,
+    Nullable<Text>,
+    Nullable<Text>,
+    Nullable<Timestamptz>,
+    BigInt,
+);
+
+/// One account whole, with its hashes.
+pub async fn find_login(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<Option<Login>> {
+    Sql::<LoginRow>::new(
+        "select user_id, username, username_key, email, email_key, email_verified, email_bound_at, phone, \
+         phone_verified, phone_bound_at, password_hash, wallet_password_hash, last_login_at, version from accounts \
+         where user_id = ",
+    )
+    .bind(user_id)
+    .get_result(conn)
+    .await
+    .optional()
+}
+
+/// An address as it will be bound.
+#[derive(Clone, Debug)]
+pub struct Address {
+    pub folded: Folded,
+    pub verified: bool,
+    pub bound_at: Option<DateTime<Utc>>,
+}
+
+/// New values of an account; absent ones stay, `Some(None)` clears.
+#[derive(Clone, Default)]
+pub struct Changes {
+    pub username: Option<Option<Folded>>,
+    pub email: Option<Option<Address>>,
+    pub phone: Option<Option<Address>>,
+    pub last_login_at: Option<Option<DateTime<Utc>>>,
+    pub password_hash: Option<String>,
+    pub wallet_password_hash: Option<String>,
+    /// Signed tokens from before this second count no more, but for the one whose hash is kept.
+    pub revoked: Option<(DateTime<Utc>, Option<Vec<u8>>)>,
+}
+
+/// Writes an account; its version counts one up.
+pub async fn update(conn: &mut AsyncPgConnection, user_id: i64, changes: Changes) -> QueryResult<usize> {
+    let mut statement = Sql::<()>::new("update accounts set version = version + 1");
+    if let Some(username) = changes.username {
+        let (shown, key) = username.map(|folded| (folded.shown, folded.key)).unzip();
+        statement = statement.push(", username = ").bind(shown).push(", username_key = ").bind(key);
+    }
+    if let Some(email) = changes.email {
+        let verified = email.as_ref().is_some_and(|email| email.verified);
+        let bound_at = email.as_ref().and_then(|email| email.bound_at);
+        let (shown, key) = email.map(|email| (email.folded.shown, email.folded.key)).unzip();
+        statement = statement.push(", email = ").bind(shown).push(", email_key = ").bind(key);
+        statement = statement.push(", email_verified = ").bind(verified).push(", email_bound_at = ").bind(bound_at);
+    }
+    if let Some(phone) = changes.phone {
+        let verified = phone.as_ref().is_some_and(|phone| phone.verified);
+        let bound_at = phone.as_ref().and_then(|phone| phone.bound_at);
+        statement = statement.push(", phone = ").bind(phone.map(|phone| phone.folded.key));
+        statement = statement.push(", phone_verified = ").bind(verified).push(", phone_bound_at = ").bind(bound_at);
+    }
+    if let Some(last_login_at) = changes.last_login_at {
+        statement = statement.push(", last_login_at = ").bind(last_login_at);
+    }
+    if let Some(hash) = changes.password_hash {
+        statement = statement.push(", password_hash = ").bind(hash);
+    }
+    if let Some(hash) = changes.wallet_password_hash {
+        statement = statement.push(", wallet_password_hash = ").bind(hash);
+    }
+    if let Some((at, kept)) = changes.revoked {
+        statement = statement.push(", password_changed_at = ").bind(at).push(", kept_token_hash = ").bind(kept);
+    }
+    statement.push(" where user_id = ").bind(user_id).execute(conn).await
+}
+
+/// Puts a hash with newer parameters in the place of one for the same password: no change of the account.
+pub async fn renew_hash(
+    conn: &mut AsyncPgConnection,
+    user_id: i64,
+    is_wallet: bool,
+    old: &str,
+    new: &str,
+) -> QueryResult<usize> {
+    let (set, and) = match is_wallet {
+        false => ("update accounts set password_hash = ", " and password_hash = "),
+        true => ("update accounts set wallet_password_hash = ", " and wallet_password_hash = "),
+    };
+    Sql::<()>::new(set).bind(new).push(" where user_id = ").bind(user_id).push(and).bind(old).execute(conn).await
+}
+
+/// Links a third-party login.
+pub async fn insert_connection(
+    conn: &mut AsyncPgConnection,
+    user_id: i64,
+    provider: &str,
+    subject: &str,
+    display_name: &str,
+    now: DateTime<Utc>,
+) -> QueryResult<i64> {
+    Sql::<BigInt>::new("insert into connections (user_id, provider, subject, display_name, linked_at) values (")
+        .bind(user_id)
+        .push(", ")
+        .bind(provider)
+        .push(", ")
+        .bind(subject)
+        .push(", ")
+        .bind(display_name)
+        .push(", ")
+        .bind(now)
+        .push(") returning connection_id")
+        .get_result(conn)
+        .await
+}
+
+/// Unlinks a third-party login.
+pub async fn delete_connection(conn: &mut AsyncPgConnection, user_id: i64, connection_id: i64) -> QueryResult<usize> {
+    let statement = Sql::<()>::new("delete from connections where user_id = ").bind(user_id);
+    statement.push(" and connection_id = ").bind(connection_id).execute(conn).await
+}
+
+/// When a user's tokens were revoked, and the hash of the one that was kept.
+pub async fn find_revocation(
+    conn: &mut AsyncPgConnection,
+    user_id: i64,
+) -> QueryResult<Option<(Option<DateTime<Utc>>, Option<Vec<u8>>)>> {
+    let statement = Sql::<(Nullable<Timestamptz>, Nullable<Bytea>)>::new(
+        "select password_changed_at, kept_token_hash from accounts where user_id = ",
+    );
+    statement.bind(user_id).get_result(conn).await.optional()
 }

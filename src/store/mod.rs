@@ -2,11 +2,13 @@
 
 pub mod accounts;
 pub mod bulk;
+pub mod codes;
 pub mod connector;
 pub mod field_work;
 pub mod fields;
 pub mod filter;
 pub mod idempotency;
+pub mod limits;
 pub mod outbox;
 pub mod profiles;
 pub mod schema;

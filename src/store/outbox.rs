@@ -253,15 +253,11 @@ pub async fn expire(conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> QueryRe
         .await
 }
 
-/// The delivery of that id; only one that `owner` caused, where it is given.
-pub async fn find(conn: &mut AsyncPgConnection, outbox_id: i64, owner: Option<&str>) -> QueryResult<Option<Delivery>> {
+/// What became of a message that a caller asked for; notices are nobody's to ask about.
+pub async fn find(conn: &mut AsyncPgConnection, outbox_id: i64) -> QueryResult<Option<Delivery>> {
     let statement =
         Sql::<DeliveryRow>::new("select ").push(DELIVERY).push(" from outbox where outbox_id = ").bind(outbox_id);
-    let statement = match owner {
-        Some(owner) => statement.push(" and owner_caller = ").bind(owner),
-        None => statement,
-    };
-    statement.get_result(conn).await.optional()
+    statement.push(" and owner_caller is not null").get_result(conn).await.optional()
 }
 
 /// Those that failed, newest first; those older than `before`, where it is given.

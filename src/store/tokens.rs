@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use diesel::{
     OptionalExtension, QueryResult,
-    sql_types::{Array, BigInt, Nullable, Text, Timestamptz},
+    sql_types::{Array, BigInt, Bytea, Nullable, Text, Timestamptz},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
@@ -83,9 +83,48 @@ pub async fn insert(
         .await
 }
 
-/// Revokes a token and tells every replica; false where it was not there or not good any more.
-pub async fn revoke(conn: &mut AsyncPgConnection, token_id: i64, now: DateTime<Utc>) -> QueryResult<bool> {
+/// Revokes a token; gives its hash, `None` where it was not there or revoked already.
+pub async fn revoke(conn: &mut AsyncPgConnection, token_id: i64, now: DateTime<Utc>) -> QueryResult<Option<Vec<u8>>> {
     let statement =
-        Sql::<()>::new("update tokens set revoked_at = ").bind(now).push(" where token_id = ").bind(token_id);
-    Ok(statement.push(" and revoked_at is null").execute(conn).await? > 0)
+        Sql::<Bytea>::new("update tokens set revoked_at = ").bind(now).push(" where token_id = ").bind(token_id);
+    statement.push(" and revoked_at is null returning token_hash").get_result(conn).await.optional()
+}
+
+/// Notes that a token was used, unless that was noted after `before`.
+pub async fn note_use(
+    conn: &mut AsyncPgConnection,
+    hash: Vec<u8>,
+    now: DateTime<Utc>,
+    before: DateTime<Utc>,
+) -> QueryResult<usize> {
+    let statement = Sql::<()>::new("update tokens set last_used_at = ").bind(now).push(" where token_hash = ");
+    let statement = statement.bind(hash).push(" and (last_used_at is null or last_used_at < ").bind(before);
+    statement.push(")").execute(conn).await
+}
+
+/// Where replicas tell each other which tokens count no more: the hash in hex, or `user:` and an id for all of a user.
+pub const CHANNEL: &str = "user_service_tokens";
+
+/// Revokes all tokens of a user but the one with that hash, and tells every replica.
+pub async fn revoke_all(
+    conn: &mut AsyncPgConnection,
+    user_id: i64,
+    kept: Option<Vec<u8>>,
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    Sql::<()>::new("update tokens set revoked_at = ")
+        .bind(now)
+        .push(" where user_id = ")
+        .bind(user_id)
+        .push(" and revoked_at is null and token_hash is distinct from ")
+        .bind(kept)
+        .execute(conn)
+        .await?;
+    tell(conn, format!("user:{user_id}")).await
+}
+
+/// Tells every replica what was revoked.
+pub async fn tell(conn: &mut AsyncPgConnection, what: String) -> QueryResult<()> {
+    let statement = Sql::<()>::new("select pg_notify(").bind(CHANNEL).push(", ").bind(what).push(")");
+    statement.execute(conn).await.map(|_| ())
 }

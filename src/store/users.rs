@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The account of a user who is made.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct NewAccount {
     pub username: Option<Folded>,
     pub email: Option<Folded>,
@@ -20,6 +20,8 @@ pub struct NewAccount {
     pub phone: Option<Folded>,
     pub phone_verified: bool,
     pub last_login_at: Option<chrono::DateTime<chrono::Utc>>,
+    pub password_hash: Option<String>,
+    pub wallet_password_hash: Option<String>,
 }
 
 /// Draws the next id.
@@ -95,7 +97,7 @@ pub async fn insert_account(conn: &mut AsyncPgConnection, user_id: i64, new: &Ne
     let key = |folded: &Option<Folded>| folded.as_ref().map(|folded| folded.key.clone());
     Sql::<()>::new(
         "insert into accounts (user_id, username, username_key, email, email_key, email_verified, phone, \
-         phone_verified, last_login_at) values (",
+         phone_verified, last_login_at, password_hash, wallet_password_hash) values (",
     )
     .bind(user_id)
     .push(", ")
@@ -114,6 +116,10 @@ pub async fn insert_account(conn: &mut AsyncPgConnection, user_id: i64, new: &Ne
     .bind(new.phone_verified)
     .push(", ")
     .bind(new.last_login_at)
+    .push(", ")
+    .bind(new.password_hash.clone())
+    .push(", ")
+    .bind(new.wallet_password_hash.clone())
     .push(")")
     .execute(conn)
     .await

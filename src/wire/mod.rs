@@ -1,5 +1,6 @@
 //! The contract in Rust: the generated messages, and how they are read into the model and written from it.
 
+pub mod account;
 pub mod canonical;
 pub mod field;
 pub mod json;

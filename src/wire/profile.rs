@@ -7,6 +7,7 @@ use crate::{
     domain::profiles::AccountView,
     error::{Fault, Violations},
     model::{
+        account::Connection,
         profile::{
             AccountMask, BuiltinPatch, CustomMask, Profile, ReadMask, etag, parse_avatar, parse_groups, parse_language,
             parse_nickname, parse_place, parse_platform_id,
@@ -56,6 +57,17 @@ fn custom_fields(document: &Value, mask: &CustomMask) -> Option<Struct> {
     }
 }
 
+/// A connection's message.
+pub fn connection(connection: &Connection) -> pb::Connection {
+    pb::Connection {
+        connection_id: connection.connection_id,
+        provider: connection.provider.clone(),
+        display_name: connection.display_name.clone(),
+        linked_at: Some(timestamp(connection.linked_at)),
+        subject: connection.subject.clone(),
+    }
+}
+
 /// An account's message, with what the mask names.
 pub fn account_message(view: &AccountView, mask: &AccountMask) -> Option<pb::Account> {
     let has = |name: &str| match mask {
@@ -64,13 +76,6 @@ pub fn account_message(view: &AccountView, mask: &AccountMask) -> Option<pb::Acc
         AccountMask::Only(names) => name == "etag" || names.contains(&name),
     };
     let account = &view.account;
-    let connection = |connection: &crate::model::account::Connection| pb::Connection {
-        connection_id: connection.connection_id,
-        provider: connection.provider.clone(),
-        display_name: connection.display_name.clone(),
-        linked_at: Some(timestamp(connection.linked_at)),
-        subject: connection.subject.clone(),
-    };
     (*mask != AccountMask::None).then(|| pb::Account {
         user_id: if has("user_id") { account.user_id } else { 0 },
         username: account.username.clone().filter(|_| has("username")),

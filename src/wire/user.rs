@@ -9,14 +9,48 @@ use crate::{
     model::{
         account::{parse_email, parse_phone, parse_username},
         field::{Fields, document_fits},
+        password::{Kind, Secret},
+        password_hash::PasswordHash,
         profile::Profile,
     },
     store::users::NewAccount,
-    wire::{json, pb, profile, time},
+    wire::{
+        account::{last_login, new_secret},
+        json, pb, profile, time,
+    },
 };
 
 /// Largest explicit id: what a JSON number holds without a gap.
 const MAX_USER_ID: i64 = (1 << 53) - 1;
+
+/// The passwords of a new user, in the clear to be hashed, or as hashes that move in.
+pub struct Secrets {
+    pub password: Option<Secret>,
+    pub wallet_password: Option<Secret>,
+    pub password_hash: Option<String>,
+    pub wallet_password_hash: Option<String>,
+}
+
+impl Secrets {
+    fn refuse_both(&self, faults: &mut Violations) {
+        for (path, both) in [
+            ("password_hash", self.password.is_some() && self.password_hash.is_some()),
+            ("wallet_password_hash", self.wallet_password.is_some() && self.wallet_password_hash.is_some()),
+        ] {
+            if both {
+                faults.add(path, Fault::Format, "must not stand beside the password itself");
+            }
+        }
+    }
+}
+
+fn moved_hash(name: &str, given: String, faults: &mut Violations) -> Option<String> {
+    if given.is_empty() {
+        return None;
+    }
+    faults.check(&format!("{name}_hash"), PasswordHash::parse(&given))?;
+    Some(given)
+}
 
 /// Checks the form of a request id.
 pub fn check_request_id(given: &str, faults: &mut Violations) {
@@ -29,19 +63,16 @@ pub fn check_request_id(given: &str, faults: &mut Violations) {
 ///
 /// # Errors
 /// INVALID_REQUEST with all faults.
-pub fn new_user(given: pb::CreateUserRequest, fields: &Fields, now: DateTime<Utc>) -> Result<NewUser> {
+pub fn new_user(given: pb::CreateUserRequest, fields: &Fields, now: DateTime<Utc>) -> Result<(NewUser, Secrets)> {
     let mut faults = Violations::new();
     check_request_id(&given.request_id, &mut faults);
-    for (name, value) in [
-        ("password", &given.password),
-        ("wallet_password", &given.wallet_password),
-        ("password_hash", &given.password_hash),
-        ("wallet_password_hash", &given.wallet_password_hash),
-    ] {
-        if !value.is_empty() {
-            faults.add(name, Fault::Unknown, "passwords cannot be kept yet");
-        }
-    }
+    let secrets = Secrets {
+        password: new_secret("password", Kind::Login, given.password, &mut faults),
+        wallet_password: new_secret("wallet_password", Kind::Wallet, given.wallet_password, &mut faults),
+        password_hash: moved_hash("password", given.password_hash, &mut faults),
+        wallet_password_hash: moved_hash("wallet_password", given.wallet_password_hash, &mut faults),
+    };
+    secrets.refuse_both(&mut faults);
     let given_profile = given.profile.unwrap_or_default();
     let account = new_account(given.account.unwrap_or_default(), now, &mut faults);
 
@@ -109,7 +140,7 @@ pub fn new_user(given: pb::CreateUserRequest, fields: &Fields, now: DateTime<Utc
         updated_at: now,
         version: 1,
     };
-    Ok(NewUser { profile, account, claims })
+    Ok((NewUser { profile, account, claims }, secrets))
 }
 
 fn new_account(given: pb::Account, now: DateTime<Utc>, faults: &mut Violations) -> NewAccount {
@@ -127,14 +158,7 @@ fn new_account(given: pb::Account, now: DateTime<Utc>, faults: &mut Violations) 
     let username = given_text(given.username).and_then(|value| faults.check("account.username", parse_username(value)));
     let email = given_text(given.email).and_then(|value| faults.check("account.email", parse_email(value)));
     let phone = given_text(given.phone).and_then(|value| faults.check("account.phone", parse_phone(value)));
-    let last_login_at = match given.last_login_at.as_ref().map(time) {
-        None => None,
-        Some(Some(at)) if at <= now + TimeDelta::minutes(1) => Some(at),
-        Some(_) => {
-            faults.add("account.last_login_at", Fault::Range, "must not be more than a minute ahead");
-            None
-        }
-    };
+    let last_login_at = last_login(given.last_login_at.as_ref(), now, faults).flatten();
     NewAccount {
         email_verified: given.email_verified && email.is_some(),
         phone_verified: given.phone_verified && phone.is_some(),
@@ -142,5 +166,7 @@ fn new_account(given: pb::Account, now: DateTime<Utc>, faults: &mut Violations) 
         email,
         phone,
         last_login_at,
+        password_hash: None,
+        wallet_password_hash: None,
     }
 }

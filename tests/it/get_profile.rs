@@ -139,9 +139,11 @@ async fn p3_write_through_one_replica_is_read_through_another() {
     let ann = here.create_named("Ann").await;
     // A second pool over the same database is all that another replica would be.
     let mut config = user_service::config::Config::default();
-    config.database.url = app.database.url();
-    config.secrets.keys =
-        vec![user_service::config::SecretKey { id: "test".to_owned(), key: user_service::config::key_text([7; 32]) }];
+    config.database.url = user_service::config::Secret(app.database.url());
+    config.secrets.keys = vec![user_service::config::SecretKey {
+        id: "test".to_owned(),
+        key: user_service::config::Secret(user_service::config::key_text([7; 32])),
+    }];
     let there = user_service::app::build(&config, user_service::clock::Clock::Manual(app.clock.clone())).unwrap().api;
     let caller = user_service::domain::caller::Caller::operator();
 

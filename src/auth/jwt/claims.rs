@@ -52,13 +52,13 @@ impl Rules {
         let subject = claims.text("sub").ok_or_else(|| invalid("it has no subject"))?;
         if !self.is_service(claims, subject) {
             let user_id = user_id(subject).ok_or_else(|| invalid("its subject is no user"))?;
-            return Ok(Caller { subject: Subject::User(user_id), scopes: Vec::new() });
+            return Ok(Caller::new(Subject::User(user_id), Vec::new()));
         }
         let is_name = !subject.is_empty() && subject.len() <= MAX_NAME && !subject.contains(char::is_control);
         if !is_name {
             return Err(invalid("its subject is no name of a service"));
         }
-        Ok(Caller { subject: Subject::Service(subject.to_owned()), scopes: scopes(claims)? })
+        Ok(Caller::new(Subject::Service(subject.to_owned()), scopes(claims)?))
     }
 
     fn is_service(&self, claims: &Object, subject: &str) -> bool {

@@ -17,6 +17,8 @@ pub enum MailTransport {
     Smtp(Smtp),
     /// For development.
     File(MailDir),
+    /// Not at all: none is configured.
+    None,
 }
 
 /// How text messages go.
@@ -24,6 +26,8 @@ pub enum TextTransport {
     Webhook(Box<Webhook>),
     /// For development: one line on stderr.
     Log,
+    /// Not at all: none is configured.
+    None,
 }
 
 /// Both ways out.
@@ -44,6 +48,7 @@ impl Transports {
         match &self.mail {
             MailTransport::Smtp(smtp) => within(limit, smtp.send(&letter)).await,
             MailTransport::File(folder) => within(limit, folder.keep(mail, &letter)).await,
+            MailTransport::None => Err(SendError::permanent("not_configured")),
         }
     }
 
@@ -55,6 +60,7 @@ impl Transports {
         match &self.text {
             TextTransport::Webhook(webhook) => within(limit, webhook.send(text)).await,
             TextTransport::Log => log::print(text),
+            TextTransport::None => Err(SendError::permanent("not_configured")),
         }
     }
 }

@@ -6,7 +6,7 @@ use user_service::{
     api::Api,
     app::{self, App},
     clock::{Clock, ManualClock},
-    config::{self, Config, SecretKey},
+    config::{self, Config, Secret, SecretKey},
     domain::caller::Subject,
     model::scope::Scope,
     server,
@@ -39,8 +39,8 @@ impl TestApp {
     /// A service over this database.
     pub async fn over(database: TestDatabase) -> Self {
         let mut config = Config::default();
-        config.database.url = database.url();
-        config.secrets.keys = vec![SecretKey { id: "test".to_owned(), key: config::key_text([7; 32]) }];
+        config.database.url = Secret(database.url());
+        config.secrets.keys = vec![SecretKey { id: "test".to_owned(), key: Secret(config::key_text([7; 32])) }];
         let clock = ManualClock::new(start_time());
         let app = app::build(&config, Clock::Manual(clock.clone())).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,0 +1,85 @@
+//! What runs beside the doors.
+
+use futures_util::FutureExt;
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
+
+use super::App;
+use crate::{
+    domain::listener::{self, Heard},
+    store::{fields, outbox, tokens},
+};
+
+/// Running work; all but the sending of mails ends when it is dropped.
+pub struct Background {
+    _tasks: JoinSet<()>,
+    sending: Option<JoinHandle<()>>,
+    stop: watch::Sender<bool>,
+}
+
+impl App {
+    /// Starts the work beside the doors.
+    pub fn spawn(&self) -> Background {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(self.field_worker.clone().run());
+        tasks.spawn(listener::run(
+            self.url.clone(),
+            self.connector.clone(),
+            &[fields::CHANNEL, tokens::CHANNEL, outbox::CHANNEL],
+            self.handler(),
+        ));
+        let (stop, stopped) = watch::channel(false);
+        let sending = self.mail_worker.clone().map(|worker| {
+            let mut stopped = stopped.clone();
+            tokio::spawn(worker.run(async move {
+                // A sender that is gone says the same.
+                stopped.wait_for(|stop| *stop).await.map(|_| ()).unwrap_or_default();
+            }))
+        });
+        Background { _tasks: tasks, sending, stop }
+    }
+
+    /// What is done with what other replicas tell.
+    fn handler(&self) -> listener::Handler {
+        let (fields, authenticator, waker) = (self.fields.clone(), self.authenticator.clone(), self.waker.clone());
+        Box::new(move |heard| {
+            let reloads = match heard {
+                Heard::Notice(tokens::CHANNEL, what) => {
+                    authenticator.hear(what);
+                    false
+                }
+                Heard::Notice(outbox::CHANNEL, _) => {
+                    waker.wake();
+                    false
+                }
+                Heard::Notice(..) => true,
+                Heard::Connected => {
+                    authenticator.forget();
+                    waker.wake();
+                    true
+                }
+            };
+            let fields = fields.clone();
+            async move {
+                if reloads && let Err(error) = fields.reload().await {
+                    tracing::debug!(%error, "definitions cannot be read anew; the cache's age does it");
+                }
+            }
+            .boxed()
+        })
+    }
+}
+
+impl Background {
+    /// Ends the work; mails under way are finished, and the rest is left to others.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        if let Some(sending) = self.sending
+            && let Err(error) = sending.await
+        {
+            tracing::error!(%error, "the sending of mails broke");
+        }
+    }
+}

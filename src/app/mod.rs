@@ -1,0 +1,102 @@
+//! The composition root: configuration in, use cases and background work out.
+
+mod background;
+mod delivery;
+
+pub use background::Background;
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use chrono::TimeDelta;
+
+use crate::{
+    api::{Api, Parts},
+    auth::{authenticator::Authenticator, bootstrap::Bootstrap, cache::Cache, jwt::Jwts},
+    clock::Clock,
+    config::Config,
+    domain::{
+        accounts::{Accounts, Policy},
+        bulk::Bulk,
+        codes::Codes,
+        db::Db,
+        field_work::FieldWorker,
+        fields::Fields,
+        keys::{Key, Keys},
+        passwords::Passwords,
+        profiles::Profiles,
+        tokens::Tokens,
+        users::Users,
+    },
+    mail::worker::{Waker, Worker},
+    store::connector::Connector,
+};
+
+/// The service without its doors.
+#[derive(Clone)]
+pub struct App {
+    /// The use cases, as the doors call them.
+    pub api: Api,
+    /// Does the second steps of field definitions.
+    pub field_worker: FieldWorker,
+    /// Sends what lies in the outbox.
+    pub mail_worker: Option<Worker>,
+    pub waker: Waker,
+    fields: Fields,
+    authenticator: Authenticator,
+    url: String,
+    connector: Connector,
+}
+
+/// Builds the service over the configured database; nothing runs yet.
+///
+/// # Errors
+/// What of the configuration only shows when it is used: keys, certificates, templates, issuers.
+pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
+    let keys = keys(config)?;
+    let connector = Connector::new(config.database.ca_file.as_deref())?;
+    let url = config.database.url.0.clone();
+    let db = Db::new(&url, connector.clone(), config.database.pool_size);
+    let fields = Fields::new(db.clone(), clock.clone(), Duration::from_secs(config.fields.cache_seconds));
+    let threads = config.passwords.threads.unwrap_or_else(Passwords::default_workers);
+    let passwords = Passwords::new(threads).context("the threads that hash cannot be started")?;
+    let tokens = Tokens::new(db.clone(), clock.clone());
+    let authenticator = authenticator(config, tokens.clone(), &clock)?;
+    let hold = TimeDelta::hours(i64::from(config.codes.hold_hours));
+    let policy = Policy { requires_current_code: config.email_change.require_current_code, hold };
+    let waker = Waker::default();
+    let mail_worker = delivery::worker(config, db.clone(), clock.clone(), keys.clone(), waker.clone())?;
+    let wait = TimeDelta::seconds(i64::from(config.fields.wait_seconds));
+    let api = Api::new(Parts {
+        accounts: Accounts::new(db.clone(), clock.clone(), keys.clone(), passwords.clone(), policy),
+        authenticator: authenticator.clone(),
+        bulk: Bulk::new(db.clone(), clock.clone()),
+        codes: Codes::new(db.clone(), clock.clone(), keys.clone(), hold),
+        fields: fields.clone(),
+        passwords,
+        profiles: Profiles::new(db.clone(), clock.clone()),
+        tokens,
+        users: Users::new(db.clone(), clock.clone()),
+        db: db.clone(),
+        clock: clock.clone(),
+        keys,
+    });
+    let field_worker = FieldWorker::new(db, clock, wait);
+    Ok(App { api, field_worker, mail_worker, waker, fields, authenticator, url, connector })
+}
+
+fn keys(config: &Config) -> anyhow::Result<Keys> {
+    let keys = config.secrets.keys.iter().map(|key| {
+        let bytes = crate::config::key_bytes(&key.key.0).context("secrets.keys: each key is 32 bytes in base64")?;
+        Ok(Key { id: key.id.clone(), bytes })
+    });
+    Ok(Keys::new(keys.collect::<anyhow::Result<Vec<_>>>()?))
+}
+
+fn authenticator(config: &Config, tokens: Tokens, clock: &Clock) -> anyhow::Result<Authenticator> {
+    let jwts = Jwts::new(&config.auth.issuers, clock.clone())
+        .map_err(|faults| anyhow!("auth.issuers has faults:\n- {}", faults.join("\n- ")))?;
+    let bootstrap = config.auth.bootstrap_token.as_ref().map(|token| Bootstrap::parse(&token.0)).transpose();
+    let bootstrap = bootstrap.map_err(|why| anyhow!("auth.bootstrap_token: {why}"))?;
+    Ok(Authenticator::new(tokens, jwts, bootstrap, Cache::new(clock.clone())))
+}

@@ -1,0 +1,129 @@
+//! Configuration: defaults, then a TOML file, then `USER_SERVICE__SECTION__KEY` variables.
+//!
+//! A secret may come from a file: `USER_SERVICE__DATABASE__URL_FILE` names one that holds `database.url`, and so for
+//! all of [`FROM_FILES`].
+
+mod sections;
+
+pub use sections::*;
+
+use std::path::Path;
+
+use anyhow::Context;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use figment::{
+    Figment,
+    providers::{Env, Format, Serialized, Toml},
+    value::Value,
+};
+use serde::{Deserialize, Serialize};
+
+const PREFIX: &str = "USER_SERVICE__";
+
+/// Keys whose value may stand in a file that a variable with `_FILE` at its end names.
+pub const FROM_FILES: &[&str] =
+    &["database.url", "secrets.keys", "auth.bootstrap_token", "mail.smtp.password", "sms.secret"];
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub database: Database,
+    pub grpc: Grpc,
+    pub secrets: Secrets,
+    pub auth: Auth,
+    pub fields: Fields,
+    pub codes: Codes,
+    pub email_change: EmailChange,
+    pub passwords: Passwords,
+    pub mail: Mail,
+    pub sms: Sms,
+}
+
+/// The bytes of a key in base64.
+pub fn key_bytes(text: &str) -> Option<[u8; 32]> {
+    STANDARD.decode(text.trim()).ok()?.try_into().ok()
+}
+
+/// A key in base64.
+pub fn key_text(bytes: [u8; 32]) -> String {
+    STANDARD.encode(bytes)
+}
+
+/// The variable that names the file of a key.
+fn file_variable(key: &str) -> String {
+    format!("{PREFIX}{}_FILE", key.replace('.', "__").to_uppercase())
+}
+
+/// Whether variables say where the database is, so that a configuration was chosen.
+pub fn is_chosen_by_variables() -> bool {
+    ["DATABASE__URL", "DATABASE__URL_FILE"].iter().any(|name| std::env::var_os(format!("{PREFIX}{name}")).is_some())
+}
+
+/// Reads all layers and checks them whole.
+///
+/// # Errors
+/// One report of all faults.
+pub fn load(file: Option<&Path>) -> anyhow::Result<Config> {
+    let mut layers = Figment::from(Serialized::defaults(Config::default()));
+    if let Some(file) = file {
+        layers = layers.merge(Toml::file_exact(file));
+    }
+    let of_files: Vec<String> = FROM_FILES.iter().map(|key| file_variable(key)[PREFIX.len()..].to_owned()).collect();
+    let variables = Env::prefixed(PREFIX)
+        .filter(move |key| !of_files.iter().any(|name| name.eq_ignore_ascii_case(key.as_str())))
+        .split("__");
+    layers = layers.merge(variables);
+    for key in FROM_FILES {
+        if let Some(path) = std::env::var_os(file_variable(key)) {
+            let text = std::fs::read_to_string(&path)
+                .with_context(|| format!("{} names a file that cannot be read", file_variable(key)))?;
+            let value: Value = text.trim().parse().expect("valid: any text is some value");
+            layers = layers.merge((*key, value));
+        }
+    }
+    let config: Config =
+        layers.extract().map_err(|errors| report(errors.into_iter().map(|error| error.to_string()).collect()))?;
+    let faults = config.faults();
+    if faults.is_empty() { Ok(config) } else { Err(report(faults)) }
+}
+
+fn report(faults: Vec<String>) -> anyhow::Error {
+    let lines: Vec<String> = faults.into_iter().map(|fault| format!("- {fault}")).collect();
+    anyhow::anyhow!("the configuration has faults:\n{}", lines.join("\n"))
+}
+
+impl Config {
+    /// What is wrong with it as a whole.
+    fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        self.database.faults(&mut faults);
+        self.secrets.faults(&mut faults);
+        self.auth.faults(&mut faults);
+        self.mail.faults(&mut faults);
+        self.sms.faults(&mut faults);
+        faults
+    }
+}
+
+/// The configuration as TOML, secrets masked.
+///
+/// # Errors
+/// None that a configuration of ours can meet.
+pub fn printed(config: &Config) -> anyhow::Result<String> {
+    const MASK: &str = "***";
+    let mut shown = config.clone();
+    if let Ok(mut url) = url::Url::parse(&shown.database.url.0)
+        && url.password().is_some()
+    {
+        // Only a URL without a host refuses a password, and this one has one.
+        url.set_password(Some(MASK)).unwrap_or_default();
+        shown.database.url = Secret(url.to_string());
+    }
+    let keys = shown.secrets.keys.iter_mut().map(|key| &mut key.key);
+    let password = shown.mail.smtp.as_mut().and_then(|smtp| smtp.password.as_mut());
+    for secret in keys.chain(shown.auth.bootstrap_token.as_mut()).chain(password).chain(shown.sms.secret.as_mut()) {
+        MASK.clone_into(&mut secret.0);
+    }
+    Ok(toml::to_string(&shown)?)
+}

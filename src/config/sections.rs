@@ -1,0 +1,254 @@
+//! The sections of the configuration, with their defaults and their faults.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    auth::{jwt::JwtIssuer, tls::Tls},
+    config::key_bytes,
+    mail::transport::smtp,
+};
+
+/// A text that no log and no print shows.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Section `[database]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Database {
+    /// `postgres://user:password@host:port/name`, with `?sslmode=require` for TLS.
+    pub url: Secret,
+    /// Most connections of one replica.
+    pub pool_size: u32,
+    /// Certificates to trust besides the machine's own, in PEM.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self { url: Secret::default(), pool_size: 16, ca_file: None }
+    }
+}
+
+/// Section `[grpc]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Grpc {
+    /// Where the port listens.
+    pub address: SocketAddr,
+    /// Whether reflection answers, which needs no token.
+    pub reflection: bool,
+    /// TLS at the port; without it, none.
+    pub tls: Option<Tls>,
+}
+
+impl Default for Grpc {
+    fn default() -> Self {
+        Self { address: SocketAddr::from(([127, 0, 0, 1], 50051)), reflection: true, tls: None }
+    }
+}
+
+/// Section `[secrets]`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Secrets {
+    /// The first signs, all verify.
+    pub keys: Vec<SecretKey>,
+}
+
+/// One key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretKey {
+    pub id: String,
+    /// 32 bytes in base64.
+    pub key: Secret,
+}
+
+/// Section `[auth]`: who may call besides those with tokens of our own.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Auth {
+    /// A token with every scope, for the first call of a deployment.
+    pub bootstrap_token: Option<Secret>,
+    /// Issuers of signed tokens.
+    pub issuers: Vec<JwtIssuer>,
+}
+
+/// Section `[fields]`: how changes of field definitions spread over replicas.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Fields {
+    /// How old a replica's definitions may be.
+    pub cache_seconds: u64,
+    /// How long the second step of a change waits: the cache's age and the longest write.
+    pub wait_seconds: u32,
+}
+
+impl Default for Fields {
+    fn default() -> Self {
+        Self { cache_seconds: 5, wait_seconds: 30 }
+    }
+}
+
+/// Section `[codes]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Codes {
+    /// How long a new address may not open an account that somebody has.
+    pub hold_hours: u32,
+}
+
+impl Default for Codes {
+    fn default() -> Self {
+        Self { hold_hours: 24 }
+    }
+}
+
+/// Section `[email_change]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EmailChange {
+    /// Whether a verified email is replaced only with the code that was sent to it.
+    pub require_current_code: bool,
+}
+
+impl Default for EmailChange {
+    fn default() -> Self {
+        Self { require_current_code: true }
+    }
+}
+
+/// Section `[passwords]`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Passwords {
+    /// Threads that hash; without it, half of the cores.
+    pub threads: Option<usize>,
+}
+
+/// Section `[mail]`. Without `smtp` and `folder` mails wait in the outbox.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mail {
+    /// Who mails are from, `Name <user@domain>`.
+    pub from: String,
+    /// The application's name in mails where a request gives none.
+    pub app_name: String,
+    /// Texts that override the built-in ones, or add languages.
+    pub templates: Option<PathBuf>,
+    pub smtp: Option<Smtp>,
+    /// Mails are kept as files here instead, for development.
+    pub folder: Option<PathBuf>,
+}
+
+impl Default for Mail {
+    fn default() -> Self {
+        let (from, app_name) = ("user-service <no-reply@localhost>".to_owned(), "user-service".to_owned());
+        Self { from, app_name, templates: None, smtp: None, folder: None }
+    }
+}
+
+/// Section `[mail.smtp]`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Smtp {
+    pub host: String,
+    /// Without it, the usual one of `tls`.
+    pub port: Option<u16>,
+    pub tls: smtp::Tls,
+    pub username: Option<String>,
+    pub password: Option<Secret>,
+    /// Certificates to trust besides the public ones, in PEM.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Section `[sms]`. Without `url` and `log` text messages wait in the outbox.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sms {
+    /// The webhook that sends text messages.
+    pub url: Option<String>,
+    /// What requests to it are signed with.
+    pub secret: Option<Secret>,
+    /// Certificates to trust besides the machine's own, in PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Writes text messages to stderr instead, for development.
+    pub log: bool,
+}
+
+impl Database {
+    pub(super) fn faults(&self, faults: &mut Vec<String>) {
+        if self.url.0.is_empty() {
+            faults.push("database.url is missing".to_owned());
+        }
+        if self.pool_size == 0 {
+            faults.push("database.pool_size must be at least 1".to_owned());
+        }
+    }
+}
+
+impl Secrets {
+    pub(super) fn faults(&self, faults: &mut Vec<String>) {
+        if self.keys.is_empty() {
+            faults.push("secrets.keys is missing: it needs one key at least".to_owned());
+        }
+        for (place, key) in self.keys.iter().enumerate() {
+            if key_bytes(&key.key.0).is_none() {
+                faults.push(format!("secrets.keys: {} is not 32 bytes in base64", key.id));
+            }
+            if key.id.is_empty() || self.keys[..place].iter().any(|earlier| earlier.id == key.id) {
+                faults.push(format!("secrets.keys: the id {:?} is empty or twice there", key.id));
+            }
+        }
+    }
+}
+
+impl Auth {
+    pub(super) fn faults(&self, faults: &mut Vec<String>) {
+        if let Some(Secret(token)) = &self.bootstrap_token
+            && let Err(why) = crate::auth::bootstrap::Bootstrap::parse(token)
+        {
+            faults.push(format!("auth.bootstrap_token: {why}"));
+        }
+    }
+}
+
+impl Mail {
+    pub(super) fn faults(&self, faults: &mut Vec<String>) {
+        if let Err(why) = crate::mail::transport::Sender::parse(&self.from) {
+            faults.push(format!("mail.from: {why}"));
+        }
+        if self.smtp.as_ref().is_some_and(|smtp| smtp.host.is_empty()) {
+            faults.push("mail.smtp.host is missing".to_owned());
+        }
+        if self.smtp.is_some() && self.folder.is_some() {
+            faults.push("mail.smtp and mail.folder exclude each other".to_owned());
+        }
+        if let Some(smtp) = &self.smtp
+            && smtp.username.is_some() != smtp.password.is_some()
+        {
+            faults.push("mail.smtp.username and mail.smtp.password go together".to_owned());
+        }
+    }
+}
+
+impl Sms {
+    pub(super) fn faults(&self, faults: &mut Vec<String>) {
+        if self.url.is_some() != self.secret.is_some() {
+            faults.push("sms.url and sms.secret go together".to_owned());
+        }
+        if self.url.is_some() && self.log {
+            faults.push("sms.url and sms.log exclude each other".to_owned());
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Checks codes and passwords. Every try is counted, and the count committed, before anything is compared: fifty tries
+//! at once count as fifty, whatever becomes of the call.
+
+use chrono::{DateTime, Utc};
+use diesel_async::AsyncPgConnection;
+use subtle::ConstantTimeEq;
+
+use crate::{
+    clock::Clock,
+    domain::{
+        codes::digits,
+        db::{Db, End},
+        keys::Keys,
+        limits::{Budget, exceeded},
+        passwords::{Passwords, Verdict},
+    },
+    error::{Error, Fault, Reason, Result},
+    model::{
+        account::Login,
+        account_change::{Guess, Plan, Shown},
+        code::{self, Code, MAX_ATTEMPTS},
+        limit::{CODE_WRONG_DAY, PASSWORD_WRONG, Window},
+        password::Kind,
+    },
+    store::codes,
+};
+
+/// What proofs are checked with.
+#[derive(Clone)]
+pub struct Proofs {
+    pub db: Db,
+    pub clock: Clock,
+    pub keys: Keys,
+    pub passwords: Passwords,
+}
+
+/// Codes that were right. They are used up in the transaction of the change, or their tries given back.
+#[derive(Clone, Default)]
+pub struct Right {
+    user_id: i64,
+    codes: Vec<RightCode>,
+}
+
+#[derive(Clone)]
+struct RightCode {
+    code_id: i64,
+    path: &'static str,
+    budget: String,
+    hit: DateTime<Utc>,
+}
+
+/// A shown code with the rows of its purpose, newest first.
+struct Tried {
+    shown: Shown,
+    rows: Vec<Code>,
+}
+
+const CODE: &[Window] = &[CODE_WRONG_DAY];
+const PASSWORD: &[Window] = &[PASSWORD_WRONG];
+
+fn code_budget(user_id: i64, shown: &Shown) -> String {
+    format!("wrong/{user_id}/{}", shown.purpose.as_str())
+}
+
+fn password_budget(user_id: i64, kind: Kind) -> String {
+    let secret = match kind {
+        Kind::Login => "login",
+        Kind::Wallet => "wallet",
+    };
+    format!("password/{user_id}/{secret}")
+}
+
+impl Proofs {
+    /// Checks all that is shown.
+    ///
+    /// # Errors
+    /// In this order: a limit, the state of a code, a mismatch; all faults of that step.
+    pub async fn check(&self, login: &Login, plan: &Plan) -> Result<Right> {
+        let now = self.clock.now();
+        let user_id = login.user_id;
+        let (tried, left) = self
+            .db
+            .transaction(End::Commit, async |conn| {
+                let mut budgets = lock(conn, user_id, plan, now).await?;
+                let tried = find(conn, user_id, &plan.codes, now).await?;
+                for tried in &tried {
+                    refuse_by_state(tried, now)?;
+                }
+                if let Some(path) = plan.unchanged {
+                    return Err(Error::new(Reason::AddressUnchanged).with_precondition(path));
+                }
+                for tried in &tried {
+                    codes::count(conn, user_id, tried.rows[0].code_id, 1).await?;
+                }
+                let mut left = Vec::new();
+                for budget in &mut budgets {
+                    budget.add();
+                    left.push(budget.left());
+                }
+                for budget in budgets {
+                    budget.save(conn).await?;
+                }
+                // Those of passwords stand behind those of codes.
+                Ok((tried, left.split_off(plan.codes.len())))
+            })
+            .await?;
+        let (right, wrong_codes) = self.compare_codes(user_id, tried, now);
+        let compared = self.compare_passwords(login, &plan.guesses, left).await;
+        let failed = match compared {
+            Ok(mismatch) => first_failure(wrong_codes, mismatch),
+            Err(error) => Some(error),
+        };
+        match failed {
+            None => Ok(right),
+            Some(error) => {
+                self.give_back(&right).await?;
+                Err(error)
+            }
+        }
+    }
+
+    fn compare_codes(&self, user_id: i64, tried: Vec<Tried>, now: DateTime<Utc>) -> (Right, Vec<(Shown, Wrong)>) {
+        let mut right = Right { user_id, codes: Vec::new() };
+        let mut wrong = Vec::new();
+        for Tried { shown, rows } in tried {
+            let is = |row: &Code| {
+                let seed = code::seed(user_id, shown.channel, shown.purpose.as_str(), &row.address, &row.nonce);
+                let sent = digits(&self.keys, &row.key_id, &seed).unwrap_or_default();
+                bool::from(sent.as_bytes().ct_eq(shown.digits.as_bytes()))
+            };
+            if is(&rows[0]) {
+                let budget = code_budget(user_id, &shown);
+                right.codes.push(RightCode { code_id: rows[0].code_id, path: shown.path, budget, hit: now });
+            } else if rows[1..].iter().any(|row| row.expires_at > now && row.used_at.is_none() && is(row)) {
+                wrong.push((shown, Wrong::Superseded));
+            } else {
+                let left = (MAX_ATTEMPTS - rows[0].attempts - 1).max(0);
+                wrong.push((shown, Wrong::Invalid { left }));
+            }
+        }
+        (right, wrong)
+    }
+
+    /// The error of the passwords that are wrong. A right one clears its count.
+    async fn compare_passwords(&self, login: &Login, guesses: &[Guess], left: Vec<usize>) -> Result<Option<Error>> {
+        let mut mismatch: Option<Error> = None;
+        for (guess, left) in guesses.iter().zip(left) {
+            let hash = match guess.kind {
+                Kind::Login => &login.password_hash,
+                Kind::Wallet => &login.wallet_password_hash,
+            };
+            match self.passwords.verify(&guess.secret, hash.as_deref()).await? {
+                Verdict::Right | Verdict::RightOutdated => self.clear(login.user_id, guess.kind).await?,
+                Verdict::Wrong => {
+                    let error = mismatch.take().unwrap_or_else(|| Error::new(Reason::PasswordMismatch));
+                    let error = error.with_violation(guess.path, Fault::Format, Reason::PasswordMismatch.message());
+                    mismatch = Some(error.with_metadata("attemptsRemaining", left));
+                }
+            }
+        }
+        Ok(mismatch)
+    }
+
+    async fn clear(&self, user_id: i64, kind: Kind) -> Result<()> {
+        let now = self.clock.now();
+        self.db
+            .transaction(End::Commit, async |conn| {
+                let mut budget = Budget::lock(conn, password_budget(user_id, kind), PASSWORD, now).await?;
+                budget.clear();
+                budget.save(conn).await
+            })
+            .await
+    }
+
+    /// Gives the tries of right codes back, for a call that failed for another reason.
+    pub async fn give_back(&self, right: &Right) -> Result<()> {
+        if right.codes.is_empty() {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        self.db
+            .transaction(End::Commit, async |conn| {
+                give_back_hits(conn, right, now).await?;
+                for code in &right.codes {
+                    codes::count(conn, right.user_id, code.code_id, -1).await?;
+                }
+                Ok(())
+            })
+            .await
+    }
+}
+
+impl Right {
+    /// Uses the codes up, in the transaction of what they prove.
+    ///
+    /// # Errors
+    /// CODE_USED where another call was sooner.
+    pub async fn use_up(&self, conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> Result<()> {
+        for code in &self.codes {
+            if !codes::use_up(conn, self.user_id, code.code_id, now).await? {
+                return Err(Error::new(Reason::CodeUsed).with_precondition(code.path));
+            }
+        }
+        give_back_hits(conn, self, now).await
+    }
+}
+
+/// Takes the tries of right codes out of the day's budget, which is of wrong ones.
+async fn give_back_hits(conn: &mut AsyncPgConnection, right: &Right, now: DateTime<Utc>) -> Result<()> {
+    let mut codes: Vec<&RightCode> = right.codes.iter().collect();
+    codes.sort_by(|a, b| a.budget.cmp(&b.budget));
+    for code in codes {
+        let mut budget = Budget::lock(conn, code.budget.clone(), CODE, now).await?;
+        budget.give_back(code.hit);
+        budget.save(conn).await?;
+    }
+    Ok(())
+}
+
+/// Locks the budgets of all that is shown: codes first, in the order of the plan, then passwords.
+async fn lock(conn: &mut AsyncPgConnection, user_id: i64, plan: &Plan, now: DateTime<Utc>) -> Result<Vec<Budget>> {
+    let mut budgets = Vec::new();
+    for shown in &plan.codes {
+        budgets.push(Budget::lock(conn, code_budget(user_id, shown), CODE, now).await?);
+    }
+    for guess in &plan.guesses {
+        budgets.push(Budget::lock(conn, password_budget(user_id, guess.kind), PASSWORD, now).await?);
+    }
+    let waits = |budgets: &[Budget]| budgets.iter().filter_map(Budget::exceeded).max_by_key(|(_, wait)| *wait);
+    let (of_codes, of_passwords) = budgets.split_at(plan.codes.len());
+    if let Some((window, wait)) = waits(of_passwords) {
+        return Err(exceeded(Reason::PasswordAttemptsExceeded, window, wait));
+    }
+    if let Some((window, wait)) = waits(of_codes) {
+        return Err(exceeded(Reason::CodeBudgetExceeded, window, wait));
+    }
+    Ok(budgets)
+}
+
+async fn find(conn: &mut AsyncPgConnection, user_id: i64, shown: &[Shown], now: DateTime<Utc>) -> Result<Vec<Tried>> {
+    let mut tried = Vec::with_capacity(shown.len());
+    for shown in shown {
+        let rows = codes::list(conn, user_id, shown.channel, shown.purpose, now - code::MEMORY).await?;
+        tried.push(Tried { shown: shown.clone(), rows });
+    }
+    Ok(tried)
+}
+
+/// What became of the newest code decides, whatever its address.
+fn refuse_by_state(tried: &Tried, now: DateTime<Utc>) -> Result<()> {
+    let reason = match tried.rows.first() {
+        None => Reason::CodeNotRequested,
+        Some(row) if row.used_at.is_some() => Reason::CodeUsed,
+        Some(row) if row.superseded_at.is_some() => Reason::CodeSuperseded,
+        Some(row) if row.address != tried.shown.address => Reason::CodeNotRequested,
+        Some(row) if row.expires_at <= now => Reason::CodeExpired,
+        Some(row) if row.attempts >= MAX_ATTEMPTS => Reason::CodeAttemptsExhausted,
+        Some(_) => return Ok(()),
+    };
+    Err(Error::new(reason).with_precondition(tried.shown.path))
+}
+
+enum Wrong {
+    /// The digits of an older code that has not expired.
+    Superseded,
+    Invalid {
+        left: i32,
+    },
+}
+
+fn first_failure(wrong: Vec<(Shown, Wrong)>, mismatch: Option<Error>) -> Option<Error> {
+    if let Some((shown, _)) = wrong.iter().find(|(_, wrong)| matches!(wrong, Wrong::Superseded)) {
+        return Some(Error::new(Reason::CodeSuperseded).with_precondition(shown.path));
+    }
+    if mismatch.is_some() {
+        return mismatch;
+    }
+    let mut error: Option<(Error, i32)> = None;
+    for (shown, wrong) in wrong {
+        let Wrong::Invalid { left } = wrong else { continue };
+        let (so_far, least) = error.take().unwrap_or_else(|| (Error::new(Reason::CodeInvalid), left));
+        let told = so_far.with_violation(shown.path, Fault::Format, Reason::CodeInvalid.message());
+        error = Some((told, least.min(left)));
+    }
+    error.map(|(error, left)| error.with_metadata("attemptsRemaining", left))
+}

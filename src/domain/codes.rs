@@ -1,0 +1,245 @@
+//! Sending codes: to whom, how often, and what the mail's owner is told.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use diesel_async::AsyncPgConnection;
+
+use crate::{
+    clock::{Clock, random_bytes},
+    domain::{
+        db::{Db, End},
+        keys::Keys,
+        limits::{Budget, exceeded},
+        once::{Once, Outcome},
+    },
+    error::{Error, Reason, Result},
+    model::{
+        account::{Bound, Folded, Login},
+        code::{self, Purpose},
+        delivery::{Channel, Delivery, Template},
+        limit::{SEND_ADDRESS_HOUR, SEND_COOLDOWN, SEND_USER_DAY, SEND_USER_HOUR, Window},
+        token,
+    },
+    store::{
+        accounts,
+        codes::{self, NewCode},
+        outbox::{self, NewDelivery},
+        profiles, unique_values,
+    },
+};
+
+/// A code to be sent.
+pub struct SendCode {
+    pub user_id: i64,
+    pub channel: Channel,
+    pub purpose: Purpose,
+    /// The address to be bound, with BIND alone.
+    pub address: Option<Folded>,
+    pub app_name: String,
+    pub language: Option<String>,
+    /// Whether the caller may know that another user has the address.
+    pub may_know_owner: bool,
+    /// Who asks.
+    pub caller: String,
+    pub once: Option<Once>,
+}
+
+/// A code that was sent.
+pub struct Sent {
+    pub expires_at: DateTime<Utc>,
+    pub resend_after: DateTime<Utc>,
+    pub delivery_id: i64,
+}
+
+/// Use cases of codes.
+#[derive(Clone)]
+pub struct Codes {
+    db: Db,
+    clock: Clock,
+    keys: Keys,
+    /// How long a new address may not open an account that somebody has.
+    hold: TimeDelta,
+}
+
+impl Codes {
+    pub fn new(db: Db, clock: Clock, keys: Keys, hold: TimeDelta) -> Self {
+        Self { db, clock, keys, hold }
+    }
+
+    /// Queues a code.
+    ///
+    /// # Errors
+    /// USER_NOT_FOUND, ADDRESS_NOT_BOUND, ADDRESS_TOO_NEW, ADDRESS_UNCHANGED, CODE_SEND_COOLDOWN, CODE_SEND_QUOTA; to
+    /// whom may know it, EMAIL_TAKEN or PHONE_TAKEN.
+    pub async fn send(&self, send: &SendCode, reply: impl Fn(&Sent) -> Vec<u8> + Sync) -> Result<Outcome<Sent>> {
+        let now = self.clock.now();
+        self.db
+            .transaction(End::Commit, async |conn| {
+                if let Some(once) = &send.once
+                    && let Some(kept) = once.begin(conn).await?
+                {
+                    return Ok(Outcome::Kept(kept));
+                }
+                let sent = self.queue(conn, send, now).await?;
+                if let Some(once) = &send.once {
+                    once.end(conn, Some(send.user_id), reply(&sent)).await?;
+                }
+                Ok(Outcome::New(sent))
+            })
+            .await
+    }
+
+    async fn queue(&self, conn: &mut AsyncPgConnection, send: &SendCode, now: DateTime<Utc>) -> Result<Sent> {
+        let not_found = || Error::user_not_found(send.user_id);
+        let profile = profiles::lock(conn, send.user_id).await?.ok_or_else(not_found)?;
+        let login = accounts::find_login(conn, send.user_id).await?.ok_or_else(not_found)?;
+        let target = target(send, &login, self.hold, now)?;
+        let owner = match send.purpose {
+            Purpose::Bind => verified_owner(conn, send.channel, &target.key, send.user_id).await?,
+            _ => None,
+        };
+        let resend_after = spend(conn, send, &login, &target.key, now).await?;
+        if owner.is_some() && send.may_know_owner {
+            return Err(taken(send.channel));
+        }
+        let expires_at = now + code::LIFE;
+        let code = NewCode {
+            user_id: send.user_id,
+            channel: send.channel,
+            purpose: send.purpose,
+            address: target.key.clone(),
+            nonce: random_bytes::<16>().to_vec(),
+            key_id: self.keys.current().to_owned(),
+            created_at: now,
+            expires_at,
+        };
+        let code_id = codes::insert(conn, code).await?;
+        let mut delivery = NewDelivery {
+            channel: send.channel,
+            recipient: target.shown,
+            template: send.purpose.template(),
+            languages: send.language.iter().cloned().chain(profile.language).collect(),
+            app_name: send.app_name.clone(),
+            user_id: Some(send.user_id),
+            code_id: Some(code_id),
+            expires_at: Some(expires_at),
+            owner_caller: Some(send.caller.clone()),
+        };
+        if let Some((owner, address)) = owner {
+            // The owner is told instead; whoever asked sees no difference.
+            (delivery.recipient, delivery.user_id) = (address, Some(owner));
+            (delivery.template, delivery.code_id) = (Template::AddressInUse, None);
+        }
+        let delivery_id = outbox::insert(conn, delivery, uuid::Uuid::new_v4(), now).await?;
+        Ok(Sent { expires_at, resend_after, delivery_id })
+    }
+
+    /// What became of a code's message.
+    ///
+    /// # Errors
+    /// DELIVERY_NOT_FOUND.
+    pub async fn find_delivery(&self, delivery_id: i64) -> Result<Delivery> {
+        let found = self.db.run(async |conn| Ok(outbox::find(conn, delivery_id).await?)).await?;
+        found.ok_or_else(|| {
+            let name = format!("deliveries/{delivery_id}");
+            Error::new(Reason::DeliveryNotFound).with_resource("user.v1.Delivery", name)
+        })
+    }
+}
+
+/// EMAIL_TAKEN or PHONE_TAKEN.
+fn taken(channel: Channel) -> Error {
+    match channel {
+        Channel::Email => Error::taken(Reason::EmailTaken, "email"),
+        Channel::Phone => Error::taken(Reason::PhoneTaken, "phone"),
+    }
+}
+
+/// Where the code goes.
+fn target(send: &SendCode, login: &Login, hold: TimeDelta, now: DateTime<Utc>) -> Result<Bound> {
+    let path = send.channel.as_str();
+    let bound = login.bound(send.channel);
+    if let Some(given) = &send.address {
+        if bound.is_some_and(|bound| bound.verified && bound.key == given.key) {
+            return Err(Error::new(Reason::AddressUnchanged).with_precondition(path));
+        }
+        return Ok(Bound { shown: given.shown.clone(), key: given.key.clone(), verified: false, bound_at: None });
+    }
+    let not_bound = || Error::new(Reason::AddressNotBound).with_precondition(path);
+    let bound = bound.filter(|bound| bound.verified || !send.purpose.needs_verified()).ok_or_else(not_bound)?;
+    match login.held(send.channel, hold, now) {
+        Some(wait) if send.purpose.needs_verified() => Err(too_new(path, wait)),
+        _ => Ok(bound),
+    }
+}
+
+/// The address was bound too lately to open the account.
+pub fn too_new(path: &str, wait: TimeDelta) -> Error {
+    let wait = wait.to_std().unwrap_or_default();
+    Error::new(Reason::AddressTooNew).with_precondition(path).with_retry(wait)
+}
+
+/// The other user who has verified an address, with the address as it is shown.
+async fn verified_owner(
+    conn: &mut AsyncPgConnection,
+    channel: Channel,
+    key: &str,
+    user_id: i64,
+) -> Result<Option<(i64, String)>> {
+    let Some(owner) = unique_values::find(conn, channel.as_str(), key).await?.filter(|owner| *owner != user_id) else {
+        return Ok(None);
+    };
+    let login = accounts::find_login(conn, owner).await?;
+    Ok(login
+        .and_then(|login| login.verified(channel))
+        .filter(|bound| bound.key == key)
+        .map(|bound| (owner, bound.shown)))
+}
+
+/// Counts one send against every limit, or tells the longest wait.
+async fn spend(
+    conn: &mut AsyncPgConnection,
+    send: &SendCode,
+    login: &Login,
+    address: &str,
+    now: DateTime<Utc>,
+) -> Result<DateTime<Utc>> {
+    const COOLDOWN: &[Window] = &[SEND_COOLDOWN];
+    const USER: &[Window] = &[SEND_USER_DAY, SEND_USER_HOUR];
+    const ADDRESS: &[Window] = &[SEND_ADDRESS_HOUR];
+    let (user_id, channel) = (send.user_id, send.channel.as_str());
+    let mut wanted = vec![
+        (format!("send/{user_id}/{channel}/{}", send.purpose.as_str()), COOLDOWN),
+        (format!("send_user/{user_id}"), USER),
+    ];
+    let is_own = login.bound(send.channel).is_some_and(|bound| bound.key == address);
+    if send.purpose == Purpose::Bind && !is_own {
+        wanted.push((format!("send_address/{channel}/{}", fingerprint(address)), ADDRESS));
+    }
+    let mut budgets = Vec::with_capacity(wanted.len());
+    for (key, windows) in wanted {
+        budgets.push(Budget::lock(conn, key, windows, now).await?);
+    }
+    if let Some((window, wait)) = budgets.iter().filter_map(Budget::exceeded).max_by_key(|(_, wait)| *wait) {
+        let is_cooldown = window == SEND_COOLDOWN;
+        let reason = if is_cooldown { Reason::CodeSendCooldown } else { Reason::CodeSendQuota };
+        return Err(exceeded(reason, window, wait));
+    }
+    let mut next = now;
+    for mut budget in budgets {
+        budget.add();
+        next = next.max(budget.next());
+        budget.save(conn).await?;
+    }
+    Ok(next)
+}
+
+/// An address in the table of limits is not readable.
+fn fingerprint(address: &str) -> String {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    URL_SAFE_NO_PAD.encode(token::hash(address))
+}
+
+/// The digits of a code; `None` where its key is no longer configured.
+pub fn digits(keys: &Keys, key_id: &str, seed: &[u8]) -> Option<String> {
+    code::digits(&keys.sign_with(key_id, "code", seed)?)
+}

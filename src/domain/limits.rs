@@ -1,0 +1,84 @@
+//! Limits that hold over replicas and restarts.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use diesel_async::AsyncPgConnection;
+
+use crate::{
+    error::{Error, Reason, Result},
+    model::limit::Window,
+    store::limits,
+};
+
+/// A key whose times are locked in this transaction.
+pub struct Budget {
+    key: String,
+    hits: Vec<DateTime<Utc>>,
+    /// What it is held to; the longest span first.
+    windows: &'static [Window],
+    now: DateTime<Utc>,
+}
+
+impl Budget {
+    /// Locks a key.
+    pub async fn lock(
+        conn: &mut AsyncPgConnection,
+        key: String,
+        windows: &'static [Window],
+        now: DateTime<Utc>,
+    ) -> Result<Self> {
+        let mut hits = limits::lock(conn, &key, now).await?;
+        let span = windows.iter().map(|window| window.span).max().unwrap_or_default();
+        hits.retain(|hit| *hit > now - span);
+        hits.sort_unstable();
+        Ok(Self { key, hits, windows, now })
+    }
+
+    /// The window that makes one wait the longest, where any does.
+    pub fn exceeded(&self) -> Option<(Window, TimeDelta)> {
+        let waits = self.windows.iter().map(|window| (*window, window.wait(&self.hits, self.now)));
+        waits.filter(|(_, wait)| *wait > TimeDelta::zero()).max_by_key(|(_, wait)| *wait)
+    }
+
+    /// Counts one more, which has the time of this transaction.
+    pub fn add(&mut self) {
+        self.hits.push(self.now);
+    }
+
+    /// How often it may still happen.
+    pub fn left(&self) -> usize {
+        self.windows.iter().map(|window| window.left(&self.hits, self.now)).min().unwrap_or_default()
+    }
+
+    /// When it may happen next.
+    pub fn next(&self) -> DateTime<Utc> {
+        self.now + self.exceeded().map_or(TimeDelta::zero(), |(_, wait)| wait)
+    }
+
+    /// Takes one hit back.
+    pub fn give_back(&mut self, hit: DateTime<Utc>) {
+        if let Some(place) = self.hits.iter().position(|kept| *kept == hit) {
+            self.hits.remove(place);
+        }
+    }
+
+    /// Forgets all hits.
+    pub fn clear(&mut self) {
+        self.hits.clear();
+    }
+
+    /// Writes it.
+    pub async fn save(self, conn: &mut AsyncPgConnection) -> Result<()> {
+        let span = self.windows.iter().map(|window| window.span).max().unwrap_or_default();
+        limits::save(conn, &self.key, self.hits, self.now + span).await?;
+        Ok(())
+    }
+}
+
+/// The error of a limit that was hit.
+pub fn exceeded(reason: Reason, window: Window, wait: TimeDelta) -> Error {
+    // Whole seconds, rounded up, so that whoever waits so long waits enough.
+    let seconds = (wait + TimeDelta::milliseconds(999)).num_seconds().max(1);
+    Error::new(reason).with_quota(window.name, Duration::from_secs(seconds.unsigned_abs()))
+}

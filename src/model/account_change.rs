@@ -1,0 +1,344 @@
+//! A change of an account as it is asked for, and what it needs: decided from the account as it is, never from the
+//! request alone.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::{
+    error::{Error, Fault, Reason, Result, Violations},
+    model::{
+        account::{Folded, Login},
+        code::Purpose,
+        delivery::Channel,
+        password::{Kind, Secret},
+    },
+};
+
+/// What is asked for; absent parts stay, `Some(None)` clears.
+#[derive(Clone, Default)]
+pub struct AccountPatch {
+    pub username: Option<Option<Folded>>,
+    pub email: Option<Option<Folded>>,
+    pub phone: Option<Option<Folded>>,
+    pub last_login_at: Option<Option<DateTime<Utc>>>,
+    pub password: Option<Secret>,
+    pub wallet_password: Option<Secret>,
+    pub unlink: Option<i64>,
+}
+
+/// What is shown for it.
+#[derive(Clone, Default)]
+pub struct Proof {
+    pub channel: Option<Channel>,
+    /// Of the bound address.
+    pub code: Option<String>,
+    /// Of the address to be bound.
+    pub new_code: Option<String>,
+    pub password: Option<Secret>,
+    pub wallet_password: Option<Secret>,
+}
+
+/// Where the parts stand in the request, for errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paths {
+    pub email: &'static str,
+    pub code: &'static str,
+    pub new_code: &'static str,
+}
+
+/// The paths of UpdateAccountRequest.
+pub const UPDATE_ACCOUNT: Paths = Paths { email: "account.email", code: "proof.code", new_code: "proof.new_code" };
+/// The paths of ConfirmEmailChangeRequest.
+pub const CONFIRM_EMAIL_CHANGE: Paths = Paths { email: "email", code: "current_email_code", new_code: "code" };
+
+/// By which rules a change is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// A user must prove what a service need not.
+    pub is_user: bool,
+    /// The codes of an address are needed whoever asks.
+    pub needs_codes: bool,
+    /// Whether a verified email is replaced only with the code that was sent to it.
+    pub requires_current_code: bool,
+    /// How long a new address may not open an account that somebody has.
+    pub hold: TimeDelta,
+    pub paths: Paths,
+}
+
+/// A code that was shown, and what it must be.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Shown {
+    pub channel: Channel,
+    pub purpose: Purpose,
+    /// Folded address that it must have been sent to.
+    pub address: String,
+    pub digits: String,
+    pub path: &'static str,
+}
+
+/// A password that was shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Guess {
+    pub kind: Kind,
+    pub secret: Secret,
+    pub path: &'static str,
+}
+
+/// What becomes of an address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AddressChange {
+    #[default]
+    None,
+    Clear,
+    /// Another address, proved or not.
+    Bind(Folded, bool),
+    /// The same address, proved now.
+    Verify,
+    /// The same address in another spelling.
+    Respell(Folded),
+}
+
+/// What is to be checked, and what is then to be written of the addresses.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    pub codes: Vec<Shown>,
+    pub guesses: Vec<Guess>,
+    pub email: AddressChange,
+    pub phone: AddressChange,
+    /// Path of a verified address that is to be bound again.
+    pub unchanged: Option<&'static str>,
+}
+
+/// One address of a request.
+struct Address {
+    channel: Channel,
+    path: &'static str,
+    change: AddressChange,
+    needs_code: bool,
+    needs_new_code: bool,
+    is_unchanged: bool,
+}
+
+/// Decides what a change needs.
+///
+/// # Errors
+/// PROOF_REQUIRED, CURRENT_CODE_REQUIRED, ADDRESS_NOT_BOUND, ADDRESS_TOO_NEW.
+pub fn plan(login: &Login, patch: &AccountPatch, proof: &Proof, rules: Rules, now: DateTime<Utc>) -> Result<Plan> {
+    let mut planner = Planner {
+        login,
+        proof,
+        rules,
+        now,
+        plan: Plan::default(),
+        missing: Violations::new(),
+        lacks_current: false,
+        code_is_taken: false,
+        failed: None,
+    };
+    planner.addresses(patch);
+    planner.secrets(patch);
+    planner.unlink(patch);
+    let Planner { plan, missing, lacks_current, failed, .. } = planner;
+    missing.into_result_as(Reason::ProofRequired)?;
+    if lacks_current {
+        return Err(Error::new(Reason::CurrentCodeRequired).with_precondition(rules.paths.code));
+    }
+    failed.map_or(Ok(plan), Err)
+}
+
+struct Planner<'a> {
+    login: &'a Login,
+    proof: &'a Proof,
+    rules: Rules,
+    now: DateTime<Utc>,
+    plan: Plan,
+    missing: Violations,
+    lacks_current: bool,
+    /// The code serves one change alone.
+    code_is_taken: bool,
+    failed: Option<Error>,
+}
+
+impl Planner<'_> {
+    fn addresses(&mut self, patch: &AccountPatch) {
+        let named =
+            [(Channel::Email, self.rules.paths.email, &patch.email), (Channel::Phone, "account.phone", &patch.phone)];
+        let addresses: Vec<Address> = named
+            .into_iter()
+            .filter_map(|(channel, path, given)| Some(self.address(channel, path, given.as_ref()?.as_ref())))
+            .collect();
+        self.code_is_taken = !addresses.is_empty();
+        let needs = |address: &&Address| address.needs_code || address.needs_new_code;
+        let served = addresses.iter().position(|address| needs(&address)).unwrap_or(0);
+        for (place, address) in addresses.into_iter().enumerate() {
+            if place == served {
+                self.serve(address);
+            } else if needs(&&address) {
+                self.missing.add(address.path, Fault::Required, "needs a code, and one call takes one change by code");
+            } else {
+                self.keep(address);
+            }
+        }
+    }
+
+    fn address(&self, channel: Channel, path: &'static str, given: Option<&Folded>) -> Address {
+        let bound = self.login.bound(channel);
+        let is_verified = bound.as_ref().is_some_and(|bound| bound.verified);
+        let proves = self.rules.is_user || self.rules.needs_codes;
+        let mut address = Address {
+            channel,
+            path,
+            change: AddressChange::None,
+            needs_code: false,
+            needs_new_code: false,
+            is_unchanged: false,
+        };
+        match (given, bound) {
+            (None, None) => {}
+            (None, Some(_)) => {
+                address.change = AddressChange::Clear;
+                address.needs_code = is_verified && proves;
+            }
+            (Some(given), Some(bound)) if given.key == bound.key => match (proves, is_verified) {
+                (false, _) => address.change = AddressChange::Respell(given.clone()),
+                (true, true) => address.is_unchanged = true,
+                (true, false) if self.proof.new_code.is_some() => address.change = AddressChange::Verify,
+                (true, false) => {}
+            },
+            (Some(given), _) => {
+                address.change = AddressChange::Bind(given.clone(), proves);
+                address.needs_new_code = proves;
+                let is_asked_for = channel == Channel::Phone || self.rules.requires_current_code;
+                address.needs_code = proves && is_verified && is_asked_for;
+            }
+        }
+        address
+    }
+
+    /// The address that the codes of the call are for.
+    fn serve(&mut self, address: Address) {
+        let paths = self.rules.paths;
+        let lacks_new = address.needs_new_code && self.proof.new_code.is_none();
+        let lacks_code = address.needs_code && self.proof.code.is_none();
+        match (lacks_new, lacks_code) {
+            (true, _) => self.missing.add(paths.new_code, Fault::Required, "the code of the new address is needed"),
+            (false, true) if address.needs_new_code => self.lacks_current = true,
+            (false, true) => self.missing.add(paths.code, Fault::Required, "the code of the bound address is needed"),
+            (false, false) => {}
+        }
+        let bound = self.login.bound(address.channel).map(|bound| bound.key).unwrap_or_default();
+        let new = match &address.change {
+            AddressChange::Bind(folded, _) => folded.key.clone(),
+            _ => bound.clone(),
+        };
+        let shown = |purpose, address_key, digits: &Option<String>, path| {
+            digits.clone().map(|digits| Shown { channel: address.channel, purpose, address: address_key, digits, path })
+        };
+        self.plan.codes.extend(shown(Purpose::Bind, new, &self.proof.new_code, paths.new_code));
+        self.plan.codes.extend(shown(Purpose::Replace, bound, &self.proof.code, paths.code));
+        self.keep(address);
+    }
+
+    fn keep(&mut self, address: Address) {
+        if address.is_unchanged {
+            self.plan.unchanged = Some(address.path);
+        }
+        match address.channel {
+            Channel::Email => self.plan.email = address.change,
+            Channel::Phone => self.plan.phone = address.change,
+        }
+    }
+
+    fn secrets(&mut self, patch: &AccountPatch) {
+        let kinds = [
+            (Kind::Login, &patch.password, &self.proof.password, "new_password", "proof.current_password"),
+            (
+                Kind::Wallet,
+                &patch.wallet_password,
+                &self.proof.wallet_password,
+                "new_wallet_password",
+                "proof.current_wallet_password",
+            ),
+        ];
+        for (kind, new, current, path, current_path) in kinds {
+            if let Some(secret) = current.clone() {
+                self.plan.guesses.push(Guess { kind, secret, path: current_path });
+            }
+            if new.is_some() {
+                let (purpose, hash) = match kind {
+                    Kind::Login => (Purpose::Password, &self.login.password_hash),
+                    Kind::Wallet => (Purpose::WalletPassword, &self.login.wallet_password_hash),
+                };
+                let is_needed = current.is_none() && (hash.is_some() || self.login.has_verified());
+                self.by_code(purpose, path, is_needed);
+            }
+        }
+    }
+
+    fn unlink(&mut self, patch: &AccountPatch) {
+        if patch.unlink.is_none() {
+            return;
+        }
+        let has_verified = self.login.has_verified();
+        self.by_code(Purpose::Unlink, "unlink_connection_id", has_verified);
+        if self.rules.is_user && !has_verified && self.login.password_hash.is_some() && self.proof.password.is_none() {
+            self.missing.add("proof.current_password", Fault::Required, "the password is needed");
+        }
+    }
+
+    /// A change that the code proves, if it serves no other.
+    fn by_code(&mut self, purpose: Purpose, path: &'static str, is_needed: bool) {
+        let code = self.proof.code.clone().filter(|_| !self.code_is_taken);
+        match (code, self.proof.channel) {
+            (Some(digits), Some(channel)) => {
+                self.code_is_taken = true;
+                self.open_by(channel, purpose, digits);
+            }
+            _ if is_needed && self.rules.is_user => {
+                self.missing.add(path, Fault::Required, "needs a proof of its own: a code or the current password");
+            }
+            _ => {}
+        }
+    }
+
+    fn open_by(&mut self, channel: Channel, purpose: Purpose, digits: String) {
+        let path = "proof.channel";
+        if let Some(wait) = self.login.held(channel, self.rules.hold, self.now) {
+            let error = Error::new(Reason::AddressTooNew).with_precondition(path);
+            self.failed.get_or_insert(error.with_retry(wait.to_std().unwrap_or_default()));
+            return;
+        }
+        match self.login.verified(channel) {
+            Some(bound) => {
+                let path = self.rules.paths.code;
+                self.plan.codes.push(Shown { channel, purpose, address: bound.key, digits, path });
+            }
+            None => {
+                self.failed.get_or_insert(Error::new(Reason::AddressNotBound).with_precondition(path));
+            }
+        }
+    }
+}
+
+/// Notes what of a proof can serve nothing that the request holds.
+pub fn check_proof(patch: &AccountPatch, proof: &Proof, paths: Paths, faults: &mut Violations) {
+    let addresses = [(Channel::Email, &patch.email), (Channel::Phone, &patch.phone)];
+    let named: Vec<Channel> =
+        addresses.iter().filter(|(_, given)| given.is_some()).map(|(channel, _)| *channel).collect();
+    let binds = addresses.iter().any(|(_, given)| matches!(given, Some(Some(_))));
+    let opens = patch.password.is_some() || patch.wallet_password.is_some() || patch.unlink.is_some();
+    if proof.new_code.is_some() && !binds {
+        faults.add(paths.new_code, Fault::Format, "proves no address of this request");
+    }
+    match (proof.channel, named.is_empty()) {
+        (Some(channel), false) if !named.contains(&channel) => {
+            faults.add("proof.channel", Fault::Format, "is not that of the address");
+        }
+        (None, true) if proof.code.is_some() && opens => {
+            faults.add("proof.channel", Fault::Required, "must tell where the code was sent");
+        }
+        _ => {}
+    }
+    if proof.code.is_some() && named.is_empty() && !opens {
+        faults.add(paths.code, Fault::Format, "proves nothing of this request");
+    }
+}

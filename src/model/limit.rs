@@ -1,0 +1,59 @@
+//! Budgets in sliding windows.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+/// How often something may happen within a span that ends now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// The name that errors tell.
+    pub name: &'static str,
+    pub limit: usize,
+    pub span: TimeDelta,
+}
+
+/// 60 s between two codes of one user, channel and purpose.
+pub const SEND_COOLDOWN: Window = Window { name: "code_send_cooldown", limit: 1, span: TimeDelta::seconds(60) };
+/// Six codes an hour for a user.
+pub const SEND_USER_HOUR: Window = Window { name: "code_send_user_hour", limit: 6, span: TimeDelta::hours(1) };
+/// Twenty codes a day for a user.
+pub const SEND_USER_DAY: Window = Window { name: "code_send_user_day", limit: 20, span: TimeDelta::days(1) };
+/// Three BIND codes an hour for an address, whoever asks.
+pub const SEND_ADDRESS_HOUR: Window = Window { name: "code_send_address_hour", limit: 3, span: TimeDelta::hours(1) };
+/// Ten wrong codes a day for a user and purpose.
+pub const CODE_WRONG_DAY: Window = Window { name: "code_wrong_day", limit: 10, span: TimeDelta::days(1) };
+/// Five wrong passwords in 15 minutes.
+pub const PASSWORD_WRONG: Window = Window { name: "password_wrong", limit: 5, span: TimeDelta::minutes(15) };
+/// Fifty wrong passwords an hour for an account, over all clients of VerifyPassword.
+pub const PASSWORD_WRONG_HOUR: Window = Window { name: "password_wrong", limit: 50, span: TimeDelta::hours(1) };
+
+impl Window {
+    /// How long until it may happen again; zero where it may now. `hits` are the times so far, oldest first.
+    pub fn wait(&self, hits: &[DateTime<Utc>], now: DateTime<Utc>) -> TimeDelta {
+        let within = hits.iter().filter(|hit| **hit > now - self.span).count();
+        if within < self.limit {
+            return TimeDelta::zero();
+        }
+        // It may happen again when the last `limit` hits are one less.
+        hits[hits.len() - self.limit] + self.span - now
+    }
+
+    /// How often it may still happen.
+    pub fn left(&self, hits: &[DateTime<Utc>], now: DateTime<Utc>) -> usize {
+        self.limit.saturating_sub(hits.iter().filter(|hit| **hit > now - self.span).count())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_slide() {
+        let window = Window { name: "test", limit: 2, span: TimeDelta::seconds(60) };
+        let at = |second| DateTime::from_timestamp(second, 0).unwrap();
+        assert_eq!(window.wait(&[at(0)], at(1)), TimeDelta::zero());
+        assert_eq!(window.wait(&[at(0), at(30)], at(40)), TimeDelta::seconds(20));
+        assert_eq!(window.wait(&[at(0), at(30)], at(60)), TimeDelta::zero());
+        assert_eq!(window.left(&[at(0), at(30)], at(60)), 1);
+    }
+}

@@ -1,0 +1,265 @@
+//! Changes of accounts, codes and logins from messages.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use prost_types::{FieldMask, Timestamp};
+
+use crate::{
+    domain::accounts::{LoginKey, VerifyPassword},
+    error::{Fault, Result, Violations},
+    model::{
+        account::{fold_email, fold_username, parse_email, parse_phone, parse_username},
+        account_change::{AccountPatch, CONFIRM_EMAIL_CHANGE, Paths, Proof, UPDATE_ACCOUNT, check_proof},
+        code::{self, Purpose},
+        delivery::Channel,
+        password::{self, Kind, Secret},
+        text,
+    },
+    wire::{pb, time},
+};
+
+/// How far ahead of us a caller's clock may be.
+pub const AHEAD: TimeDelta = TimeDelta::minutes(1);
+
+/// Fields of an account that no one changes here.
+const IMMUTABLE: &[&str] =
+    &["user_id", "email_verified", "phone_verified", "has_password", "has_wallet_password", "connections", "etag"];
+
+/// Reads what changes, and what is shown for it.
+pub fn update(request: pb::UpdateAccountRequest, now: DateTime<Utc>, faults: &mut Violations) -> (AccountPatch, Proof) {
+    let mask = request.update_mask.unwrap_or_default();
+    let names_no_secret = request.new_password.is_empty() && request.new_wallet_password.is_empty();
+    let names_nothing = names_no_secret && request.unlink_connection_id == 0;
+    if mask.paths.is_empty() && (names_nothing || request.account.is_some()) {
+        faults.add("update_mask", Fault::Required, "names nothing to change");
+    }
+    let mut patch = fields(request.account.unwrap_or_default(), mask, now, faults);
+    patch.password = new_secret("new_password", Kind::Login, request.new_password, faults);
+    patch.wallet_password = new_secret("new_wallet_password", Kind::Wallet, request.new_wallet_password, faults);
+    if request.unlink_connection_id < 0 {
+        faults.add("unlink_connection_id", Fault::Range, "must not be negative");
+    }
+    patch.unlink = Some(request.unlink_connection_id).filter(|id| *id > 0);
+    let proof = proof(request.proof.unwrap_or_default(), faults);
+    check_proof(&patch, &proof, UPDATE_ACCOUNT, faults);
+    (patch, proof)
+}
+
+fn fields(given: pb::Account, mask: FieldMask, now: DateTime<Utc>, faults: &mut Violations) -> AccountPatch {
+    let mut patch = AccountPatch::default();
+    for path in &mask.paths {
+        let clearable = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
+        match path.as_str() {
+            "username" => {
+                patch.username = match clearable(&given.username) {
+                    Some(value) => faults.check("account.username", parse_username(value)).map(Some),
+                    None => Some(None),
+                }
+            }
+            "email" => {
+                patch.email = match clearable(&given.email) {
+                    Some(value) => faults.check("account.email", parse_email(value)).map(Some),
+                    None => Some(None),
+                }
+            }
+            "phone" => {
+                patch.phone = match clearable(&given.phone) {
+                    Some(value) => faults.check("account.phone", parse_phone(value)).map(Some),
+                    None => Some(None),
+                }
+            }
+            "last_login_at" => patch.last_login_at = last_login(given.last_login_at.as_ref(), now, faults),
+            path if IMMUTABLE.contains(&path.split('.').next().unwrap_or_default()) => {
+                faults.add("update_mask", Fault::Immutable, format!("{} cannot be changed", text::cut(path, 64)));
+            }
+            path => faults.add("update_mask", Fault::Unknown, format!("unknown path {}", text::cut(path, 64))),
+        }
+    }
+    patch
+}
+
+/// Reads a time of the last login.
+pub fn last_login(
+    given: Option<&Timestamp>,
+    now: DateTime<Utc>,
+    faults: &mut Violations,
+) -> Option<Option<DateTime<Utc>>> {
+    match given.map(time) {
+        None => Some(None),
+        Some(Some(at)) if at <= now + AHEAD => Some(Some(at)),
+        Some(_) => {
+            faults.add("account.last_login_at", Fault::Range, "must not be more than a minute ahead");
+            None
+        }
+    }
+}
+
+/// Reads a new password, where there is one.
+pub fn new_secret(path: &str, kind: Kind, given: String, faults: &mut Violations) -> Option<Secret> {
+    if given.is_empty() {
+        return None;
+    }
+    faults.check(path, password::parse(kind, given))
+}
+
+fn shown_secret(path: &str, given: String, faults: &mut Violations) -> Option<Secret> {
+    if given.is_empty() {
+        return None;
+    }
+    faults.check(path, password::parse_attempt(given))
+}
+
+fn shown_code(path: &str, given: String, faults: &mut Violations) -> Option<String> {
+    if given.is_empty() {
+        return None;
+    }
+    faults.check(path, code::parse(given))
+}
+
+fn proof(given: pb::Proof, faults: &mut Violations) -> Proof {
+    let channel = match pb::CodeChannel::try_from(given.channel) {
+        Ok(pb::CodeChannel::Unspecified) => None,
+        Ok(pb::CodeChannel::Email) => Some(Channel::Email),
+        Ok(pb::CodeChannel::Phone) => Some(Channel::Phone),
+        Err(_) => {
+            faults.add("proof.channel", Fault::Range, "is no channel");
+            None
+        }
+    };
+    Proof {
+        channel,
+        code: shown_code("proof.code", given.code, faults),
+        new_code: shown_code("proof.new_code", given.new_code, faults),
+        password: shown_secret("proof.current_password", given.current_password, faults),
+        wallet_password: shown_secret("proof.current_wallet_password", given.current_wallet_password, faults),
+    }
+}
+
+/// Reads an email that is to be bound, and its codes.
+pub fn confirm(request: pb::ConfirmEmailChangeRequest, faults: &mut Violations) -> (AccountPatch, Proof, Paths) {
+    let paths = CONFIRM_EMAIL_CHANGE;
+    for (path, given) in [(paths.email, &request.email), (paths.new_code, &request.code)] {
+        if given.is_empty() {
+            faults.add(path, Fault::Required, "must be given");
+        }
+    }
+    let mut patch = AccountPatch::default();
+    if !request.email.is_empty() {
+        patch.email = faults.check(paths.email, parse_email(request.email)).map(Some);
+    }
+    let proof = Proof {
+        new_code: shown_code(paths.new_code, request.code, faults),
+        code: shown_code(paths.code, request.current_email_code, faults),
+        ..Proof::default()
+    };
+    (patch, proof, paths)
+}
+
+/// Reads what a code is for.
+pub fn purpose(given: i32, faults: &mut Violations) -> Purpose {
+    match pb::CodePurpose::try_from(given) {
+        Ok(pb::CodePurpose::Unspecified | pb::CodePurpose::Bind) => Purpose::Bind,
+        Ok(pb::CodePurpose::Replace) => Purpose::Replace,
+        Ok(pb::CodePurpose::Password) => Purpose::Password,
+        Ok(pb::CodePurpose::WalletPassword) => Purpose::WalletPassword,
+        Ok(pb::CodePurpose::Unlink) => Purpose::Unlink,
+        Err(_) => {
+            faults.add("purpose", Fault::Range, "is no purpose");
+            Purpose::Bind
+        }
+    }
+}
+
+/// Reads a login that is tried.
+///
+/// # Errors
+/// INVALID_REQUEST with all faults.
+pub fn verify(request: pb::VerifyPasswordRequest) -> Result<VerifyPassword> {
+    use pb::verify_password_request::Key;
+    let mut faults = Violations::new();
+    let mut text_key = |path: &str, given: String| {
+        if given.is_empty() {
+            faults.add(path, Fault::Required, "must not be empty");
+            return None;
+        }
+        faults.check(path, text::nfc(text::cut(&given, 512)))
+    };
+    let key = match request.key {
+        None => {
+            faults.add("user_id", Fault::Required, "must name a user");
+            None
+        }
+        Some(Key::UserId(user_id)) if user_id > 0 => Some(LoginKey::UserId(user_id)),
+        Some(Key::UserId(0)) => {
+            faults.add("user_id", Fault::Required, "must name a user");
+            None
+        }
+        Some(Key::UserId(_)) => {
+            faults.add("user_id", Fault::Range, "must not be negative");
+            None
+        }
+        Some(Key::Username(name)) => {
+            text_key("username", name).map(|name| LoginKey::Unique("username", fold_username(&name)))
+        }
+        Some(Key::Email(email)) => text_key("email", email).map(|email| LoginKey::Unique("email", fold_email(&email))),
+        Some(Key::Phone(phone)) => text_key("phone", phone).map(|phone| LoginKey::Unique("phone", phone)),
+    };
+    let secret = match request.password.is_empty() {
+        true => {
+            faults.add("password", Fault::Required, "must be given");
+            None
+        }
+        false => shown_secret("password", request.password, &mut faults),
+    };
+    let client = faults.check("client", text::line(request.client, 0, 128, "must have at most 128 characters"));
+    faults.into_result()?;
+    Ok(VerifyPassword {
+        key: key.expect("valid: a missing key is a fault"),
+        secret: secret.expect("valid: a missing password is a fault"),
+        kind: if request.wallet { Kind::Wallet } else { Kind::Login },
+        client: client.unwrap_or_default(),
+    })
+}
+
+/// A third-party login that is to be linked.
+pub struct Link {
+    pub user_id: i64,
+    pub provider: String,
+    pub subject: String,
+    pub display_name: String,
+}
+
+/// Reads a third-party login.
+///
+/// # Errors
+/// INVALID_REQUEST with all faults.
+pub fn link(request: pb::LinkConnectionRequest) -> Result<Link> {
+    let mut faults = Violations::new();
+    match request.user_id {
+        0 => faults.add("user_id", Fault::Required, "must name a user"),
+        user_id if user_id < 0 => faults.add("user_id", Fault::Range, "must not be negative"),
+        _ => {}
+    }
+    let is_name = request.provider.starts_with(|c: char| c.is_ascii_lowercase())
+        && request.provider.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if request.provider.is_empty() {
+        faults.add("provider", Fault::Required, "must be given");
+    } else if !is_name || request.provider.len() > 32 {
+        faults.add("provider", Fault::Format, "is a lower-case letter, then letters, digits and \"_\", at most 32");
+    }
+    let subject = match request.subject.is_empty() {
+        true => {
+            faults.add("subject", Fault::Required, "must be given");
+            None
+        }
+        false => faults.check("subject", text::line(request.subject, 1, 255, "must have 1 to 255 characters")),
+    };
+    let display_name =
+        faults.check("display_name", text::line(request.display_name, 0, 64, "must have at most 64 characters"));
+    faults.into_result()?;
+    Ok(Link {
+        user_id: request.user_id,
+        provider: request.provider,
+        subject: subject.unwrap_or_default(),
+        display_name: display_name.unwrap_or_default(),
+    })
+}
