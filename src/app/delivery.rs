@@ -56,13 +56,15 @@ pub fn worker(config: &Config, db: Db, clock: Clock, keys: Keys, waker: Waker) -
         let bytes = code::seed(seed.user_id, channel, &seed.purpose, &seed.address, &seed.nonce);
         digits(&keys, &seed.key_id, &bytes)
     };
+    // Files are written at once, and in order a person finds the newest last.
+    let concurrency = if matches!(mail, MailTransport::File(_)) { 1 } else { Settings::default().concurrency };
     Ok(Some(Worker {
         db,
         clock,
         templates: Arc::new(templates),
         transports: Arc::new(Transports { sender, mail, text }),
         digits: Arc::new(digits),
-        settings: Settings::default(),
+        settings: Settings { concurrency, ..Settings::default() },
         waker,
     }))
 }
