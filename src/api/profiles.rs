@@ -13,6 +13,7 @@ use crate::{
     model::{
         account::{fold_email, fold_username},
         change,
+        field::Fields,
         filter::{self, Column},
         order, page,
         profile::{AccountMask, Profile, ReadMask, parse_etag},
@@ -59,7 +60,7 @@ impl Api {
         let lookup = lookup.expect("valid: a key that cannot be read is a fault");
         let with_account = mask.account != AccountMask::None;
         let (found, account) = self.0.profiles.get(&lookup, with_account).await?;
-        Ok(pb::GetProfileResponse { profile: Some(profile::message(&found, account.as_ref(), &mask)) })
+        Ok(pb::GetProfileResponse { profile: Some(profile::message(&found, account.as_ref(), &mask, &fields)) })
     }
 
     /// Lists profiles.
@@ -106,7 +107,7 @@ impl Api {
         let (mut bytes, mut has_more, mut last) = (0, page.has_more, None);
         let count = page.rows.len();
         for (row, account) in page.rows {
-            let message = profile::message(&row, account.as_ref(), &mask);
+            let message = profile::message(&row, account.as_ref(), &mask, &fields);
             bytes += message.encoded_len();
             if bytes > PAGE_BYTES && !profiles.is_empty() {
                 has_more = true;
@@ -171,13 +172,13 @@ impl Api {
             validate_only: request.validate_only,
             once,
         };
-        let outcome = self.0.profiles.update(&update, |profile| updated(profile).encode_to_vec()).await?;
-        reply(outcome, |profile| updated(&profile))
+        let outcome = self.0.profiles.update(&update, |profile| updated(profile, &fields).encode_to_vec()).await?;
+        reply(outcome, |profile| updated(&profile, &fields))
     }
 }
 
-fn updated(profile: &Profile) -> pb::UpdateProfileResponse {
-    pb::UpdateProfileResponse { profile: Some(profile::message(profile, None, &ReadMask::default_fields())) }
+fn updated(profile: &Profile, fields: &Fields) -> pb::UpdateProfileResponse {
+    pb::UpdateProfileResponse { profile: Some(profile::message(profile, None, &ReadMask::default_fields(), fields)) }
 }
 
 /// The fields that a change names, those inside `$set` and `$unset` and before a dot too.
