@@ -204,7 +204,7 @@ fn read_test(subject: &Subject, operator: &str, given: Value) -> Refused<Filter>
 fn equals(subject: &Subject, given: Value) -> Refused<Test> {
     Ok(match (subject.field_type(), given) {
         (_, Value::Null) => Test::Null,
-        (Some(FieldType::Array(_)), Value::Array(items)) => Test::EqualsList(operands(subject, items)?),
+        (Some(FieldType::Array(_)) | None, Value::Array(items)) => Test::EqualsList(operands(subject, items)?),
         (_, given) => Test::Equals(operand::one(subject, given)?),
     })
 }
@@ -220,11 +220,16 @@ fn ordered(subject: &Subject, given: Value) -> Refused<Operand> {
 }
 
 fn among(subject: &Subject, given: Value) -> Refused<Filter> {
-    let (nulls, values): (Vec<_>, Vec<_>) = items(given)?.into_iter().partition(Value::is_null);
+    let mut values = items(given)?;
+    let has_null = values.iter().any(Value::is_null);
+    // Only inside an object may an array hold nulls.
+    if subject.field_type().is_some() {
+        values.retain(|value| !value.is_null());
+    }
     let listed = Filter::Is(subject.clone(), Test::In(operands(subject, values)?));
-    Ok(match nulls.is_empty() {
-        true => listed,
-        false => Filter::Any(vec![Filter::Is(subject.clone(), Test::Null), listed]),
+    Ok(match has_null {
+        true => Filter::Any(vec![Filter::Is(subject.clone(), Test::Null), listed]),
+        false => listed,
     })
 }
 
