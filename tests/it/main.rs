@@ -11,6 +11,7 @@ mod health;
 mod import_users;
 mod layering;
 mod list_profiles;
+mod oracle;
 mod schema;
 mod tokens;
 mod update_profile;
