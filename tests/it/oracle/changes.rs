@@ -21,8 +21,8 @@ use user_service::wire::pb;
 
 type Document = Map<String, Value>;
 
-const WORLDS: u64 = 4;
-const ROUNDS: usize = 50;
+const WORLDS: u64 = 3;
+const ROUNDS: usize = 60;
 const PEOPLE: i64 = 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -31,7 +31,7 @@ fn tests(value: &Value) -> Vec<(String, Value)> {
 }
 
 /// What a name means for this person: its kind, and the value unless it is missing.
-fn find<'a>(name: &str, person: &'a Person, fields: &[Field]) -> (Kind, Option<&'a Value>) {
+pub fn find<'a>(name: &str, person: &'a Person, fields: &[Field]) -> (Kind, Option<&'a Value>) {
     if let Some((stored, kind)) = builtin(name) {
         return (kind, person.builtin.get(stored));
     }
@@ -127,10 +127,11 @@ fn is_same(kind: Kind, value: &Value, operand: &Value) -> bool {
 }
 
 /// The order of a value to an operand, within one type.
-fn compare(kind: Kind, value: &Value, operand: &Value) -> Option<Ordering> {
+pub fn compare(kind: Kind, value: &Value, operand: &Value) -> Option<Ordering> {
     match kind {
         Kind::Integer => whole(value)?.partial_cmp(&whole(operand)?),
         Kind::Number => value.as_f64()?.partial_cmp(&operand.as_f64()?),
+        Kind::Flag => value.as_bool()?.partial_cmp(&operand.as_bool()?),
         Kind::Text => Some(nfc(value.as_str()?).cmp(&nfc(operand.as_str()?))),
         Kind::Date => match operand.as_f64() {
             Some(seconds) if seconds.fract() == 0.0 => {

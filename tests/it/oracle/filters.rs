@@ -8,8 +8,8 @@ use user_service::wire::pb;
 use super::{World, ask, evaluate::matches, runner, smallest, to_struct};
 
 const WORLDS: u64 = 8;
-const PEOPLE: i64 = 40;
-const FILTERS: usize = 2600;
+const PEOPLE: i64 = 24;
+const FILTERS: usize = 2500;
 
 /// How a filter is asked: alone, or so that the index of a value drives the statement.
 type Question = (Map<String, Value>, bool);

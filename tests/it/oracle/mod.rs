@@ -11,6 +11,7 @@ mod evaluate;
 mod filters;
 mod hostile;
 mod make;
+mod order;
 mod refused;
 
 use proptest::{

@@ -209,3 +209,17 @@ async fn numbers_that_are_none_are_refused_everywhere() {
         before.custom_fields.map(|c| c.fields.len())
     );
 }
+
+#[tokio::test]
+async fn faults_of_lists_are_told_with_their_places() {
+    let mut runner = runner(2003);
+    let world = World::new(&mut runner, 1).await;
+    let integer = world.fields.iter().find(|field| field.kind == Kind::Integer).unwrap();
+
+    let filter = json!({ &integer.name: { "$in": [null, 1, "x"] }, "user_id": { "$in": [1, true] } });
+    let refused = fault(ask(&world, filter.as_object().unwrap()).await);
+
+    let mut paths = refused.paths();
+    paths.sort_unstable();
+    assert_eq!(paths, [format!("filter.{}[2]", integer.name), "filter.user_id[1]".to_owned()]);
+}
