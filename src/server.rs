@@ -3,7 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
@@ -46,12 +46,13 @@ pub async fn serve(
         stopped.send(()).unwrap_or_default();
     };
     let routes = grpc::routes(api.clone(), health_service);
+    // Without it each answer waits for the client's acknowledgement; tonic's own setting is not for a listener of ours.
+    let incoming = TcpIncoming::from(grpc).with_nodelay(Some(true));
     let serving = tonic::transport::Server::builder()
         .max_connection_age(CONNECTION_AGE)
-        .tcp_nodelay(true)
         .layer(Door::new(api))
         .add_routes(routes)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(grpc), stop);
+        .serve_with_incoming_shutdown(incoming, stop);
     tokio::pin!(serving);
     tokio::select! {
         ended = &mut serving => return Ok(ended?),

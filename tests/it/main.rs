@@ -13,6 +13,7 @@ mod health;
 mod import_users;
 mod layering;
 mod list_profiles;
+mod oracle;
 mod schema;
 mod smtp;
 mod tokens;
