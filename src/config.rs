@@ -9,12 +9,15 @@ use figment::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::rest;
+
 /// Everything that can be configured.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     pub database: Database,
     pub grpc: Grpc,
+    pub rest: rest::Config,
     pub secrets: Secrets,
 }
 
@@ -127,6 +130,7 @@ pub fn load(file: Option<&Path>) -> anyhow::Result<Config> {
     for key in config.secrets.keys.iter().filter(|key| key_bytes(&key.key).is_none()) {
         faults.push(format!("- secrets.keys: {} is not 32 bytes in base64", key.id));
     }
+    faults.extend(config.rest.faults().into_iter().map(|fault| format!("- {fault}")));
     if faults.is_empty() {
         return Ok(config);
     }

@@ -2,15 +2,11 @@
 
 use std::{future::Future, time::Duration};
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::{
-    api::Api,
-    domain::db::Db,
-    grpc::{self, layer::Door},
-};
+use crate::{api::Api, domain::db::Db, door::Door, grpc, rest};
 
 /// Between two pings of the database.
 const PING_EVERY: Duration = Duration::from_secs(5);
@@ -21,44 +17,64 @@ const GRACE: Duration = Duration::from_secs(25);
 /// Connections are aged out, so that load spreads over new replicas.
 const CONNECTION_AGE: Duration = Duration::from_secs(300);
 
+/// The ports of a process.
+pub struct Ports {
+    pub grpc: TcpListener,
+    /// The REST gateway's, where it has one.
+    pub rest: Option<(TcpListener, rest::Config)>,
+}
+
 /// Serves until `stop` comes, then lets calls in flight end, for `drain` more accepting new ones.
 ///
 /// # Errors
 /// A port that fails.
 pub async fn serve(
     api: Api,
-    grpc: TcpListener,
+    ports: Ports,
     drain: Duration,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let (health, health_service) = tonic_health::server::health_reporter();
     tell(&health, ServingStatus::NotServing).await;
     let pings = tokio::spawn(watch(api.db().clone(), health.clone()));
-    let (stopped, stopping) = tokio::sync::oneshot::channel();
-    let stop = async move {
+    let (stopping, stopped) = watch::channel(false);
+    tokio::spawn(async move {
         stop.await;
         pings.abort();
         tell(&health, ServingStatus::NotServing).await;
         tokio::time::sleep(drain).await;
-        // The receiver is gone only where serving failed, which tells itself.
-        stopped.send(()).unwrap_or_default();
-    };
+        stopping.send_replace(true);
+    });
     let routes = grpc::routes(api.clone(), health_service);
-    let serving = tonic::transport::Server::builder()
+    let door = Door::new(api);
+    let grpc = tonic::transport::Server::builder()
         .max_connection_age(CONNECTION_AGE)
         .tcp_nodelay(true)
-        .layer(Door::new(api))
+        .layer(door.clone())
         .add_routes(routes)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(grpc), stop);
+        .serve_with_incoming_shutdown(TcpListenerStream::new(ports.grpc), heard(stopped.clone()));
+    let rest_stopped = heard(stopped.clone());
+    let rest = async move {
+        if let Some((listener, config)) = ports.rest {
+            rest::serve(listener, rest::router(door, &config), rest_stopped).await;
+        }
+    };
+    let serving = async { tokio::join!(grpc, rest).0 };
     tokio::pin!(serving);
     tokio::select! {
         ended = &mut serving => return Ok(ended?),
-        _ = stopping => {}
+        () = heard(stopped.clone()) => {}
     }
     match tokio::time::timeout(GRACE, serving).await {
         Ok(ended) => Ok(ended?),
         Err(_) => Ok(()),
     }
+}
+
+/// Comes when the stop does.
+async fn heard(mut stopped: watch::Receiver<bool>) {
+    // The sender is gone only where the process is.
+    stopped.wait_for(|stopped| *stopped).await.map(drop).unwrap_or_default();
 }
 
 /// Follows the database: lost after three failed pings, back after one.

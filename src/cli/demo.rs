@@ -120,7 +120,7 @@ fn user(number: i64) -> Value {
 pub async fn fill(api: &Api) -> anyhow::Result<()> {
     let caller = Caller::operator();
     for field in fields() {
-        let field = canonical::from_json(&field.to_string()).map_err(anyhow::Error::msg)?;
+        let field = canonical::from_json(&field.to_string())?;
         match api
             .create_field(&caller, pb::CreateFieldRequest { field: Some(field) })
             .await
@@ -132,8 +132,7 @@ pub async fn fill(api: &Api) -> anyhow::Result<()> {
     let users = (1..=USERS).map(user).chain(known_users());
     let users: Vec<pb::CreateUserRequest> = users
         .map(|user| canonical::from_json(&user.to_string()))
-        .collect::<Result<_, _>>()
-        .map_err(anyhow::Error::msg)?;
+        .collect::<Result<_, _>>()?;
     let told = api
         .import_batch(&caller, 0, users.into_iter().map(Ok).collect())
         .await?;

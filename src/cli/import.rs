@@ -113,8 +113,7 @@ fn next_batch(
 /// makes no user twice.
 fn parse(line: &[u8], number: u64) -> Result<User> {
     let text = std::str::from_utf8(line).map_err(|_| Error::invalid("", Fault::Format, "the line is not UTF-8"))?;
-    let mut user: User = canonical::from_json(text.trim())
-        .map_err(|why| Error::invalid("", Fault::Format, format!("the line is no CreateUserRequest: {why}")))?;
+    let mut user: User = canonical::from_json(text.trim())?;
     if user.request_id.is_empty() {
         let digest = Sha256::new()
             .chain_update(number.to_be_bytes())

@@ -1,6 +1,7 @@
 //! The contract in Rust: the generated messages, and how they are read into the model and written from it.
 
 pub mod canonical;
+pub mod details;
 pub mod field;
 pub mod json;
 pub mod mask;
