@@ -1,5 +1,0 @@
-use super::Gateway;
-use axum::Router;
-pub fn routes() -> Router<Gateway> {
-    Router::new()
-}
