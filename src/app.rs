@@ -19,10 +19,7 @@ use crate::{
 pub fn build(config: &Config, clock: Clock) -> anyhow::Result<Api> {
     let keys = config.secrets.keys.iter().map(|key| {
         let bytes = crate::config::key_bytes(&key.key).context("secrets.keys: each key is 32 bytes in base64")?;
-        Ok(Key {
-            id: key.id.clone(),
-            bytes,
-        })
+        Ok(Key { id: key.id.clone(), bytes })
     });
     let keys = keys.collect::<anyhow::Result<Vec<_>>>()?;
     let db = Db::new(&config.database.url, config.database.pool_size);

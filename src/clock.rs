@@ -19,9 +19,9 @@ impl Clock {
     pub fn now(&self) -> DateTime<Utc> {
         match self {
             #[expect(clippy::disallowed_methods, reason = "the one place where time comes from")]
-            Clock::System => Utc::now()
-                .duration_trunc(TimeDelta::microseconds(1))
-                .expect("valid: within chrono's range"),
+            Clock::System => {
+                Utc::now().duration_trunc(TimeDelta::microseconds(1)).expect("valid: within chrono's range")
+            }
             Clock::Manual(clock) => clock.now(),
         }
     }

@@ -33,19 +33,13 @@ pub struct Database {
 
 impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Database")
-            .field("url", &"***")
-            .field("pool_size", &self.pool_size)
-            .finish()
+        f.debug_struct("Database").field("url", &"***").field("pool_size", &self.pool_size).finish()
     }
 }
 
 impl Default for Database {
     fn default() -> Self {
-        Self {
-            url: String::new(),
-            pool_size: 16,
-        }
+        Self { url: String::new(), pool_size: 16 }
     }
 }
 
@@ -59,9 +53,7 @@ pub struct Grpc {
 
 impl Default for Grpc {
     fn default() -> Self {
-        Self {
-            address: SocketAddr::from(([127, 0, 0, 1], 50051)),
-        }
+        Self { address: SocketAddr::from(([127, 0, 0, 1], 50051)) }
     }
 }
 
@@ -84,10 +76,7 @@ pub struct SecretKey {
 
 impl std::fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SecretKey")
-            .field("id", &self.id)
-            .field("key", &"***")
-            .finish()
+        f.debug_struct("SecretKey").field("id", &self.id).field("key", &"***").finish()
     }
 }
 
@@ -110,13 +99,10 @@ pub fn load(file: Option<&Path>) -> anyhow::Result<Config> {
     if let Some(file) = file {
         layers = layers.merge(Toml::file_exact(file));
     }
-    let config: Config = layers
-        .merge(Env::prefixed("USER_SERVICE__").split("__"))
-        .extract()
-        .map_err(|errors| {
-            let lines: Vec<String> = errors.into_iter().map(|error| format!("- {error}")).collect();
-            anyhow::anyhow!("the configuration has faults:\n{}", lines.join("\n"))
-        })?;
+    let config: Config = layers.merge(Env::prefixed("USER_SERVICE__").split("__")).extract().map_err(|errors| {
+        let lines: Vec<String> = errors.into_iter().map(|error| format!("- {error}")).collect();
+        anyhow::anyhow!("the configuration has faults:\n{}", lines.join("\n"))
+    })?;
     let mut faults = Vec::new();
     if config.database.url.is_empty() {
         faults.push("- database.url is missing".to_owned());

@@ -40,10 +40,7 @@ pub struct Door {
 
 impl Door {
     pub fn new(api: Api) -> Self {
-        Self {
-            api,
-            in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
-        }
+        Self { api, in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)) }
     }
 
     /// The use cases.
@@ -56,10 +53,7 @@ impl Door {
     /// # Errors
     /// OVERLOADED.
     pub fn enter(&self) -> Result<OwnedSemaphorePermit> {
-        self.in_flight
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| Error::new(Reason::Overloaded))
+        self.in_flight.clone().try_acquire_owned().map_err(|_| Error::new(Reason::Overloaded))
     }
 
     /// Tells who calls, where the token is good and may call this method, before anything of the message is known.
@@ -115,11 +109,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str> {
 fn one_token(token: &str) -> Result<&str> {
     let is_one =
         (1..=MAX_TOKEN).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
-    if is_one {
-        Ok(token)
-    } else {
-        Err(Error::new(Reason::TokenMalformed))
-    }
+    if is_one { Ok(token) } else { Err(Error::new(Reason::TokenMalformed)) }
 }
 
 /// The id of the call that is being answered.
@@ -144,9 +134,7 @@ fn new_request_id() -> String {
 fn given_request_id(headers: &HeaderMap) -> Option<String> {
     let given = headers.get(REQUEST_ID_HEADER)?.to_str().ok()?;
     let fits = (1..=MAX_REQUEST_ID).contains(&given.len())
-        && given
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(&byte));
+        && given.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(&byte));
     fits.then(|| given.to_owned())
 }
 
@@ -168,9 +156,9 @@ pub async fn within<T, E: From<Error>>(
     call: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
     match limit {
-        Some(limit) => tokio::time::timeout(limit, call)
-            .await
-            .unwrap_or_else(|_| Err(Error::new(Reason::DeadlineExceeded).into())),
+        Some(limit) => {
+            tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(Error::new(Reason::DeadlineExceeded).into()))
+        }
         None => call.await,
     }
 }
@@ -178,10 +166,7 @@ pub async fn within<T, E: From<Error>>(
 /// Logs an error that is ours, once, where it leaves the service.
 pub fn log(error: &Error) {
     let reason = error.reason();
-    if matches!(
-        reason,
-        Reason::Internal | Reason::DatabaseUnavailable | Reason::AuthBackendUnavailable
-    ) {
+    if matches!(reason, Reason::Internal | Reason::DatabaseUnavailable | Reason::AuthBackendUnavailable) {
         tracing::error!(reason = reason.as_str(), ?error, "a call failed on our side");
     }
 }
@@ -203,13 +188,7 @@ mod tests {
         };
         assert_eq!(read(&["bearer abc"]), Ok("abc".to_owned()));
         assert_eq!(read(&[]), Err(Reason::TokenMissing));
-        for bad in [
-            &["Bearer a", "Bearer a"][..],
-            &["Bearer a, Bearer b"],
-            &["Basic a"],
-            &["Bearer "],
-            &[""],
-        ] {
+        for bad in [&["Bearer a", "Bearer a"][..], &["Bearer a, Bearer b"], &["Basic a"], &["Bearer "], &[""]] {
             assert_eq!(read(bad), Err(Reason::TokenMalformed), "{bad:?}");
         }
     }

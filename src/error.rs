@@ -180,18 +180,12 @@ impl Violations {
 
     /// Adds a fault of a field.
     pub fn add(&mut self, field: impl Into<String>, fault: Fault, description: impl Into<String>) {
-        self.0.push(Violation {
-            field: field.into(),
-            fault,
-            description: description.into(),
-        });
+        self.0.push(Violation { field: field.into(), fault, description: description.into() });
     }
 
     /// Takes the value, or notes why it is refused.
     pub fn check<T>(&mut self, field: &str, parsed: Result<T, (Fault, &str)>) -> Option<T> {
-        parsed
-            .map_err(|(fault, description)| self.add(field, fault, description))
-            .ok()
+        parsed.map_err(|(fault, description)| self.add(field, fault, description)).ok()
     }
 
     /// Takes another's faults over.
@@ -210,11 +204,7 @@ impl Violations {
 
     /// Fails with `reason` where anything was noted.
     pub fn into_result_as(self, reason: Reason) -> Result<()> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::new(reason).with_violations(self.0))
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(Error::new(reason).with_violations(self.0)) }
     }
 }
 
@@ -292,11 +282,7 @@ impl Error {
     }
 
     pub fn with_violation(mut self, field: impl Into<String>, fault: Fault, description: impl Into<String>) -> Self {
-        self.0.violations.push(Violation {
-            field: field.into(),
-            fault,
-            description: description.into(),
-        });
+        self.0.violations.push(Violation { field: field.into(), fault, description: description.into() });
         self
     }
 
@@ -312,10 +298,7 @@ impl Error {
     }
 
     pub fn with_resource(mut self, kind: &'static str, name: impl Into<String>) -> Self {
-        self.0.resource = Some(Resource {
-            kind,
-            name: name.into(),
-        });
+        self.0.resource = Some(Resource { kind, name: name.into() });
         self
     }
 

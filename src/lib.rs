@@ -10,6 +10,7 @@
 
 pub mod api;
 pub mod app;
+pub mod auth;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -17,6 +18,7 @@ pub mod domain;
 pub mod door;
 pub mod error;
 pub mod grpc;
+pub mod mail;
 pub mod model;
 pub mod postgres;
 pub mod rest;

@@ -44,8 +44,8 @@ create table outbox (
     channel text not null,
     recipient text not null,
     template text not null,
-    language text not null,
-    data jsonb not null,
+    languages text[] not null,
+    app_name text not null,
     user_id bigint,
     code_id bigint,
     message_id uuid not null,
@@ -60,22 +60,23 @@ create table outbox (
     updated_at timestamptz not null
 );
 create index outbox_due on outbox (next_attempt_at) where state = 'queued';
+create index outbox_expiring on outbox (expires_at) where state = 'queued';
 create index outbox_state on outbox (state, updated_at);
 create index outbox_user_id on outbox (user_id);
 comment on table outbox is 'Mails and text messages, written with their cause and sent by a worker';
 comment on column outbox.outbox_id is 'The delivery''s id';
 comment on column outbox.channel is 'email or phone';
 comment on column outbox.recipient is 'Address as it was given';
-comment on column outbox.template is 'Which text';
-comment on column outbox.language is 'Language that was asked for';
-comment on column outbox.data is 'What the template shows; never a code';
+comment on column outbox.template is 'Which text, for example code.bind or notice.email_changed';
+comment on column outbox.languages is 'Languages to be tried, best first: the one asked for, then the profile''s';
+comment on column outbox.app_name is 'Application that is named as the sender; empty is the deployment''s own name';
 comment on column outbox.user_id is 'Whose code or notice it is';
 comment on column outbox.code_id is 'The code that it carries, derived anew for each try';
 comment on column outbox.message_id is 'Stays the same over all tries';
 comment on column outbox.state is 'queued, accepted, failed or expired';
 comment on column outbox.attempts is 'Tries so far';
 comment on column outbox.next_attempt_at is 'When it is due';
-comment on column outbox.leased_until is 'Until when one worker alone may send it';
+comment on column outbox.leased_until is 'Until when one worker alone may send it; who holds this very lease may settle the row';
 comment on column outbox.expires_at is 'After this it is not sent any more';
 comment on column outbox.last_error is 'Class of the last failure, without addresses';
 comment on column outbox.owner_caller is 'Who caused it';

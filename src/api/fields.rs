@@ -11,17 +11,13 @@ impl Api {
     /// Makes a field.
     pub async fn create_field(&self, _: &Caller, request: pb::CreateFieldRequest) -> Result<pb::CreateFieldResponse> {
         let made = self.0.fields.create(field::new_field(request.field)?).await?;
-        Ok(pb::CreateFieldResponse {
-            field: Some(field::message(&made)),
-        })
+        Ok(pb::CreateFieldResponse { field: Some(field::message(&made)) })
     }
 
     /// All fields.
     pub async fn list_fields(&self, _: &Caller, _: pb::ListFieldsRequest) -> Result<pb::ListFieldsResponse> {
         let fields = self.0.fields.list().await?;
-        Ok(pb::ListFieldsResponse {
-            fields: fields.iter().map(field::message).collect(),
-        })
+        Ok(pb::ListFieldsResponse { fields: fields.iter().map(field::message).collect() })
     }
 
     /// Changes a field's description, flags and default.

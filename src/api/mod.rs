@@ -81,14 +81,7 @@ impl Api {
         if request_id.is_empty() {
             return None;
         }
-        Once::of(
-            caller,
-            rpc,
-            request_id,
-            body.encode_to_vec(),
-            &self.0.keys,
-            &self.0.clock,
-        )
+        Once::of(caller, rpc, request_id, body.encode_to_vec(), &self.0.keys, &self.0.clock)
     }
 
     /// The kept reply of a request that was done before.

@@ -12,12 +12,14 @@ use crate::{
     error::{Error, Fault, Reason, Result, Violations},
     model::{
         account::{fold_email, fold_username},
-        change, order, page,
+        change,
+        filter::{self, Column},
+        order, page,
         profile::{AccountMask, Profile, ReadMask, parse_etag},
         scope::Scope,
         text,
     },
-    store::{profiles::place, sql::Sql},
+    store::profiles::{Selection, place},
     wire::{
         json, mask,
         pb::{self, get_profile_request::Key},
@@ -32,10 +34,8 @@ const PAGE_BYTES: usize = 3 * 1024 * 1024;
 impl Api {
     /// Reads one profile.
     pub async fn get_profile(&self, caller: &Caller, request: pb::GetProfileRequest) -> Result<pb::GetProfileResponse> {
-        let by_account = matches!(
-            request.key,
-            Some(Key::Username(_) | Key::Email(_) | Key::Phone(_) | Key::Connection(_))
-        );
+        let by_account =
+            matches!(request.key, Some(Key::Username(_) | Key::Email(_) | Key::Phone(_) | Key::Connection(_)));
         if caller.user().is_none() && (by_account || mask::names_account(request.read_mask.as_ref())) {
             caller.require(Scope::AccountsRead)?;
         }
@@ -53,19 +53,13 @@ impl Api {
             },
             (_, lookup) => lookup,
         };
-        let fields = self
-            .0
-            .fields
-            .knowing(mask::custom_names(request.read_mask.as_ref()))
-            .await?;
+        let fields = self.0.fields.knowing(mask::custom_names(request.read_mask.as_ref())).await?;
         let mask = mask::read(request.read_mask, &fields, &mut faults);
         faults.into_result()?;
         let lookup = lookup.expect("valid: a key that cannot be read is a fault");
         let with_account = mask.account != AccountMask::None;
         let (found, account) = self.0.profiles.get(&lookup, with_account).await?;
-        Ok(pb::GetProfileResponse {
-            profile: Some(profile::message(&found, account.as_ref(), &mask)),
-        })
+        Ok(pb::GetProfileResponse { profile: Some(profile::message(&found, account.as_ref(), &mask)) })
     }
 
     /// Lists profiles.
@@ -74,15 +68,13 @@ impl Api {
         caller: &Caller,
         request: pb::ListProfilesRequest,
     ) -> Result<pb::ListProfilesResponse> {
-        if mask::names_account(request.read_mask.as_ref()) {
+        let filter = request.filter.map(json::object).unwrap_or_default();
+        if mask::names_account(request.read_mask.as_ref()) || names_account(&filter) {
             caller.require(Scope::AccountsRead)?;
         }
         let mut faults = Violations::new();
-        let fields = self
-            .0
-            .fields
-            .knowing(mask::custom_names(request.read_mask.as_ref()))
-            .await?;
+        let named = mask::custom_names(request.read_mask.as_ref()).chain(custom_names(&filter));
+        let fields = self.0.fields.knowing(named).await?;
         let mask = mask::read(request.read_mask, &fields, &mut faults);
         if request.page_size < 0 {
             faults.add("page_size", Fault::Range, "must not be negative");
@@ -91,17 +83,9 @@ impl Api {
             faults.add("skip", Fault::Range, "must be between 0 and 100000");
         }
         faults.into_result()?;
-        let filter = request.filter.map(json::object).unwrap_or_default();
-        if let Some(name) = filter.keys().next() {
-            let path = format!("filter.{}", text::cut(name, 64));
-            return Err(Error::new(Reason::FilterInvalid).with_violation(
-                path,
-                Fault::Unknown,
-                "filters cannot be read yet",
-            ));
-        }
-        let order = order::parse(&request.order_by, &fields)?;
         let query = query_hash(&filter, &request.order_by);
+        let filter = filter::parse(filter, &fields)?;
+        let order = order::parse(&request.order_by, &fields)?;
         let now = self.0.clock.now();
         let after = match request.page_token.as_str() {
             "" => None,
@@ -111,12 +95,9 @@ impl Api {
             0 => page::DEFAULT_SIZE,
             size => size.min(page::MAX_SIZE),
         };
+        let skip = if after.is_some() { 0 } else { i64::from(request.skip) };
         let listing = Listing {
-            predicate: Sql::new("true"),
-            order: order.clone(),
-            skip: if after.is_some() { 0 } else { i64::from(request.skip) },
-            after,
-            limit,
+            selection: Selection { filter, order: order.clone(), after, skip, limit },
             with_total: request.return_total_size,
             with_accounts: mask.account != AccountMask::None,
         };
@@ -139,11 +120,7 @@ impl Api {
             Some(row) if has_more => page::write(&self.0.keys, &query, place(&order, &row), now),
             _ => String::new(),
         };
-        Ok(pb::ListProfilesResponse {
-            profiles,
-            next_page_token,
-            total_size: page.total,
-        })
+        Ok(pb::ListProfilesResponse { profiles, next_page_token, total_size: page.total })
     }
 
     /// Changes named fields of one profile.
@@ -194,19 +171,13 @@ impl Api {
             validate_only: request.validate_only,
             once,
         };
-        let outcome = self
-            .0
-            .profiles
-            .update(&update, |profile| updated(profile).encode_to_vec())
-            .await?;
+        let outcome = self.0.profiles.update(&update, |profile| updated(profile).encode_to_vec()).await?;
         reply(outcome, |profile| updated(&profile))
     }
 }
 
 fn updated(profile: &Profile) -> pb::UpdateProfileResponse {
-    pb::UpdateProfileResponse {
-        profile: Some(profile::message(profile, None, &ReadMask::default_fields())),
-    }
+    pb::UpdateProfileResponse { profile: Some(profile::message(profile, None, &ReadMask::default_fields())) }
 }
 
 /// The fields that a change names, those inside `$set` and `$unset` and before a dot too.
@@ -220,6 +191,17 @@ fn changed_names(custom: &serde_json::Map<String, Value>) -> Vec<String> {
             _ => vec![base(name)],
         })
         .collect()
+}
+
+/// Whether a filter names a field of the account anywhere, which asks for more rights.
+fn names_account(filter: &serde_json::Map<String, Value>) -> bool {
+    filter::names(filter).into_iter().filter_map(Column::parse).any(Column::is_of_account)
+}
+
+/// The custom fields that a filter names, before a dot too.
+fn custom_names(filter: &serde_json::Map<String, Value>) -> impl Iterator<Item = &str> {
+    let names = filter::names(filter).into_iter().filter(|name| Column::parse(name).is_none());
+    names.map(|name| name.split('.').next().unwrap_or_default())
 }
 
 /// What a page token is bound to.

@@ -20,11 +20,7 @@ impl Api {
             Given::UserId(user_id) => Err(user_id),
         });
         may_handle(caller, given.as_ref())?;
-        let lacking = request
-            .scopes
-            .iter()
-            .filter_map(|name| Scope::parse(name))
-            .find(|scope| !caller.has(*scope));
+        let lacking = request.scopes.iter().filter_map(|name| Scope::parse(name)).find(|scope| !caller.has(*scope));
         if let Some(scope) = lacking {
             return Err(Error::scope_missing(scope.as_str()));
         }
@@ -35,10 +31,7 @@ impl Api {
         faults.into_result()?;
         let subject = subject.expect("valid: a missing subject is a fault");
         let (issued, secret) = self.0.tokens.issue(&subject, &scopes, ttl).await?;
-        Ok(pb::IssueTokenResponse {
-            token: Some(token::message(&issued)),
-            secret,
-        })
+        Ok(pb::IssueTokenResponse { token: Some(token::message(&issued)), secret })
     }
 
     /// Lists the tokens of a service or a user.
@@ -60,9 +53,7 @@ impl Api {
         let now = self.0.clock.now();
         let before = match request.page_token.as_str() {
             "" => None,
-            given => page::read(&self.0.keys, &query, given, now)?
-                .first()
-                .and_then(serde_json::Value::as_i64),
+            given => page::read(&self.0.keys, &query, given, now)?.first().and_then(serde_json::Value::as_i64),
         };
         let limit = match i64::from(request.page_size) {
             0 => page::DEFAULT_SIZE,
@@ -75,10 +66,7 @@ impl Api {
             Some(last) if has_more => page::write(&self.0.keys, &query, vec![last.token_id.into()], now),
             _ => String::new(),
         };
-        Ok(pb::ListTokensResponse {
-            tokens: found.iter().map(token::message).collect(),
-            next_page_token,
-        })
+        Ok(pb::ListTokensResponse { tokens: found.iter().map(token::message).collect(), next_page_token })
     }
 
     /// Revokes a token.

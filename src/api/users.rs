@@ -23,22 +23,13 @@ impl Api {
         if let Some(kept) = self.kept(once.as_ref()).await? {
             return Ok(kept);
         }
-        let custom = request
-            .profile
-            .as_ref()
-            .and_then(|profile| profile.custom_fields.as_ref());
-        let names = custom
-            .into_iter()
-            .flat_map(|custom| custom.fields.keys().map(String::as_str));
+        let custom = request.profile.as_ref().and_then(|profile| profile.custom_fields.as_ref());
+        let names = custom.into_iter().flat_map(|custom| custom.fields.keys().map(String::as_str));
         let fields = self.0.fields.knowing(names).await?;
         let validate_only = request.validate_only;
         let new = user::new_user(request, &fields, self.0.users.now())?;
         let kept = |profile: &Profile| created(profile).encode_to_vec();
-        let outcome = self
-            .0
-            .users
-            .create(&new, &fields, validate_only, once.as_ref(), kept)
-            .await?;
+        let outcome = self.0.users.create(&new, &fields, validate_only, once.as_ref(), kept).await?;
         reply(outcome, |profile| created(&profile))
     }
 
@@ -61,11 +52,7 @@ impl Api {
         for (place, request) in (index..).zip(batch) {
             let read = request.and_then(|request| {
                 if request.validate_only {
-                    return Err(Error::invalid(
-                        "validate_only",
-                        Fault::Format,
-                        "is not possible in an import",
-                    ));
+                    return Err(Error::invalid("validate_only", Fault::Format, "is not possible in an import"));
                 }
                 let once = self.once(caller, "CreateUser", &request.request_id, &request);
                 Ok((user::new_user(request, &fields, self.0.users.now())?, once))
@@ -78,11 +65,7 @@ impl Api {
                 Err(error) => failures.push(failure(place, &error)),
             }
         }
-        let outcomes = self
-            .0
-            .users
-            .import(&users, &fields, |profile| created(profile).encode_to_vec())
-            .await?;
+        let outcomes = self.0.users.import(&users, &fields, |profile| created(profile).encode_to_vec()).await?;
         for (place, outcome) in places.into_iter().zip(outcomes) {
             if let Err(error) = outcome {
                 failures.push(failure(place, &error));
@@ -90,12 +73,7 @@ impl Api {
         }
         failures.sort_by_key(|failure| failure.index);
         let failed = failures.len() as i64;
-        Ok(pb::ImportUsersResponse {
-            created: next_index - index - failed,
-            failures,
-            failed,
-            next_index,
-        })
+        Ok(pb::ImportUsersResponse { created: next_index - index - failed, failures, failed, next_index })
     }
 
     /// Erases a user.
@@ -110,9 +88,7 @@ impl Api {
 }
 
 fn created(made: &Profile) -> pb::CreateUserResponse {
-    pb::CreateUserResponse {
-        profile: Some(profile::message(made, None, &ReadMask::default_fields())),
-    }
+    pb::CreateUserResponse { profile: Some(profile::message(made, None, &ReadMask::default_fields())) }
 }
 
 fn failure(index: i64, error: &Error) -> pb::ImportFailure {

@@ -63,13 +63,8 @@ pub fn config_file(folder: &Path) -> PathBuf {
 pub async fn run(dev: Dev, folder: &Path, output: &Output) -> anyhow::Result<()> {
     let scopes = read_scopes(dev.service_token_scopes.as_deref())?;
     let Some(_lock) = postgres::lock(folder)? else {
-        let holder = postgres::lock_holder(folder)
-            .map(|pid| format!(" (process {pid})"))
-            .unwrap_or_default();
-        bail!(
-            "another dev{holder} runs in {}: stop it, or choose a folder with --data-dir",
-            folder.display()
-        );
+        let holder = postgres::lock_holder(folder).map(|pid| format!(" (process {pid})")).unwrap_or_default();
+        bail!("another dev{holder} runs in {}: stop it, or choose a folder with --data-dir", folder.display());
     };
     let grpc = bind(dev.grpc_addr).await?;
     let rest = bind(dev.rest_addr).await?;
@@ -80,10 +75,7 @@ pub async fn run(dev: Dev, folder: &Path, output: &Output) -> anyhow::Result<()>
         () = &mut stop => return Ok(()),
     };
     announce(&started, grpc.local_addr()?, rest.local_addr()?, *output);
-    let ports = Ports {
-        grpc,
-        rest: Some((rest, started.config.rest.clone().with_older_surfaces())),
-    };
+    let ports = Ports { grpc, rest: Some((rest, started.config.rest.clone().with_older_surfaces())) };
     // The stop is the future itself from here on: one signal is one stop.
     let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = server::serve(started.api.clone(), ports, Duration::ZERO, async move {
@@ -99,9 +91,7 @@ pub async fn run(dev: Dev, folder: &Path, output: &Output) -> anyhow::Result<()>
         }
     };
     if let Some(mut postgres) = started.postgres {
-        tokio::task::spawn_blocking(move || postgres.stop())
-            .await
-            .context("the stop of Postgres failed")??;
+        tokio::task::spawn_blocking(move || postgres.stop()).await.context("the stop of Postgres failed")??;
     }
     done
 }
@@ -135,12 +125,7 @@ async fn start(folder: &Path, reset: bool, scopes: &[Scope]) -> anyhow::Result<S
         schema::set_mark(&mut conn, Mark::Filled).await?;
     }
     let tokens = tokens(&api, folder, scopes).await?;
-    Ok(Started {
-        api,
-        config,
-        tokens,
-        postgres,
-    })
+    Ok(Started { api, config, tokens, postgres })
 }
 
 /// The database of `DATABASE_URL`, else one on a server of our own.
@@ -150,10 +135,7 @@ async fn database(folder: &Path) -> anyhow::Result<(String, Option<postgres::Ser
     }
     let folder = folder.to_owned();
     let server = tokio::task::spawn_blocking(move || {
-        postgres::Server::start(&postgres::Settings {
-            folder: &folder,
-            extra: &[],
-        })
+        postgres::Server::start(&postgres::Settings { folder: &folder, extra: &[] })
     });
     let server = server.await.context("the start of Postgres failed")??;
     let mut conn = schema::connect(&server.url("postgres")).await?;
@@ -194,16 +176,10 @@ fn configure(folder: &Path, url: String) -> anyhow::Result<Config> {
         config = earlier;
     }
     if config.secrets.keys.is_empty() {
-        config.secrets.keys.push(SecretKey {
-            id: "dev".to_owned(),
-            key: config::key_text(random_bytes()),
-        });
+        config.secrets.keys.push(SecretKey { id: "dev".to_owned(), key: config::key_text(random_bytes()) });
     }
     config.database.url = url;
-    write_private(
-        &file,
-        &toml::to_string(&config).context("the configuration cannot be written")?,
-    )?;
+    write_private(&file, &toml::to_string(&config).context("the configuration cannot be written")?)?;
     Ok(config)
 }
 
@@ -238,24 +214,14 @@ fn read_scopes(names: Option<&[String]>) -> anyhow::Result<Vec<Scope>> {
         let known: Vec<&str> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
         bail!("unknown scopes {unknown:?}; there are {}", known.join(", "));
     }
-    Ok(Scope::ALL
-        .iter()
-        .copied()
-        .filter(|scope| names.iter().any(|name| name == scope.as_str()))
-        .collect())
+    Ok(Scope::ALL.iter().copied().filter(|scope| names.iter().any(|name| name == scope.as_str())).collect())
 }
 
 /// Writes a file that its owner alone can read.
 fn write_private(file: &Path, text: &str) -> anyhow::Result<()> {
     let write = || {
         let mut options = fs::File::options();
-        options
-            .create(true)
-            .write(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(file)?
-            .write_all(text.as_bytes())
+        options.create(true).write(true).truncate(true).mode(0o600).open(file)?.write_all(text.as_bytes())
     };
     write().with_context(|| format!("cannot write {}", file.display()))
 }

@@ -51,9 +51,7 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
     let caller = Caller::operator();
     match command {
         Command::Create(create) => {
-            let request = pb::CreateFieldRequest {
-                field: Some(definition(*create)?),
-            };
+            let request = pb::CreateFieldRequest { field: Some(definition(*create)?) };
             output.message(&api.create_field(&caller, request).await?.field.unwrap_or_default());
         }
         Command::List => output.message(&api.list_fields(&caller, pb::ListFieldsRequest {}).await?),
@@ -67,20 +65,13 @@ fn definition(create: Create) -> anyhow::Result<pb::FieldDefinition> {
             .map(i32::from)
             .with_context(|| format!("{name} is no type of fields"))
     };
-    let default_value = create
-        .default
-        .as_deref()
-        .map(serde_json::from_str::<serde_json::Value>)
-        .transpose();
+    let default_value = create.default.as_deref().map(serde_json::from_str::<serde_json::Value>).transpose();
     Ok(pb::FieldDefinition {
         name: create.name,
         r#type: number(&create.field_type)?,
         item_type: create.item_type.as_deref().map(number).transpose()?.unwrap_or_default(),
         description: create.description,
-        default_value: default_value
-            .context("--default is no JSON")?
-            .as_ref()
-            .map(json::to_value),
+        default_value: default_value.context("--default is no JSON")?.as_ref().map(json::to_value),
         required: create.required,
         unique: create.unique,
         indexed: create.indexed,

@@ -56,11 +56,7 @@ pub async fn run(file: &Path, api: &Api, output: &Output) -> anyhow::Result<Exit
         &format!("{created} users created, {failed} failed"),
         &json!({ "created": created, "failed": failed, "nextIndex": numbers.len() }),
     );
-    Ok(if failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn open(file: &Path, output: Output) -> anyhow::Result<(Box<dyn BufRead>, ProgressBar)> {
@@ -70,11 +66,7 @@ fn open(file: &Path, output: Output) -> anyhow::Result<(Box<dyn BufRead>, Progre
     let cannot_open = || format!("cannot open {}", file.display());
     let opened = File::open(file).with_context(cannot_open)?;
     let size = opened.metadata().with_context(cannot_open)?.len();
-    let progress = if output.is_json() {
-        ProgressBar::hidden()
-    } else {
-        ProgressBar::new(size)
-    };
+    let progress = if output.is_json() { ProgressBar::hidden() } else { ProgressBar::new(size) };
     let style = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {eta} {msg}")?;
     Ok((Box::new(BufReader::new(opened)), progress.with_style(style)))
 }
@@ -115,10 +107,7 @@ fn parse(line: &[u8], number: u64) -> Result<User> {
     let text = std::str::from_utf8(line).map_err(|_| Error::invalid("", Fault::Format, "the line is not UTF-8"))?;
     let mut user: User = canonical::from_json(text.trim())?;
     if user.request_id.is_empty() {
-        let digest = Sha256::new()
-            .chain_update(number.to_be_bytes())
-            .chain_update(line.trim_ascii())
-            .finalize();
+        let digest = Sha256::new().chain_update(number.to_be_bytes()).chain_update(line.trim_ascii()).finalize();
         let bytes: [u8; 16] = digest[..16].try_into().expect("valid: a digest has 32 bytes");
         user.request_id = uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string();
     }
@@ -133,11 +122,7 @@ async fn send(api: &Api, index: i64, batch: Vec<Result<User>>) -> anyhow::Result
         match api.import_batch(&caller, index, batch.clone()).await {
             Err(error) if matches!(error.kind(), Kind::Unavailable | Kind::Aborted) && tries < TRIES => {
                 tries += 1;
-                tracing::warn!(
-                    tries,
-                    reason = error.reason().as_str(),
-                    "the import waits for the database"
-                );
+                tracing::warn!(tries, reason = error.reason().as_str(), "the import waits for the database");
                 tokio::time::sleep(WAIT).await;
             }
             told => return Ok(told?),

@@ -80,10 +80,7 @@ pub fn run() -> ExitCode {
 }
 
 async fn execute(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
-    let settings = Settings {
-        config: cli.config,
-        data_dir: cli.data_dir,
-    };
+    let settings = Settings { config: cli.config, data_dir: cli.data_dir };
     match cli.command {
         Command::Dev(dev) => dev::run(dev, &settings.data_dir(), output).await?,
         Command::Serve => serve::run(settings.config.as_deref()).await?,
@@ -125,9 +122,7 @@ impl Settings {
     }
 
     fn api(&self) -> anyhow::Result<Api> {
-        let config = self
-            .load()
-            .context("no `dev` was started here, and there is no other configuration")?;
+        let config = self.load().context("no `dev` was started here, and there is no other configuration")?;
         app::build(&config, Clock::System)
     }
 }

@@ -25,11 +25,7 @@ impl Output {
 
     /// A sentence, or its JSON.
     pub fn line(self, sentence: &str, json: &Value) {
-        if self.json {
-            println!("{json}")
-        } else {
-            println!("{sentence}")
-        }
+        if self.json { println!("{json}") } else { println!("{sentence}") }
     }
 
     /// A text that is the same in both forms.

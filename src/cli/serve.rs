@@ -39,7 +39,5 @@ pub async fn run(file: Option<&Path>) -> anyhow::Result<()> {
 /// # Errors
 /// A port that another process has.
 pub async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}: is the port in use?"))
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}: is the port in use?"))
 }

@@ -57,10 +57,7 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
             };
             let request = pb::IssueTokenRequest {
                 scopes: issue.scopes.clone().unwrap_or_else(all),
-                ttl: issue.days.map(|days| prost_types::Duration {
-                    seconds: days.saturating_mul(86_400),
-                    nanos: 0,
-                }),
+                ttl: issue.days.map(|days| prost_types::Duration { seconds: days.saturating_mul(86_400), nanos: 0 }),
                 subject: match (issue.subject.service, issue.subject.user_id) {
                     (Some(name), _) => Some(pb::issue_token_request::Subject::Service(name)),
                     (None, user_id) => user_id.map(pb::issue_token_request::Subject::UserId),
@@ -73,11 +70,7 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
                 (Some(name), _) => Some(pb::list_tokens_request::Subject::Service(name)),
                 (None, user_id) => user_id.map(pb::list_tokens_request::Subject::UserId),
             };
-            let mut request = pb::ListTokensRequest {
-                subject,
-                page_size: 1000,
-                page_token: String::new(),
-            };
+            let mut request = pb::ListTokensRequest { subject, page_size: 1000, page_token: String::new() };
             let mut tokens = Vec::new();
             loop {
                 let page = api.list_tokens(&caller, request.clone()).await?;
@@ -88,10 +81,9 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
                 }
             }
             match output.is_json() {
-                true => output.line(
-                    "",
-                    &json!({ "tokens": tokens.iter().map(canonical::to_json).collect::<Vec<_>>() }),
-                ),
+                true => {
+                    output.line("", &json!({ "tokens": tokens.iter().map(canonical::to_json).collect::<Vec<_>>() }))
+                }
                 false => tokens.iter().for_each(|token| {
                     output.message(token);
                     output.text("\n");

@@ -81,16 +81,9 @@ impl Key {
             .or(self.phone.map(Given::Phone))
             .or(self.openid.map(Given::Openid))
             .or(self.unionid.map(Given::Unionid));
-        let paths = crate::model::profile::BUILTIN
-            .iter()
-            .chain(&["custom_fields", "account"]);
-        let read_mask = prost_types::FieldMask {
-            paths: paths.map(|&path| path.to_owned()).collect(),
-        };
-        pb::GetProfileRequest {
-            key,
-            read_mask: Some(read_mask),
-        }
+        let paths = crate::model::profile::BUILTIN.iter().chain(&["custom_fields", "account"]);
+        let read_mask = prost_types::FieldMask { paths: paths.map(|&path| path.to_owned()).collect() };
+        pb::GetProfileRequest { key, read_mask: Some(read_mask) }
     }
 }
 
@@ -107,10 +100,7 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
         }
         Command::Delete { user_id } => {
             api.delete_user(&caller, pb::DeleteUserRequest { user_id }).await?;
-            output.line(
-                &format!("user {user_id} is erased"),
-                &serde_json::json!({ "userId": user_id }),
-            );
+            output.line(&format!("user {user_id} is erased"), &serde_json::json!({ "userId": user_id }));
         }
         Command::Import { file } => return import::run(&file, api, output).await,
     }
@@ -118,26 +108,16 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
 }
 
 fn create_request(create: Create) -> anyhow::Result<pb::CreateUserRequest> {
-    let custom = create
-        .custom_fields
-        .as_deref()
-        .map(serde_json::from_str::<serde_json::Map<_, _>>)
-        .transpose();
+    let custom = create.custom_fields.as_deref().map(serde_json::from_str::<serde_json::Map<_, _>>).transpose();
     let profile = pb::Profile {
         user_id: create.user_id.unwrap_or_default(),
         nickname: create.nickname.unwrap_or_default(),
         language: create.language.unwrap_or_default(),
-        custom_fields: custom
-            .context("--custom-fields is no JSON object")?
-            .map(|given| json::to_struct(given.iter())),
+        custom_fields: custom.context("--custom-fields is no JSON object")?.map(|given| json::to_struct(given.iter())),
         ..Default::default()
     };
-    let account = pb::Account {
-        username: create.username,
-        email: create.email,
-        phone: create.phone,
-        ..Default::default()
-    };
+    let account =
+        pb::Account { username: create.username, email: create.email, phone: create.phone, ..Default::default() };
     Ok(pb::CreateUserRequest {
         profile: Some(profile),
         account: Some(account),

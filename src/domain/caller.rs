@@ -22,10 +22,7 @@ pub struct Caller {
 impl Caller {
     /// An operator at the command line, who may do everything.
     pub fn operator() -> Self {
-        Self {
-            subject: Subject::Service("operator".to_owned()),
-            scopes: Scope::ALL.to_vec(),
-        }
+        Self { subject: Subject::Service("operator".to_owned()), scopes: Scope::ALL.to_vec() }
     }
 
     /// A name for records of what was done: the service or the user, not the token.
@@ -54,11 +51,7 @@ impl Caller {
     /// # Errors
     /// SCOPE_MISSING.
     pub fn require(&self, scope: Scope) -> Result<()> {
-        if self.has(scope) {
-            Ok(())
-        } else {
-            Err(Error::scope_missing(scope.as_str()))
-        }
+        if self.has(scope) { Ok(()) } else { Err(Error::scope_missing(scope.as_str())) }
     }
 
     /// A user may act on itself alone.

@@ -41,12 +41,7 @@ impl Db {
         let mut config = ManagerConfig::default();
         config.recycling_method = RecyclingMethod::Fast;
         let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new_with_config(url, config);
-        Self {
-            pool: Pool::builder()
-                .max_size(size)
-                .connection_timeout(WAIT)
-                .build_unchecked(manager),
-        }
+        Self { pool: Pool::builder().max_size(size).connection_timeout(WAIT).build_unchecked(manager) }
     }
 
     async fn lease(&self) -> Result<Lease> {
@@ -57,10 +52,7 @@ impl Db {
             };
             Error::new(reason).with_source(error)
         })?;
-        Ok(Lease {
-            cancel: Some(conn.cancel_token()),
-            conn: Some(conn),
-        })
+        Ok(Lease { cancel: Some(conn.cancel_token()), conn: Some(conn) })
     }
 
     /// Runs single statements on one connection.
@@ -87,10 +79,9 @@ impl Db {
             Manager::begin_transaction(&mut *lease).await?;
             let done = work.clone()(&mut lease).await;
             let done = match done {
-                Ok(value) if end == End::Commit => Manager::commit_transaction(&mut *lease)
-                    .await
-                    .map(|()| value)
-                    .map_err(Error::from),
+                Ok(value) if end == End::Commit => {
+                    Manager::commit_transaction(&mut *lease).await.map(|()| value).map_err(Error::from)
+                }
                 outcome => match Manager::rollback_transaction(&mut *lease).await {
                     Ok(()) => outcome,
                     Err(error) => outcome.and(Err(error.into())),

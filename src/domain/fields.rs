@@ -20,24 +20,26 @@ const AGE: Duration = Duration::from_secs(5);
 pub struct Fields {
     db: Db,
     clock: Clock,
-    cache: Arc<RwLock<Option<(Instant, Arc<Definitions>)>>>,
+    cache: Arc<RwLock<Option<Loaded>>>,
+}
+
+/// Definitions, and when their reading began.
+struct Loaded {
+    at: Instant,
+    definitions: Arc<Definitions>,
 }
 
 impl Fields {
     pub fn new(db: Db, clock: Clock) -> Self {
-        Self {
-            db,
-            clock,
-            cache: Arc::default(),
-        }
+        Self { db, clock, cache: Arc::default() }
     }
 
     /// The definitions, at most 5 s old.
     pub async fn current(&self) -> Result<Arc<Definitions>> {
-        if let Some((loaded, definitions)) = &*self.cache.read().await
-            && loaded.elapsed() < AGE
+        if let Some(loaded) = &*self.cache.read().await
+            && loaded.at.elapsed() < AGE
         {
-            return Ok(definitions.clone());
+            return Ok(loaded.definitions.clone());
         }
         self.reload().await
     }
@@ -45,11 +47,7 @@ impl Fields {
     /// The definitions, read anew where they do not know all of `names`: another replica may have just made one.
     pub async fn knowing<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> Result<Arc<Definitions>> {
         let current = self.current().await?;
-        if names.all(|name| current.get(name).is_some()) {
-            Ok(current)
-        } else {
-            self.reload().await
-        }
+        if names.all(|name| current.get(name).is_some()) { Ok(current) } else { self.reload().await }
     }
 
     /// Reads the definitions anew.
@@ -57,7 +55,7 @@ impl Fields {
         let started = Instant::now();
         let loaded = self.db.run(async |conn| Ok(fields::list(conn).await?)).await?;
         let definitions = Arc::new(Definitions::new(loaded));
-        *self.cache.write().await = Some((started, definitions.clone()));
+        *self.cache.write().await = Some(Loaded { at: started, definitions: definitions.clone() });
         Ok(definitions)
     }
 
@@ -71,9 +69,11 @@ impl Fields {
             .db
             .transaction(End::Commit, async |conn| {
                 let made = fields::insert(conn, &new).await?.ok_or_else(|| {
-                    Error::new(Reason::FieldExists)
-                        .with_resource("user.v1.Field", "field.name")
-                        .with_violation("field.name", Fault::Format, "is taken")
+                    Error::new(Reason::FieldExists).with_resource("user.v1.Field", "field.name").with_violation(
+                        "field.name",
+                        Fault::Format,
+                        "is taken",
+                    )
                 })?;
                 fields::notify(conn).await?;
                 Ok(made)

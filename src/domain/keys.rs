@@ -51,10 +51,7 @@ impl Keys {
     /// The body of tag and body, where one of the keys made the tag. Compares in constant time.
     pub fn verify<'a>(&self, purpose: &'static str, signed: &'a [u8]) -> Option<&'a [u8]> {
         let (tag, body) = signed.split_at_checked(TAG)?;
-        self.0
-            .iter()
-            .any(|key| mac(key, purpose, body).verify_slice(tag).is_ok())
-            .then_some(body)
+        self.0.iter().any(|key| mac(key, purpose, body).verify_slice(tag).is_ok()).then_some(body)
     }
 }
 

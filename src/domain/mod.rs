@@ -5,6 +5,7 @@ pub mod db;
 pub mod fields;
 pub mod keys;
 pub mod once;
+pub mod passwords;
 pub mod profiles;
 pub mod tokens;
 pub mod users;

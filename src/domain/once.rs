@@ -36,14 +36,7 @@ impl Once {
         clock: &Clock,
     ) -> Option<Self> {
         let request_id = Uuid::parse_str(request_id).ok()?;
-        Some(Self {
-            caller: caller.name(),
-            rpc,
-            request_id,
-            body,
-            keys: keys.clone(),
-            clock: clock.clone(),
-        })
+        Some(Self { caller: caller.name(), rpc, request_id, body, keys: keys.clone(), clock: clock.clone() })
     }
 
     /// The reply of the first time, if there was one.
@@ -88,18 +81,8 @@ impl Once {
     pub async fn end(&self, conn: &mut AsyncPgConnection, user_id: Option<i64>, reply: Vec<u8>) -> Result<()> {
         let fingerprint = self.keys.sign("fingerprint", &self.body);
         let (key_id, now) = (self.keys.current(), self.clock.now());
-        idempotency::insert(
-            conn,
-            &self.caller,
-            self.rpc,
-            self.request_id,
-            user_id,
-            key_id,
-            fingerprint,
-            reply,
-            now,
-        )
-        .await?;
+        idempotency::insert(conn, &self.caller, self.rpc, self.request_id, user_id, key_id, fingerprint, reply, now)
+            .await?;
         Ok(())
     }
 }

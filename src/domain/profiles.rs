@@ -1,5 +1,7 @@
 //! Reading, listing and changing profiles.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
 use serde_json::Value;
@@ -15,10 +17,13 @@ use crate::{
         account::{Account, Connection},
         change::Change,
         field::Field,
-        order::OrderKey,
         profile::{BuiltinPatch, Profile},
     },
-    store::{accounts, fields, profiles, sql::Sql, unique_values},
+    store::{
+        accounts, fields,
+        profiles::{self, Selection},
+        unique_values,
+    },
 };
 
 /// How a profile is found.
@@ -36,13 +41,12 @@ pub struct AccountView {
     pub connections: Vec<Connection>,
 }
 
+/// How long a search may take.
+const SEARCH: Duration = Duration::from_secs(2);
+
 /// A page to be listed.
 pub struct Listing {
-    pub predicate: Sql,
-    pub order: Vec<OrderKey>,
-    pub after: Option<Vec<Value>>,
-    pub skip: i64,
-    pub limit: i64,
+    pub selection: Selection,
     pub with_total: bool,
     pub with_accounts: bool,
 }
@@ -79,9 +83,7 @@ impl Profiles {
 
     /// The user who holds a key.
     pub async fn find_user(&self, kind: &str, value: &str) -> Result<Option<i64>> {
-        self.db
-            .run(async |conn| Ok(unique_values::find(conn, kind, value).await?))
-            .await
+        self.db.run(async |conn| Ok(unique_values::find(conn, kind, value).await?)).await
     }
 
     /// One profile, with its account where that is asked for.
@@ -113,42 +115,37 @@ impl Profiles {
     }
 
     /// One page of a list.
+    ///
+    /// # Errors
+    /// QUERY_TOO_SLOW after two seconds.
     pub async fn list(&self, listing: Listing) -> Result<Page> {
-        let Listing {
-            predicate,
-            order,
-            after,
-            skip,
-            limit,
-            with_total,
-            with_accounts,
-        } = listing;
-        self.db
-            .run(async |conn| {
-                let total = match with_total {
-                    true => Some(profiles::count(conn, predicate.clone()).await?),
-                    false => None,
-                };
-                let mut rows = profiles::list(conn, predicate, &order, after.as_deref(), skip, limit + 1).await?;
-                let has_more = rows.len() as i64 > limit;
-                rows.truncate(limit as usize);
-                let accounts = match with_accounts {
-                    true => views(conn, rows.iter().map(|row| row.user_id).collect()).await?,
-                    false => Vec::new(),
-                };
-                let mut accounts: std::collections::HashMap<i64, AccountView> =
-                    accounts.into_iter().map(|view| (view.account.user_id, view)).collect();
-                let rows = rows.into_iter().map(|row| {
-                    let account = accounts.remove(&row.user_id);
-                    (row, account)
-                });
-                Ok(Page {
-                    rows: rows.collect(),
-                    has_more,
-                    total,
-                })
-            })
-            .await
+        let Listing { mut selection, with_total, with_accounts } = listing;
+        let limit = selection.limit;
+        selection.limit += 1;
+        let search = self.db.run(async |conn| {
+            let total = match with_total {
+                true => Some(profiles::count(conn, &selection.filter).await?),
+                false => None,
+            };
+            let mut rows = profiles::list(conn, &selection).await?;
+            let has_more = rows.len() as i64 > limit;
+            rows.truncate(limit as usize);
+            let accounts = match with_accounts {
+                true => views(conn, rows.iter().map(|row| row.user_id).collect()).await?,
+                false => Vec::new(),
+            };
+            let mut accounts: std::collections::HashMap<i64, AccountView> =
+                accounts.into_iter().map(|view| (view.account.user_id, view)).collect();
+            let rows = rows.into_iter().map(|row| {
+                let account = accounts.remove(&row.user_id);
+                (row, account)
+            });
+            Ok(Page { rows: rows.collect(), has_more, total })
+        });
+        match tokio::time::timeout(SEARCH, search).await {
+            Ok(found) => found,
+            Err(_) => Err(Error::new(Reason::QueryTooSlow)),
+        }
     }
 
     /// Changes what is named of one profile. `reply` makes what is kept for a repeated request id.
@@ -161,17 +158,10 @@ impl Profiles {
         reply: impl Fn(&Profile) -> Vec<u8> + Sync,
     ) -> Result<Outcome<Profile>> {
         let now = self.clock.now();
-        let end = if update.validate_only {
-            End::RollBack
-        } else {
-            End::Commit
-        };
+        let end = if update.validate_only { End::RollBack } else { End::Commit };
         let changes = Value::from(update.changes.iter().map(Change::to_json).collect::<Vec<_>>());
         let needs_claims = update.builtin.openid.is_some() || update.builtin.unionid.is_some();
-        let needs_values = update
-            .changes
-            .iter()
-            .any(|change| change.field.unique || change.field.indexed);
+        let needs_values = update.changes.iter().any(|change| change.field.unique || change.field.indexed);
         if !needs_claims && !needs_values && update.once.is_none() && end == End::Commit {
             // No other table changes, so the one statement is its own transaction.
             let done = self.db.run(async |conn| apply(conn, update, &changes, now).await).await;
@@ -214,10 +204,7 @@ impl Profiles {
         if error.reason() != Reason::OpTypeMismatch {
             return error;
         }
-        let told = self
-            .db
-            .run(async |conn| Ok(profiles::find_refusal(conn, update.user_id, changes).await?))
-            .await;
+        let told = self.db.run(async |conn| Ok(profiles::find_refusal(conn, update.user_id, changes).await?)).await;
         match told {
             Ok(Some(refusal)) => refused(&refusal),
             Ok(None) => Error::new(Reason::WriteConflict),
@@ -234,11 +221,7 @@ pub fn refused(refusal: &str) -> Error {
         "DOCUMENT_TOO_LARGE" => Reason::DocumentTooLarge,
         _ => Reason::OpTypeMismatch,
     };
-    let path = if field.is_empty() {
-        "custom_fields".to_owned()
-    } else {
-        format!("custom_fields.{field}")
-    };
+    let path = if field.is_empty() { "custom_fields".to_owned() } else { format!("custom_fields.{field}") };
     Error::new(reason).with_violation(path, Fault::Range, reason.message())
 }
 
@@ -265,11 +248,7 @@ async fn claim(conn: &mut AsyncPgConnection, update: &Update, profile: &Profile)
     ] {
         if named {
             kinds.push(kind.to_owned());
-            claims.extend(
-                value
-                    .clone()
-                    .map(|value| (format!("profile.{kind}"), kind.to_owned(), value)),
-            );
+            claims.extend(value.clone().map(|value| (format!("profile.{kind}"), kind.to_owned(), value)));
         }
     }
     let loses_login = kinds.len() > claims.len();
@@ -278,10 +257,7 @@ async fn claim(conn: &mut AsyncPgConnection, update: &Update, profile: &Profile)
     touched.dedup_by_key(|field| field.field_id);
     for field in touched.iter().filter(|field| field.unique) {
         kinds.push(field.unique_kind());
-        let value = profile
-            .custom_fields
-            .get(&field.name)
-            .and_then(|value| field.field_type.unique_key(value));
+        let value = profile.custom_fields.get(&field.name).and_then(|value| field.field_type.unique_key(value));
         claims.extend(value.map(|value| (format!("custom_fields.{}", field.name), field.unique_kind(), value)));
     }
     if !kinds.is_empty() {
@@ -289,11 +265,7 @@ async fn claim(conn: &mut AsyncPgConnection, update: &Update, profile: &Profile)
         take(conn, profile.user_id, claims).await?;
     }
     if loses_login && unique_values::count_credentials(conn, profile.user_id).await? == 0 {
-        let name = if update.builtin.openid.is_some() {
-            "profile.openid"
-        } else {
-            "profile.unionid"
-        };
+        let name = if update.builtin.openid.is_some() { "profile.openid" } else { "profile.unionid" };
         return Err(Error::new(Reason::LastCredential).with_precondition(name));
     }
     let indexed: Vec<&Field> = touched.into_iter().filter(|field| field.indexed).collect();
@@ -309,13 +281,7 @@ async fn claim(conn: &mut AsyncPgConnection, update: &Update, profile: &Profile)
 pub fn index_values<'a>(fields: impl Iterator<Item = &'a Field>, document: &Value) -> Vec<(i64, Vec<u8>)> {
     fields
         .filter_map(|field| Some((field, document.get(&field.name)?)))
-        .flat_map(|(field, value)| {
-            field
-                .field_type
-                .index_keys(value)
-                .into_iter()
-                .map(|key| (field.field_id, key))
-        })
+        .flat_map(|(field, value)| field.field_type.index_keys(value).into_iter().map(|key| (field.field_id, key)))
         .collect()
 }
 
@@ -327,10 +293,7 @@ pub async fn take(conn: &mut AsyncPgConnection, user_id: i64, claims: Vec<(Strin
     if claims.is_empty() {
         return Ok(());
     }
-    let pairs: Vec<_> = claims
-        .iter()
-        .map(|(_, kind, value)| (kind.clone(), value.clone()))
-        .collect();
+    let pairs: Vec<_> = claims.iter().map(|(_, kind, value)| (kind.clone(), value.clone())).collect();
     let held = unique_values::claim(conn, user_id, &pairs).await?;
     let reason = |kind: &str| match kind {
         "username" => Reason::UsernameTaken,
@@ -357,11 +320,8 @@ async fn views(conn: &mut AsyncPgConnection, user_ids: Vec<i64>) -> Result<Vec<A
     let connections = accounts::list_connections(conn, user_ids.clone()).await?;
     let accounts = accounts::list(conn, user_ids).await?;
     let view = |account: Account| {
-        let connections = connections
-            .iter()
-            .filter(|connection| connection.user_id == account.user_id)
-            .cloned()
-            .collect();
+        let connections =
+            connections.iter().filter(|connection| connection.user_id == account.user_id).cloned().collect();
         AccountView { account, connections }
     };
     Ok(accounts.into_iter().map(view).collect())

@@ -57,9 +57,7 @@ impl Tokens {
                     Subject::Service(name) => Ok(name.as_str()),
                     Subject::User(user_id) => {
                         // The lock keeps a deletion of the same moment from leaving a token behind.
-                        profiles::lock(conn, *user_id)
-                            .await?
-                            .ok_or_else(|| Error::user_not_found(*user_id))?;
+                        profiles::lock(conn, *user_id).await?.ok_or_else(|| Error::user_not_found(*user_id))?;
                         Err(*user_id)
                     }
                 };
@@ -75,9 +73,7 @@ impl Tokens {
             Subject::Service(name) => Ok(name.as_str()),
             Subject::User(user_id) => Err(*user_id),
         };
-        self.db
-            .run(async |conn| Ok(tokens::list(conn, owner, before, limit, now).await?))
-            .await
+        self.db.run(async |conn| Ok(tokens::list(conn, owner, before, limit, now).await?)).await
     }
 
     /// Revokes a token of a kind that the caller may revoke.
@@ -91,11 +87,7 @@ impl Tokens {
         self.db
             .transaction(End::Commit, async |conn| {
                 let token = tokens::find(conn, token_id, now).await?.ok_or_else(not_found)?;
-                let scope = if token.user_id.is_some() {
-                    Scope::SessionsWrite
-                } else {
-                    Scope::TokensWrite
-                };
+                let scope = if token.user_id.is_some() { Scope::SessionsWrite } else { Scope::TokensWrite };
                 if !caller.has(scope) || !tokens::revoke(conn, token_id, now).await? {
                     return Err(not_found());
                 }
@@ -110,10 +102,7 @@ impl Tokens {
     /// TOKEN_INVALID, TOKEN_REVOKED, TOKEN_EXPIRED; AUTH_BACKEND_UNAVAILABLE where the database cannot be asked.
     pub async fn verify(&self, secret: &str) -> Result<Caller> {
         let hash = token::hash(secret).to_vec();
-        let found = self
-            .db
-            .run(async |conn| Ok(tokens::find_by_hash(conn, hash.clone()).await?))
-            .await;
+        let found = self.db.run(async |conn| Ok(tokens::find_by_hash(conn, hash.clone()).await?)).await;
         let token = found
             .map_err(|error| Error::new(Reason::AuthBackendUnavailable).with_source(error))?
             .ok_or_else(|| Error::new(Reason::TokenInvalid))?;

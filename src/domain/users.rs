@@ -108,15 +108,8 @@ impl Users {
     /// # Errors
     /// USER_NOT_FOUND.
     pub async fn delete(&self, user_id: i64) -> Result<()> {
-        let gone = self
-            .db
-            .transaction(End::Commit, async |conn| Ok(users::delete(conn, user_id).await?))
-            .await?;
-        if gone {
-            Ok(())
-        } else {
-            Err(Error::user_not_found(user_id))
-        }
+        let gone = self.db.transaction(End::Commit, async |conn| Ok(users::delete(conn, user_id).await?)).await?;
+        if gone { Ok(()) } else { Err(Error::user_not_found(user_id)) }
     }
 
     /// The present moment, for what a new user is stamped with.
@@ -148,9 +141,11 @@ async fn import_one(
 async fn insert(conn: &mut AsyncPgConnection, new: &NewUser, definitions: &Fields) -> Result<Profile> {
     let mut profile = new.profile.clone();
     let taken = || {
-        Error::new(Reason::UserIdTaken)
-            .with_resource("user.v1.User", "profile.user_id")
-            .with_violation("profile.user_id", crate::error::Fault::Format, "is or was in use")
+        Error::new(Reason::UserIdTaken).with_resource("user.v1.User", "profile.user_id").with_violation(
+            "profile.user_id",
+            crate::error::Fault::Format,
+            "is or was in use",
+        )
     };
     if profile.user_id != 0 {
         if users::is_used(conn, profile.user_id).await? {

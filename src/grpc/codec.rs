@@ -51,12 +51,8 @@ impl<U: Message + Default> Decoder for MessageDecoder<U> {
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         // prost's own text names types of ours and bytes of theirs; a fixed sentence is enough.
         U::decode(buffer).map(Some).map_err(|_| {
-            Error::invalid(
-                "",
-                Fault::Format,
-                "is no message of this method: bytes, UTF-8 or nesting are at fault",
-            )
-            .into()
+            Error::invalid("", Fault::Format, "is no message of this method: bytes, UTF-8 or nesting are at fault")
+                .into()
         })
     }
 }

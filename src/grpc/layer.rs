@@ -22,10 +22,7 @@ impl<S> Layer<S> for Door {
     type Service = Guarded<S>;
 
     fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded {
-            door: self.clone(),
-            inner,
-        }
+        Guarded { door: self.clone(), inner }
     }
 }
 
@@ -126,10 +123,7 @@ fn explained(response: Response<Body>) -> Response<Body> {
     if headers.contains_key("grpc-status-details-bin") {
         return response;
     }
-    let status = headers
-        .get("grpc-status")
-        .and_then(|value| value.to_str().ok())
-        .and_then(|code| code.parse().ok());
+    let status = headers.get("grpc-status").and_then(|value| value.to_str().ok()).and_then(|code| code.parse().ok());
     let error = match status.map(Code::from_i32) {
         Some(Code::Unimplemented) => Error::new(Reason::MethodUnknown),
         Some(Code::OutOfRange | Code::ResourceExhausted) => Error::new(Reason::MessageTooLarge),

@@ -40,9 +40,5 @@ pub fn routes(api: Api, health: HealthServer<impl Health>) -> Routes {
 
 /// The caller that the layer found.
 fn caller<T>(request: &Request<T>) -> Result<Caller> {
-    request
-        .extensions()
-        .get::<Caller>()
-        .cloned()
-        .ok_or_else(|| Error::new(Reason::TokenMissing))
+    request.extensions().get::<Caller>().cloned().ok_or_else(|| Error::new(Reason::TokenMissing))
 }

@@ -62,9 +62,7 @@ impl user_admin_service_server::UserAdminService for UserAdminService {
         request: Request<pb::LinkConnectionRequest>,
     ) -> Result<Response<pb::LinkConnectionResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(
-            self.0.link_connection(&caller, request.into_inner()).await?,
-        ))
+        Ok(Response::new(self.0.link_connection(&caller, request.into_inner()).await?))
     }
 
     async fn verify_password(
@@ -72,9 +70,7 @@ impl user_admin_service_server::UserAdminService for UserAdminService {
         request: Request<pb::VerifyPasswordRequest>,
     ) -> Result<Response<pb::VerifyPasswordResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(
-            self.0.verify_password(&caller, request.into_inner()).await?,
-        ))
+        Ok(Response::new(self.0.verify_password(&caller, request.into_inner()).await?))
     }
 
     async fn create_field(
@@ -186,8 +182,5 @@ async fn answer(
 ) -> Result<(), Status> {
     let told = api.import_batch(caller, *index, std::mem::take(batch)).await?;
     *index = told.next_index;
-    answers
-        .send(Ok(told))
-        .await
-        .map_err(|_| Error::new(Reason::ShuttingDown).into())
+    answers.send(Ok(told)).await.map_err(|_| Error::new(Reason::ShuttingDown).into())
 }

@@ -25,9 +25,7 @@ impl user_service_server::UserService for UserService {
         request: Request<pb::ListProfilesRequest>,
     ) -> Result<Response<pb::ListProfilesResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(
-            self.0.list_profiles(&caller, request.into_inner()).await?,
-        ))
+        Ok(Response::new(self.0.list_profiles(&caller, request.into_inner()).await?))
     }
 
     async fn update_profile(
@@ -35,9 +33,7 @@ impl user_service_server::UserService for UserService {
         request: Request<pb::UpdateProfileRequest>,
     ) -> Result<Response<pb::UpdateProfileResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(
-            self.0.update_profile(&caller, request.into_inner()).await?,
-        ))
+        Ok(Response::new(self.0.update_profile(&caller, request.into_inner()).await?))
     }
 
     async fn bulk_update_fields(
@@ -45,9 +41,7 @@ impl user_service_server::UserService for UserService {
         request: Request<pb::BulkUpdateFieldsRequest>,
     ) -> Result<Response<pb::BulkUpdateFieldsResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(
-            self.0.bulk_update_fields(&caller, request.into_inner()).await?,
-        ))
+        Ok(Response::new(self.0.bulk_update_fields(&caller, request.into_inner()).await?))
     }
 
     async fn update_account(
@@ -55,9 +49,7 @@ impl user_service_server::UserService for UserService {
         request: Request<pb::UpdateAccountRequest>,
     ) -> Result<Response<pb::UpdateAccountResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(
-            self.0.update_account(&caller, request.into_inner()).await?,
-        ))
+        Ok(Response::new(self.0.update_account(&caller, request.into_inner()).await?))
     }
 
     async fn send_email_code(
@@ -65,9 +57,7 @@ impl user_service_server::UserService for UserService {
         request: Request<pb::SendEmailCodeRequest>,
     ) -> Result<Response<pb::SendEmailCodeResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(
-            self.0.send_email_code(&caller, request.into_inner()).await?,
-        ))
+        Ok(Response::new(self.0.send_email_code(&caller, request.into_inner()).await?))
     }
 
     async fn send_phone_code(
@@ -75,9 +65,7 @@ impl user_service_server::UserService for UserService {
         request: Request<pb::SendPhoneCodeRequest>,
     ) -> Result<Response<pb::SendPhoneCodeResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(
-            self.0.send_phone_code(&caller, request.into_inner()).await?,
-        ))
+        Ok(Response::new(self.0.send_phone_code(&caller, request.into_inner()).await?))
     }
 
     async fn confirm_email_change(
@@ -85,8 +73,6 @@ impl user_service_server::UserService for UserService {
         request: Request<pb::ConfirmEmailChangeRequest>,
     ) -> Result<Response<pb::ConfirmEmailChangeResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(
-            self.0.confirm_email_change(&caller, request.into_inner()).await?,
-        ))
+        Ok(Response::new(self.0.confirm_email_change(&caller, request.into_inner()).await?))
     }
 }

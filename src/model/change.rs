@@ -49,11 +49,7 @@ impl Change {
             Op::PopFirst => ("pop", json!(-1)),
             Op::Update(entries) => ("update", json!(entries)),
         };
-        let kind = if self.path.len() == 1 {
-            self.field.field_type.names().0
-        } else {
-            "free"
-        };
+        let kind = if self.path.len() == 1 { self.field.field_type.names().0 } else { "free" };
         json!({ "op": op, "path": self.path, "value": value, "kind": kind })
     }
 }
@@ -64,40 +60,24 @@ impl Change {
 /// OP_TYPE_MISMATCH where an operator does not fit a field's type and nothing else is wrong, else INVALID_REQUEST; all
 /// faults together.
 pub fn parse(given: Map<String, Value>, fields: &Fields, faults: &mut Violations) -> Result<Vec<Change>> {
-    let mut reader = Reader {
-        fields,
-        faults,
-        mismatched: None,
-        changes: Vec::new(),
-    };
+    let mut reader = Reader { fields, faults, mismatched: None, changes: Vec::new() };
     for (name, value) in given {
         match name.as_str() {
             "$set" => match value {
                 Value::Object(entries) => {
-                    entries
-                        .into_iter()
-                        .for_each(|(name, value)| reader.entry(&name, value, "$set."));
+                    entries.into_iter().for_each(|(name, value)| reader.entry(&name, value, "$set."));
                 }
-                _ => reader
-                    .faults
-                    .add("custom_fields.$set", Fault::Type, "must be an object"),
+                _ => reader.faults.add("custom_fields.$set", Fault::Type, "must be an object"),
             },
             "$unset" => match value {
                 Value::Object(entries) => entries.into_iter().for_each(|(name, _)| reader.unset(&name)),
-                _ => reader
-                    .faults
-                    .add("custom_fields.$unset", Fault::Type, "must be an object"),
+                _ => reader.faults.add("custom_fields.$unset", Fault::Type, "must be an object"),
             },
             name => reader.entry(name, value, ""),
         }
     }
     reader.refuse_repeats();
-    let Reader {
-        mismatched,
-        changes,
-        faults,
-        ..
-    } = reader;
+    let Reader { mismatched, changes, faults, .. } = reader;
     match mismatched {
         Some(error) if faults.is_empty() => Err(error),
         Some(error) => {
@@ -120,13 +100,8 @@ impl Reader<'_> {
         let found = self.fields.get(name).cloned();
         if found.is_none() {
             let near = text::near_names(name, self.fields.names());
-            let hint = if near.is_empty() {
-                String::new()
-            } else {
-                format!("; near to it: {}", near.join(", "))
-            };
-            self.faults
-                .add(path, Fault::Unknown, format!("is no custom field{hint}"));
+            let hint = if near.is_empty() { String::new() } else { format!("; near to it: {}", near.join(", ")) };
+            self.faults.add(path, Fault::Unknown, format!("is no custom field{hint}"));
         }
         found
     }
@@ -135,15 +110,9 @@ impl Reader<'_> {
         let path = format!("custom_fields.$unset.{}", text::cut(name, 64));
         let Some(field) = self.field(name, &path) else { return };
         if field.required {
-            return self
-                .faults
-                .add(path, Fault::Required, "cannot be removed, for it is required");
+            return self.faults.add(path, Fault::Required, "cannot be removed, for it is required");
         }
-        self.changes.push(Change {
-            path: vec![field.name.clone()],
-            field,
-            op: Op::Unset,
-        });
+        self.changes.push(Change { path: vec![field.name.clone()], field, op: Op::Unset });
     }
 
     fn entry(&mut self, name: &str, value: Value, under: &str) {
@@ -153,9 +122,7 @@ impl Reader<'_> {
         }
         let Some(field) = self.field(name, &path) else { return };
         if value.is_null() && field.required {
-            return self
-                .faults
-                .add(path, Fault::Required, "cannot be null, for it is required");
+            return self.faults.add(path, Fault::Required, "cannot be null, for it is required");
         }
         let op = match value {
             Value::Null => Some(Op::Set(Value::Null)),
@@ -165,11 +132,7 @@ impl Reader<'_> {
             value => self.checked(&field, value, &path).map(Op::Set),
         };
         if let Some(op) = op {
-            self.changes.push(Change {
-                path: vec![field.name.clone()],
-                field,
-                op,
-            });
+            self.changes.push(Change { path: vec![field.name.clone()], field, op });
         }
     }
 
@@ -181,11 +144,7 @@ impl Reader<'_> {
             return self.faults.add(path, Fault::Type, "only an object has an inside");
         }
         if steps.len() > MAX_DEPTH || !steps.iter().all(|step| is_key(step)) {
-            return self.faults.add(
-                path,
-                Fault::Format,
-                "each step is a letter, then letters, digits and \"_\"",
-            );
+            return self.faults.add(path, Fault::Format, "each step is a letter, then letters, digits and \"_\"");
         }
         let operand = match &value {
             Value::Object(entries) if entries.len() == 1 => entries.get("$incr_by"),
@@ -194,18 +153,10 @@ impl Reader<'_> {
         match operand {
             Some(Value::Number(number)) => {
                 let path = std::iter::once(field.name.clone()).chain(steps).collect();
-                self.changes.push(Change {
-                    path,
-                    field,
-                    op: Op::IncrBy(Value::Number(number.clone())),
-                });
+                self.changes.push(Change { path, field, op: Op::IncrBy(Value::Number(number.clone())) });
             }
             Some(_) => self.faults.add(path, Fault::Type, "$incr_by takes a number"),
-            None => self.faults.add(
-                path,
-                Fault::Format,
-                "inside an object only {\"$incr_by\": number} is possible",
-            ),
+            None => self.faults.add(path, Fault::Format, "inside an object only {\"$incr_by\": number} is possible"),
         }
     }
 
@@ -221,19 +172,12 @@ impl Reader<'_> {
             "$append" | "$append_unique" | "$remove" | "$pop" => matches!(kind, FieldType::Array(_)),
             "$update" => kind == FieldType::Object,
             _ => {
-                self.faults.add(
-                    path,
-                    Fault::Unknown,
-                    format!("unknown operator {}", text::cut(&name, 64)),
-                );
+                self.faults.add(path, Fault::Unknown, format!("unknown operator {}", text::cut(&name, 64)));
                 return None;
             }
         };
         if !fits {
-            let error = self
-                .mismatched
-                .take()
-                .unwrap_or_else(|| Error::new(Reason::OpTypeMismatch));
+            let error = self.mismatched.take().unwrap_or_else(|| Error::new(Reason::OpTypeMismatch));
             let why = format!("{name} does not fit a field of type {}", kind.names().0);
             self.mismatched = Some(error.with_violation(path, Fault::Type, why));
             return None;
@@ -248,8 +192,7 @@ impl Reader<'_> {
                 Some(1.0) => Some(Op::PopLast),
                 Some(-1.0) => Some(Op::PopFirst),
                 _ => {
-                    self.faults
-                        .add(path, Fault::Range, "$pop takes 1 for the last or -1 for the first");
+                    self.faults.add(path, Fault::Range, "$pop takes 1 for the last or -1 for the first");
                     None
                 }
             },
@@ -266,10 +209,7 @@ impl Reader<'_> {
     }
 
     fn checked(&mut self, field: &Field, value: Value, path: &str) -> Option<Value> {
-        field
-            .check(value)
-            .map_err(|(inside, fault, why)| self.faults.add(format!("{path}{inside}"), fault, why))
-            .ok()
+        field.check(value).map_err(|(inside, fault, why)| self.faults.add(format!("{path}{inside}"), fault, why)).ok()
     }
 
     /// A field that is named twice, or beside a path into it, leaves open what should come of it.

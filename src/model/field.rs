@@ -121,10 +121,7 @@ impl FieldType {
 
     /// Whether a field of it may be `unique`.
     pub fn can_be_unique(self) -> bool {
-        matches!(
-            self,
-            FieldType::String | FieldType::Integer | FieldType::Number | FieldType::Date
-        )
+        matches!(self, FieldType::String | FieldType::Integer | FieldType::Number | FieldType::Date)
     }
 
     /// Whether a field of it may be `indexed`.
@@ -194,10 +191,7 @@ impl FieldType {
             return self.sort_key(value).into_iter().collect();
         };
         let Value::Array(items) = value else { return Vec::new() };
-        let mut keys: Vec<_> = items
-            .iter()
-            .filter_map(|value| item.as_field().sort_key(value))
-            .collect();
+        let mut keys: Vec<_> = items.iter().filter_map(|value| item.as_field().sort_key(value)).collect();
         keys.sort();
         keys.dedup();
         keys
@@ -279,10 +273,7 @@ fn nested(value: Value, depth: usize) -> Result<Value, Refusal> {
             let mut checked = Map::with_capacity(entries.len());
             for (key, value) in entries {
                 if !is_key(&key) {
-                    let why = format!(
-                        "a key is a letter, then letters, digits and \"_\": {}",
-                        text::cut(&key, 64)
-                    );
+                    let why = format!("a key is a letter, then letters, digits and \"_\": {}", text::cut(&key, 64));
                     return refuse(Fault::Format, why);
                 }
                 let value = nested(value, depth + 1)
@@ -295,12 +286,7 @@ fn nested(value: Value, depth: usize) -> Result<Value, Refusal> {
             if items.len() > MAX_ITEMS {
                 return refuse(Fault::Length, format!("must have at most {MAX_ITEMS} items"));
             }
-            Value::Array(
-                items
-                    .into_iter()
-                    .map(|item| nested(item, depth + 1))
-                    .collect::<Result<_, _>>()?,
-            )
+            Value::Array(items.into_iter().map(|item| nested(item, depth + 1)).collect::<Result<_, _>>()?)
         }
         Value::String(text) => Value::String(checked_text(text)?),
         scalar @ (Value::Null | Value::Bool(_) | Value::Number(_)) => scalar,
@@ -341,10 +327,9 @@ fn geojson(value: Value) -> Result<Value, Refusal> {
     };
     match (is_good(&value), &value) {
         (Some(()), _) => Ok(value),
-        (None, Value::Object(_)) => refuse(
-            Fault::Format,
-            "must be a Point, or a Polygon of closed rings, with longitude before latitude",
-        ),
+        (None, Value::Object(_)) => {
+            refuse(Fault::Format, "must be a Point, or a Polygon of closed rings, with longitude before latitude")
+        }
         (None, _) => refuse(Fault::Type, "must be a GeoJSON object"),
     }
 }
@@ -353,19 +338,10 @@ fn file(value: Value) -> Result<Value, Refusal> {
     let Value::Object(object) = &value else {
         return refuse(Fault::Type, "must be a file's object");
     };
-    let is_text = |key: &str| {
-        object
-            .get(key)
-            .is_some_and(|value| value.as_str().is_some_and(|text| !text.is_empty()))
-    };
-    let has_size = object
-        .get("size")
-        .is_some_and(|size| size.as_i64().is_some_and(|size| size >= 0));
+    let is_text = |key: &str| object.get(key).is_some_and(|value| value.as_str().is_some_and(|text| !text.is_empty()));
+    let has_size = object.get("size").is_some_and(|size| size.as_i64().is_some_and(|size| size >= 0));
     if !(["id", "name", "mime_type"].into_iter().all(is_text) && has_size && (is_text("url") || is_text("cdn_path"))) {
-        return refuse(
-            Fault::Format,
-            "must have id, name, mime_type, size, and url or cdn_path",
-        );
+        return refuse(Fault::Format, "must have id, name, mime_type, size, and url or cdn_path");
     }
     nested(value, 1)
 }
@@ -402,10 +378,7 @@ impl Field {
             other => too_long(other),
         };
         if (self.unique || self.indexed) && has_long_text {
-            return refuse(
-                Fault::Length,
-                format!("must have at most {MAX_KEY_TEXT} characters, for it is indexed"),
-            );
+            return refuse(Fault::Length, format!("must have at most {MAX_KEY_TEXT} characters, for it is indexed"));
         }
         Ok(value)
     }
@@ -419,12 +392,7 @@ pub struct Fields {
 
 impl Fields {
     pub fn new(fields: impl IntoIterator<Item = Field>) -> Self {
-        Self {
-            by_name: fields
-                .into_iter()
-                .map(|field| (field.name.clone(), Arc::new(field)))
-                .collect(),
-        }
+        Self { by_name: fields.into_iter().map(|field| (field.name.clone(), Arc::new(field))).collect() }
     }
 
     pub fn get(&self, name: &str) -> Option<&Arc<Field>> {
@@ -515,25 +483,12 @@ mod tests {
             let keys: Vec<_> = values.iter().map(|value| field_type.sort_key(value).unwrap()).collect();
             keys.is_sorted()
         };
-        assert!(sorted(
-            FieldType::Integer,
-            &[json!(i64::MIN), json!(-1), json!(0), json!(7), json!(i64::MAX)]
-        ));
+        assert!(sorted(FieldType::Integer, &[json!(i64::MIN), json!(-1), json!(0), json!(7), json!(i64::MAX)]));
         assert!(sorted(
             FieldType::Number,
-            &[
-                json!(-1e300),
-                json!(-0.5),
-                json!(0),
-                json!(1e-7),
-                json!(2),
-                json!(1e300)
-            ]
+            &[json!(-1e300), json!(-0.5), json!(0), json!(1e-7), json!(2), json!(1e300)]
         ));
-        assert!(sorted(
-            FieldType::String,
-            &[json!("Z"), json!("a"), json!("é"), json!("汤"), json!("😀")]
-        ));
+        assert!(sorted(FieldType::String, &[json!("Z"), json!("a"), json!("é"), json!("汤"), json!("😀")]));
     }
 
     #[test]
@@ -545,10 +500,7 @@ mod tests {
 
     #[test]
     fn integers_beyond_doubles_travel_as_text() {
-        assert_eq!(
-            FieldType::Integer.check(json!("9223372036854775807")).unwrap(),
-            json!(i64::MAX)
-        );
+        assert_eq!(FieldType::Integer.check(json!("9223372036854775807")).unwrap(), json!(i64::MAX));
         assert!(FieldType::Integer.check(json!("9223372036854775808")).is_err());
         assert!(FieldType::Integer.check(json!(1.5)).is_err());
     }

@@ -55,18 +55,10 @@ pub fn parse(given: &str, fields: &Fields) -> Result<Vec<OrderKey>> {
         let (name, descending) = part.strip_prefix('-').map_or((part, false), |name| (name, true));
         match key(name, fields) {
             Some(key) if keys.iter().any(|known| known.key == key) => {
-                faults.add(
-                    "order_by",
-                    Fault::Format,
-                    format!("{} stands twice", text::cut(name, 64)),
-                );
+                faults.add("order_by", Fault::Format, format!("{} stands twice", text::cut(name, 64)));
             }
             Some(key) => keys.push(OrderKey { key, descending }),
-            None => faults.add(
-                "order_by",
-                Fault::Unknown,
-                format!("cannot order by {:?}", text::cut(name, 64)),
-            ),
+            None => faults.add("order_by", Fault::Unknown, format!("cannot order by {:?}", text::cut(name, 64))),
         }
     }
     faults.into_result_as(Reason::OrderByUnsupported)?;
@@ -74,10 +66,7 @@ pub fn parse(given: &str, fields: &Fields) -> Result<Vec<OrderKey>> {
         let indexed = matches!(&last.key, Key::Custom(field) if field.indexed);
         for key in indexed.then_some(Key::CreatedAt).into_iter().chain([Key::UserId]) {
             if keys.iter().all(|known| known.key != key) && keys.iter().all(|known| known.key != Key::UserId) {
-                keys.push(OrderKey {
-                    key,
-                    descending: last.descending,
-                });
+                keys.push(OrderKey { key, descending: last.descending });
             }
         }
     }

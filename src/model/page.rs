@@ -31,11 +31,7 @@ struct Content {
 
 /// A token for the rows after `after`.
 pub fn write(keys: &Keys, query: &str, after: Vec<Value>, now: DateTime<Utc>) -> String {
-    let content = Content {
-        at: now.timestamp(),
-        query: query.to_owned(),
-        after,
-    };
+    let content = Content { at: now.timestamp(), query: query.to_owned(), after };
     let body = serde_json::to_vec(&content).expect("valid: plain JSON");
     let mut token = keys.sign("page", &body);
     token.extend(body);
@@ -48,12 +44,8 @@ pub fn write(keys: &Keys, query: &str, after: Vec<Value>, now: DateTime<Utc>) ->
 /// PAGE_TOKEN_INVALID, PAGE_TOKEN_MISMATCH or PAGE_TOKEN_EXPIRED.
 pub fn read(keys: &Keys, query: &str, token: &str, now: DateTime<Utc>) -> Result<Vec<Value>> {
     let refused = |reason: Reason| Error::new(reason).with_violation("page_token", Fault::Format, reason.message());
-    let bytes = URL_SAFE_NO_PAD
-        .decode(token)
-        .map_err(|_| refused(Reason::PageTokenInvalid))?;
-    let body = keys
-        .verify("page", &bytes)
-        .ok_or_else(|| refused(Reason::PageTokenInvalid))?;
+    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| refused(Reason::PageTokenInvalid))?;
+    let body = keys.verify("page", &bytes).ok_or_else(|| refused(Reason::PageTokenInvalid))?;
     let content: Content = serde_json::from_slice(body).map_err(|_| refused(Reason::PageTokenInvalid))?;
     if content.query != query {
         return Err(refused(Reason::PageTokenMismatch));

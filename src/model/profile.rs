@@ -66,11 +66,7 @@ pub fn parse_language(given: String) -> Result<String, Refusal> {
     let first = parts.next().unwrap_or_default();
     let first_fits = (2..=8).contains(&first.len()) && first.bytes().all(|b| b.is_ascii_alphabetic());
     let rest_fits = parts.all(|part| (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric()));
-    if first_fits && rest_fits {
-        Ok(shown)
-    } else {
-        Err((Fault::Format, "must be a language tag such as zh_CN"))
-    }
+    if first_fits && rest_fits { Ok(shown) } else { Err((Fault::Format, "must be a language tag such as zh_CN")) }
 }
 
 /// An id at a platform.
@@ -85,11 +81,7 @@ pub fn parse_groups(given: Vec<i64>) -> Result<Vec<i64>, Refusal> {
     }
     let mut seen = std::collections::HashSet::new();
     let kept: Vec<i64> = given.into_iter().filter(|group| seen.insert(*group)).collect();
-    if kept.len() > 1000 {
-        Err((Fault::Length, "must be at most 1000 groups"))
-    } else {
-        Ok(kept)
-    }
+    if kept.len() > 1000 { Err((Fault::Length, "must be at most 1000 groups")) } else { Ok(kept) }
 }
 
 /// New values of built-in fields: outside absent, inside the value or cleared.
@@ -171,11 +163,7 @@ pub const ACCOUNT: &[&str] = &[
 impl ReadMask {
     /// All but the account.
     pub fn default_fields() -> Self {
-        Self {
-            builtin: None,
-            custom: CustomMask::All,
-            account: AccountMask::None,
-        }
+        Self { builtin: None, custom: CustomMask::All, account: AccountMask::None }
     }
 
     /// Whether the reply holds this built-in field.

@@ -31,10 +31,7 @@ pub fn line(given: String, min: usize, max: usize, length: &'static str) -> Resu
         return Err((Fault::Length, length));
     }
     if text.chars().any(|c| c.is_control() || is_bidi_control(c)) {
-        return Err((
-            Fault::Format,
-            "must not contain control characters or change the direction of text",
-        ));
+        return Err((Fault::Format, "must not contain control characters or change the direction of text"));
     }
     Ok(text)
 }
@@ -59,10 +56,8 @@ pub fn near_names<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Vec<
     }
     let wanted = given.to_lowercase();
     let limit = wanted.chars().count() / 3 + 1;
-    let mut found: Vec<(usize, &str)> = names
-        .map(|name| (distance(&wanted, &name.to_lowercase()), name))
-        .filter(|(far, _)| *far <= limit)
-        .collect();
+    let mut found: Vec<(usize, &str)> =
+        names.map(|name| (distance(&wanted, &name.to_lowercase()), name)).filter(|(far, _)| *far <= limit).collect();
     found.sort();
     found.truncate(3);
     found.into_iter().map(|(_, name)| name).collect()

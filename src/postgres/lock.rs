@@ -24,12 +24,7 @@ pub fn lock(folder: &Path) -> anyhow::Result<Option<FolderLock>> {
     let path = folder.join(FILE);
     let cannot_lock = || format!("cannot lock {}", path.display());
     // Not truncated on opening: until the lock is ours, the text is another's.
-    let mut file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .with_context(cannot_lock)?;
+    let mut file = File::options().write(true).create(true).truncate(false).open(&path).with_context(cannot_lock)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(None),

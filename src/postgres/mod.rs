@@ -26,11 +26,7 @@ pub fn default_folder() -> PathBuf {
     if account::is_root() {
         return PathBuf::from("/var/lib").join(NAME);
     }
-    let folder_in = |variable| {
-        std::env::var_os(variable)
-            .map(PathBuf::from)
-            .filter(|folder| folder.is_absolute())
-    };
+    let folder_in = |variable| std::env::var_os(variable).map(PathBuf::from).filter(|folder| folder.is_absolute());
     let cache = folder_in("XDG_CACHE_HOME").or_else(|| Some(folder_in("HOME")?.join(".cache")));
     cache.unwrap_or_else(std::env::temp_dir).join(NAME)
 }

@@ -45,11 +45,7 @@ fn parse_postmaster(text: &str) -> Option<Postmaster> {
         "stopping" => State::Stopping,
         _ => State::Starting,
     };
-    Some(Postmaster {
-        pid: lines[0].parse().ok()?,
-        port: lines[3].parse().ok()?,
-        state,
-    })
+    Some(Postmaster { pid: lines[0].parse().ok()?, port: lines[3].parse().ok()?, state })
 }
 
 /// Whether this process is a server on this data folder.
@@ -59,10 +55,7 @@ fn is_server(pid: u32, data: &Path) -> bool {
     let command_line = if Path::new("/proc/self/cmdline").exists() {
         std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()
     } else {
-        let ps = Command::new("ps")
-            .args(["-ww", "-o", "command=", "-p"])
-            .arg(pid.to_string())
-            .output();
+        let ps = Command::new("ps").args(["-ww", "-o", "command=", "-p"]).arg(pid.to_string()).output();
         ps.map(|answer| answer.stdout).unwrap_or_default()
     };
     let data = data.as_os_str().as_encoded_bytes();
@@ -109,20 +102,10 @@ mod tests {
 
         assert_eq!(
             parse_postmaster(&lines("ready   ")),
-            Some(Postmaster {
-                pid: 4711,
-                port: 54321,
-                state: State::Ready
-            })
+            Some(Postmaster { pid: 4711, port: 54321, state: State::Ready })
         );
-        assert_eq!(
-            parse_postmaster(&lines("starting")).map(|found| found.state),
-            Some(State::Starting)
-        );
-        assert_eq!(
-            parse_postmaster(&lines("stopping")).map(|found| found.state),
-            Some(State::Stopping)
-        );
+        assert_eq!(parse_postmaster(&lines("starting")).map(|found| found.state), Some(State::Starting));
+        assert_eq!(parse_postmaster(&lines("stopping")).map(|found| found.state), Some(State::Stopping));
         assert_eq!(parse_postmaster("4711\n/data/pg15\n1700000000\n54321\n"), None);
         assert_eq!(parse_postmaster(""), None);
     }

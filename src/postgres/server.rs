@@ -55,10 +55,7 @@ impl Server {
     /// should hold the folder's [`lock`](super::lock).
     pub fn start(settings: &Settings) -> anyhow::Result<Server> {
         account::make_folder(settings.folder)?;
-        let folder = settings
-            .folder
-            .canonicalize()
-            .context("cannot find the folder of the data")?;
+        let folder = settings.folder.canonicalize().context("cannot find the folder of the data")?;
         let account = Account::choose()?;
         account.check_reach(&folder)?;
         let binaries = find::binaries(&folder, &account)?;
@@ -67,11 +64,7 @@ impl Server {
         if !data.exists() {
             make_cluster(&binaries, &account, &data)?;
         }
-        let cluster = Cluster {
-            binaries,
-            account,
-            data,
-        };
+        let cluster = Cluster { binaries, account, data };
         match cluster.join(settings.extra)? {
             Some(server) => Ok(server),
             None => cluster.start(settings.extra),
@@ -127,10 +120,7 @@ impl Server {
             return Ok(());
         }
         if let Some(mut watcher) = self.watcher.take() {
-            forget_error(
-                "cannot end the watcher of Postgres",
-                watcher.kill().and_then(|()| watcher.wait()),
-            );
+            forget_error("cannot end the watcher of Postgres", watcher.kill().and_then(|()| watcher.wait()));
         }
         // A server that crashed is a zombie of ours, for whose end pg_ctl would wait in vain.
         let has_ended = match &mut self.child {
@@ -182,11 +172,7 @@ impl Cluster {
                 _ => std::thread::sleep(POLL),
             }
         }
-        bail!(
-            "Postgres (process {pid}) runs on {}, but is not ready{}",
-            self.data.display(),
-            self.end_of_log()
-        )
+        bail!("Postgres (process {pid}) runs on {}, but is not ready{}", self.data.display(), self.end_of_log())
     }
 
     /// Starts the server, on another port where another program takes the chosen one first.
@@ -242,12 +228,7 @@ impl Cluster {
             command.arg("-c").arg(format!("{name}={value}"));
         }
         // The terminal's Ctrl-C goes to our process group: in another, the server ends only when we stop it.
-        command
-            .process_group(0)
-            .stdout(log)
-            .stderr(same_log)
-            .spawn()
-            .context("cannot run postgres")
+        command.process_group(0).stdout(log).stderr(same_log).spawn().context("cannot run postgres")
     }
 
     fn wait_until_ready(&self, child: &mut Child) -> anyhow::Result<()> {
@@ -262,23 +243,15 @@ impl Cluster {
             }
         }
         forget_error("cannot end Postgres", child.kill().and_then(|()| child.wait()));
-        bail!(
-            "Postgres was not ready after {} s{}",
-            PATIENCE.as_secs(),
-            self.end_of_log()
-        )
+        bail!("Postgres was not ready after {} s{}", PATIENCE.as_secs(), self.end_of_log())
     }
 
     /// Whether the start failed for the port's sake, or for processes of a killed server that still end.
     fn may_be_retried(&self) -> bool {
         let log = self.log();
-        [
-            "could not bind",
-            "using socket file",
-            "pre-existing shared memory block",
-        ]
-        .iter()
-        .any(|text| log.contains(text))
+        ["could not bind", "using socket file", "pre-existing shared memory block"]
+            .iter()
+            .any(|text| log.contains(text))
     }
 
     /// The data folder, or none where its path is too long for a socket: the URL names the port anyway.
@@ -298,9 +271,7 @@ impl Cluster {
     }
 
     fn log(&self) -> String {
-        std::fs::read(self.log_path())
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
+        std::fs::read(self.log_path()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     fn log_path(&self) -> PathBuf {
@@ -315,26 +286,13 @@ fn make_cluster(binaries: &Binaries, account: &Account, data: &Path) -> anyhow::
     account.make_private_folder(&partial)?;
     let made = account
         .command(binaries.dir.join("initdb"))
-        .args([
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "--no-sync",
-            "--encoding=UTF8",
-            "--locale=C",
-            "-D",
-        ])
+        .args(["-U", "postgres", "-A", "trust", "--no-sync", "--encoding=UTF8", "--locale=C", "-D"])
         .arg(&partial)
         .output()
         .context("cannot run initdb")?;
     if !made.status.success() {
         remove_leftovers(data);
-        bail!(
-            "initdb cannot make {}:\n{}",
-            data.display(),
-            last_lines(&String::from_utf8_lossy(&made.stderr), 15)
-        );
+        bail!("initdb cannot make {}:\n{}", data.display(), last_lines(&String::from_utf8_lossy(&made.stderr), 15));
     }
     std::fs::rename(&partial, data).with_context(|| format!("cannot make {}", data.display()))
 }
@@ -346,10 +304,7 @@ fn remove_leftovers(data: &Path) {
     let prefix = format!("{}.new-", name.to_string_lossy());
     for entry in folder.read_dir().into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(&prefix) {
-            forget_error(
-                "cannot remove what is left of a cluster",
-                std::fs::remove_dir_all(entry.path()),
-            );
+            forget_error("cannot remove what is left of a cluster", std::fs::remove_dir_all(entry.path()));
         }
     }
 }
@@ -357,24 +312,12 @@ fn remove_leftovers(data: &Path) {
 fn stop_running(binaries: &Binaries, account: &Account, data: &Path) -> anyhow::Result<()> {
     let stopped = account
         .command(binaries.dir.join("pg_ctl"))
-        .args([
-            "stop",
-            "-w",
-            "-s",
-            "-m",
-            "fast",
-            "-t",
-            &PATIENCE.as_secs().to_string(),
-            "-D",
-        ])
+        .args(["stop", "-w", "-s", "-m", "fast", "-t", &PATIENCE.as_secs().to_string(), "-D"])
         .arg(data)
         .output()
         .context("cannot run pg_ctl")?;
     if !stopped.status.success() && process::running(data).is_some() {
-        bail!(
-            "Postgres does not stop: {}",
-            String::from_utf8_lossy(&stopped.stderr).trim()
-        );
+        bail!("Postgres does not stop: {}", String::from_utf8_lossy(&stopped.stderr).trim());
     }
     Ok(())
 }

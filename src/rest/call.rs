@@ -93,10 +93,7 @@ pub async fn admit(
         caller,
         method: parts.method,
         path: parts.uri.path().to_owned(),
-        params: params
-            .iter()
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect(),
+        params: params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         query: query::parse(parts.uri.query().unwrap_or_default())?,
         headers: parts.headers,
         body: body::to_bytes(body, usize::MAX).await.map_err(Error::internal)?,

@@ -40,12 +40,7 @@ impl Default for Config {
 impl Config {
     /// With all three older surfaces.
     pub fn with_older_surfaces(self) -> Self {
-        Self {
-            minapp: true,
-            fresns: true,
-            lancens: true,
-            ..self
-        }
+        Self { minapp: true, fresns: true, lancens: true, ..self }
     }
 
     /// What is wrong with it, one sentence a fault.
@@ -57,9 +52,7 @@ impl Config {
         for origin in &self.cors_origins {
             let is_origin = origin == "*" || (origin.contains("://") && HeaderValue::from_str(origin).is_ok());
             if !is_origin || origin.ends_with('/') {
-                faults.push(format!(
-                    "rest.cors_origins: {origin:?} is no origin such as https://app.example.com"
-                ));
+                faults.push(format!("rest.cors_origins: {origin:?} is no origin such as https://app.example.com"));
             }
         }
         faults

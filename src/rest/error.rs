@@ -40,29 +40,21 @@ impl From<Reason> for Refusal {
 impl Refusal {
     /// A body whose bytes did not come in time.
     pub fn slow_body() -> Self {
-        Self {
-            error: Error::new(Reason::DeadlineExceeded),
-            status: StatusCode::REQUEST_TIMEOUT,
-        }
+        Self { error: Error::new(Reason::DeadlineExceeded), status: StatusCode::REQUEST_TIMEOUT }
     }
 
     /// The same fact where the caller made it a condition by `If-Match`.
     pub fn of_condition(self) -> Self {
         match self.error.reason() {
-            Reason::EtagMismatch => Self {
-                status: StatusCode::PRECONDITION_FAILED,
-                ..self
-            },
+            Reason::EtagMismatch => Self { status: StatusCode::PRECONDITION_FAILED, ..self },
             _ => self,
         }
     }
 
     /// Whether the service is at fault, and not the request.
     pub fn is_ours(&self) -> bool {
-        matches!(
-            self.error.kind(),
-            Kind::Unavailable | Kind::Internal | Kind::DeadlineExceeded | Kind::Aborted
-        ) || self.error.reason() == Reason::MethodUnknown
+        matches!(self.error.kind(), Kind::Unavailable | Kind::Internal | Kind::DeadlineExceeded | Kind::Aborted)
+            || self.error.reason() == Reason::MethodUnknown
     }
 }
 
@@ -129,26 +121,19 @@ fn details_json(error: &Error) -> Vec<Value> {
         told.push(value);
     };
     if let Some(info) = details.error_info() {
-        tell(
-            "ErrorInfo",
-            json!({ "reason": info.reason, "domain": info.domain, "metadata": info.metadata }),
-        );
+        tell("ErrorInfo", json!({ "reason": info.reason, "domain": info.domain, "metadata": info.metadata }));
     }
     if let Some(info) = details.request_info() {
         tell("RequestInfo", json!({ "requestId": info.request_id }));
     }
     if let Some(bad) = details.bad_request() {
         let violations = bad.field_violations.iter();
-        let violations: Vec<Value> = violations
-            .map(|v| json!({ "field": v.field, "reason": v.reason, "description": v.description }))
-            .collect();
+        let violations: Vec<Value> =
+            violations.map(|v| json!({ "field": v.field, "reason": v.reason, "description": v.description })).collect();
         tell("BadRequest", json!({ "fieldViolations": violations }));
     }
     if let Some(info) = details.resource_info() {
-        tell(
-            "ResourceInfo",
-            json!({ "resourceType": info.resource_type, "resourceName": info.resource_name }),
-        );
+        tell("ResourceInfo", json!({ "resourceType": info.resource_type, "resourceName": info.resource_name }));
     }
     if let Some(failure) = details.precondition_failure() {
         let violations = failure.violations.iter();
@@ -159,16 +144,12 @@ fn details_json(error: &Error) -> Vec<Value> {
     }
     if let Some(failure) = details.quota_failure() {
         let violations = failure.violations.iter();
-        let violations: Vec<Value> = violations
-            .map(|v| json!({ "subject": v.subject, "description": v.description }))
-            .collect();
+        let violations: Vec<Value> =
+            violations.map(|v| json!({ "subject": v.subject, "description": v.description })).collect();
         tell("QuotaFailure", json!({ "violations": violations }));
     }
     if let Some(delay) = details.retry_info().and_then(|info| info.retry_delay) {
-        tell(
-            "RetryInfo",
-            json!({ "retryDelay": format!("{}s", delay.as_secs_f64()) }),
-        );
+        tell("RetryInfo", json!({ "retryDelay": format!("{}s", delay.as_secs_f64()) }));
     }
     told
 }

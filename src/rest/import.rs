@@ -32,10 +32,7 @@ pub async fn serve(State(gateway): State<Gateway>, request: Request) -> Result<R
     let (parts, stream) = request.into_parts();
     let admitted = async {
         let token = call::bearer(&parts.headers)?;
-        gateway
-            .door
-            .admit(token, "user.v1.UserAdminService", "ImportUsers")
-            .await
+        gateway.door.admit(token, "user.v1.UserAdminService", "ImportUsers").await
     };
     let caller = match admitted.await {
         Ok(caller) => caller,
@@ -53,10 +50,7 @@ pub async fn serve(State(gateway): State<Gateway>, request: Request) -> Result<R
     let done = import.run(stream).await;
     // What stands already stands: who carries on begins there.
     let next_index = import.told.next_index;
-    done.map_err(|refusal| Refusal {
-        error: refusal.error.with_metadata("nextIndex", next_index),
-        ..refusal
-    })?;
+    done.map_err(|refusal| Refusal { error: refusal.error.with_metadata("nextIndex", next_index), ..refusal })?;
     Ok(json_response(canonical::to_text_with_defaults(&import.told)))
 }
 
@@ -159,10 +153,7 @@ mod tests {
 
     fn cut(pieces: &[&[u8]]) -> Vec<Option<String>> {
         let mut lines = Lines::default();
-        let mut whole: Vec<_> = pieces
-            .iter()
-            .flat_map(|piece| lines.take(&Bytes::copy_from_slice(piece)))
-            .collect();
+        let mut whole: Vec<_> = pieces.iter().flat_map(|piece| lines.take(&Bytes::copy_from_slice(piece))).collect();
         whole.extend(lines.rest());
         let text = |line: Result<Vec<u8>>| line.ok().map(|line| String::from_utf8(line).unwrap());
         whole.into_iter().map(text).collect()
@@ -178,9 +169,6 @@ mod tests {
     #[test]
     fn a_line_that_is_too_long_fails_alone() {
         let long = vec![b'x'; MAX_LINE];
-        assert_eq!(
-            cut(&[b"a\nx", &long, b"x\nb"]),
-            [Some("a".to_owned()), None, Some("b".to_owned())]
-        );
+        assert_eq!(cut(&[b"a\nx", &long, b"x\nb"]), [Some("a".to_owned()), None, Some("b".to_owned())]);
     }
 }

@@ -58,10 +58,7 @@ pub struct Gateway {
 
 /// All routes of the port.
 pub fn router(door: Door, config: &Config) -> Router {
-    let gateway = Gateway {
-        door,
-        config: Arc::new(config.clone()),
-    };
+    let gateway = Gateway { door, config: Arc::new(config.clone()) };
     let mut router = native::routes().merge(openapi::routes());
     if config.minapp {
         router = router.merge(minapp::routes());
@@ -78,11 +75,7 @@ pub fn router(door: Door, config: &Config) -> Router {
         .layer(from_fn_with_state(gateway.clone(), around))
         .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESSED_FROM)))
         .with_state(gateway);
-    if config.cors_origins.is_empty() {
-        router
-    } else {
-        router.layer(cors(&config.cors_origins))
-    }
+    if config.cors_origins.is_empty() { router } else { router.layer(cors(&config.cors_origins)) }
 }
 
 /// What stands around every call.
@@ -98,9 +91,7 @@ async fn around(State(gateway): State<Gateway>, request: Request, next: Next) ->
         headers.insert(REQUEST_ID_HEADER, header);
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         // Profiles are personal: no cache between us and the caller keeps them.
-        headers
-            .entry(header::CACHE_CONTROL)
-            .or_insert(HeaderValue::from_static("no-store"));
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         response
     })
     .await
@@ -125,11 +116,7 @@ fn cors(origins: &[String]) -> CorsLayer {
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::PUT, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([
-            header::ETAG,
-            header::RETRY_AFTER,
-            HeaderName::from_static(REQUEST_ID_HEADER),
-        ]);
+        .expose_headers([header::ETAG, header::RETRY_AFTER, HeaderName::from_static(REQUEST_ID_HEADER)]);
     if origins.iter().any(|origin| origin == "*") {
         return layer.allow_origin(Any);
     }

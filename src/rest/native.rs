@@ -40,12 +40,7 @@ pub struct Route {
 }
 
 const fn route(method: Method, path: &'static str, rpc: &'static str, filled: &'static str) -> Route {
-    Route {
-        method,
-        path,
-        rpc,
-        filled,
-    }
+    Route { method, path, rpc, filled }
 }
 
 /// All native routes.
@@ -57,24 +52,9 @@ pub const ROUTES: &[Route] = &[
     route(Method::PATCH, "/v1/users/{id}/profile", "UpdateProfile", "user_id"),
     route(Method::POST, "/v1/profiles:bulkUpdateFields", "BulkUpdateFields", ""),
     route(Method::PATCH, "/v1/users/{id}/account", "UpdateAccount", "user_id"),
-    route(
-        Method::POST,
-        "/v1/users/{id}/account:sendEmailCode",
-        "SendEmailCode",
-        "user_id",
-    ),
-    route(
-        Method::POST,
-        "/v1/users/{id}/account:sendPhoneCode",
-        "SendPhoneCode",
-        "user_id",
-    ),
-    route(
-        Method::POST,
-        "/v1/users/{id}/account:confirmEmailChange",
-        "ConfirmEmailChange",
-        "user_id",
-    ),
+    route(Method::POST, "/v1/users/{id}/account:sendEmailCode", "SendEmailCode", "user_id"),
+    route(Method::POST, "/v1/users/{id}/account:sendPhoneCode", "SendPhoneCode", "user_id"),
+    route(Method::POST, "/v1/users/{id}/account:confirmEmailChange", "ConfirmEmailChange", "user_id"),
     route(Method::POST, "/v1/users", "CreateUser", ""),
     route(Method::POST, import::PATH, "ImportUsers", ""),
     route(Method::DELETE, "/v1/users/{id}", "DeleteUser", "user_id"),
@@ -87,12 +67,7 @@ pub const ROUTES: &[Route] = &[
     route(Method::GET, "/v1/tokens", "ListTokens", ""),
     route(Method::POST, "/v1/tokens", "IssueToken", ""),
     route(Method::DELETE, "/v1/tokens/{token_id}", "RevokeToken", "token_id"),
-    route(
-        Method::GET,
-        "/v1/deliveries/{delivery_id}",
-        "GetDelivery",
-        "delivery_id",
-    ),
+    route(Method::GET, "/v1/deliveries/{delivery_id}", "GetDelivery", "delivery_id"),
 ];
 
 impl Route {
@@ -179,11 +154,7 @@ fn request(route: &Route, input: &MessageDescriptor, call: &Call) -> Result<(Jso
             Some(_) => fill(&mut json, input, "etag", etag, Given::Alike)?,
             None if call.method == Method::GET => {}
             None => {
-                return Err(Error::invalid(
-                    "etag",
-                    Fault::Unknown,
-                    "If-Match is no condition of this call",
-                ));
+                return Err(Error::invalid("etag", Fault::Unknown, "If-Match is no condition of this call"));
             }
         }
     }
@@ -203,14 +174,10 @@ enum Given {
 fn fill(json: &mut Json, message: &MessageDescriptor, path: &str, value: &str, given: Given) -> Result<()> {
     // What is no object is told when the request is read.
     let Json::Object(entries) = json else { return Ok(()) };
-    let (name, rest) = path
-        .split_once('.')
-        .map_or((path, None), |(name, rest)| (name, Some(rest)));
+    let (name, rest) = path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)));
     let unknown = || Error::invalid(text::cut(path, 64), Fault::Unknown, "is no field here");
     let field = canonical::field(message, name).ok_or_else(unknown)?;
-    let found = entries
-        .iter_mut()
-        .find(|(name, _)| name == field.name() || name == field.json_name());
+    let found = entries.iter_mut().find(|(name, _)| name == field.name() || name == field.json_name());
     if let Some(rest) = rest {
         let Kind::Message(inner) = field.kind() else {
             return Err(unknown());
@@ -233,11 +200,7 @@ fn fill(json: &mut Json, message: &MessageDescriptor, path: &str, value: &str, g
         None => entries.push((field.name().to_owned(), value)),
         Some((_, there)) if given == Given::Alike && is_alike(there, &value) => {}
         Some(_) if given == Given::Alike => {
-            return Err(Error::invalid(
-                path,
-                Fault::Format,
-                "stands in the body with another value",
-            ));
+            return Err(Error::invalid(path, Fault::Format, "stands in the body with another value"));
         }
         Some(_) => return Err(Error::invalid(text::cut(path, 64), Fault::Format, "stands twice")),
     }
@@ -262,9 +225,7 @@ fn from_text(kind: &Kind, name: &str, value: &str) -> Result<Json> {
         Kind::Message(message) if message.full_name() == "google.protobuf.Struct" => {
             Json::parse(value.as_bytes()).map_err(|_| Error::invalid(name, Fault::Format, "must be a JSON object"))
         }
-        Kind::Enum(_) => Ok(value
-            .parse()
-            .map_or_else(|_| Json::Text(value.to_owned()), Json::Integer)),
+        Kind::Enum(_) => Ok(value.parse().map_or_else(|_| Json::Text(value.to_owned()), Json::Integer)),
         _ => Ok(Json::Text(value.to_owned())),
     }
 }
@@ -283,10 +244,7 @@ fn if_match(headers: &HeaderMap) -> Result<Option<String>> {
     }
     // A proxy that compresses makes an etag weak; the profile that it names is the same.
     let strong = given.strip_prefix("W/").unwrap_or(given);
-    let etag = strong
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'))
-        .unwrap_or(strong);
+    let etag = strong.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(strong);
     match etag.is_empty() || etag.contains(['"', ',']) {
         true => Err(fault()),
         false => Ok(Some(etag.to_owned())),
@@ -300,17 +258,12 @@ struct Answer {
 }
 
 fn answer<M: Message + Name>(message: &M, etag: Option<String>) -> Answer {
-    Answer {
-        json: canonical::to_text(message),
-        etag,
-    }
+    Answer { json: canonical::to_text(message), etag }
 }
 
 fn reply(answer: Answer) -> Response {
     let mut response = json_response(answer.json);
-    let etag = answer
-        .etag
-        .and_then(|etag| HeaderValue::from_str(&format!("\"{etag}\"")).ok());
+    let etag = answer.etag.and_then(|etag| HeaderValue::from_str(&format!("\"{etag}\"")).ok());
     if let Some(etag) = etag {
         response.headers_mut().insert(header::ETAG, etag);
     }

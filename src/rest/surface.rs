@@ -18,10 +18,8 @@ pub enum Surface {
 impl Surface {
     /// The surface that a request addresses.
     pub fn of(path: &str, headers: &HeaderMap, config: &Config) -> Self {
-        let is_in = |prefix: &str| {
-            path.strip_prefix(prefix)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
+        let is_in =
+            |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         if config.minapp && is_in("/oserve") {
             Surface::Minapp
         } else if config.fresns && is_in("/api/fresns") {

@@ -13,34 +13,8 @@ use crate::{
     store::sql::Sql,
 };
 
-type Row = (
-    BigInt,
-    Text,
-    Text,
-    Nullable<Text>,
-    Text,
-    Nullable<Jsonb>,
-    Bool,
-    Bool,
-    Bool,
-    Bool,
-    Bool,
-    Timestamptz,
-);
-type Loaded = (
-    i64,
-    String,
-    String,
-    Option<String>,
-    String,
-    Option<Value>,
-    bool,
-    bool,
-    bool,
-    bool,
-    bool,
-    DateTime<Utc>,
-);
+type Row = (BigInt, Text, Text, Nullable<Text>, Text, Nullable<Jsonb>, Bool, Bool, Bool, Bool, Bool, Timestamptz);
+type Loaded = (i64, String, String, Option<String>, String, Option<Value>, bool, bool, bool, bool, bool, DateTime<Utc>);
 
 const COLUMNS: &str = "field_id, name, kind, item_kind, description, default_value, required, is_unique, indexed, \
     index_ready, user_writable, created_at";
@@ -78,10 +52,8 @@ fn field(row: Loaded) -> Option<Field> {
 /// All fields that are not deleted, oldest first.
 pub async fn list(conn: &mut AsyncPgConnection) -> QueryResult<Vec<Field>> {
     let statement = Sql::<Row>::new("select ").push(COLUMNS);
-    let rows: Vec<Loaded> = statement
-        .push(" from field_definitions where deleted_at is null order by field_id")
-        .load(conn)
-        .await?;
+    let rows: Vec<Loaded> =
+        statement.push(" from field_definitions where deleted_at is null order by field_id").load(conn).await?;
     Ok(rows.into_iter().filter_map(field).collect())
 }
 
@@ -122,9 +94,7 @@ pub async fn insert(conn: &mut AsyncPgConnection, new: &Field) -> QueryResult<Op
 
 /// Tells the other replicas that definitions changed.
 pub async fn notify(conn: &mut AsyncPgConnection) -> QueryResult<usize> {
-    Sql::<()>::new("select pg_notify('user_service_fields', '')")
-        .execute(conn)
-        .await
+    Sql::<()>::new("select pg_notify('user_service_fields', '')").execute(conn).await
 }
 
 /// Puts the values of one user's indexed fields in place of those that were there.
@@ -136,12 +106,7 @@ pub async fn replace_values(
     values: Vec<(i64, Vec<u8>)>,
 ) -> QueryResult<()> {
     let statement = Sql::<()>::new("delete from field_values where user_id = ").bind(user_id);
-    statement
-        .push(" and field_id = any(")
-        .bind(field_ids)
-        .push(")")
-        .execute(conn)
-        .await?;
+    statement.push(" and field_id = any(").bind(field_ids).push(")").execute(conn).await?;
     insert_values(conn, user_id, created_at, values).await
 }
 

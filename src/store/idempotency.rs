@@ -33,11 +33,7 @@ pub async fn find(
 
 /// Takes the right to run a request, until the transaction ends; false where another holds it.
 pub async fn try_lock(conn: &mut AsyncPgConnection, number: i64) -> QueryResult<bool> {
-    Sql::<Bool>::new("select pg_try_advisory_xact_lock(")
-        .bind(number)
-        .push(")")
-        .get_result(conn)
-        .await
+    Sql::<Bool>::new("select pg_try_advisory_xact_lock(").bind(number).push(")").get_result(conn).await
 }
 
 /// Keeps a reply; one that is too old to count gives way.

@@ -2,7 +2,9 @@
 
 pub mod accounts;
 pub mod fields;
+pub mod filter;
 pub mod idempotency;
+pub mod outbox;
 pub mod profiles;
 pub mod schema;
 pub mod sql;

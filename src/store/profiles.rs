@@ -11,10 +11,14 @@ use serde_json::Value;
 
 use crate::{
     model::{
+        filter::Filter,
         order::{Key, OrderKey},
         profile::{BuiltinPatch, Profile},
     },
-    store::sql::Sql,
+    store::{
+        filter::{self, Narrow},
+        sql::Sql,
+    },
 };
 
 /// The SQL types of [`COLUMNS`].
@@ -42,10 +46,7 @@ const COLUMNS: &str = "u.user_id, u.nickname, u.avatar_url, u.gender, u.country,
 
 /// One profile.
 pub async fn find(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<Option<Profile>> {
-    let statement = Sql::<Row>::new("select ")
-        .push(COLUMNS)
-        .push(" from users u where u.user_id = ")
-        .bind(user_id);
+    let statement = Sql::<Row>::new("select ").push(COLUMNS).push(" from users u where u.user_id = ").bind(user_id);
     statement.get_result(conn).await.optional()
 }
 
@@ -122,22 +123,14 @@ pub async fn update(
         statement = statement.push(", group_ids = ").bind(groups.clone());
     }
     if changes.as_array().is_some_and(|changes| !changes.is_empty()) {
-        statement = statement
-            .push(", custom_fields = change_document(u.custom_fields, ")
-            .bind(changes.clone())
-            .push(")");
+        statement =
+            statement.push(", custom_fields = change_document(u.custom_fields, ").bind(changes.clone()).push(")");
     }
     statement = statement.push(" where u.user_id = ").bind(user_id);
     if let Some(version) = version {
         statement = statement.push(" and u.version = ").bind(version);
     }
-    match statement
-        .push(" returning ")
-        .push(COLUMNS)
-        .get_result::<Profile>(conn)
-        .await
-        .optional()
-    {
+    match statement.push(" returning ").push(COLUMNS).get_result::<Profile>(conn).await.optional() {
         Ok(Some(profile)) => Ok(Updated::Done(Box::new(profile))),
         Ok(None) => Ok(Updated::Unmatched),
         Err(DieselError::DatabaseError(DatabaseErrorKind::CheckViolation, information))
@@ -159,48 +152,68 @@ pub async fn find_refusal(conn: &mut AsyncPgConnection, user_id: i64, changes: &
     Ok(statement.get_result::<Option<String>>(conn).await.optional()?.flatten())
 }
 
-/// The profiles of a page: those after `after`, in the order of `keys`.
-pub async fn list(
-    conn: &mut AsyncPgConnection,
-    predicate: Sql,
-    keys: &[OrderKey],
-    after: Option<&[Value]>,
-    skip: i64,
-    limit: i64,
-) -> QueryResult<Vec<Profile>> {
-    let mut statement = Sql::<Row>::new("select ")
-        .push(COLUMNS)
-        .push(" from users u where ")
-        .append(predicate);
+/// What is listed.
+pub struct Selection {
+    pub filter: Filter,
+    pub order: Vec<OrderKey>,
+    /// Values of the last row of the page before.
+    pub after: Option<Vec<Value>>,
+    pub skip: i64,
+    pub limit: i64,
+}
+
+/// The profiles of a page, in order.
+pub async fn list(conn: &mut AsyncPgConnection, selection: &Selection) -> QueryResult<Vec<Profile>> {
+    let Selection { filter, order, after, skip, limit } = selection;
+    // By the index of a value, whose rows come in the order of time: the first page of a rare value and of a common
+    // one are both there at once.
+    let driver = filter::index_value(filter).filter(|_| is_by_time(order));
+    let by = if driver.is_some() { "d" } else { "u" };
+    let mut statement = Sql::<Row>::new("select ").push(COLUMNS);
+    statement = match driver {
+        Some((field_id, value)) => statement
+            .push(" from field_values d join users u on u.user_id = d.user_id where d.field_id = ")
+            .bind(field_id)
+            .push(" and d.value = ")
+            .bind(value)
+            .push(" and ")
+            .append(filter::predicate(filter, Narrow::No)),
+        None => statement.push(" from users u where ").append(filter::predicate(filter, Narrow::ByIndex)),
+    };
     if let Some(after) = after {
-        statement = statement.push(" and ").append(beyond(keys, after));
+        statement = statement.push(" and ").append(beyond(order, after, by));
     }
     statement = statement.push(" order by ");
-    for (index, OrderKey { key, descending }) in keys.iter().enumerate() {
+    for (index, OrderKey { key, descending }) in order.iter().enumerate() {
         let direction = match (is_never_null(key), descending) {
             (true, false) => "",
             (true, true) => " desc",
             (false, false) => " nulls last",
             (false, true) => " desc nulls last",
         };
-        statement = statement
-            .push(if index == 0 { "" } else { ", " })
-            .append(expression(key))
-            .push(direction);
+        statement = statement.push(if index == 0 { "" } else { ", " }).append(expression(key, by)).push(direction);
     }
-    statement = statement.push(" limit ").bind(limit);
-    if skip > 0 {
-        statement = statement.push(" offset ").bind(skip);
+    statement = statement.push(" limit ").bind(*limit);
+    if *skip > 0 {
+        statement = statement.push(" offset ").bind(*skip);
+    }
+    // Filters have very many forms; only the simplest are worth keeping prepared.
+    if filter.required().len() > 1 || !matches!(filter, Filter::All(_) | Filter::Is(..)) {
+        statement = statement.one_off();
     }
     statement.load(conn).await
 }
 
+/// Whether the order is that of `created_at`, as the index of a value has it.
+fn is_by_time(order: &[OrderKey]) -> bool {
+    let keys: Vec<&Key> = order.iter().map(|order| &order.key).collect();
+    keys == [&Key::CreatedAt, &Key::UserId] && order[0].descending == order[1].descending
+}
+
 /// How many profiles match.
-pub async fn count(conn: &mut AsyncPgConnection, predicate: Sql) -> QueryResult<i64> {
-    Sql::<BigInt>::new("select count(*) from users u where ")
-        .append(predicate)
-        .get_result(conn)
-        .await
+pub async fn count(conn: &mut AsyncPgConnection, filter: &Filter) -> QueryResult<i64> {
+    let statement = Sql::<BigInt>::new("select count(*) from users u where ");
+    statement.append(filter::predicate(filter, Narrow::ByIndex)).one_off().get_result(conn).await
 }
 
 /// The values of a row by which a page token finds its place again.
@@ -225,15 +238,16 @@ fn is_never_null(key: &Key) -> bool {
     matches!(key, Key::UserId | Key::IsAuthorized | Key::CreatedAt | Key::UpdatedAt)
 }
 
-fn expression(key: &Key) -> Sql {
+/// The SQL of a key; `by` is the table whose index gives the order.
+fn expression(key: &Key, by: &'static str) -> Sql {
     match key {
-        Key::UserId => Sql::new("u.user_id"),
+        Key::UserId => Sql::new(by).push(".user_id"),
         Key::Nickname => Sql::new("u.nickname"),
         Key::AvatarUrl => Sql::new("u.avatar_url"),
         Key::Openid => Sql::new("u.openid"),
         Key::Unionid => Sql::new("u.unionid"),
         Key::IsAuthorized => Sql::new("u.is_authorized"),
-        Key::CreatedAt => Sql::new("u.created_at"),
+        Key::CreatedAt => Sql::new(by).push(".created_at"),
         Key::UpdatedAt => Sql::new("u.updated_at"),
         Key::Custom(field) => {
             let text = Sql::new("(u.custom_fields ->> ").bind(field.name.as_str()).push(")");
@@ -265,26 +279,18 @@ fn operand(key: &Key, value: &Value) -> Sql {
 
 /// The rows beyond a place. Where no key can be null and all go one way it is one comparison of rows, which an index
 /// serves; else it is written out key by key.
-fn beyond(keys: &[OrderKey], after: &[Value]) -> Sql {
+fn beyond(keys: &[OrderKey], after: &[Value], by: &'static str) -> Sql {
     let descending = keys[0].descending;
-    if keys
-        .iter()
-        .all(|key| is_never_null(&key.key) && key.descending == descending)
-    {
+    if keys.iter().all(|key| is_never_null(&key.key) && key.descending == descending) {
         let mut sides = [Sql::new("("), Sql::new("(")];
         for (index, (key, value)) in keys.iter().zip(after).enumerate() {
             let [left, right] = sides;
             let comma = if index == 0 { "" } else { ", " };
-            sides = [
-                left.push(comma).append(expression(&key.key)),
-                right.push(comma).append(operand(&key.key, value)),
-            ];
+            sides =
+                [left.push(comma).append(expression(&key.key, by)), right.push(comma).append(operand(&key.key, value))];
         }
         let [left, right] = sides;
-        return left
-            .push(if descending { ") < " } else { ") > " })
-            .append(right)
-            .push(")");
+        return left.push(if descending { ") < " } else { ") > " }).append(right).push(")");
     }
     let mut whole = Sql::new("(false");
     for last in 0..keys.len() {
@@ -294,22 +300,20 @@ fn beyond(keys: &[OrderKey], after: &[Value]) -> Sql {
         whole = whole.push(" or (");
         for (key, value) in keys.iter().zip(after).take(last) {
             whole = match value.is_null() {
-                true => whole.append(expression(&key.key)).push(" is null and "),
-                false => whole
-                    .append(expression(&key.key))
-                    .push(" = ")
-                    .append(operand(&key.key, value))
-                    .push(" and "),
+                true => whole.append(expression(&key.key, by)).push(" is null and "),
+                false => {
+                    whole.append(expression(&key.key, by)).push(" = ").append(operand(&key.key, value)).push(" and ")
+                }
             };
         }
         let OrderKey { key, descending } = &keys[last];
         whole = whole
             .push("(")
-            .append(expression(key))
+            .append(expression(key, by))
             .push(if *descending { " < " } else { " > " })
             .append(operand(key, &after[last]));
         if !is_never_null(key) {
-            whole = whole.push(" or ").append(expression(key)).push(" is null");
+            whole = whole.push(" or ").append(expression(key, by)).push(" is null");
         }
         whole = whole.push("))");
     }

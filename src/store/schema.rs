@@ -24,9 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// # Errors
 /// A database that cannot be reached.
 pub async fn connect(url: &str) -> anyhow::Result<AsyncPgConnection> {
-    AsyncPgConnection::establish(url)
-        .await
-        .map_err(|error| anyhow!("cannot reach the database: {error}"))
+    AsyncPgConnection::establish(url).await.map_err(|error| anyhow!("cannot reach the database: {error}"))
 }
 
 /// Runs what is pending and gives its names; others who migrate at the same time wait for each other.
@@ -38,9 +36,7 @@ pub async fn connect(url: &str) -> anyhow::Result<AsyncPgConnection> {
 /// On a runtime with one thread alone.
 pub async fn migrate(url: &str) -> anyhow::Result<Vec<String>> {
     let mut harness = locked(url).await?;
-    let ran = harness
-        .run_pending_migrations(MIGRATIONS)
-        .map_err(|error| anyhow!("a migration failed: {error}"))?;
+    let ran = harness.run_pending_migrations(MIGRATIONS).map_err(|error| anyhow!("a migration failed: {error}"))?;
     Ok(ran.iter().map(ToString::to_string).collect())
 }
 
@@ -53,9 +49,7 @@ pub async fn migrate(url: &str) -> anyhow::Result<Vec<String>> {
 /// On a runtime with one thread alone.
 pub async fn revert(url: &str) -> anyhow::Result<()> {
     let mut harness = locked(url).await?;
-    harness
-        .revert_all_migrations(MIGRATIONS)
-        .map_err(|error| anyhow!("a migration cannot be reverted: {error}"))?;
+    harness.revert_all_migrations(MIGRATIONS).map_err(|error| anyhow!("a migration cannot be reverted: {error}"))?;
     Ok(())
 }
 
@@ -69,10 +63,7 @@ pub async fn check(conn: &mut AsyncPgConnection) -> anyhow::Result<()> {
     let missing: Vec<&String> = own.iter().filter(|name| !applied.contains(name)).collect();
     let unknown: Vec<&String> = applied.iter().filter(|name| !own.contains(name)).collect();
     if !missing.is_empty() {
-        bail!(
-            "the database lacks {} of this binary's migrations: run `user-service migrate`",
-            missing.len()
-        );
+        bail!("the database lacks {} of this binary's migrations: run `user-service migrate`", missing.len());
     }
     if !unknown.is_empty() {
         bail!("the database was migrated by a newer binary than this one: {unknown:?}");
@@ -121,11 +112,7 @@ impl Mark {
 
 /// Whether the database was ever migrated.
 pub async fn has_table(conn: &mut AsyncPgConnection) -> anyhow::Result<bool> {
-    Ok(
-        Sql::<Bool>::new("select to_regclass('__diesel_schema_migrations') is not null")
-            .get_result(conn)
-            .await?,
-    )
+    Ok(Sql::<Bool>::new("select to_regclass('__diesel_schema_migrations') is not null").get_result(conn).await?)
 }
 
 async fn applied(conn: &mut AsyncPgConnection) -> anyhow::Result<Vec<String>> {
@@ -137,13 +124,9 @@ async fn applied(conn: &mut AsyncPgConnection) -> anyhow::Result<Vec<String>> {
 }
 
 fn names() -> anyhow::Result<Vec<String>> {
-    let own: Vec<Box<dyn Migration<Pg>>> = MIGRATIONS
-        .migrations()
-        .map_err(|error| anyhow!("the embedded migrations cannot be read: {error}"))?;
-    Ok(own
-        .iter()
-        .map(|migration| migration.name().version().to_string())
-        .collect())
+    let own: Vec<Box<dyn Migration<Pg>>> =
+        MIGRATIONS.migrations().map_err(|error| anyhow!("the embedded migrations cannot be read: {error}"))?;
+    Ok(own.iter().map(|migration| migration.name().version().to_string()).collect())
 }
 
 /// Polled, for a waiting lock would deadlock with CREATE INDEX CONCURRENTLY of its holder.
@@ -158,9 +141,7 @@ async fn locked(url: &str) -> anyhow::Result<AsyncMigrationHarness<AsyncPgConnec
             tokio::time::sleep(POLL).await;
         }
     };
-    tokio::time::timeout(PATIENCE, take)
-        .await
-        .context("another process migrates for more than five minutes")??;
+    tokio::time::timeout(PATIENCE, take).await.context("another process migrates for more than five minutes")??;
     // The lock goes with the connection.
     Ok(AsyncMigrationHarness::new(conn))
 }

@@ -88,11 +88,7 @@ pub struct Sql<ST = ()> {
 
 impl<ST> Default for Sql<ST> {
     fn default() -> Self {
-        Self {
-            pieces: Vec::new(),
-            one_off: false,
-            rows: PhantomData,
-        }
+        Self { pieces: Vec::new(), one_off: false, rows: PhantomData }
     }
 }
 

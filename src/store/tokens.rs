@@ -24,25 +24,14 @@ const COLUMNS: &str = "token_id, service, user_id, scopes, created_at, expires_a
 
 /// The token of that hash, revoked and expired ones too.
 pub async fn find_by_hash(conn: &mut AsyncPgConnection, hash: Vec<u8>) -> QueryResult<Option<Token>> {
-    let statement = Sql::<Row>::new("select ")
-        .push(COLUMNS)
-        .push(" from tokens where token_hash = ")
-        .bind(hash);
+    let statement = Sql::<Row>::new("select ").push(COLUMNS).push(" from tokens where token_hash = ").bind(hash);
     statement.get_result(conn).await.optional()
 }
 
 /// The token of that id, unless it is revoked or expired.
 pub async fn find(conn: &mut AsyncPgConnection, token_id: i64, now: DateTime<Utc>) -> QueryResult<Option<Token>> {
-    let statement = Sql::<Row>::new("select ")
-        .push(COLUMNS)
-        .push(" from tokens where token_id = ")
-        .bind(token_id);
-    statement
-        .push(" and revoked_at is null and expires_at > ")
-        .bind(now)
-        .get_result(conn)
-        .await
-        .optional()
+    let statement = Sql::<Row>::new("select ").push(COLUMNS).push(" from tokens where token_id = ").bind(token_id);
+    statement.push(" and revoked_at is null and expires_at > ").bind(now).get_result(conn).await.optional()
 }
 
 /// Those of a service or a user that are neither expired nor revoked, newest first.
@@ -62,11 +51,7 @@ pub async fn list(
     if let Some(before) = before {
         statement = statement.push(" and token_id < ").bind(before);
     }
-    statement
-        .push(" order by token_id desc limit ")
-        .bind(limit)
-        .load(conn)
-        .await
+    statement.push(" order by token_id desc limit ").bind(limit).load(conn).await
 }
 
 /// Keeps a token's hash.
@@ -100,9 +85,7 @@ pub async fn insert(
 
 /// Revokes a token and tells every replica; false where it was not there or not good any more.
 pub async fn revoke(conn: &mut AsyncPgConnection, token_id: i64, now: DateTime<Utc>) -> QueryResult<bool> {
-    let statement = Sql::<()>::new("update tokens set revoked_at = ")
-        .bind(now)
-        .push(" where token_id = ")
-        .bind(token_id);
+    let statement =
+        Sql::<()>::new("update tokens set revoked_at = ").bind(now).push(" where token_id = ").bind(token_id);
     Ok(statement.push(" and revoked_at is null").execute(conn).await? > 0)
 }

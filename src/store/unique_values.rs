@@ -11,12 +11,7 @@ use crate::store::sql::Sql;
 /// Who holds the value.
 pub async fn find(conn: &mut AsyncPgConnection, kind: &str, value: &str) -> QueryResult<Option<i64>> {
     let statement = Sql::<BigInt>::new("select user_id from unique_values where kind = ").bind(kind);
-    statement
-        .push(" and value = ")
-        .bind(value)
-        .get_result(conn)
-        .await
-        .optional()
+    statement.push(" and value = ").bind(value).get_result(conn).await.optional()
 }
 
 /// Claims values for a user; gives the kinds that the user holds afterwards. The others are taken.
@@ -39,12 +34,7 @@ pub async fn claim(
 /// Frees the user's values of these kinds.
 pub async fn free(conn: &mut AsyncPgConnection, user_id: i64, kinds: Vec<String>) -> QueryResult<usize> {
     let statement = Sql::<()>::new("delete from unique_values where user_id = ").bind(user_id);
-    statement
-        .push(" and kind = any(")
-        .bind(kinds)
-        .push(")")
-        .execute(conn)
-        .await
+    statement.push(" and kind = any(").bind(kinds).push(")").execute(conn).await
 }
 
 /// How many ways to log in the user has.

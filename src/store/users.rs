@@ -24,9 +24,7 @@ pub struct NewAccount {
 
 /// Draws the next id.
 pub async fn next_id(conn: &mut AsyncPgConnection) -> QueryResult<i64> {
-    Sql::<BigInt>::new("select nextval(pg_get_serial_sequence('users', 'user_id'))")
-        .get_result(conn)
-        .await
+    Sql::<BigInt>::new("select nextval(pg_get_serial_sequence('users', 'user_id'))").get_result(conn).await
 }
 
 /// Whether the id is or was in use.
@@ -124,12 +122,7 @@ pub async fn insert_account(conn: &mut AsyncPgConnection, user_id: i64, new: &Ne
 /// Erases the user and all that belongs to it, and keeps the number alone; false where there is none. The row goes
 /// first: that is the lock on which every other write of the user waits.
 pub async fn delete(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<bool> {
-    if Sql::<()>::new("delete from users where user_id = ")
-        .bind(user_id)
-        .execute(conn)
-        .await?
-        == 0
-    {
+    if Sql::<()>::new("delete from users where user_id = ").bind(user_id).execute(conn).await? == 0 {
         return Ok(false);
     }
     const OWNED: &[&str] = &[
@@ -155,10 +148,7 @@ pub async fn delete(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<b
 
 /// Takes back a profile that was made in this transaction, with what was claimed for it.
 pub async fn undo_insert(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<()> {
-    for statement in [
-        "delete from users where user_id = ",
-        "delete from unique_values where user_id = ",
-    ] {
+    for statement in ["delete from users where user_id = ", "delete from unique_values where user_id = "] {
         Sql::<()>::new(statement).bind(user_id).execute(conn).await?;
     }
     Ok(())

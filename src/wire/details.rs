@@ -19,11 +19,8 @@ const MAX_NAME: usize = 200;
 
 /// The details of an error in the call of this request id.
 pub fn details(error: &Error, request_id: String) -> ErrorDetails {
-    let mut metadata: HashMap<String, String> = error
-        .metadata()
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), value.clone()))
-        .collect();
+    let mut metadata: HashMap<String, String> =
+        error.metadata().iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
     let (kept, omitted) = cut(error.violations());
     if omitted > 0 {
         metadata.insert("violationsOmitted".to_owned(), omitted.to_string());
@@ -80,12 +77,7 @@ fn cut(violations: &[Violation]) -> (Vec<FieldViolation>, usize) {
             break;
         }
         room -= size;
-        kept.push(FieldViolation {
-            field,
-            description,
-            reason: reason.to_owned(),
-            localized_message: None,
-        });
+        kept.push(FieldViolation { field, description, reason: reason.to_owned(), localized_message: None });
     }
     let omitted = violations.len() - kept.len();
     (kept, omitted)

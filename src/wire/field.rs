@@ -63,11 +63,7 @@ pub fn message(field: &Field) -> pb::FieldDefinition {
 }
 
 fn type_name(number: i32) -> Option<String> {
-    let name = pb::FieldType::try_from(number)
-        .ok()?
-        .as_str_name()
-        .strip_prefix("FIELD_TYPE_")?
-        .to_lowercase();
+    let name = pb::FieldType::try_from(number).ok()?.as_str_name().strip_prefix("FIELD_TYPE_")?.to_lowercase();
     (name != "unspecified").then_some(name)
 }
 
@@ -81,18 +77,11 @@ pub fn new_field(given: Option<pb::FieldDefinition>) -> Result<Field> {
     if given.name.is_empty() {
         faults.add("field.name", Fault::Required, "must be given");
     } else if !is_key(&given.name) || given.name.len() > 32 {
-        faults.add(
-            "field.name",
-            Fault::Format,
-            "must be a letter, then letters, digits and \"_\", at most 32 in all",
-        );
+        faults.add("field.name", Fault::Format, "must be a letter, then letters, digits and \"_\", at most 32 in all");
     } else if RESERVED.contains(&given.name.as_str()) {
         faults.add("field.name", Fault::Format, "is a name that is in use already");
     }
-    for (path, is_set) in [
-        ("field.created_at", given.created_at.is_some()),
-        ("field.index_ready", given.index_ready),
-    ] {
+    for (path, is_set) in [("field.created_at", given.created_at.is_some()), ("field.index_ready", given.index_ready)] {
         if is_set {
             faults.add(path, Fault::Immutable, "is set by the service");
         }
@@ -111,11 +100,7 @@ pub fn new_field(given: Option<pb::FieldDefinition>) -> Result<Field> {
             None
         }
         Some(kind) if kind == "array" && item.is_none() => {
-            faults.add(
-                "field.item_type",
-                Fault::Required,
-                "an array needs the type of its items",
-            );
+            faults.add("field.item_type", Fault::Required, "an array needs the type of its items");
             None
         }
         Some(kind) => {
@@ -131,18 +116,10 @@ pub fn new_field(given: Option<pb::FieldDefinition>) -> Result<Field> {
         unreachable!("valid: a missing type is a fault");
     };
     if given.unique && !field_type.can_be_unique() {
-        faults.add(
-            "field.unique",
-            Fault::Type,
-            "only a string, integer, number or date can be unique",
-        );
+        faults.add("field.unique", Fault::Type, "only a string, integer, number or date can be unique");
     }
     if given.indexed && !field_type.can_be_indexed() {
-        faults.add(
-            "field.indexed",
-            Fault::Type,
-            "only a scalar or an array of scalars can be indexed",
-        );
+        faults.add("field.indexed", Fault::Type, "only a scalar or an array of scalars can be indexed");
     }
     let mut field = Field {
         field_id: 0,
@@ -160,11 +137,7 @@ pub fn new_field(given: Option<pb::FieldDefinition>) -> Result<Field> {
     if let Some(value) = given.default_value.map(json::value).filter(|value| !value.is_null()) {
         match field.check(value) {
             Ok(_) if field.unique => {
-                faults.add(
-                    "field.default_value",
-                    Fault::Format,
-                    "a unique field can have no default",
-                );
+                faults.add("field.default_value", Fault::Format, "a unique field can have no default");
             }
             Ok(value) => field.default_value = Some(value),
             Err((inside, fault, why)) => faults.add(format!("field.default_value{inside}"), fault, why),

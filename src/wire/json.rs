@@ -8,11 +8,7 @@ use crate::model::field::{MAX_SAFE_INTEGER, number};
 /// A Struct as JSON. Numbers that are no numbers become text that no type takes, so that they are refused where they
 /// stand.
 pub fn object(given: Struct) -> Map<String, Value> {
-    given
-        .fields
-        .into_iter()
-        .map(|(key, value)| (key, self::value(value)))
-        .collect()
+    given.fields.into_iter().map(|(key, value)| (key, self::value(value))).collect()
 }
 
 /// A Value as JSON.
@@ -41,9 +37,7 @@ pub fn to_value(given: &Value) -> PbValue {
             None => Kind::NumberValue(number.as_f64().unwrap_or_default()),
         },
         Value::String(text) => Kind::StringValue(text.clone()),
-        Value::Array(items) => Kind::ListValue(ListValue {
-            values: items.iter().map(to_value).collect(),
-        }),
+        Value::Array(items) => Kind::ListValue(ListValue { values: items.iter().map(to_value).collect() }),
         Value::Object(entries) => Kind::StructValue(to_struct(entries.iter())),
     };
     PbValue { kind: Some(kind) }
@@ -51,7 +45,5 @@ pub fn to_value(given: &Value) -> PbValue {
 
 /// JSON entries as a Struct.
 pub fn to_struct<'a>(entries: impl Iterator<Item = (&'a String, &'a Value)>) -> Struct {
-    Struct {
-        fields: entries.map(|(key, value)| (key.clone(), to_value(value))).collect(),
-    }
+    Struct { fields: entries.map(|(key, value)| (key.clone(), to_value(value))).collect() }
 }

@@ -13,18 +13,12 @@ use crate::{
 
 /// Whether a mask names the account, which asks for more rights.
 pub fn names_account(mask: Option<&FieldMask>) -> bool {
-    mask.is_some_and(|mask| {
-        mask.paths
-            .iter()
-            .any(|path| path == "account" || path.starts_with("account."))
-    })
+    mask.is_some_and(|mask| mask.paths.iter().any(|path| path == "account" || path.starts_with("account.")))
 }
 
 /// The custom fields that a mask names.
 pub fn custom_names(mask: Option<&FieldMask>) -> impl Iterator<Item = &str> {
-    mask.into_iter()
-        .flat_map(|mask| mask.paths.iter())
-        .filter_map(|path| path.strip_prefix("custom_fields."))
+    mask.into_iter().flat_map(|mask| mask.paths.iter()).filter_map(|path| path.strip_prefix("custom_fields."))
 }
 
 /// Reads a mask; without one, all but the account.
@@ -44,10 +38,7 @@ pub fn read(mask: Option<FieldMask>, fields: &Fields, faults: &mut Violations) -
             custom = CustomMask::All;
         } else if path == "account" {
             account = AccountMask::All;
-        } else if let Some(field) = path
-            .strip_prefix("custom_fields.")
-            .and_then(|name| fields.get_loosely(name))
-        {
+        } else if let Some(field) = path.strip_prefix("custom_fields.").and_then(|name| fields.get_loosely(name)) {
             if let CustomMask::Only(names) = &mut custom {
                 names.push(field.name.clone());
             }
@@ -58,16 +49,8 @@ pub fn read(mask: Option<FieldMask>, fields: &Fields, faults: &mut Violations) -
                 AccountMask::None => account = AccountMask::Only(vec![name]),
             }
         } else {
-            faults.add(
-                "read_mask",
-                Fault::Unknown,
-                format!("unknown path {}", text::cut(path, 64)),
-            );
+            faults.add("read_mask", Fault::Unknown, format!("unknown path {}", text::cut(path, 64)));
         }
     }
-    ReadMask {
-        builtin: Some(builtin),
-        custom,
-        account,
-    }
+    ReadMask { builtin: Some(builtin), custom, account }
 }

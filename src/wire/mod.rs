@@ -30,10 +30,7 @@ pub static POOL: LazyLock<prost_reflect::DescriptorPool> =
 
 /// A time as protobuf has it.
 pub fn timestamp(time: DateTime<Utc>) -> Timestamp {
-    Timestamp {
-        seconds: time.timestamp(),
-        nanos: time.timestamp_subsec_nanos() as i32,
-    }
+    Timestamp { seconds: time.timestamp(), nanos: time.timestamp_subsec_nanos() as i32 }
 }
 
 /// A time of a request, in the microseconds that are kept; `None` where it is none.

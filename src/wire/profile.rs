@@ -28,11 +28,7 @@ pub fn message(profile: &Profile, account: Option<&AccountView>, mask: &ReadMask
         user_id: if mask.has("user_id") { profile.user_id } else { 0 },
         nickname: text("nickname", &profile.nickname),
         avatar_url: text("avatar_url", &profile.avatar_url),
-        gender: if mask.has("gender") {
-            i32::from(profile.gender)
-        } else {
-            0
-        },
+        gender: if mask.has("gender") { i32::from(profile.gender) } else { 0 },
         country: text("country", &profile.country),
         province: text("province", &profile.province),
         city: text("city", &profile.city),
@@ -40,11 +36,7 @@ pub fn message(profile: &Profile, account: Option<&AccountView>, mask: &ReadMask
         openid: optional("openid", &profile.openid),
         unionid: optional("unionid", &profile.unionid),
         is_authorized: mask.has("is_authorized") && profile.is_authorized,
-        group_ids: if mask.has("group_ids") {
-            profile.group_ids.clone()
-        } else {
-            Vec::new()
-        },
+        group_ids: if mask.has("group_ids") { profile.group_ids.clone() } else { Vec::new() },
         custom_fields: custom_fields(&profile.custom_fields, &mask.custom),
         created_by: if mask.has("created_by") { profile.user_id } else { 0 },
         created_at: time("created_at", profile.created_at),
@@ -88,25 +80,13 @@ pub fn account_message(view: &AccountView, mask: &AccountMask) -> Option<pb::Acc
         has_password: has("has_password") && account.has_password,
         has_wallet_password: has("has_wallet_password") && account.has_wallet_password,
         last_login_at: account.last_login_at.filter(|_| has("last_login_at")).map(timestamp),
-        connections: if has("connections") {
-            view.connections.iter().map(connection).collect()
-        } else {
-            Vec::new()
-        },
+        connections: if has("connections") { view.connections.iter().map(connection).collect() } else { Vec::new() },
         etag: etag(account.version),
     })
 }
 
 /// The built-in fields that a user may change on their own profile.
-pub const USER_WRITABLE: &[&str] = &[
-    "nickname",
-    "avatar_url",
-    "gender",
-    "country",
-    "province",
-    "city",
-    "language",
-];
+pub const USER_WRITABLE: &[&str] = &["nickname", "avatar_url", "gender", "country", "province", "city", "language"];
 
 /// The built-in fields that a service may change.
 pub const SERVICE_WRITABLE: &[&str] = &[
@@ -155,17 +135,9 @@ pub fn patch(given: pb::Profile, paths: &[String], faults: &mut Violations) -> B
                 patch.group_ids = faults.check("profile.group_ids", parse_groups(given.group_ids.clone()));
             }
             path if IMMUTABLE.contains(&path.split('.').next().unwrap_or_default()) => {
-                faults.add(
-                    "update_mask",
-                    Fault::Immutable,
-                    format!("{} cannot be changed", text::cut(path, 64)),
-                );
+                faults.add("update_mask", Fault::Immutable, format!("{} cannot be changed", text::cut(path, 64)));
             }
-            path => faults.add(
-                "update_mask",
-                Fault::Unknown,
-                format!("unknown path {}", text::cut(path, 64)),
-            ),
+            path => faults.add("update_mask", Fault::Unknown, format!("unknown path {}", text::cut(path, 64))),
         }
     }
     patch

@@ -43,17 +43,9 @@ pub fn subject(given: Result<String, i64>, faults: &mut Violations) -> Option<Su
 /// Reads scopes; kept in the order of the table, without repeats.
 pub fn scopes(given: &[String], faults: &mut Violations) -> Vec<Scope> {
     for name in given.iter().filter(|name| Scope::parse(name).is_none()) {
-        faults.add(
-            "scopes",
-            Fault::Unknown,
-            format!("unknown scope {}", text::cut(name, 64)),
-        );
+        faults.add("scopes", Fault::Unknown, format!("unknown scope {}", text::cut(name, 64)));
     }
-    Scope::ALL
-        .iter()
-        .copied()
-        .filter(|scope| given.iter().any(|name| name == scope.as_str()))
-        .collect()
+    Scope::ALL.iter().copied().filter(|scope| given.iter().any(|name| name == scope.as_str())).collect()
 }
 
 /// Reads how long a token is good: by default 30 days for a user and 365 for a service, at most ten years.

@@ -66,11 +66,7 @@ pub fn new_user(given: pb::CreateUserRequest, fields: &Fields, now: DateTime<Utc
         }
     };
     let user_id = given_profile.user_id;
-    let custom = given_profile
-        .custom_fields
-        .clone()
-        .map(json::object)
-        .unwrap_or_default();
+    let custom = given_profile.custom_fields.clone().map(json::object).unwrap_or_default();
     let document = fields.new_document(custom, "profile.custom_fields", &mut faults);
     if faults.is_empty() && !document_fits(&document) {
         return Err(Error::new(crate::error::Reason::DocumentTooLarge).with_violation(
@@ -84,36 +80,16 @@ pub fn new_user(given: pb::CreateUserRequest, fields: &Fields, now: DateTime<Utc
     faults.into_result()?;
 
     let mut claims = Vec::new();
-    for (kind, folded) in [
-        ("username", &account.username),
-        ("email", &account.email),
-        ("phone", &account.phone),
-    ] {
-        claims.extend(
-            folded
-                .iter()
-                .map(|folded| (format!("account.{kind}"), kind.to_owned(), folded.key.clone())),
-        );
+    for (kind, folded) in [("username", &account.username), ("email", &account.email), ("phone", &account.phone)] {
+        claims.extend(folded.iter().map(|folded| (format!("account.{kind}"), kind.to_owned(), folded.key.clone())));
     }
     let (openid, unionid) = (patch.openid.flatten(), patch.unionid.flatten());
     for (kind, value) in [("openid", &openid), ("unionid", &unionid)] {
-        claims.extend(
-            value
-                .iter()
-                .map(|value| (format!("profile.{kind}"), kind.to_owned(), value.clone())),
-        );
+        claims.extend(value.iter().map(|value| (format!("profile.{kind}"), kind.to_owned(), value.clone())));
     }
     for field in fields.iter().filter(|field| field.unique) {
-        let value = document
-            .get(&field.name)
-            .and_then(|value| field.field_type.unique_key(value));
-        claims.extend(value.map(|value| {
-            (
-                format!("profile.custom_fields.{}", field.name),
-                field.unique_kind(),
-                value,
-            )
-        }));
+        let value = document.get(&field.name).and_then(|value| field.field_type.unique_key(value));
+        claims.extend(value.map(|value| (format!("profile.custom_fields.{}", field.name), field.unique_kind(), value)));
     }
     let profile = Profile {
         user_id,
@@ -133,11 +109,7 @@ pub fn new_user(given: pb::CreateUserRequest, fields: &Fields, now: DateTime<Utc
         updated_at: now,
         version: 1,
     };
-    Ok(NewUser {
-        profile,
-        account,
-        claims,
-    })
+    Ok(NewUser { profile, account, claims })
 }
 
 fn new_account(given: pb::Account, now: DateTime<Utc>, faults: &mut Violations) -> NewAccount {
@@ -159,11 +131,7 @@ fn new_account(given: pb::Account, now: DateTime<Utc>, faults: &mut Violations) 
         None => None,
         Some(Some(at)) if at <= now + TimeDelta::minutes(1) => Some(at),
         Some(_) => {
-            faults.add(
-                "account.last_login_at",
-                Fault::Range,
-                "must not be more than a minute ahead",
-            );
+            faults.add("account.last_login_at", Fault::Range, "must not be more than a minute ahead");
             None
         }
     };

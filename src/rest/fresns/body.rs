@@ -76,13 +76,7 @@ impl Body {
         let Some(rest) = self.text(number)? else {
             return Ok(None);
         };
-        let fault = || {
-            Error::invalid(
-                country_code,
-                Fault::Format,
-                "must be a country code without its plus sign",
-            )
-        };
+        let fault = || Error::invalid(country_code, Fault::Format, "must be a country code without its plus sign");
         let code = match self.get(country_code) {
             Some(Value::String(code)) => code.clone(),
             Some(code) => code.to_string(),
@@ -110,11 +104,7 @@ mod tests {
     fn absent_null_and_empty_are_one() {
         for text in ["", "{}", r#"{"a": null}"#, r#"{"a": ""}"#] {
             let body = body(text);
-            assert_eq!(
-                (body.text("a").unwrap(), body.number("a").unwrap()),
-                (None, None),
-                "{text}"
-            );
+            assert_eq!((body.text("a").unwrap(), body.number("a").unwrap()), (None, None), "{text}");
         }
     }
 
@@ -129,21 +119,11 @@ mod tests {
     #[test]
     fn a_phone_needs_its_country_code() {
         let phone = |text: &str| body(text).phone("code", "phone");
-        assert_eq!(
-            phone(r#"{"code": 86, "phone": "138"}"#).unwrap().as_deref(),
-            Some("+86138")
-        );
+        assert_eq!(phone(r#"{"code": 86, "phone": "138"}"#).unwrap().as_deref(), Some("+86138"));
         assert_eq!(phone(r#"{"code": "86"}"#).unwrap(), None);
-        for bad in [
-            r#"{"phone": "138"}"#,
-            r#"{"phone": "138", "code": -86}"#,
-            r#"{"phone": "138", "code": 99999}"#,
-        ] {
+        for bad in [r#"{"phone": "138"}"#, r#"{"phone": "138", "code": -86}"#, r#"{"phone": "138", "code": 99999}"#] {
             assert_eq!(phone(bad).unwrap_err().violations()[0].field, "code");
         }
-        assert_eq!(
-            phone(r#"{"code": 86, "phone": "1-3"}"#).unwrap_err().violations()[0].field,
-            "phone"
-        );
+        assert_eq!(phone(r#"{"code": 86, "phone": "1-3"}"#).unwrap_err().violations()[0].field, "phone");
     }
 }

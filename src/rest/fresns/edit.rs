@@ -55,11 +55,7 @@ pub async fn edit(call: Call) -> Result<Response, Refusal> {
     call.api().update_account(&call.caller, request).await?;
     // The proof stood for all links of the provider; one code serves one call.
     for link in links.into_iter().skip(1) {
-        let request = pb::UpdateAccountRequest {
-            user_id,
-            unlink_connection_id: link,
-            ..Default::default()
-        };
+        let request = pb::UpdateAccountRequest { user_id, unlink_connection_id: link, ..Default::default() };
         call.api().update_account(&Caller::operator(), request).await?;
     }
     Ok(done())
@@ -68,12 +64,8 @@ pub async fn edit(call: Call) -> Result<Response, Refusal> {
 /// The caller's own account, and the other ways to log in.
 async fn own_profile(call: &Call) -> Result<pb::Profile> {
     let paths = ["account", "openid", "unionid"];
-    let request = pb::GetProfileRequest {
-        read_mask: Some(FieldMask {
-            paths: paths.map(str::to_owned).to_vec(),
-        }),
-        key: None,
-    };
+    let request =
+        pb::GetProfileRequest { read_mask: Some(FieldMask { paths: paths.map(str::to_owned).to_vec() }), key: None };
     let reply = call.api().get_profile(&call.caller, request).await?;
     Ok(reply.profile.unwrap_or_default())
 }
@@ -113,10 +105,7 @@ impl Edit {
             new_wallet_password: body.secret("editWalletPassword")?,
             provider: body.number("deleteConnectId")?.map(provider).transpose()?,
             last_login_at: match body.text("editLastLoginTime")? {
-                Some(time) => Some(moment(
-                    &time,
-                    zone.filter(|zone| !zone.is_empty()).unwrap_or(DEFAULT_ZONE),
-                )?),
+                Some(time) => Some(moment(&time, zone.filter(|zone| !zone.is_empty()).unwrap_or(DEFAULT_ZONE))?),
                 None => None,
             },
         };
@@ -128,14 +117,9 @@ impl Edit {
         if contradicts {
             return Err(Error::invalid("codeType", Fault::Format, "contradicts what changes"));
         }
-        for (name, secret) in [
-            ("editPassword", &edit.new_password),
-            ("editWalletPassword", &edit.new_wallet_password),
-        ] {
-            if secret
-                .as_ref()
-                .is_some_and(|secret| secret.chars().count() > MAX_PASSWORD)
-            {
+        for (name, secret) in [("editPassword", &edit.new_password), ("editWalletPassword", &edit.new_wallet_password)]
+        {
+            if secret.as_ref().is_some_and(|secret| secret.chars().count() > MAX_PASSWORD) {
                 return Err(Error::invalid(name, Fault::Length, "is too long"));
             }
         }
@@ -167,18 +151,10 @@ impl Edit {
             return Ok(Vec::new());
         };
         let account = profile.account.clone().unwrap_or_default();
-        let (gone, kept): (Vec<_>, Vec<_>) = account
-            .connections
-            .into_iter()
-            .partition(|connection| connection.provider == provider);
-        let mut others = [
-            &account.username,
-            &account.email,
-            &account.phone,
-            &profile.openid,
-            &profile.unionid,
-        ]
-        .into_iter();
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            account.connections.into_iter().partition(|connection| connection.provider == provider);
+        let mut others =
+            [&account.username, &account.email, &account.phone, &profile.openid, &profile.unionid].into_iter();
         match gone.len() {
             0 => Err(Error::new(Reason::ConnectionNotFound)),
             // They go one after the other, so what would stop the last must stop the first.
@@ -284,12 +260,7 @@ mod tests {
 
     #[test]
     fn nothing_given_changes_nothing() {
-        assert!(
-            read(r#"{"editEmail": "", "password": "YWJj"}"#)
-                .unwrap()
-                .request(None)
-                .is_none()
-        );
+        assert!(read(r#"{"editEmail": "", "password": "YWJj"}"#).unwrap().request(None).is_none());
     }
 
     #[test]
@@ -312,10 +283,7 @@ mod tests {
             ..Default::default()
         };
         assert!(edit.check(&account(false)).is_ok());
-        assert_eq!(
-            edit.check(&account(true)).unwrap_err().reason(),
-            Reason::CurrentCodeRequired
-        );
+        assert_eq!(edit.check(&account(true)).unwrap_err().reason(), Reason::CurrentCodeRequired);
     }
 
     #[test]
@@ -327,20 +295,14 @@ mod tests {
             ..Default::default()
         };
         let profile = |connections| pb::Profile {
-            account: Some(pb::Account {
-                connections,
-                ..Default::default()
-            }),
+            account: Some(pb::Account { connections, ..Default::default() }),
             ..Default::default()
         };
         let several = vec![link(1, "github"), link(2, "google"), link(3, "github")];
         assert_eq!(edit.links(&profile(several)).unwrap(), [1, 3]);
         let last = vec![link(1, "github"), link(3, "github")];
         assert_eq!(edit.links(&profile(last)).unwrap_err().reason(), Reason::LastCredential);
-        assert_eq!(
-            edit.links(&profile(Vec::new())).unwrap_err().reason(),
-            Reason::ConnectionNotFound
-        );
+        assert_eq!(edit.links(&profile(Vec::new())).unwrap_err().reason(), Reason::ConnectionNotFound);
         assert!(provider(0).is_err() && provider(18).is_err());
     }
 

@@ -27,9 +27,7 @@ pub fn routes() -> Router<Gateway> {
     Router::new()
         .route(
             "/api/fresns/user/edit",
-            endpoint(MethodFilter::POST, Rpc(USERS, "UpdateAccount"), token_header, |call| {
-                Box::pin(edit::edit(call))
-            }),
+            endpoint(MethodFilter::POST, Rpc(USERS, "UpdateAccount"), token_header, |call| Box::pin(edit::edit(call))),
         )
         .route(
             "/api/fresns/info/sendVerifyCode",
@@ -48,11 +46,7 @@ pub fn refuse(refusal: &Refusal, language: Language) -> Response {
         _ if refusal.is_ours() => (refusal.status, numbers::UNANSWERED),
         _ => (StatusCode::OK, numbers::number(&refusal.error)),
     };
-    error::response(
-        refusal,
-        status,
-        json!({ "code": number, "message": numbers::message(number, language) }),
-    )
+    error::response(refusal, status, json!({ "code": number, "message": numbers::message(number, language) }))
 }
 
 fn done() -> Response {
@@ -65,11 +59,7 @@ fn own_user(call: &Call) -> Result<i64> {
     let uid = given.next().filter(|uid| !uid.is_empty());
     let uid = uid.ok_or_else(|| Error::invalid("uid", Fault::Required, "must be given"))?;
     let is_id = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let user_id = uid
-        .to_str()
-        .ok()
-        .filter(is_id)
-        .and_then(|text| text.parse::<i64>().ok());
+    let user_id = uid.to_str().ok().filter(is_id).and_then(|text| text.parse::<i64>().ok());
     match (user_id, given.next()) {
         (Some(user_id), None) if call.caller.user() == Some(user_id) => Ok(user_id),
         (Some(_), None) => Err(Error::new(Reason::NotOwner)),

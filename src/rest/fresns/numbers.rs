@@ -36,10 +36,7 @@ pub enum Language {
 impl Language {
     /// The language that `langTag` asks for.
     pub fn of(headers: &HeaderMap) -> Self {
-        let tag = headers
-            .get("langTag")
-            .and_then(|tag| tag.to_str().ok())
-            .unwrap_or_default();
+        let tag = headers.get("langTag").and_then(|tag| tag.to_str().ok()).unwrap_or_default();
         match tag.get(..2) {
             Some(base) if base.eq_ignore_ascii_case("zh") => Language::Chinese,
             _ => Language::English,
@@ -152,16 +149,8 @@ mod tests {
         };
         assert_eq!(
             (of("zh-Hans"), of("ZH"), of("en"), of("")),
-            (
-                Language::Chinese,
-                Language::Chinese,
-                Language::English,
-                Language::English
-            )
+            (Language::Chinese, Language::Chinese, Language::English, Language::English)
         );
-        assert_ne!(
-            message(PASSWORD_WRONG, Language::Chinese),
-            message(PASSWORD_WRONG, Language::English)
-        );
+        assert_ne!(message(PASSWORD_WRONG, Language::Chinese), message(PASSWORD_WRONG, Language::English));
     }
 }

@@ -28,12 +28,7 @@ pub async fn send_code(call: Call) -> Result<Response, Refusal> {
                 true => body.phone("countryCode", "account")?.ok_or_else(missing("account"))?,
                 false => String::new(),
             };
-            let request = pb::SendPhoneCodeRequest {
-                purpose: purpose.into(),
-                phone,
-                language,
-                ..Default::default()
-            };
+            let request = pb::SendPhoneCodeRequest { purpose: purpose.into(), phone, language, ..Default::default() };
             api.send_phone_code(caller, request).await?;
         }
         _ => {
@@ -41,12 +36,7 @@ pub async fn send_code(call: Call) -> Result<Response, Refusal> {
                 true => body.text("account")?.ok_or_else(missing("account"))?,
                 false => String::new(),
             };
-            let request = pb::SendEmailCodeRequest {
-                purpose: purpose.into(),
-                email,
-                language,
-                ..Default::default()
-            };
+            let request = pb::SendEmailCodeRequest { purpose: purpose.into(), email, language, ..Default::default() };
             api.send_email_code(caller, request).await?;
         }
     }
@@ -55,11 +45,7 @@ pub async fn send_code(call: Call) -> Result<Response, Refusal> {
 
 /// The header's language, where it is a tag at all: a message's language is no reason to send none.
 fn header_language(call: &Call) -> String {
-    let tag = call
-        .headers
-        .get("langTag")
-        .and_then(|tag| tag.to_str().ok())
-        .unwrap_or_default();
+    let tag = call.headers.get("langTag").and_then(|tag| tag.to_str().ok()).unwrap_or_default();
     match crate::model::profile::parse_language(tag.to_owned()) {
         Ok(tag) => tag,
         Err(_) => String::new(),

@@ -30,18 +30,9 @@ pub fn routes() -> Router<Gateway> {
     };
     Router::new()
         .route("/v1/api/user", put("UpdateProfile", |call| Box::pin(set_realm(call))))
-        .route(
-            "/v1/api/user/username",
-            put("UpdateAccount", |call| Box::pin(set_username(call))),
-        )
-        .route(
-            "/v1/api/user/emailcode/email",
-            put("SendEmailCode", |call| Box::pin(send_code(call))),
-        )
-        .route(
-            "/v1/api/user/emails",
-            put("ConfirmEmailChange", |call| Box::pin(set_email(call))),
-        )
+        .route("/v1/api/user/username", put("UpdateAccount", |call| Box::pin(set_username(call))))
+        .route("/v1/api/user/emailcode/email", put("SendEmailCode", |call| Box::pin(send_code(call))))
+        .route("/v1/api/user/emails", put("ConfirmEmailChange", |call| Box::pin(set_email(call))))
 }
 
 /// An error in this surface's form.
@@ -53,10 +44,7 @@ pub fn refuse(refusal: &Refusal) -> Response {
 async fn set_realm(call: Call) -> Result<Response, Refusal> {
     let body = Body::read(&call)?;
     let request = pb::UpdateProfileRequest {
-        profile: Some(pb::Profile {
-            nickname: body.needed("realm")?,
-            ..Default::default()
-        }),
+        profile: Some(pb::Profile { nickname: body.needed("realm")?, ..Default::default() }),
         update_mask: mask("nickname"),
         ..Default::default()
     };
@@ -68,10 +56,7 @@ async fn set_realm(call: Call) -> Result<Response, Refusal> {
 async fn set_username(call: Call) -> Result<Response, Refusal> {
     let body = Body::read(&call)?;
     let request = pb::UpdateAccountRequest {
-        account: Some(pb::Account {
-            username: Some(body.needed("username")?),
-            ..Default::default()
-        }),
+        account: Some(pb::Account { username: Some(body.needed("username")?), ..Default::default() }),
         update_mask: mask("username"),
         ..Default::default()
     };
@@ -108,9 +93,7 @@ async fn set_email(call: Call) -> Result<Response, Refusal> {
 }
 
 fn mask(path: &str) -> Option<prost_types::FieldMask> {
-    Some(prost_types::FieldMask {
-        paths: vec![path.to_owned()],
-    })
+    Some(prost_types::FieldMask { paths: vec![path.to_owned()] })
 }
 
 fn done() -> Response {

@@ -34,10 +34,7 @@ pub async fn put(call: Call) -> Result<Response, Refusal> {
 }
 
 fn request(user_id: i64, body: Map<String, Value>, country_code: &str) -> Result<pb::UpdateAccountRequest> {
-    let mut request = pb::UpdateAccountRequest {
-        user_id,
-        ..Default::default()
-    };
+    let mut request = pb::UpdateAccountRequest { user_id, ..Default::default() };
     let (mut account, mut paths) = (pb::Account::default(), Vec::new());
     for (name, value) in body {
         let given = match value {
@@ -47,11 +44,7 @@ fn request(user_id: i64, body: Map<String, Value>, country_code: &str) -> Result
             }
             Value::String(text) => Some(text),
             _ => {
-                return Err(Error::invalid(
-                    text::cut(&name, 64),
-                    Fault::Type,
-                    "must be text or null",
-                ));
+                return Err(Error::invalid(text::cut(&name, 64), Fault::Type, "must be text or null"));
             }
         };
         let secret = |given: Option<String>| {
@@ -64,10 +57,7 @@ fn request(user_id: i64, body: Map<String, Value>, country_code: &str) -> Result
             "new_password" => request.new_password = secret(given)?,
             // A service needs none; a user shows the one in force.
             "password" => {
-                request.proof = Some(pb::Proof {
-                    current_password: secret(given)?,
-                    ..Default::default()
-                });
+                request.proof = Some(pb::Proof { current_password: secret(given)?, ..Default::default() });
             }
             _ => return Err(Error::invalid(text::cut(&name, 64), Fault::Unknown, "is no field here")),
         }
@@ -95,10 +85,7 @@ mod tests {
         let request = read(json!({ "email": null, "phone": "13800138000" })).unwrap();
         assert_eq!(request.update_mask.unwrap().paths, ["email", "phone"]);
         let account = request.account.unwrap();
-        assert_eq!(
-            (account.email, account.phone.as_deref()),
-            (None, Some("+8613800138000"))
-        );
+        assert_eq!((account.email, account.phone.as_deref()), (None, Some("+8613800138000")));
     }
 
     #[test]

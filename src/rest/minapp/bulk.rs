@@ -32,10 +32,7 @@ pub async fn put(call: Call) -> Result<Response, Refusal> {
     params.flag("enable_trigger")?;
     let page = Page::read(&params, false)?;
     let fields = call.api().definitions().await?;
-    let language = Language {
-        fields: &fields,
-        country_code: &call.gateway.config.country_code,
-    };
+    let language = Language { fields: &fields, country_code: &call.gateway.config.country_code };
     let filter = params.get("where").map(|given| language.filter(given)).transpose()?;
     let filter = filter.unwrap_or_else(Map::new);
     let change = language.change(body(&call)?);
@@ -88,25 +85,13 @@ mod tests {
 
     #[test]
     fn a_row_is_told_by_its_id_or_by_a_number() {
-        let row = |outcome| pb::UpdateResult {
-            user_id: 7,
-            outcome: Some(outcome),
-        };
+        let row = |outcome| pb::UpdateResult { user_id: 7, outcome: Some(outcome) };
         let failure = |reason: &str| {
-            let failure = pb::UpdateFailure {
-                reason: reason.to_owned(),
-                ..Default::default()
-            };
+            let failure = pb::UpdateFailure { reason: reason.to_owned(), ..Default::default() };
             result(&row(Outcome::Failure(failure)))["error"]["code"].clone()
         };
-        assert_eq!(
-            (failure("VALUE_TAKEN"), failure("OP_OVERFLOW")),
-            (json!(11000), json!(16837))
-        );
-        let time = prost_types::Timestamp {
-            seconds: 1_564_411_939,
-            nanos: 0,
-        };
+        assert_eq!((failure("VALUE_TAKEN"), failure("OP_OVERFLOW")), (json!(11000), json!(16837)));
+        let time = prost_types::Timestamp { seconds: 1_564_411_939, nanos: 0 };
         assert_eq!(
             result(&row(Outcome::UpdatedAt(time))),
             json!({ "success": { "id": "7", "updated_at": 1_564_411_939 } })

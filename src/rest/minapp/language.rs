@@ -162,10 +162,7 @@ mod tests {
 
     fn read(given: &str) -> Result<Value> {
         let fields = Fields::new(Vec::new());
-        let language = Language {
-            fields: &fields,
-            country_code: "86",
-        };
+        let language = Language { fields: &fields, country_code: "86" };
         language.filter(given).map(Value::Object)
     }
 

@@ -41,28 +41,18 @@ async fn second(call: &Call, params: &Params<'_>, is_counted: bool) -> Result<Re
     in_production(call)?;
     let fields = call.api().definitions().await?;
     let country_code = &call.gateway.config.country_code;
-    let language = Language {
-        fields: &fields,
-        country_code,
-    };
+    let language = Language { fields: &fields, country_code };
     let request = pb::ListProfilesRequest {
         filter: match params.get("where") {
             Some(given) => Some(json::to_struct(language.filter(given)?.iter())),
             None => None,
         },
-        order_by: params
-            .get("order_by")
-            .map(Language::order)
-            .transpose()?
-            .unwrap_or_default(),
+        order_by: params.get("order_by").map(Language::order).transpose()?.unwrap_or_default(),
         return_total_size: is_counted,
         read_mask: object::mask(&call.caller),
         ..Default::default()
     };
-    list(call, params, request, |profile| {
-        object::second(profile, &fields, country_code)
-    })
-    .await
+    list(call, params, request, |profile| object::second(profile, &fields, country_code)).await
 }
 
 /// `GET v1/miniapp/user-profile/`: one user by `user_id` alone, and a list by anything else.
@@ -133,9 +123,7 @@ fn first_filter(params: &Params) -> Result<Map<String, Value>> {
     }
     if let Some(groups) = params.get("group__in") {
         let fault = || Error::invalid("group__in", Fault::Format, "must be group ids with commas between");
-        let groups = groups
-            .split(',')
-            .map(|group| group.trim().parse::<i64>().map_err(|_| fault()));
+        let groups = groups.split(',').map(|group| group.trim().parse::<i64>().map_err(|_| fault()));
         let groups: Vec<i64> = groups.collect::<Result<_>>()?;
         conditions.push(json!({ "group_ids": { "$in": groups } }));
     }
@@ -153,12 +141,8 @@ async fn list(
     show: impl Fn(pb::Profile) -> Value,
 ) -> Result<Response, Refusal> {
     let page = Page::read(params, true)?;
-    let request = pb::ListProfilesRequest {
-        page_size: page.limit,
-        page_token: page.token.clone(),
-        skip: page.skip(),
-        ..request
-    };
+    let request =
+        pb::ListProfilesRequest { page_size: page.limit, page_token: page.token.clone(), skip: page.skip(), ..request };
     let reply = call.api().list_profiles(&call.caller, request).await?;
     let objects: Vec<Value> = reply.profiles.into_iter().map(show).collect();
     let mut meta = json!({

@@ -23,36 +23,16 @@ pub fn routes() -> Router<Gateway> {
     const GET: MethodFilter = MethodFilter::GET;
     const PUT: MethodFilter = MethodFilter::PUT;
     let paths: &[(&str, MethodFilter, &'static str, fn(Call) -> Reply)] = &[
-        ("/oserve/v1/miniapp/user-profile", GET, "GetProfile", |call| {
-            Box::pin(list::first_version(call))
-        }),
-        ("/oserve/v1/miniapp/user-profile/{id}", GET, "GetProfile", |call| {
-            Box::pin(single::get_first(call))
-        }),
-        ("/oserve/v1/user/info", GET, "ListProfiles", |call| {
-            Box::pin(list::counted(call))
-        }),
-        ("/oserve/v1/user/info/{id}", GET, "GetProfile", |call| {
-            Box::pin(single::get(call))
-        }),
-        ("/oserve/v1/user/info/{id}", PUT, "UpdateProfile", |call| {
-            Box::pin(single::put(call))
-        }),
-        ("/oserve/v2.2/miniapp/user_profile", GET, "ListProfiles", |call| {
-            Box::pin(list::second_version(call))
-        }),
-        ("/oserve/v2.2/miniapp/user_profile/{id}", GET, "GetProfile", |call| {
-            Box::pin(single::get(call))
-        }),
-        ("/oserve/v2.6/miniapp/user_profile/{id}", PUT, "UpdateProfile", |call| {
-            Box::pin(single::put(call))
-        }),
-        ("/oserve/v2.6/miniapp/user_profile", PUT, "BulkUpdateFields", |call| {
-            Box::pin(bulk::put(call))
-        }),
-        ("/oserve/v2.1/miniapp/user/account/{id}", PUT, "UpdateAccount", |call| {
-            Box::pin(account::put(call))
-        }),
+        ("/oserve/v1/miniapp/user-profile", GET, "GetProfile", |call| Box::pin(list::first_version(call))),
+        ("/oserve/v1/miniapp/user-profile/{id}", GET, "GetProfile", |call| Box::pin(single::get_first(call))),
+        ("/oserve/v1/user/info", GET, "ListProfiles", |call| Box::pin(list::counted(call))),
+        ("/oserve/v1/user/info/{id}", GET, "GetProfile", |call| Box::pin(single::get(call))),
+        ("/oserve/v1/user/info/{id}", PUT, "UpdateProfile", |call| Box::pin(single::put(call))),
+        ("/oserve/v2.2/miniapp/user_profile", GET, "ListProfiles", |call| Box::pin(list::second_version(call))),
+        ("/oserve/v2.2/miniapp/user_profile/{id}", GET, "GetProfile", |call| Box::pin(single::get(call))),
+        ("/oserve/v2.6/miniapp/user_profile/{id}", PUT, "UpdateProfile", |call| Box::pin(single::put(call))),
+        ("/oserve/v2.6/miniapp/user_profile", PUT, "BulkUpdateFields", |call| Box::pin(bulk::put(call))),
+        ("/oserve/v2.1/miniapp/user/account/{id}", PUT, "UpdateAccount", |call| Box::pin(account::put(call))),
     ];
     let mut router = Router::new();
     for (path, method, rpc, run) in paths {
@@ -76,11 +56,7 @@ pub fn refuse(refusal: &Refusal) -> Response {
 /// Refuses a call that asks for a test environment: who believes to write there must not write here.
 fn in_production(call: &Call) -> Result<()> {
     match call.headers.contains_key("x-hydrogen-env-id") {
-        true => Err(Error::invalid(
-            "X-Hydrogen-Env-ID",
-            Fault::Format,
-            "there is one environment alone",
-        )),
+        true => Err(Error::invalid("X-Hydrogen-Env-ID", Fault::Format, "there is one environment alone")),
         false => Ok(()),
     }
 }

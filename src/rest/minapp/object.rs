@@ -18,12 +18,7 @@ use crate::{
 pub fn mask(caller: &Caller) -> Option<FieldMask> {
     let may_read = caller.user().is_some() || caller.has(Scope::AccountsRead);
     may_read.then(|| FieldMask {
-        paths: BUILTIN
-            .iter()
-            .copied()
-            .chain(["custom_fields", "account"])
-            .map(str::to_owned)
-            .collect(),
+        paths: BUILTIN.iter().copied().chain(["custom_fields", "account"]).map(str::to_owned).collect(),
     })
 }
 
@@ -60,10 +55,7 @@ pub fn second(profile: pb::Profile, fields: &Fields, country_code: &str) -> Valu
         show("_username", account.username.into());
         show("_email", account.email.into());
         show("_email_verified", account.email_verified.into());
-        show(
-            "_phone",
-            account.phone.map(|phone| without_country(&phone, country_code)).into(),
-        );
+        show("_phone", account.phone.map(|phone| without_country(&phone, country_code)).into());
         show("_phone_verified", account.phone_verified.into());
     }
     Value::Object(object)
@@ -114,10 +106,7 @@ mod tests {
             user_id: 7,
             nickname: "Tom".to_owned(),
             group_ids: vec![137],
-            account: Some(pb::Account {
-                phone: Some("+8613800138000".to_owned()),
-                ..Default::default()
-            }),
+            account: Some(pb::Account { phone: Some("+8613800138000".to_owned()), ..Default::default() }),
             ..Default::default()
         }
     }
@@ -127,10 +116,7 @@ mod tests {
         let shown = second(profile(), &Fields::new(Vec::new()), "86");
         assert_eq!(shown["_phone"], "13800138000");
         assert_eq!((&shown["unionid"], &shown["id"]), (&Value::Null, &json!(7)));
-        let without = pb::Profile {
-            account: None,
-            ..profile()
-        };
+        let without = pb::Profile { account: None, ..profile() };
         assert!(second(without, &Fields::new(Vec::new()), "86").get("_email").is_none());
     }
 

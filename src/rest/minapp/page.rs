@@ -26,11 +26,7 @@ impl<'a> Params<'a> {
         let mut params = HashMap::new();
         for (name, value) in &call.query {
             if !names.contains(&name.as_str()) && !COMMON.contains(&name.as_str()) {
-                return Err(Error::invalid(
-                    text::cut(name, 64),
-                    Fault::Unknown,
-                    "is no parameter here",
-                ));
+                return Err(Error::invalid(text::cut(name, 64), Fault::Unknown, "is no parameter here"));
             }
             if params.insert(name.as_str(), value.as_str()).is_some() {
                 return Err(Error::invalid(name, Fault::Format, "stands twice"));
@@ -48,10 +44,7 @@ impl<'a> Params<'a> {
         let Some(given) = self.get(name) else { return Ok(None) };
         let digits = Some(given).filter(|given| given.bytes().all(|byte| byte.is_ascii_digit()));
         let fault = || Error::invalid(name, Fault::Format, "must be a whole number that is not negative");
-        digits
-            .and_then(|digits| digits.parse().ok())
-            .map(Some)
-            .ok_or_else(fault)
+        digits.and_then(|digits| digits.parse().ok()).map(Some).ok_or_else(fault)
     }
 
     /// 1 or 0.
@@ -87,17 +80,9 @@ impl Page {
         let token = params.get("page_token").unwrap_or_default().to_owned();
         let offset = params.number("offset")?.unwrap_or(0);
         if offset > page::MAX_SKIP && token.is_empty() {
-            return Err(Error::invalid(
-                "offset",
-                Fault::Range,
-                "must be at most 100000; follow next instead",
-            ));
+            return Err(Error::invalid("offset", Fault::Range, "must be at most 100000; follow next instead"));
         }
-        Ok(Self {
-            limit: limit as i32,
-            offset,
-            token,
-        })
+        Ok(Self { limit: limit as i32, offset, token })
     }
 
     /// Rows that the service passes over.

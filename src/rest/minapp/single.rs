@@ -31,10 +31,7 @@ pub async fn get_first(call: Call) -> Result<Response, Refusal> {
 
 /// One user in the form of v1.
 pub async fn first(call: &Call, user_id: i64) -> Result<Response, Refusal> {
-    let request = pb::GetProfileRequest {
-        key: Some(Key::UserId(user_id)),
-        read_mask: None,
-    };
+    let request = pb::GetProfileRequest { key: Some(Key::UserId(user_id)), read_mask: None };
     let reply = call.api().get_profile(&call.caller, request).await?;
     Ok(Json(object::first(reply.profile.unwrap_or_default())).into_response())
 }
@@ -44,16 +41,10 @@ pub async fn put(call: Call) -> Result<Response, Refusal> {
     in_production(&call)?;
     let user_id = user_id(&call)?;
     let fields = call.api().definitions().await?;
-    let language = Language {
-        fields: &fields,
-        country_code: &call.gateway.config.country_code,
-    };
+    let language = Language { fields: &fields, country_code: &call.gateway.config.country_code };
     let change = language.change(body(&call)?);
-    let request = pb::UpdateProfileRequest {
-        user_id,
-        custom_fields: Some(json::to_struct(change.iter())),
-        ..Default::default()
-    };
+    let request =
+        pb::UpdateProfileRequest { user_id, custom_fields: Some(json::to_struct(change.iter())), ..Default::default() };
     let reply = call.api().update_profile(&call.caller, request).await?;
     // The reply of a change holds no account; who may read it is shown it here too.
     let reads_account = object::mask(&call.caller).is_some();
@@ -66,10 +57,7 @@ pub async fn put(call: Call) -> Result<Response, Refusal> {
 }
 
 async fn read(call: &Call, user_id: i64) -> Result<pb::Profile> {
-    let request = pb::GetProfileRequest {
-        key: Some(Key::UserId(user_id)),
-        read_mask: object::mask(&call.caller),
-    };
+    let request = pb::GetProfileRequest { key: Some(Key::UserId(user_id)), read_mask: object::mask(&call.caller) };
     let reply = call.api().get_profile(&call.caller, request).await?;
     Ok(reply.profile.unwrap_or_default())
 }

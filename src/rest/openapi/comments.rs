@@ -15,19 +15,13 @@ fn unwrap(comment: &str) -> String {
         let lines = paragraph.lines().map(str::trim).filter(|line| !line.is_empty());
         lines.collect::<Vec<_>>().join(" ")
     });
-    paragraphs
-        .filter(|text| !text.is_empty())
-        .collect::<Vec<_>>()
-        .join("\n\n")
+    paragraphs.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n\n")
 }
 
 /// The sentence that a comment opens with, without its stop.
 pub fn first_sentence(comment: &str) -> &str {
     let first = comment.split("\n\n").next().unwrap_or_default();
-    first
-        .split_once(". ")
-        .map_or(first, |(sentence, _)| sentence)
-        .trim_end_matches('.')
+    first.split_once(". ").map_or(first, |(sentence, _)| sentence).trim_end_matches('.')
 }
 
 #[cfg(test)]

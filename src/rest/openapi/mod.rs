@@ -30,9 +30,7 @@ static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| document().to_string().into(
 
 /// The document and its page.
 pub fn routes() -> Router<Gateway> {
-    Router::new()
-        .route("/openapi.json", get(async || serve_document()))
-        .route("/docs", get(async || serve_page()))
+    Router::new().route("/openapi.json", get(async || serve_document())).route("/docs", get(async || serve_page()))
 }
 
 fn serve_document() -> Response {
@@ -131,9 +129,7 @@ fn operation_id(route: &Route) -> String {
 }
 
 fn headers(output: &MessageDescriptor) -> Value {
-    let has_etag = ["profile", "account"]
-        .iter()
-        .any(|name| output.get_field_by_name(name).is_some());
+    let has_etag = ["profile", "account"].iter().any(|name| output.get_field_by_name(name).is_some());
     match has_etag {
         true => json!({ "ETag": { "description": "The etag of what is returned.", "schema": { "type": "string" } } }),
         false => json!({}),
@@ -148,10 +144,7 @@ fn parameters(route: &Route, input: &MessageDescriptor) -> Vec<Value> {
                 "A user's number, or `me` for the token's own user.",
                 json!({ "type": "string", "pattern": "^(me|[0-9]{1,19})$" }),
             ),
-            "name" => (
-                "The field's name.",
-                json!({ "type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]{0,31}$" }),
-            ),
+            "name" => ("The field's name.", json!({ "type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]{0,31}$" })),
             _ => ("Its number.", json!({ "type": "string", "pattern": "^[0-9]{1,19}$" })),
         };
         parameters.push(json!({
@@ -202,11 +195,7 @@ mod tests {
         let mut ids = std::collections::HashSet::new();
         for route in ROUTES {
             let operation = &document["paths"][route.path][route.method.as_str().to_lowercase()];
-            assert!(
-                ids.insert(operation["operationId"].as_str().unwrap().to_owned()),
-                "{}",
-                route.path
-            );
+            assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "{}", route.path);
             assert!(!operation["summary"].as_str().unwrap().is_empty(), "{}", route.path);
         }
     }

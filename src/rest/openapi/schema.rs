@@ -11,9 +11,7 @@ use crate::{model::field::MAX_SAFE_INTEGER, wire::POOL};
 /// All messages and enumerations of the contract, and the error.
 pub fn components() -> Value {
     let mut schemas: BTreeMap<String, Value> = BTreeMap::new();
-    let messages = POOL
-        .all_messages()
-        .filter(|message| message.package_name() == "user.v1");
+    let messages = POOL.all_messages().filter(|message| message.package_name() == "user.v1");
     for descriptor in messages {
         schemas.insert(descriptor.name().to_owned(), message(&descriptor, ""));
     }

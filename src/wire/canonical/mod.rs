@@ -18,8 +18,7 @@ use crate::{error::Result, wire::POOL};
 
 /// The descriptor of a generated message.
 pub fn descriptor<M: Name>() -> MessageDescriptor {
-    POOL.get_message_by_name(&M::full_name())
-        .expect("valid: every generated message is in the pool")
+    POOL.get_message_by_name(&M::full_name()).expect("valid: every generated message is in the pool")
 }
 
 /// Reads a message from JSON.

@@ -37,9 +37,7 @@ pub fn read_into(message: &MessageDescriptor, json: &Json, out: &mut Vec<u8>) ->
 
 /// The field of that name, in the contract's own form or in JSON's.
 pub fn field(message: &MessageDescriptor, name: &str) -> Option<FieldDescriptor> {
-    message
-        .get_field_by_json_name(name)
-        .or_else(|| message.get_field_by_name(name))
+    message.get_field_by_json_name(name).or_else(|| message.get_field_by_name(name))
 }
 
 fn object(message: &MessageDescriptor, json: &Json, path: &str, out: &mut Vec<u8>) -> Result<()> {
@@ -105,10 +103,7 @@ fn message(kind: &MessageDescriptor, json: &Json, path: &str) -> Result<Vec<u8>>
     Ok(match kind.full_name() {
         "google.protobuf.Timestamp" => timestamp(json, path)?.encode_to_vec(),
         "google.protobuf.Duration" => duration(json, path)?.encode_to_vec(),
-        "google.protobuf.FieldMask" => FieldMask {
-            paths: mask_paths(text(json, path)?),
-        }
-        .encode_to_vec(),
+        "google.protobuf.FieldMask" => FieldMask { paths: mask_paths(text(json, path)?) }.encode_to_vec(),
         "google.protobuf.Struct" => match json {
             Json::Object(entries) => structure(entries, path)?.encode_to_vec(),
             _ => return Err(Error::invalid(path, Fault::Type, "must be an object")),
@@ -155,11 +150,7 @@ fn safe(whole: i128, path: &str) -> Result<()> {
     if whole.unsigned_abs() <= MAX_SAFE_INTEGER as u128 {
         return Ok(());
     }
-    Err(Error::invalid(
-        path,
-        Fault::Range,
-        "a whole number beyond 2^53 must be quoted",
-    ))
+    Err(Error::invalid(path, Fault::Range, "a whole number beyond 2^53 must be quoted"))
 }
 
 fn choice(kind: &EnumDescriptor, json: &Json, path: &str) -> Result<i32> {
@@ -242,9 +233,7 @@ fn value(json: &Json, path: &str) -> Result<Value> {
         Json::List(items) => {
             let items = items.iter().enumerate();
             let values = items.map(|(index, item)| value(item, &format!("{path}[{index}]")));
-            ValueKind::ListValue(ListValue {
-                values: values.collect::<Result<_>>()?,
-            })
+            ValueKind::ListValue(ListValue { values: values.collect::<Result<_>>()? })
         }
         Json::Object(entries) => ValueKind::StructValue(structure(entries, path)?),
     };
@@ -269,10 +258,7 @@ mod tests {
         let profile = read.profile.unwrap();
         assert_eq!((read.user_id, profile.avatar_url.as_str(), profile.gender), (7, "x", 1));
         assert_eq!(profile.group_ids, [1, 2]);
-        assert_eq!(
-            read.update_mask.unwrap().paths,
-            ["avatar_url", "custom_fields.aB", "group_ids"]
-        );
+        assert_eq!(read.update_mask.unwrap().paths, ["avatar_url", "custom_fields.aB", "group_ids"]);
         assert!(read.custom_fields.unwrap().fields.contains_key("a"));
     }
 
@@ -284,23 +270,14 @@ mod tests {
             first_fault(r#"{"profile": {"groupIds": [1, "x"]}}"#),
             ("profile.group_ids[1]".into(), Fault::Format)
         );
-        assert_eq!(
-            first_fault(r#"{"userId": 1, "user_id": 1}"#),
-            ("user_id".into(), Fault::Format)
-        );
-        assert_eq!(
-            first_fault(r#"{"customFields": {"a": 1, "a": 1}}"#),
-            ("custom_fields.a".into(), Fault::Format)
-        );
+        assert_eq!(first_fault(r#"{"userId": 1, "user_id": 1}"#), ("user_id".into(), Fault::Format));
+        assert_eq!(first_fault(r#"{"customFields": {"a": 1, "a": 1}}"#), ("custom_fields.a".into(), Fault::Format));
         assert_eq!(first_fault("[1]"), (String::new(), Fault::Type));
     }
 
     #[test]
     fn whole_numbers_beyond_a_double_must_be_quoted() {
-        assert_eq!(
-            first_fault(r#"{"userId": 9007199254740993}"#),
-            ("user_id".into(), Fault::Range)
-        );
+        assert_eq!(first_fault(r#"{"userId": 9007199254740993}"#), ("user_id".into(), Fault::Range));
         assert_eq!(
             first_fault(r#"{"customFields": {"a": [9007199254740993]}}"#),
             ("custom_fields.a[0]".into(), Fault::Range)

@@ -159,19 +159,14 @@ mod tests {
 
     #[test]
     fn a_key_that_stands_twice_is_a_fault_with_its_path() {
-        let fault = Json::parse(br#"{"a": [{"b": 1, "b": 2}]}"#)
-            .unwrap()
-            .into_object("where");
+        let fault = Json::parse(br#"{"a": [{"b": 1, "b": 2}]}"#).unwrap().into_object("where");
         assert_eq!(fault.unwrap_err().violations()[0].field, "where.a[0].b");
     }
 
     #[test]
     fn digits_of_whole_numbers_stay() {
         let value = Json::parse(b"[9007199254740993, -9223372036854775808, 1.5]").unwrap();
-        assert_eq!(
-            value.into_value("").unwrap().to_string(),
-            "[9007199254740993,-9223372036854775808,1.5]"
-        );
+        assert_eq!(value.into_value("").unwrap().to_string(), "[9007199254740993,-9223372036854775808,1.5]");
     }
 
     #[test]

@@ -1,0 +1,217 @@
+//! The keys of an issuer, from a file or URL, read again as they change.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use http::Uri;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use rustls::ClientConfig;
+use tokio::io::AsyncReadExt;
+
+use super::jwk::{Algorithm, KeySet};
+use crate::{
+    clock::Clock,
+    error::{Error, Reason, Result},
+};
+
+/// Between two readings once there are keys.
+const PAUSE: TimeDelta = TimeDelta::seconds(30);
+/// Between two readings as long as there never were keys.
+const FIRST_PAUSE: TimeDelta = TimeDelta::seconds(2);
+/// How long keys are used without a look whether the issuer has withdrawn one.
+const MAX_AGE: TimeDelta = TimeDelta::minutes(5);
+/// The longest that a reading may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of the largest set.
+const MAX_BYTES: usize = 256 * 1024;
+
+type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+/// A signature to be checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Signed<'a> {
+    pub key_id: Option<&'a str>,
+    pub algorithm: Algorithm,
+    pub message: &'a [u8],
+    pub signature: &'a [u8],
+}
+
+impl Signed<'_> {
+    fn is_by(&self, keys: &KeySet) -> bool {
+        keys.verifies(self.key_id, self.algorithm, self.message, self.signature)
+    }
+}
+
+/// Where keys come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    File(PathBuf),
+    Url(Uri, Box<Client<HttpsConnector<HttpConnector>, Empty<Bytes>>>),
+}
+
+impl Source {
+    /// A `http://` or `https://` URL, else a file; a server's certificate is checked by `tls`.
+    ///
+    /// # Errors
+    /// A sentence for the report of the configuration.
+    pub fn parse(text: &str, tls: ClientConfig) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("is missing".to_owned());
+        }
+        if !text.starts_with("http://") && !text.starts_with("https://") {
+            return Ok(Self::File(PathBuf::from(text)));
+        }
+        let uri = text.parse().map_err(|error| format!("is no URL: {error}"))?;
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
+        // Readings are far apart: a kept connection would mostly be found closed.
+        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        Ok(Self::Url(uri, Box::new(client)))
+    }
+
+    async fn read(&self) -> Result<KeySet, Fault> {
+        let document = tokio::time::timeout(TIMEOUT, self.document()).await??;
+        Ok(KeySet::parse(&document)?)
+    }
+
+    async fn document(&self) -> Result<Bytes, Fault> {
+        match self {
+            Self::File(path) => {
+                let mut document = Vec::new();
+                let file = tokio::fs::File::open(path).await?;
+                file.take(MAX_BYTES as u64 + 1).read_to_end(&mut document).await?;
+                if document.len() > MAX_BYTES {
+                    return Err("the file is too large".into());
+                }
+                Ok(document.into())
+            }
+            Self::Url(uri, client) => {
+                let response = client.get(uri.clone()).await?;
+                if !response.status().is_success() {
+                    return Err(format!("the answer is {}", response.status()).into());
+                }
+                Ok(Limited::new(response.into_body(), MAX_BYTES).collect().await?.to_bytes())
+            }
+        }
+    }
+}
+
+/// The keys of one issuer.
+pub struct Jwks {
+    issuer: String,
+    source: Source,
+    clock: Clock,
+    held: Mutex<Held>,
+    /// One reading at a time.
+    reading: tokio::sync::Mutex<()>,
+}
+
+#[derive(Clone, Default)]
+struct Held {
+    /// The last good set.
+    keys: Option<Arc<KeySet>>,
+    tried_at: Option<DateTime<Utc>>,
+    /// When `keys` came.
+    read_at: Option<DateTime<Utc>>,
+    /// Whether the last reading failed.
+    is_down: bool,
+}
+
+impl Held {
+    fn may_read(&self, now: DateTime<Utc>) -> bool {
+        let pause = if self.keys.is_some() { PAUSE } else { FIRST_PAUSE };
+        self.tried_at.is_none_or(|tried_at| now - tried_at >= pause)
+    }
+
+    fn is_old(&self, now: DateTime<Utc>) -> bool {
+        self.read_at.is_some_and(|read_at| now - read_at >= MAX_AGE)
+    }
+}
+
+impl Jwks {
+    /// Keys of `issuer`; nothing is read before a token needs them.
+    pub fn new(issuer: String, source: Source, clock: Clock) -> Self {
+        Self { issuer, source, clock, held: Mutex::default(), reading: tokio::sync::Mutex::default() }
+    }
+
+    /// Checks a signature; an unknown key id has the keys read again, where the last reading is long enough ago.
+    ///
+    /// # Errors
+    /// TOKEN_INVALID, where no key of the issuer made it. AUTH_BACKEND_UNAVAILABLE, where the keys that would tell
+    /// cannot be read.
+    pub async fn check(self: &Arc<Self>, signed: Signed<'_>) -> Result<()> {
+        let held = self.held();
+        if let Some(keys) = &held.keys {
+            let now = self.clock.now();
+            if held.is_old(now) && held.may_read(now) {
+                // This call does not wait for it: the keys at hand still count.
+                drop(tokio::spawn(Arc::clone(self).reread(held.keys.clone())));
+            }
+            if signed.is_by(keys) {
+                return Ok(());
+            }
+            if signed.key_id.is_some_and(|id| keys.knows(id)) {
+                return Err(Error::new(Reason::TokenInvalid).with_source("the signature is wrong"));
+            }
+        }
+        // A task of its own, so that a caller who leaves does not break off a reading that others wait for.
+        let newer = tokio::spawn(Arc::clone(self).reread(held.keys))
+            .await
+            .map_err(|error| Error::new(Reason::AuthBackendUnavailable).with_source(error))?;
+        match newer.keys {
+            Some(keys) if signed.is_by(&keys) => Ok(()),
+            Some(_) if !newer.is_down => {
+                Err(Error::new(Reason::TokenInvalid).with_source("no key of the issuer made the signature"))
+            }
+            _ => Err(Error::new(Reason::AuthBackendUnavailable).with_source("the keys of the issuer cannot be read")),
+        }
+    }
+
+    /// Reads the keys, unless others than `seen` are there by now or the last reading is too recent.
+    async fn reread(self: Arc<Self>, seen: Option<Arc<KeySet>>) -> Held {
+        let _turn = self.reading.lock().await;
+        let mut held = self.held();
+        let is_newer = held.keys.as_ref().map(Arc::as_ptr) != seen.as_ref().map(Arc::as_ptr);
+        let now = self.clock.now();
+        if is_newer || !held.may_read(now) {
+            return held;
+        }
+        held.tried_at = Some(now);
+        self.hold(&held);
+        match self.source.read().await {
+            Ok(keys) => {
+                held.keys = Some(Arc::new(keys));
+                held.read_at = Some(now);
+                held.is_down = false;
+            }
+            Err(error) => {
+                tracing::warn!(jwt.issuer = self.issuer, %error, "the keys of an issuer cannot be read");
+                held.is_down = true;
+            }
+        }
+        // The pause begins at the end, so that those who waited for a slow reading do not each begin another.
+        held.tried_at = Some(self.clock.now());
+        self.hold(&held);
+        held
+    }
+
+    fn hold(&self, held: &Held) {
+        self.held.lock().expect("valid: no holder panics").clone_from(held);
+    }
+
+    fn held(&self) -> Held {
+        self.held.lock().expect("valid: no holder panics").clone()
+    }
+}
+
+#[cfg(test)]
+mod tests;

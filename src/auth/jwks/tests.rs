@@ -1,0 +1,93 @@
+use chrono::TimeDelta;
+
+use crate::{
+    auth::{
+        jwt::Jwts,
+        testing::{Bench, Signer, claims, issuer},
+    },
+    clock::Clock,
+    error::{Reason, Result},
+};
+
+#[tokio::test]
+async fn p49_an_unknown_key_id_has_the_keys_read_again_at_most_every_30_seconds() {
+    let bench = Bench::new().await;
+    let second = Signer::new("second");
+    let token = second.sign(&claims());
+    assert!(bench.jwts.verify(&bench.signer.sign(&claims())).await.is_ok());
+    for _ in 0..5 {
+        assert_eq!(bench.reason(&token).await, Reason::TokenInvalid);
+    }
+    assert_eq!(bench.server.asked(), 1);
+
+    bench.server.serves(&[bench.signer.jwk(), second.jwk()]);
+    bench.clock.advance(TimeDelta::seconds(29));
+    assert_eq!(bench.reason(&token).await, Reason::TokenInvalid);
+    bench.clock.advance(TimeDelta::seconds(1));
+    assert!(bench.jwts.verify(&token).await.is_ok());
+    assert!(bench.jwts.verify(&bench.signer.sign(&claims())).await.is_ok());
+    assert_eq!(bench.server.asked(), 2);
+}
+
+#[tokio::test]
+async fn p49_a_wrong_signature_of_a_known_key_reads_nothing() {
+    let bench = Bench::new().await;
+    assert!(bench.jwts.verify(&bench.signer.sign(&claims())).await.is_ok());
+    bench.clock.advance(TimeDelta::seconds(60));
+    assert_eq!(bench.reason(&Signer::new("first").sign(&claims())).await, Reason::TokenInvalid);
+    assert_eq!(bench.server.asked(), 1);
+}
+
+#[tokio::test]
+async fn p49_many_at_once_cause_one_reading() {
+    let bench = Bench::new().await;
+    let token = bench.signer.sign(&claims());
+    let all = futures_util::future::join_all((0..20).map(|_| bench.jwts.verify(&token))).await;
+    assert!(all.iter().all(Result::is_ok));
+    assert_eq!(bench.server.asked(), 1);
+}
+
+#[tokio::test]
+async fn p50_the_last_keys_stay_while_their_source_is_down() {
+    let bench = Bench::new().await;
+    let token = bench.signer.sign(&claims());
+    assert!(bench.jwts.verify(&token).await.is_ok());
+    bench.server.is_down();
+    bench.clock.advance(TimeDelta::seconds(60));
+    // A key that nobody can tell of is not called bad.
+    assert_eq!(bench.reason(&Signer::new("second").sign(&claims())).await, Reason::AuthBackendUnavailable);
+    assert_eq!(bench.reason(&Signer::new("third").sign(&claims())).await, Reason::AuthBackendUnavailable);
+    assert_eq!(bench.server.asked(), 2);
+    assert!(bench.jwts.verify(&token).await.is_ok());
+}
+
+#[tokio::test]
+async fn p50_without_any_keys_the_verifier_is_unavailable() {
+    let bench = Bench::new().await;
+    let token = bench.signer.sign(&claims());
+    bench.server.is_down();
+    assert_eq!(bench.reason(&token).await, Reason::AuthBackendUnavailable);
+    bench.server.serves(&[bench.signer.jwk()]);
+    assert_eq!(bench.reason(&token).await, Reason::AuthBackendUnavailable);
+    bench.clock.advance(TimeDelta::seconds(2));
+    assert!(bench.jwts.verify(&token).await.is_ok());
+
+    let gone = Jwts::new(&[issuer("/no/such/file")], Clock::Manual(bench.clock.clone())).unwrap();
+    assert_eq!(gone.verify(&token).await.unwrap_err().reason(), Reason::AuthBackendUnavailable);
+}
+
+#[tokio::test]
+async fn p49_a_withdrawn_key_counts_no_more_after_minutes() {
+    let bench = Bench::new().await;
+    let token = bench.signer.sign(&claims());
+    assert!(bench.jwts.verify(&token).await.is_ok());
+    bench.server.serves(&[]);
+    bench.clock.advance(TimeDelta::minutes(6));
+    let refused = async {
+        while bench.jwts.verify(&token).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), refused).await.unwrap();
+    assert_eq!(bench.server.asked(), 2);
+}

@@ -1,0 +1,65 @@
+//! The ways out: mails by SMTP or into a folder, text messages by a webhook or onto stderr.
+
+pub mod file;
+pub mod letter;
+pub mod log;
+pub mod smtp;
+pub mod webhook;
+
+use std::time::Duration;
+
+use crate::mail::{Mail, Message, SendError, Text};
+
+pub use self::{file::MailDir, letter::Sender, smtp::Smtp, webhook::Webhook};
+
+/// How mails go.
+pub enum MailTransport {
+    Smtp(Smtp),
+    /// For development.
+    File(MailDir),
+}
+
+/// How text messages go.
+pub enum TextTransport {
+    Webhook(Box<Webhook>),
+    /// For development: one line on stderr.
+    Log,
+}
+
+/// Both ways out.
+pub struct Transports {
+    /// Who the mails are from.
+    pub sender: Sender,
+    pub mail: MailTransport,
+    pub text: TextTransport,
+}
+
+impl Transports {
+    /// Sends a mail within the limit.
+    ///
+    /// # Errors
+    /// What the transport says; one that may pass where the limit is over.
+    pub async fn mail(&self, mail: &Message<Mail>, limit: Duration) -> Result<(), SendError> {
+        let letter = self.sender.letter(mail)?;
+        match &self.mail {
+            MailTransport::Smtp(smtp) => within(limit, smtp.send(&letter)).await,
+            MailTransport::File(folder) => within(limit, folder.keep(mail, &letter)).await,
+        }
+    }
+
+    /// Sends a text message within the limit.
+    ///
+    /// # Errors
+    /// What the transport says; one that may pass where the limit is over.
+    pub async fn text(&self, text: &Message<Text>, limit: Duration) -> Result<(), SendError> {
+        match &self.text {
+            TextTransport::Webhook(webhook) => within(limit, webhook.send(text)).await,
+            TextTransport::Log => log::print(text),
+        }
+    }
+}
+
+/// Ends a send that takes too long. Both transports close the connection of a send that is given up.
+async fn within(limit: Duration, send: impl Future<Output = Result<(), SendError>>) -> Result<(), SendError> {
+    tokio::time::timeout(limit, send).await.unwrap_or_else(|_| Err(SendError::retry("timeout")))
+}

@@ -1,0 +1,124 @@
+//! Operands: checked against the type of what they are compared with.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
+
+use super::{Column, Operand, Subject};
+use crate::{
+    error::Fault,
+    model::{
+        account::{fold_email, fold_username},
+        field::{FieldType, Refusal, parse_date},
+        text,
+    },
+};
+
+/// The times from `start` up to, and without, `end`: a whole second where seconds were given, else one microsecond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Period {
+    pub start: DateTime<Utc>,
+    pub end: DateTime<Utc>,
+}
+
+fn refuse<T>(fault: Fault, why: &str) -> Result<T, Refusal> {
+    Err((String::new(), fault, why.to_owned()))
+}
+
+/// Reads Unix seconds, or RFC 3339 text with an offset.
+fn period(given: &Value) -> Result<Period, Refusal> {
+    const FORM: &str = "must be Unix seconds or RFC 3339 text with an offset";
+    let within = |time: DateTime<Utc>, length: TimeDelta| match time.checked_add_signed(length) {
+        Some(end) if (0..=9999).contains(&chrono::Datelike::year(&time)) => Ok(Period { start: time, end }),
+        _ => refuse(Fault::Range, "must be in the years 0 to 9999"),
+    };
+    match given {
+        Value::String(text) => match parse_date(text) {
+            Some(time) => within(time, TimeDelta::microseconds(1)),
+            None => refuse(Fault::Format, FORM),
+        },
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(seconds), _) => match DateTime::from_timestamp(seconds, 0) {
+                Some(time) => within(time, TimeDelta::seconds(1)),
+                None => refuse(Fault::Range, "must be in the years 0 to 9999"),
+            },
+            (None, Some(seconds)) if seconds.abs() < 1e12 => {
+                let time = DateTime::from_timestamp_micros((seconds * 1e6).round() as i64);
+                time.map_or_else(|| refuse(Fault::Range, FORM), |time| within(time, TimeDelta::microseconds(1)))
+            }
+            _ => refuse(Fault::Range, "must be in the years 0 to 9999"),
+        },
+        _ => refuse(Fault::Type, FORM),
+    }
+}
+
+/// Reads one value that is compared with a value of the subject, or with an element of it where it is an array.
+pub fn one(subject: &Subject, given: Value) -> Result<Operand, Refusal> {
+    let kind = match subject.field_type() {
+        Some(FieldType::Array(item)) => Some(item.as_field()),
+        kind => kind,
+    };
+    match kind {
+        Some(FieldType::Date) => period(&given).map(Operand::Time),
+        Some(kind) => kind.check(given).and_then(|value| fitting(subject, value)).map(Operand::Json),
+        None => free(given).map(Operand::Json),
+    }
+}
+
+/// What a column takes less than its type does, and how accounts compare.
+fn fitting(subject: &Subject, value: Value) -> Result<Value, Refusal> {
+    match (subject, value) {
+        (Subject::Column(Column::Gender), value) if !matches!(value.as_i64(), Some(0..=2)) => {
+            refuse(Fault::Range, "must be 0, 1 or 2")
+        }
+        (subject, Value::String(text)) => Ok(Value::String(folded(subject, text))),
+        (_, value) => Ok(value),
+    }
+}
+
+/// Usernames and emails are compared as they are made unique.
+fn folded(subject: &Subject, text: String) -> String {
+    match subject {
+        Subject::Column(Column::Username) => fold_username(&text),
+        Subject::Column(Column::Email) => fold_email(&text),
+        _ => text,
+    }
+}
+
+/// Any JSON, its texts in NFC as they are stored.
+fn free(value: Value) -> Result<Value, Refusal> {
+    Ok(match value {
+        Value::String(given) => Value::String(normal(given)?),
+        Value::Array(items) => Value::Array(items.into_iter().map(free).collect::<Result<_, _>>()?),
+        Value::Object(entries) => {
+            let entries = entries.into_iter().map(|(key, value)| Ok((normal(key)?, free(value)?)));
+            Value::Object(entries.collect::<Result<_, Refusal>>()?)
+        }
+        scalar @ (Value::Null | Value::Bool(_) | Value::Number(_)) => scalar,
+    })
+}
+
+fn normal(given: String) -> Result<String, Refusal> {
+    text::nfc(given).map_err(|(fault, why)| (String::new(), fault, why.to_owned()))
+}
+
+/// Reads a text that is looked for.
+pub fn pattern(subject: &Subject, given: Value) -> Result<String, Refusal> {
+    match given {
+        Value::String(text) if text.is_empty() => refuse(Fault::Length, "must not be empty"),
+        Value::String(text) => Ok(folded(subject, normal(text)?)),
+        _ => refuse(Fault::Type, "must be text"),
+    }
+}
+
+/// Reads a key of an object.
+pub fn key(given: Value) -> Result<String, Refusal> {
+    match given {
+        Value::String(text) => normal(text),
+        _ => refuse(Fault::Type, "must be text"),
+    }
+}
+
+/// Reads true or false.
+pub fn flag(given: &Value) -> Result<bool, Refusal> {
+    given.as_bool().map_or_else(|| refuse(Fault::Type, "must be true or false"), Ok)
+}

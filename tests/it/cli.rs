@@ -1,0 +1,293 @@
+//! The binary itself: `dev`, the other commands, and every line of the README.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use serde_json::{Value, json};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_user-service");
+
+/// The folder of the clients that the README's lines use.
+pub fn clients() -> &'static Path {
+    static CLIENTS: OnceLock<PathBuf> = OnceLock::new();
+    CLIENTS.get_or_init(|| {
+        let output = Command::new("bash").arg(".ci/clients").output().expect("bash runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+    })
+}
+
+/// A folder that goes with the test; Postgres may run as another user below it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("user-service-it-{}-{number}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).expect("the folder can be removed");
+    }
+}
+
+/// A running `dev`.
+struct Dev {
+    process: Child,
+    ready: Value,
+}
+
+fn dev_command(folder: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    command.args(["dev", "--json", "--grpc-addr", "127.0.0.1:0", "--data-dir"]).arg(folder).args(more);
+    command.env_remove("DATABASE_URL").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+impl Dev {
+    fn start(folder: &Path, more: &[&str]) -> Self {
+        let mut process = dev_command(folder, more).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        if line.is_empty() {
+            let mut said = String::new();
+            process.stderr.as_mut().unwrap().read_to_string(&mut said).unwrap();
+            panic!("dev does not start: {said}");
+        }
+        // Its log would fill the pipe in the end.
+        let mut stderr = process.stderr.take().unwrap();
+        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+        Self { process, ready: serde_json::from_str(&line).unwrap() }
+    }
+
+    fn text(&self, name: &str) -> &str {
+        self.ready[name].as_str().unwrap_or_else(|| panic!("no {name} in {}", self.ready))
+    }
+
+    fn stop(mut self) {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(self.process.wait().unwrap().success());
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        // Gone already where the test stopped it.
+        self.process.kill().unwrap_or_default();
+        self.process.wait().expect("a child");
+    }
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(BINARY);
+    command.args(arguments).arg("--data-dir").arg(folder).env_remove("DATABASE_URL").stdin(Stdio::null());
+    command.output().unwrap()
+}
+
+fn run_json(folder: &Path, arguments: &[&str]) -> Value {
+    let output = run(folder, &[arguments, &["--json"]].concat());
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn dev_keeps_its_data_and_its_tokens_until_reset() {
+    let folder = Folder::new();
+    let first = Dev::start(&folder.0, &[]);
+    let made = run_json(&folder.0, &["user", "create", "--nickname", "王芳"]);
+    let (token, url) = (first.text("service_token").to_owned(), first.text("database_url").to_owned());
+    first.stop();
+    let port = url.rsplit(':').next().unwrap().split('/').next().unwrap().to_owned();
+    assert!(std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_err(), "Postgres still runs");
+
+    let second = Dev::start(&folder.0, &[]);
+    let kept = run_json(&folder.0, &["user", "get", made["userId"].as_str().unwrap()]);
+    assert_eq!(kept["nickname"], "王芳");
+    assert_eq!(second.text("service_token"), token);
+    second.stop();
+
+    let third = Dev::start(&folder.0, &["--reset", "--service-token-scopes", "profiles.read"]);
+    let gone = run(&folder.0, &["user", "get", made["userId"].as_str().unwrap()]);
+    assert!(said(&gone).contains("There is no such user."), "{}", said(&gone));
+    assert_ne!(third.text("service_token"), token);
+    third.stop();
+}
+
+#[test]
+fn dev_says_what_is_in_its_way() {
+    let folder = Folder::new();
+    let running = Dev::start(&folder.0, &[]);
+    let other = Folder::new();
+
+    let second = dev_command(&folder.0, &[]).output().unwrap();
+    let busy = Command::new(BINARY)
+        .args(["dev", "--grpc-addr", running.text("grpc"), "--data-dir"])
+        .arg(&other.0)
+        .output()
+        .unwrap();
+    let scopes = dev_command(&other.0, &["--service-token-scopes", "profiles.raed"]).output().unwrap();
+
+    let holder = format!("process {}", running.process.id());
+    assert!(!second.status.success() && said(&second).contains(&holder), "{}", said(&second));
+    assert!(!busy.status.success() && said(&busy).contains("port in use"), "{}", said(&busy));
+    assert!(!scopes.status.success() && said(&scopes).contains("profiles.raed"), "{}", said(&scopes));
+    running.stop();
+}
+
+#[test]
+fn commands_speak_to_people_and_to_scripts() {
+    let folder = Folder::new();
+    let nothing = run(&folder.0, &["user", "get", "1"]);
+    assert!(said(&nothing).contains("no `dev` was started here"), "{}", said(&nothing));
+    let dev = Dev::start(&folder.0, &[]);
+    let file = folder.0.join("users.jsonl");
+    let lines = [
+        r#"{"profile": {"nickname": "Cleo"}, "account": {"username": "cleo.import"}}"#,
+        "",
+        "this is no JSON",
+        r#"{"account": {"username": "CLEO.import"}}"#,
+        r#"{"profile": {"nickname": "Dora"}}"#,
+    ];
+    fs::write(&file, lines.join("\n")).unwrap();
+
+    let import = run(&folder.0, &["user", "import", file.to_str().unwrap()]);
+    let again = run(&folder.0, &["user", "import", file.to_str().unwrap(), "--json"]);
+    let refused = run(&folder.0, &["user", "create", "--nickname", "x", "--email", "nope", "--json"]);
+    let field = run_json(&folder.0, &["field", "create", "shoe_size", "--type", "number"]);
+    let fields = run_json(&folder.0, &["field", "list"]);
+    let token = run_json(&folder.0, &["token", "issue", "--service", "billing", "--scopes", "profiles.read"]);
+    let tokens = run_json(&folder.0, &["token", "list", "--service", "billing"]);
+    let revoked = run_json(&folder.0, &["token", "revoke", token["token"]["tokenId"].as_str().unwrap()]);
+    let found = run_json(&folder.0, &["user", "get", "--username", "cleo.import"]);
+    let deleted = run_json(&folder.0, &["user", "delete", found["userId"].as_str().unwrap()]);
+
+    assert_eq!(import.status.code(), Some(1));
+    assert_eq!(String::from_utf8_lossy(&import.stdout), "2 users created, 2 failed\n");
+    assert!(said(&import).contains("line 3: INVALID_REQUEST") && said(&import).contains("line 4: USERNAME_TAKEN"));
+    let again: Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!((&again["created"], &again["failed"]), (&json!(2), &json!(2)));
+    let refused: Value = serde_json::from_str(said(&refused).lines().last().unwrap()).unwrap();
+    assert_eq!(refused["error"]["violations"][0]["field"], "account.email");
+    assert_eq!(field["name"], "shoe_size");
+    assert!(fields["fields"].as_array().unwrap().iter().any(|field| field["name"] == "shoe_size"));
+    assert_eq!(tokens["tokens"][0]["tokenId"], token["token"]["tokenId"]);
+    assert_eq!(revoked["tokenId"].to_string(), token["token"]["tokenId"].as_str().unwrap());
+    assert_eq!(deleted["userId"].to_string(), found["userId"].as_str().unwrap());
+    dev.stop();
+}
+
+#[test]
+fn configuration_is_checked_whole_and_printed_without_secrets() {
+    let folder = Folder::new();
+    let file = folder.0.join("bad.toml");
+    fs::write(&file, "[database]\npool_size = 0\n[secrets]\nkeys = [{ id = \"a\", key = \"short\" }]\n").unwrap();
+    let good = folder.0.join("good.toml");
+    let key = user_service::config::key_text([1; 32]);
+    let text = format!(
+        "[database]\nurl = \"postgres://me:hidden@db/users\"\n[secrets]\nkeys = [{{ id = \"a\", key = \"{key}\" }}]\n"
+    );
+    fs::write(&good, text).unwrap();
+
+    let bad = run(&folder.0, &["config", "check", "--config", file.to_str().unwrap()]);
+    let printed = run(&folder.0, &["config", "print", "--config", good.to_str().unwrap()]);
+
+    for fault in ["database.url", "database.pool_size", "secrets.keys: a"] {
+        assert!(said(&bad).contains(fault), "{}", said(&bad));
+    }
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    assert!(printed.contains("postgres://me:***@db/users"), "{printed}");
+    assert!(!printed.contains(&key) && !printed.contains("hidden"), "{printed}");
+}
+
+/// A command of the README, and the JSON that it shows as the answer, if any.
+struct Example {
+    command: String,
+    answer: Option<Value>,
+}
+
+fn examples() -> Vec<Example> {
+    let text = fs::read_to_string("README.md").unwrap();
+    let mut found: Vec<Example> = Vec::new();
+    for block in text.split("```").skip(1).step_by(2) {
+        if let Some(commands) = block.strip_prefix("sh\n") {
+            let joined = commands.replace("\\\n", " ");
+            let lines = joined.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+            found.extend(lines.map(|line| Example { command: line.to_owned(), answer: None }));
+        } else if let Some(answer) = block.strip_prefix("json\n") {
+            found.last_mut().expect("a command").answer = Some(serde_json::from_str(answer).unwrap());
+        }
+    }
+    found
+}
+
+#[test]
+fn p61_every_line_of_the_readme_works() {
+    let folder = Folder::new();
+    let dev = Dev::start(&folder.0, &[]);
+    let service = folder.0.join("bin");
+    fs::create_dir(&service).unwrap();
+    std::os::unix::fs::symlink(BINARY, service.join("user-service")).unwrap();
+    let path = format!("{}:{}:{}", service.display(), clients().display(), std::env::var("PATH").unwrap());
+    let mut users = fs::File::create(folder.0.join("users.jsonl")).unwrap();
+    writeln!(users, r#"{{"profile": {{"nickname": "Lea"}}}}"#).unwrap();
+    let examples = examples();
+    assert!(examples.len() > 8, "the README has lost its examples");
+
+    for Example { command, answer } in examples {
+        // These two are what this test stands in.
+        if command.starts_with("cargo ") {
+            assert!(["cargo run --release -- dev", "cargo test"].contains(&command.as_str()), "{command}");
+            continue;
+        }
+        let mut line = command.replace("127.0.0.1:50051", dev.text("grpc"));
+        if command.starts_with("user-service ") {
+            line = format!("{line} --data-dir {}", folder.0.display());
+        }
+        let output = Command::new("bash")
+            .args(["-euc", &line])
+            .current_dir(&folder.0)
+            .envs([
+                ("PATH", path.as_str()),
+                ("TOKEN", dev.text("service_token")),
+                ("USER_TOKEN", dev.text("user_token")),
+            ])
+            .env_remove("DATABASE_URL")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{command}\n{}", said(&output));
+        if let Some(answer) = answer {
+            let given: Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert!(holds(&given, &answer), "{command} gives\n{given:#}");
+        }
+    }
+    dev.stop();
+}
+
+/// Whether all that is shown is there; what is not shown may be there too.
+fn holds(given: &Value, shown: &Value) -> bool {
+    match (given, shown) {
+        (Value::Object(given), Value::Object(shown)) => {
+            shown.iter().all(|(name, value)| given.get(name).is_some_and(|given| holds(given, value)))
+        }
+        (Value::Number(given), Value::Number(shown)) => given.as_f64() == shown.as_f64(),
+        (given, shown) => given == shown,
+    }
+}

@@ -1,0 +1,339 @@
+//! The outbox and its worker, with real Postgres and a real SMTP server.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::{sync::oneshot, task::JoinHandle};
+use user_service::{
+    clock::{Clock, ManualClock},
+    domain::db::{Db, End},
+    error::{Error, Reason},
+    mail::{
+        templates::Templates,
+        transport::{
+            MailTransport, Sender, Smtp, TextTransport, Transports,
+            smtp::{SmtpSettings, Tls},
+        },
+        worker::{Settings, Waker, Worker},
+    },
+    model::delivery::{Channel, Delivery, State, Template},
+    store::{
+        outbox::{self, NewDelivery, Outcome},
+        sql::Sql,
+    },
+};
+use uuid::Uuid;
+
+use crate::support::{
+    database::TestDatabase,
+    smtp::{Security, SmtpServer},
+};
+
+/// A database, a relay and a clock, with as many workers as a test starts.
+struct Post {
+    db: Db,
+    clock: ManualClock,
+    smtp: SmtpServer,
+    waker: Waker,
+    _database: TestDatabase,
+}
+
+struct Running {
+    stop: oneshot::Sender<()>,
+    work: JoinHandle<()>,
+}
+
+impl Running {
+    async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.work.await.unwrap();
+    }
+}
+
+impl Post {
+    async fn new() -> Self {
+        let database = TestDatabase::new().await;
+        Self {
+            db: Db::new(&database.url(), 8),
+            clock: ManualClock::new(DateTime::from_timestamp(1_800_000_000, 0).unwrap()),
+            smtp: SmtpServer::start(Security::None).await,
+            waker: Waker::default(),
+            _database: database,
+        }
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        Clock::Manual(self.clock.clone()).now()
+    }
+
+    /// Starts a worker that looks only when it is woken, unless `settings` say otherwise.
+    fn start(&self, settings: Settings) -> Running {
+        let smtp = SmtpSettings {
+            host: "127.0.0.1".to_owned(),
+            port: self.smtp.address.port(),
+            tls: Tls::None,
+            credentials: None,
+            ca_file: None,
+            idle_connections: 4,
+        };
+        let worker = Worker {
+            db: self.db.clone(),
+            clock: Clock::Manual(self.clock.clone()),
+            templates: Arc::new(Templates::load(None, "Example").unwrap()),
+            transports: Arc::new(Transports {
+                sender: Sender::parse("no-reply@example.org").unwrap(),
+                mail: MailTransport::Smtp(Smtp::new(&smtp).unwrap()),
+                text: TextTransport::Log,
+            }),
+            digits: Arc::new(|seed| Some(format!("{:06}", 48_000 + u32::from(seed.nonce[0])))),
+            settings,
+            waker: self.waker.clone(),
+        };
+        let (stop, stopped) = oneshot::channel();
+        let work = tokio::spawn(worker.run(async { stopped.await.unwrap_or_default() }));
+        Running { stop, work }
+    }
+
+    async fn insert(&self, new: NewDelivery) -> i64 {
+        let now = self.now();
+        self.db.run(async |conn| Ok(outbox::insert(conn, new, Uuid::new_v4(), now).await?)).await.unwrap()
+    }
+
+    async fn find(&self, outbox_id: i64) -> Delivery {
+        let found = self.db.run(async |conn| Ok(outbox::find(conn, outbox_id, None).await?)).await;
+        found.unwrap().unwrap()
+    }
+
+    /// Waits until a delivery looks as it should.
+    async fn until(&self, outbox_id: i64, holds: impl Fn(&Delivery) -> bool) -> Delivery {
+        for _ in 0..1000 {
+            let delivery = self.find(outbox_id).await;
+            if holds(&delivery) {
+                return delivery;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("it stays {:?}", self.find(outbox_id).await);
+    }
+
+    async fn leased(&self, limit: i64) -> Vec<i64> {
+        let now = self.now();
+        let rows =
+            self.db.run(async |conn| Ok(outbox::lease(conn, limit, now + TimeDelta::seconds(60), now).await?)).await;
+        rows.unwrap().iter().map(|row| row.outbox_id).collect()
+    }
+}
+
+fn on_call() -> Settings {
+    Settings { poll: Duration::from_secs(3600), ..Settings::default() }
+}
+
+fn notice(recipient: &str) -> NewDelivery {
+    NewDelivery {
+        channel: Channel::Email,
+        recipient: recipient.to_owned(),
+        template: Template::PasswordChanged,
+        languages: vec!["zh_CN".to_owned()],
+        app_name: String::new(),
+        user_id: Some(7),
+        code_id: None,
+        expires_at: None,
+        owner_caller: Some("service:web".to_owned()),
+    }
+}
+
+#[tokio::test]
+async fn p43_a_rolled_back_cause_sends_nothing() {
+    let post = Post::new().await;
+    let now = post.now();
+    let failed: Result<(), Error> = post
+        .db
+        .transaction(End::Commit, async |conn| {
+            outbox::insert(conn, notice("ann@example.org"), Uuid::new_v4(), now).await?;
+            Err(Error::new(Reason::EmailTaken))
+        })
+        .await;
+    assert!(failed.is_err());
+    assert_eq!(post.leased(10).await, [0; 0]);
+}
+
+#[tokio::test]
+async fn p43_three_workers_deliver_each_of_many_mails_once() {
+    let post = Post::new().await;
+    for index in 0..200 {
+        post.insert(notice(&format!("user{index}@example.org"))).await;
+    }
+    let workers = [(); 3].map(|()| post.start(Settings::default()));
+
+    let received = post.smtp.wait_for(200).await;
+
+    for worker in workers {
+        worker.stop().await;
+    }
+    let received_later = post.smtp.received();
+    assert_eq!((received.len(), received_later.len()), (200, 200));
+    let recipients: BTreeSet<_> = received.iter().map(|mail| mail.to[0].clone()).collect();
+    assert_eq!(recipients.len(), 200);
+}
+
+#[tokio::test]
+async fn p43_the_mail_of_a_dead_worker_is_sent_when_its_lease_is_over() {
+    let post = Post::new().await;
+    let id = post.insert(notice("ann@example.org")).await;
+    assert_eq!(post.leased(10).await, [id]);
+    assert_eq!(post.leased(10).await, [0; 0], "it is another's");
+    let worker = post.start(on_call());
+
+    post.clock.advance(TimeDelta::seconds(61));
+    post.waker.wake();
+
+    let delivery = post.until(id, |delivery| delivery.state == State::Accepted).await;
+    assert_eq!(delivery.attempts, 1);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn p43_who_lost_a_lease_settles_nothing() {
+    let post = Post::new().await;
+    let id = post.insert(notice("ann@example.org")).await;
+    let now = post.now();
+    let (first, second) = (now + TimeDelta::seconds(60), now + TimeDelta::seconds(121));
+    let settled = post.db.run(async |conn| {
+        outbox::lease(conn, 1, first, now).await?;
+        outbox::lease(conn, 1, second, first).await?;
+        let late = outbox::settle(conn, id, first, Outcome::Failed { error: "x".into() }, second).await?;
+        let right = outbox::settle(conn, id, second, Outcome::Accepted, second).await?;
+        Ok((late, right))
+    });
+    assert_eq!(settled.await.unwrap(), (false, true));
+    assert_eq!(post.find(id).await.state, State::Accepted);
+}
+
+#[tokio::test]
+async fn p44_a_mail_that_is_put_off_comes_later_with_its_code() {
+    let post = Post::new().await;
+    let now = post.now();
+    let code_id = insert_code(&post.db, now).await;
+    post.smtp.answer_next_with(&[451]);
+    let mut code = notice("ann@example.org");
+    (code.template, code.code_id) = (Template::CodeBind, Some(code_id));
+    code.expires_at = Some(now + TimeDelta::minutes(10));
+    let id = post.insert(code).await;
+    let worker = post.start(on_call());
+
+    let put_off = post.until(id, |delivery| delivery.attempts == 1).await;
+    assert_eq!((put_off.state, put_off.last_error.as_deref()), (State::Queued, Some("smtp 451")));
+    post.clock.advance(TimeDelta::seconds(7));
+    post.waker.wake();
+
+    let delivery = post.until(id, |delivery| delivery.state == State::Accepted).await;
+    assert_eq!(delivery.attempts, 2);
+    let received = post.smtp.received();
+    assert_eq!(received.len(), 1);
+    assert!(received[0].data.contains("048009"), "{}", received[0].data);
+    worker.stop().await;
+}
+
+/// A code whose nonce begins with 9.
+async fn insert_code(db: &Db, now: DateTime<Utc>) -> i64 {
+    let statement = Sql::<diesel::sql_types::BigInt>::new(
+        "insert into codes (user_id, channel, purpose, address, nonce, key_id, created_at, expires_at) \
+         values (7, 'email', 'bind', 'ann@example.org', '\\x0900', 'a', ",
+    );
+    let statement = statement.bind(now).push(", ").bind(now + TimeDelta::minutes(10)).push(") returning code_id");
+    db.run(async |conn| Ok(diesel_async::RunQueryDsl::get_result(statement, conn).await?)).await.unwrap()
+}
+
+#[tokio::test]
+async fn p44_a_refused_mail_fails_at_once_and_five_tries_are_the_last() {
+    let post = Post::new().await;
+    post.smtp.answer_next_with(&[550, 450, 450, 450, 450, 450]);
+    let worker = post.start(on_call());
+
+    let refused = post.insert(notice("nobody@example.org")).await;
+    post.waker.wake();
+    let delivery = post.until(refused, |delivery| delivery.state == State::Failed).await;
+    assert_eq!((delivery.attempts, delivery.last_error.as_deref()), (1, Some("smtp 550")));
+
+    let put_off = post.insert(notice("ann@example.org")).await;
+    for tries in 1..=5 {
+        post.waker.wake();
+        post.until(put_off, |delivery| delivery.attempts == tries).await;
+        post.clock.advance(TimeDelta::seconds(400));
+    }
+    assert_eq!(post.find(put_off).await.state, State::Failed);
+    let failed = post.db.run(async |conn| Ok(outbox::list_failed(conn, None, 10).await?)).await.unwrap();
+    let failed: Vec<i64> = failed.iter().map(|delivery| delivery.outbox_id).collect();
+    assert_eq!(failed, [put_off, refused]);
+    assert!(post.smtp.received().is_empty());
+
+    let now = post.now();
+    assert!(post.db.run(async |conn| Ok(outbox::requeue(conn, refused, now).await?)).await.unwrap());
+    post.waker.wake();
+    post.until(refused, |delivery| delivery.state == State::Accepted).await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn p44_nothing_is_sent_after_it_expired() {
+    let post = Post::new().await;
+    let mut late = notice("ann@example.org");
+    late.expires_at = Some(post.now() + TimeDelta::minutes(10));
+    let id = post.insert(late).await;
+    post.clock.advance(TimeDelta::minutes(10));
+    let worker = post.start(on_call());
+
+    let delivery = post.until(id, |delivery| delivery.state == State::Expired).await;
+
+    assert_eq!(delivery.attempts, 0);
+    worker.stop().await;
+    assert!(post.smtp.received().is_empty());
+}
+
+#[tokio::test]
+async fn p45_the_state_is_told_to_its_owner_alone() {
+    let post = Post::new().await;
+    let id = post.insert(notice("ann@example.org")).await;
+    let (mine, other) = post
+        .db
+        .run(async |conn| {
+            let mine = outbox::find(conn, id, Some("service:web")).await?;
+            Ok((mine, outbox::find(conn, id, Some("service:other")).await?))
+        })
+        .await
+        .unwrap();
+    assert_eq!(mine.unwrap().state, State::Queued);
+    assert!(other.is_none());
+}
+
+#[tokio::test]
+async fn p54_leases_are_freed_when_a_worker_stops() {
+    let post = Post::new().await;
+    post.smtp.answer_next_with(&[0]);
+    let id = post.insert(notice("ann@example.org")).await;
+    let worker = post.start(Settings { grace: Duration::from_millis(100), ..on_call() });
+    for _ in 0..1000 {
+        let held = Sql::<diesel::sql_types::BigInt>::new("select count(*) from outbox where leased_until is not null");
+        let held: i64 =
+            post.db.run(async |conn| Ok(diesel_async::RunQueryDsl::get_result(held, conn).await?)).await.unwrap();
+        if held == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+
+    worker.stop().await;
+
+    assert_eq!(post.leased(10).await, [id]);
+}
+
+#[tokio::test]
+async fn p43_a_worker_that_nobody_wakes_looks_by_itself() {
+    let post = Post::new().await;
+    let worker = post.start(Settings { poll: Duration::from_millis(50), ..Settings::default() });
+    let id = post.insert(notice("ann@example.org")).await;
+    post.until(id, |delivery| delivery.state == State::Accepted).await;
+    let now = post.now();
+    assert_eq!(post.db.run(async |conn| Ok(outbox::oldest_due(conn, now).await?)).await.unwrap(), None);
+    worker.stop().await;
+}

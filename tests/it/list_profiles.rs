@@ -1,0 +1,156 @@
+use tonic::Code;
+use user_service::wire::pb;
+
+use crate::support::{Client, TestApp, fault};
+
+async fn crowd(client: &mut Client, nicknames: &[&str]) -> Vec<i64> {
+    let mut ids = Vec::new();
+    for nickname in nicknames {
+        ids.push(client.create_named(nickname).await.user_id);
+    }
+    ids
+}
+
+async fn list(client: &mut Client, request: pb::ListProfilesRequest) -> pb::ListProfilesResponse {
+    client.users.list_profiles(request).await.unwrap().into_inner()
+}
+
+fn ids(page: &pb::ListProfilesResponse) -> Vec<i64> {
+    page.profiles.iter().map(|profile| profile.user_id).collect()
+}
+
+#[tokio::test]
+async fn p9_newest_first_without_an_order() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    let mut made = crowd(&mut client, &["a", "b", "c"]).await;
+
+    let page = list(&mut client, pb::ListProfilesRequest::default()).await;
+
+    made.reverse();
+    assert_eq!(ids(&page), made);
+    assert_eq!(page.next_page_token, "");
+    assert_eq!(page.total_size, None);
+}
+
+#[tokio::test]
+async fn p9_nulls_are_last_in_both_directions() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    let made = crowd(&mut client, &["b", "", "a"]).await;
+    let order = |order_by: &str| pb::ListProfilesRequest { order_by: order_by.to_owned(), ..Default::default() };
+
+    let up = list(&mut client, order("nickname")).await;
+    let down = list(&mut client, order("-nickname")).await;
+
+    assert_eq!(ids(&up), [made[2], made[0], made[1]]);
+    assert_eq!(ids(&down), [made[0], made[2], made[1]]);
+}
+
+#[tokio::test]
+async fn p9_orders_that_are_refused() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+
+    for order_by in ["gender", "-city", "nope", "nickname,nickname", "a b", "email", "nickname,,user_id"] {
+        let request = pb::ListProfilesRequest { order_by: order_by.to_owned(), ..Default::default() };
+        let refused = fault(client.users.list_profiles(request).await);
+        assert_eq!(
+            (refused.code, refused.reason.as_str()),
+            (Code::InvalidArgument, "ORDER_BY_UNSUPPORTED"),
+            "{order_by}"
+        );
+        assert!(refused.paths().iter().all(|path| *path == "order_by"), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn p10_walk_by_token_meets_everybody_once_while_others_come() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    let made = crowd(&mut client, &["e", "d", "", "c", "b", "", "a"]).await;
+    let mut seen = Vec::new();
+    let mut request = pb::ListProfilesRequest { order_by: "-nickname".to_owned(), page_size: 2, ..Default::default() };
+
+    loop {
+        let page = list(&mut client, request.clone()).await;
+        seen.extend(ids(&page));
+        client.create_named("zz").await;
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+
+    assert_eq!(seen, [made[0], made[1], made[3], made[4], made[6], made[5], made[2]]);
+}
+
+#[tokio::test]
+async fn p10_tokens_are_bound_to_their_query_and_expire() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    crowd(&mut client, &["a", "b", "c"]).await;
+    let first = pb::ListProfilesRequest { page_size: 1, ..Default::default() };
+    let token = list(&mut client, first.clone()).await.next_page_token;
+    let mut flipped = token.clone().into_bytes();
+    flipped[10] = if flipped[10] == b'A' { b'B' } else { b'A' };
+
+    let other =
+        pb::ListProfilesRequest { page_token: token.clone(), order_by: "nickname".to_owned(), ..Default::default() };
+    let broken = pb::ListProfilesRequest { page_token: String::from_utf8(flipped).unwrap(), ..Default::default() };
+    let mismatch = fault(client.users.list_profiles(other).await);
+    let invalid = fault(client.users.list_profiles(broken).await);
+    app.clock.advance(chrono::TimeDelta::days(3) + chrono::TimeDelta::seconds(1));
+    let late = pb::ListProfilesRequest { page_token: token, ..first };
+    let expired = fault(client.users.list_profiles(late).await);
+
+    assert_eq!(mismatch.reason, "PAGE_TOKEN_MISMATCH");
+    assert_eq!(invalid.reason, "PAGE_TOKEN_INVALID");
+    assert_eq!(expired.reason, "PAGE_TOKEN_EXPIRED");
+    assert_eq!(expired.paths(), ["page_token"]);
+}
+
+#[tokio::test]
+async fn p11_p12_size_skip_and_total() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    let made = crowd(&mut client, &["a", "b", "c", "d"]).await;
+
+    let request = pb::ListProfilesRequest { skip: 1, page_size: 2, return_total_size: true, ..Default::default() };
+    let page = list(&mut client, request.clone()).await;
+    let next = list(&mut client, pb::ListProfilesRequest { page_token: page.next_page_token.clone(), ..request }).await;
+    let bad = pb::ListProfilesRequest { skip: -1, page_size: -1, ..Default::default() };
+    let refused = fault(client.users.list_profiles(bad).await);
+
+    assert_eq!(ids(&page), [made[2], made[1]]);
+    assert_eq!(page.total_size, Some(4));
+    assert_eq!(ids(&next), [made[0]], "skip counts once");
+    assert_eq!(refused.paths(), ["page_size", "skip"]);
+}
+
+#[tokio::test]
+async fn p11_page_of_large_profiles_ends_early() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    let field = pb::FieldDefinition {
+        name: "story".to_owned(),
+        r#type: pb::FieldType::Array.into(),
+        item_type: pb::FieldType::String.into(),
+        ..Default::default()
+    };
+    client.create_field(field).await.unwrap();
+    let story: Vec<String> = (0..3).map(|_| "x".repeat(16 * 1024)).collect();
+    for _ in 0..80 {
+        let mut person = crate::support::person("long");
+        let profile = person.profile.as_mut().unwrap();
+        profile.custom_fields = Some(crate::support::json(serde_json::json!({ "story": story })));
+        client.create(person).await.unwrap();
+    }
+
+    let page = list(&mut client, pb::ListProfilesRequest { page_size: 1000, ..Default::default() }).await;
+
+    let size: usize = page.profiles.iter().map(prost::Message::encoded_len).sum();
+    assert!(page.profiles.len() < 80 && size <= 3 * 1024 * 1024, "{} profiles, {size} bytes", page.profiles.len());
+    let rest = pb::ListProfilesRequest { page_size: 1000, page_token: page.next_page_token, ..Default::default() };
+    assert_eq!(list(&mut client, rest).await.profiles.len(), 80 - page.profiles.len());
+}

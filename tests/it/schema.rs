@@ -1,0 +1,73 @@
+use diesel::sql_types::{BigInt, Text};
+use diesel_async::RunQueryDsl;
+use user_service::store::{schema, sql::Sql};
+
+use crate::support::TestDatabase;
+
+#[tokio::test]
+async fn every_table_and_column_has_a_comment() {
+    let database = TestDatabase::new().await;
+    let mut conn = database.connect().await;
+
+    let bare: Vec<String> = Sql::<Text>::new(
+        "select c.relname || coalesce('.' || a.attname, '') from pg_class c \
+         left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped \
+         where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and c.relname not like '\\_\\_diesel%' \
+         and (obj_description(c.oid) is null or col_description(c.oid, a.attnum) is null)",
+    )
+    .load(&mut conn)
+    .await
+    .unwrap();
+
+    assert_eq!(bare, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn no_foreign_key_and_no_trigger() {
+    let database = TestDatabase::new().await;
+    let mut conn = database.connect().await;
+
+    let found: i64 = Sql::<BigInt>::new(
+        "select (select count(*) from pg_constraint where contype = 'f') \
+         + (select count(*) from pg_trigger where not tgisinternal)",
+    )
+    .get_result(&mut conn)
+    .await
+    .unwrap();
+
+    assert_eq!(found, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p59_migrations_go_down_and_up_again_and_run_once_at_a_time() {
+    let database = TestDatabase::empty().await;
+    let url = database.url();
+
+    let (first, second) = tokio::join!(
+        tokio::spawn({
+            let url = url.clone();
+            async move { schema::migrate(&url).await.unwrap() }
+        }),
+        tokio::spawn({
+            let url = url.clone();
+            async move { schema::migrate(&url).await.unwrap() }
+        })
+    );
+    let (first, second) = (first.unwrap(), second.unwrap());
+    schema::check(&mut database.connect().await).await.unwrap();
+    schema::revert(&url).await.unwrap();
+    let left: Vec<String> = Sql::<Text>::new(
+        "select relname::text from pg_class where relnamespace = 'public'::regnamespace and relname not like '\\_\\_diesel%' \
+         union all select proname::text from pg_proc where pronamespace = 'public'::regnamespace",
+    )
+    .load(&mut database.connect().await)
+    .await
+    .unwrap();
+    let unknown = schema::check(&mut database.connect().await).await.unwrap_err().to_string();
+    let again = schema::migrate(&url).await.unwrap();
+
+    assert_eq!(first.len().min(second.len()), 0, "one of them found nothing to do");
+    assert_eq!(left, Vec::<String>::new());
+    assert!(unknown.contains("user-service migrate"), "{unknown}");
+    assert_eq!(again.len(), first.len().max(second.len()));
+}

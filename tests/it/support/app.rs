@@ -1,0 +1,101 @@
+//! A whole service on a port of its own.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use user_service::{
+    api::Api,
+    app,
+    clock::{Clock, ManualClock},
+    config::{self, Config, SecretKey},
+    domain::caller::Subject,
+    model::scope::Scope,
+    server,
+};
+
+use super::{Client, TestDatabase};
+
+/// A running service, its database and its clock; all of it goes with the test.
+pub struct TestApp {
+    pub database: TestDatabase,
+    pub clock: ManualClock,
+    pub api: Api,
+    address: std::net::SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    serving: JoinHandle<()>,
+}
+
+/// Where every test's clock begins.
+pub fn start_time() -> DateTime<Utc> {
+    DateTime::parse_from_rfc3339("2026-01-01T00:00:00Z").unwrap().to_utc()
+}
+
+impl TestApp {
+    /// A service over a new database.
+    pub async fn new() -> Self {
+        Self::over(TestDatabase::new().await).await
+    }
+
+    /// A service over this database.
+    pub async fn over(database: TestDatabase) -> Self {
+        let mut config = Config::default();
+        config.database.url = database.url();
+        config.secrets.keys = vec![SecretKey { id: "test".to_owned(), key: config::key_text([7; 32]) }];
+        let clock = ManualClock::new(start_time());
+        let api = app::build(&config, Clock::Manual(clock.clone())).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let served = api.clone();
+        let serving = tokio::spawn(async move {
+            let stop = async {
+                stopped.await.unwrap_or_default();
+            };
+            server::serve(served, listener, std::time::Duration::ZERO, stop).await.unwrap();
+        });
+        Self { database, clock, api, address, stop: Some(stop), serving }
+    }
+
+    /// Where gRPC listens.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.address
+    }
+
+    /// A client with every scope.
+    pub async fn service(&self) -> Client {
+        self.service_with(Scope::ALL).await
+    }
+
+    /// A client with these scopes.
+    pub async fn service_with(&self, scopes: &[Scope]) -> Client {
+        let subject = Subject::Service("test".to_owned());
+        let (_, secret) = self.api.tokens().issue(&subject, scopes, TimeDelta::days(30)).await.unwrap();
+        self.client(&secret)
+    }
+
+    /// A client with a token of this user.
+    pub async fn user(&self, user_id: i64) -> Client {
+        let subject = Subject::User(user_id);
+        let (_, secret) = self.api.tokens().issue(&subject, &[], TimeDelta::days(30)).await.unwrap();
+        self.client(&secret)
+    }
+
+    /// A client with this token.
+    pub fn client(&self, token: &str) -> Client {
+        Client::new(self.address, Some(token))
+    }
+
+    /// A client without any token.
+    pub fn stranger(&self) -> Client {
+        Client::new(self.address, None)
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        // The service may have stopped by itself, and then nobody listens.
+        if let Some(stop) = self.stop.take() {
+            stop.send(()).unwrap_or_default();
+        }
+        self.serving.abort();
+    }
+}

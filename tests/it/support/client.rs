@@ -1,0 +1,94 @@
+//! The generated clients, with one token, and short ways to write requests.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Channel, Endpoint},
+};
+use user_service::wire::{
+    json as wire_json,
+    pb::{self, user_admin_service_client::UserAdminServiceClient, user_service_client::UserServiceClient},
+};
+
+/// Adds the token.
+#[derive(Clone)]
+pub struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
+}
+
+type Intercepted = InterceptedService<Channel, Bearer>;
+
+/// Both services, as one caller.
+#[derive(Clone)]
+pub struct Client {
+    pub users: UserServiceClient<Intercepted>,
+    pub admin: UserAdminServiceClient<Intercepted>,
+}
+
+impl Client {
+    pub fn new(address: SocketAddr, token: Option<&str>) -> Self {
+        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+        let bearer = Bearer(token.map(|token| format!("Bearer {token}").parse().unwrap()));
+        Self {
+            users: UserServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            admin: UserAdminServiceClient::with_interceptor(channel, bearer),
+        }
+    }
+
+    /// Makes a user.
+    pub async fn create(&mut self, request: pb::CreateUserRequest) -> Result<pb::Profile, Status> {
+        Ok(self.admin.create_user(request).await?.into_inner().profile.unwrap())
+    }
+
+    /// Makes a user with this nickname.
+    pub async fn create_named(&mut self, nickname: &str) -> pb::Profile {
+        self.create(person(nickname)).await.unwrap()
+    }
+
+    /// Reads a user whole.
+    pub async fn get(&mut self, user_id: i64) -> Result<pb::Profile, Status> {
+        self.get_by(pb::get_profile_request::Key::UserId(user_id)).await
+    }
+
+    /// Reads a user by a key.
+    pub async fn get_by(&mut self, key: pb::get_profile_request::Key) -> Result<pb::Profile, Status> {
+        let request = pb::GetProfileRequest { key: Some(key), read_mask: None };
+        Ok(self.users.get_profile(request).await?.into_inner().profile.unwrap())
+    }
+
+    /// Makes a field.
+    pub async fn create_field(&mut self, field: pb::FieldDefinition) -> Result<pb::FieldDefinition, Status> {
+        let request = pb::CreateFieldRequest { field: Some(field) };
+        Ok(self.admin.create_field(request).await?.into_inner().field.unwrap())
+    }
+
+    /// Changes custom fields.
+    pub async fn change(&mut self, user_id: i64, change: Value) -> Result<pb::Profile, Status> {
+        let request = pb::UpdateProfileRequest { user_id, custom_fields: Some(json(change)), ..Default::default() };
+        Ok(self.users.update_profile(request).await?.into_inner().profile.unwrap())
+    }
+}
+
+/// A new user with a nickname alone.
+pub fn person(nickname: &str) -> pb::CreateUserRequest {
+    pb::CreateUserRequest {
+        profile: Some(pb::Profile { nickname: nickname.to_owned(), ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+/// JSON as a Struct.
+pub fn json(value: Value) -> prost_types::Struct {
+    wire_json::to_struct(value.as_object().expect("an object").iter())
+}

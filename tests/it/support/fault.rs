@@ -1,0 +1,42 @@
+//! What an error says, read back from its details.
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+/// An error as a client sees it.
+#[derive(Debug)]
+pub struct Fault {
+    pub code: Code,
+    pub reason: String,
+    pub fields: Vec<(String, String)>,
+    pub metadata: std::collections::HashMap<String, String>,
+    pub resource: Option<String>,
+    pub retry: Option<std::time::Duration>,
+    pub details_size: usize,
+}
+
+impl Fault {
+    /// The fields that are refused.
+    pub fn paths(&self) -> Vec<&str> {
+        self.fields.iter().map(|(path, _)| path.as_str()).collect()
+    }
+}
+
+/// Reads the details; every error must have a reason and a request id.
+pub fn fault<T: std::fmt::Debug>(answer: Result<T, Status>) -> Fault {
+    let status = answer.expect_err("an error");
+    let details = status.get_error_details();
+    let info = details.error_info().unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"));
+    assert_eq!(info.domain, "user.v1");
+    assert!(details.request_info().is_some_and(|info| !info.request_id.is_empty()), "no request id in {status:?}");
+    let violations = details.bad_request().map(|bad| bad.field_violations.clone()).unwrap_or_default();
+    Fault {
+        code: status.code(),
+        reason: info.reason.clone(),
+        fields: violations.into_iter().map(|violation| (violation.field, violation.reason)).collect(),
+        metadata: info.metadata.clone(),
+        resource: details.resource_info().map(|resource| resource.resource_name.clone()),
+        retry: details.retry_info().and_then(|retry| retry.retry_delay),
+        details_size: status.details().len(),
+    }
+}

@@ -1,0 +1,12 @@
+//! What tests stand on: a service over a database of its own, typed clients, and ways to look at errors.
+
+mod app;
+mod client;
+pub mod database;
+mod fault;
+pub mod smtp;
+
+pub use app::TestApp;
+pub use client::{Client, json, person};
+pub use database::{TestDatabase, server_url};
+pub use fault::fault;

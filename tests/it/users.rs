@@ -1,0 +1,94 @@
+use futures_util::future::join_all;
+use tonic::Code;
+use user_service::wire::pb;
+
+use crate::support::{TestApp, fault, person};
+
+fn with_id(nickname: &str, user_id: i64) -> pb::CreateUserRequest {
+    let mut request = person(nickname);
+    request.profile.as_mut().unwrap().user_id = user_id;
+    request
+}
+
+#[tokio::test]
+async fn create_user_takes_explicit_ids_and_goes_on_after_them() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+
+    let first = client.create(with_id("Ann", 500)).await.unwrap();
+    let next = client.create_named("Ben").await;
+    let taken = fault(client.create(with_id("Cid", 500)).await);
+    let too_large = fault(client.create(with_id("Dan", 1 << 53)).await);
+
+    assert_eq!((first.user_id, next.user_id), (500, 501));
+    assert_eq!((taken.code, taken.reason.as_str()), (Code::AlreadyExists, "USER_ID_TAKEN"));
+    assert_eq!(too_large.fields, [("profile.user_id".to_owned(), "FIELD_RANGE".to_owned())]);
+}
+
+#[tokio::test]
+async fn p30_race_for_a_username_has_one_winner() {
+    let app = TestApp::new().await;
+    let client = app.service().await;
+
+    let tries = (0..12).map(|number| {
+        let mut client = client.clone();
+        let mut request = person("racer");
+        let username = if number % 2 == 0 { "Racer.One" } else { "rACER.oNE" };
+        request.account = Some(pb::Account { username: Some(username.to_owned()), ..Default::default() });
+        async move { client.create(request).await }
+    });
+    let (won, lost): (Vec<_>, Vec<_>) = join_all(tries).await.into_iter().partition(Result::is_ok);
+
+    assert_eq!(won.len(), 1);
+    for answer in lost {
+        let refused = fault(answer);
+        assert_eq!((refused.code, refused.reason.as_str()), (Code::AlreadyExists, "USERNAME_TAKEN"));
+        assert_eq!(refused.resource.as_deref(), Some("account.username"));
+    }
+}
+
+#[tokio::test]
+async fn create_user_refuses_what_the_service_sets() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    let mut request = person("Ann");
+    let profile = request.profile.as_mut().unwrap();
+    profile.etag = "1".to_owned();
+    profile.created_by = 3;
+
+    let refused = fault(client.create(request).await);
+
+    assert_eq!(refused.paths(), ["profile.created_by", "profile.etag"]);
+    assert!(refused.fields.iter().all(|(_, reason)| reason == "IMMUTABLE_FIELD"));
+}
+
+#[tokio::test]
+async fn delete_user_erases_all_and_keeps_the_number() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    let mut request = person("Ann");
+    request.account = Some(pb::Account { email: Some("ann@example.com".to_owned()), ..Default::default() });
+    let ann = client.create(request.clone()).await.unwrap();
+    let mut user = app.user(ann.user_id).await;
+
+    client.admin.delete_user(pb::DeleteUserRequest { user_id: ann.user_id }).await.unwrap();
+
+    assert_eq!(fault(client.get(ann.user_id).await).reason, "USER_NOT_FOUND");
+    assert_eq!(fault(user.get(ann.user_id).await).reason, "TOKEN_INVALID");
+    assert_eq!(fault(client.create(with_id("Ben", ann.user_id)).await).reason, "USER_ID_TAKEN");
+    client.create(request).await.expect("the email is free again");
+    let again = fault(client.admin.delete_user(pb::DeleteUserRequest { user_id: ann.user_id }).await);
+    assert_eq!(again.reason, "USER_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn p19_validate_only_makes_no_user() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+
+    let reply = client.create(pb::CreateUserRequest { validate_only: true, ..person("Ann") }).await.unwrap();
+
+    assert_eq!((reply.user_id, reply.nickname.as_str()), (0, "Ann"));
+    let listed = client.users.list_profiles(pb::ListProfilesRequest::default()).await.unwrap().into_inner();
+    assert!(listed.profiles.is_empty());
+}
