@@ -29,7 +29,7 @@ pub async fn read(mut body: Body) -> Result<Bytes, Refusal> {
             Err(_) => return Err(Refusal::slow_body()),
         };
         let Some(frame) = frame else { break };
-        let frame = frame.map_err(|_| Error::invalid("", Fault::Format, "the body breaks off"))?;
+        let frame = frame.map_err(|_| Error::invalid("", Fault::Format, "breaks off"))?;
         let Some(data) = frame.data_ref() else { continue };
         size += data.len();
         if size <= MAX_BYTES {

@@ -87,7 +87,7 @@ pub async fn admit(
 ) -> Result<Call, Refusal> {
     let (parts, body) = request.into_parts();
     let caller = gateway.door.admit(token(&parts.headers)?, rpc.0, rpc.1).await?;
-    let params = params.map_err(|_| Error::invalid("", Fault::Format, "the path's percent-encoding is broken"))?;
+    let params = params.map_err(|_| Error::invalid("", Fault::Format, "has broken percent-encoding in its path"))?;
     Ok(Call {
         gateway,
         caller,

@@ -70,7 +70,7 @@ impl Import<'_> {
                 Err(_) => return Err(Refusal::slow_body()),
             };
             let Some(frame) = frame else { break };
-            let frame = frame.map_err(|_| Error::invalid("", Fault::Format, "the body breaks off"))?;
+            let frame = frame.map_err(|_| Error::invalid("", Fault::Format, "breaks off"))?;
             let Some(data) = frame.data_ref() else { continue };
             for line in lines.take(data) {
                 self.push(line).await?;
@@ -140,7 +140,7 @@ impl Lines {
     fn rest(&mut self) -> Option<Result<Vec<u8>>> {
         let line = std::mem::take(&mut self.open);
         match std::mem::take(&mut self.is_too_long) {
-            true => Some(Err(Error::invalid("", Fault::Length, "a line must have at most 1 MiB"))),
+            true => Some(Err(Error::invalid("", Fault::Length, "must have at most 1 MiB"))),
             false if line.is_empty() => None,
             false => Some(Ok(line)),
         }

@@ -17,7 +17,7 @@ pub fn parse(query: &str) -> Result<Vec<(String, String)>> {
 }
 
 fn decode(given: &str) -> Result<String> {
-    let fault = || Error::invalid("", Fault::Format, "the query's percent-encoding is broken");
+    let fault = || Error::invalid("", Fault::Format, "has broken percent-encoding in its query");
     let mut bytes = Vec::with_capacity(given.len());
     let mut rest = given.bytes();
     while let Some(byte) = rest.next() {

@@ -5,6 +5,7 @@ use axum::response::Response;
 use super::{body::Body, done, own_user};
 use crate::{
     error::{Error, Fault, Result},
+    model::profile::parse_language,
     rest::{call::Call, error::Refusal},
     wire::pb::{self, CodeChannel, CodePurpose},
 };
@@ -46,10 +47,7 @@ pub async fn send_code(call: Call) -> Result<Response, Refusal> {
 /// The header's language, where it is a tag at all: a message's language is no reason to send none.
 fn header_language(call: &Call) -> String {
     let tag = call.headers.get("langTag").and_then(|tag| tag.to_str().ok()).unwrap_or_default();
-    match crate::model::profile::parse_language(tag.to_owned()) {
-        Ok(tag) => tag,
-        Err(_) => String::new(),
-    }
+    parse_language(tag.to_owned()).unwrap_or_default()
 }
 
 fn purpose(use_type: Option<i64>, template: Option<i64>) -> Result<CodePurpose> {

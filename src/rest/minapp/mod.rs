@@ -18,11 +18,14 @@ use super::{
 };
 use crate::error::{Error, Fault, Kind, Result};
 
+/// A path, its method, the RPC that gives it rights and time, and what runs.
+type Path = (&'static str, MethodFilter, &'static str, fn(Call) -> Reply);
+
 /// All paths, each with and without its last slash.
 pub fn routes() -> Router<Gateway> {
     const GET: MethodFilter = MethodFilter::GET;
     const PUT: MethodFilter = MethodFilter::PUT;
-    let paths: &[(&str, MethodFilter, &'static str, fn(Call) -> Reply)] = &[
+    let paths: &[Path] = &[
         ("/oserve/v1/miniapp/user-profile", GET, "GetProfile", |call| Box::pin(list::first_version(call))),
         ("/oserve/v1/miniapp/user-profile/{id}", GET, "GetProfile", |call| Box::pin(single::get_first(call))),
         ("/oserve/v1/user/info", GET, "ListProfiles", |call| Box::pin(list::counted(call))),

@@ -13,7 +13,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::get,
 };
-use prost_reflect::{Kind, MessageDescriptor};
+use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -166,7 +166,10 @@ fn parameters(route: &Route, input: &MessageDescriptor) -> Vec<Value> {
 }
 
 fn query(input: &MessageDescriptor, prefix: &str, filled: &str, parameters: &mut Vec<Value>) {
-    for field in input.fields().filter(|field| field.name() != filled) {
+    // What the path fills excludes the others of its choice.
+    let chosen = input.get_field_by_name(filled).and_then(|field| field.containing_oneof());
+    let is_open = |field: &FieldDescriptor| chosen.is_none() || field.containing_oneof() != chosen;
+    for field in input.fields().filter(|field| field.name() != filled && is_open(field)) {
         let name = format!("{prefix}{}", field.name());
         let mut parameter = json!({
             "name": name, "in": "query", "required": false, "description": schema::told(&field),
