@@ -6,7 +6,7 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::{api::Api, domain::db::Db, door::Door, grpc, rest};
+use crate::{api::Api, domain::db::Db, door::Door, grpc, rest, wire::SERVICES};
 
 /// Between two pings of the database.
 const PING_EVERY: Duration = Duration::from_secs(5);
@@ -101,7 +101,7 @@ async fn watch(db: Db, health: HealthReporter) {
 }
 
 async fn tell(health: &HealthReporter, status: ServingStatus) {
-    for service in grpc::SERVICES.iter().copied().chain([""]) {
+    for service in SERVICES.iter().copied().chain([""]) {
         health.set_service_status(service, status).await;
     }
 }

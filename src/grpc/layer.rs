@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn every_method_of_the_contract_has_a_rule() {
-        for name in crate::grpc::SERVICES {
+        for name in crate::wire::SERVICES {
             let service = crate::wire::POOL.get_service_by_name(name).unwrap();
             for method in service.methods() {
                 assert!(

@@ -21,10 +21,9 @@ use crate::{
     domain::caller::Caller,
     door,
     error::{Error, Fault, Reason, Result},
-    grpc,
     model::text,
     wire::{
-        POOL,
+        POOL, SERVICES,
         canonical::{self, Json},
     },
 };
@@ -73,7 +72,7 @@ pub const ROUTES: &[Route] = &[
 impl Route {
     /// The RPC's descriptor.
     pub fn descriptor(&self) -> MethodDescriptor {
-        grpc::SERVICES
+        SERVICES
             .iter()
             .filter_map(|name| POOL.get_service_by_name(name))
             .flat_map(|service| service.methods().collect::<Vec<_>>())
@@ -94,7 +93,7 @@ impl Route {
 
     fn rpc(&self) -> Rpc {
         let service = self.descriptor().parent_service().full_name().to_owned();
-        let known = grpc::SERVICES.iter().find(|name| **name == service);
+        let known = SERVICES.iter().find(|name| **name == service);
         Rpc(known.expect("valid: found in these services"), self.rpc)
     }
 }
@@ -321,7 +320,7 @@ mod tests {
 
     #[test]
     fn every_rpc_has_a_route() {
-        for name in grpc::SERVICES {
+        for name in SERVICES {
             for method in POOL.get_service_by_name(name).unwrap().methods() {
                 let route = ROUTES.iter().find(|route| route.rpc == method.name());
                 assert_eq!(route.unwrap().rpc().0, *name);

@@ -9,7 +9,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("domain", &["store", "model", "error", "clock"]),
     ("wire", &["model", "error", "domain", "store::users"]),
     ("api", &["wire", "domain", "model", "error", "clock", "store::profiles::place", "store::sql"]),
-    ("grpc", &["api", "wire", "domain", "model", "error"]),
+    ("door", &["api", "domain", "model", "error"]),
+    ("grpc", &["door", "api", "wire", "domain", "model", "error"]),
+    ("rest", &["door", "api", "wire", "domain", "model", "error"]),
 ];
 
 #[test]
@@ -49,7 +51,8 @@ fn named(line: &str) -> Vec<String> {
 }
 
 const MODULES: &[&str] = &[
-    "api", "app", "cli", "clock", "config", "domain", "error", "grpc", "model", "postgres", "server", "store", "wire",
+    "api", "app", "cli", "clock", "config", "domain", "door", "error", "grpc", "model", "postgres", "rest", "server",
+    "store", "wire",
 ];
 
 fn files(folder: &Path) -> Vec<std::path::PathBuf> {

@@ -20,7 +20,7 @@ use super::{
     Gateway, import,
     native::{ROUTES, Route},
 };
-use crate::{grpc, wire::POOL};
+use crate::wire::{POOL, SERVICES};
 use comments::{comment, first_sentence};
 
 /// The page, with all that it needs in it.
@@ -53,7 +53,7 @@ pub fn document() -> Value {
         let methods = paths.entry(route.path).or_insert_with(|| json!({}));
         methods[route.method.as_str().to_lowercase()] = operation(route);
     }
-    let services = grpc::SERVICES.iter().filter_map(|name| POOL.get_service_by_name(name));
+    let services = SERVICES.iter().filter_map(|name| POOL.get_service_by_name(name));
     let tags: Vec<Value> = services
         .map(|service| {
             let told = comment(service.parent_file_descriptor_proto(), service.path());
