@@ -12,6 +12,7 @@ mod health;
 mod import_users;
 mod layering;
 mod list_profiles;
+mod rest;
 mod schema;
 mod smtp;
 mod tokens;
