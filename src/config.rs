@@ -1,6 +1,9 @@
 //! Configuration: defaults, then a TOML file, then `USER_SERVICE__SECTION__KEY` variables.
 
-use std::{net::SocketAddr, path::Path};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use figment::{
@@ -19,6 +22,23 @@ pub struct Config {
     pub grpc: Grpc,
     pub rest: rest::Config,
     pub secrets: Secrets,
+    pub fields: Fields,
+}
+
+/// Section `[fields]`: how changes of field definitions spread over replicas.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Fields {
+    /// How old a replica's definitions may be.
+    pub cache_seconds: u64,
+    /// How long the second step of a change waits: the cache's age and the longest write.
+    pub wait_seconds: u32,
+}
+
+impl Default for Fields {
+    fn default() -> Self {
+        Self { cache_seconds: 5, wait_seconds: 30 }
+    }
 }
 
 /// Section `[database]`.
@@ -29,6 +49,8 @@ pub struct Database {
     pub url: String,
     /// Most connections of one replica.
     pub pool_size: u32,
+    /// Certificates to trust besides the machine's own, in PEM.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Database {
@@ -39,7 +61,7 @@ impl std::fmt::Debug for Database {
 
 impl Default for Database {
     fn default() -> Self {
-        Self { url: String::new(), pool_size: 16 }
+        Self { url: String::new(), pool_size: 16, ca_file: None }
     }
 }
 

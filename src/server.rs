@@ -6,7 +6,7 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::{api::Api, domain::db::Db, door::Door, grpc, rest, wire::SERVICES};
+use crate::{app::App, domain::db::Db, door::Door, grpc, rest, wire::SERVICES};
 
 /// Between two pings of the database.
 const PING_EVERY: Duration = Duration::from_secs(5);
@@ -29,11 +29,13 @@ pub struct Ports {
 /// # Errors
 /// A port that fails.
 pub async fn serve(
-    api: Api,
+    app: App,
     ports: Ports,
     drain: Duration,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
+    let api = app.api.clone();
+    let _background = app.spawn();
     let (health, health_service) = tonic_health::server::health_reporter();
     tell(&health, ServingStatus::NotServing).await;
     let pings = tokio::spawn(watch(api.db().clone(), health.clone()));

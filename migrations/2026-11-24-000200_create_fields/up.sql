@@ -7,8 +7,7 @@ create table field_definitions (
     default_value jsonb,
     required boolean not null default false,
     is_unique boolean not null default false,
-    indexed boolean not null default false,
-    index_ready boolean not null default false,
+    index_state text not null default 'none',
     user_writable boolean not null default false,
     created_at timestamptz not null,
     changed_at timestamptz not null,
@@ -25,11 +24,10 @@ comment on column field_definitions.description is 'For people';
 comment on column field_definitions.default_value is 'Value of profiles that are made without one';
 comment on column field_definitions.required is 'New profiles need a value, and no change may clear it';
 comment on column field_definitions.is_unique is 'Only one user may hold a value';
-comment on column field_definitions.indexed is 'Writers keep its values in field_values';
-comment on column field_definitions.index_ready is 'field_values holds every value, so that readers may rest on it';
+comment on column field_definitions.index_state is 'none; filling: writers keep its values in field_values; ready: all values are there and readers rest on it; leaving: readers do no more, writers still do';
 comment on column field_definitions.user_writable is 'A user may change it on their own profile';
 comment on column field_definitions.created_at is 'When it was made';
-comment on column field_definitions.changed_at is 'When indexed or deleted_at last changed; the second step waits from here';
+comment on column field_definitions.changed_at is 'When index_state or deleted_at last changed; the second step waits from here';
 comment on column field_definitions.fill_from is 'The user up to whom the background work has come; null before it began';
 comment on column field_definitions.deleted_at is 'When it was deleted; its values are being erased since';
 

@@ -1,19 +1,115 @@
 //! BulkUpdateFields.
 
-use super::Api;
+use prost::Message;
+
+use super::{
+    Api,
+    profiles::{custom_names, names_account, query_hash},
+    reply,
+};
 use crate::{
-    domain::caller::Caller,
-    error::{Error, Reason, Result},
-    wire::pb,
+    domain::{
+        bulk::{self, BulkDone, BulkUpdate},
+        caller::Caller,
+    },
+    error::{Error, Fault, Reason, Result, Violations},
+    model::{change, filter, page, scope::Scope},
+    wire::{json, pb, timestamp, user::check_request_id},
 };
 
 impl Api {
-    /// Changes custom fields of all profiles that a filter finds.
+    /// Changes custom fields of the profiles that a filter finds.
     pub async fn bulk_update_fields(
         &self,
-        _: &Caller,
-        _: pb::BulkUpdateFieldsRequest,
+        caller: &Caller,
+        request: pb::BulkUpdateFieldsRequest,
     ) -> Result<pb::BulkUpdateFieldsResponse> {
-        Err(Error::new(Reason::MethodUnknown))
+        let filter = request.filter.clone().map(json::object).unwrap_or_default();
+        if names_account(&filter) {
+            caller.require(Scope::AccountsRead)?;
+        }
+        let once = match request.validate_only {
+            true => None,
+            false => self.once(caller, "BulkUpdateFields", &request.request_id, &request),
+        };
+        if let Some(kept) = self.kept(once.as_ref()).await? {
+            return Ok(kept);
+        }
+
+        let custom = request.custom_fields.map(json::object).unwrap_or_default();
+        let changed = change::names(&custom);
+        let named = custom_names(&filter).chain(changed.iter().map(String::as_str));
+        let fields = self.0.fields.knowing(named).await?;
+        let mut faults = Violations::new();
+        check_request_id(&request.request_id, &mut faults);
+        if custom.is_empty() {
+            faults.add("custom_fields", Fault::Required, "names nothing to change");
+        }
+        if !(0..=page::MAX_SIZE).contains(&i64::from(request.limit)) {
+            faults.add("limit", Fault::Range, "must be between 1 and 1000");
+        }
+        if !(0..=page::MAX_SKIP).contains(&i64::from(request.skip)) {
+            faults.add("skip", Fault::Range, "must be between 0 and 100000");
+        }
+        if request.expected_total.is_some_and(|expected| expected < 0) {
+            faults.add("expected_total", Fault::Range, "must not be negative");
+        }
+        let changes = change::parse(custom, &fields, &mut faults);
+        faults.into_result()?;
+        let changes = changes?;
+        bulk::check(&changes)?;
+        let query = format!("bulk {}", query_hash(&filter, ""));
+        let is_empty = filter.is_empty();
+        let filter = filter::parse(filter, &fields)?;
+        let now = self.0.clock.now();
+        let after = match request.page_token.as_str() {
+            "" => None,
+            token => page::read(&self.0.keys, &query, token, now)?.first().and_then(serde_json::Value::as_i64),
+        };
+        if is_empty && !request.allow_all {
+            let why = "must not be empty without allow_all";
+            return Err(Error::new(Reason::FilterRequired).with_violation("filter", Fault::Required, why));
+        }
+        let update = BulkUpdate {
+            filter,
+            changes,
+            after,
+            skip: if after.is_some() { 0 } else { i64::from(request.skip) },
+            limit: if request.limit == 0 { page::DEFAULT_SIZE } else { i64::from(request.limit) },
+            with_total: request.return_total_size,
+            expected_total: request.expected_total,
+            validate_only: request.validate_only,
+            all_or_nothing: request.all_or_nothing,
+            once,
+        };
+        let answer = |done: &BulkDone| {
+            let next = done.last.map(|last| page::write(&self.0.keys, &query, vec![last.into()], now));
+            response(done, next.unwrap_or_default())
+        };
+        let outcome = self.0.bulk.update(&update, |done| answer(done).encode_to_vec()).await?;
+        reply(outcome, |done| answer(&done))
+    }
+}
+
+fn response(done: &BulkDone, next_page_token: String) -> pb::BulkUpdateFieldsResponse {
+    use pb::update_result::Outcome;
+    let results = done.results.iter().map(|(user_id, outcome)| pb::UpdateResult {
+        user_id: *user_id,
+        outcome: Some(match outcome {
+            Ok(time) => Outcome::UpdatedAt(timestamp(*time)),
+            Err(error) => Outcome::Failure(pb::UpdateFailure {
+                reason: error.reason().as_str().to_owned(),
+                field: error.violations().first().map(|violation| violation.field.clone()).unwrap_or_default(),
+                message: error.reason().message().to_owned(),
+            }),
+        }),
+    });
+    let succeeded = done.results.iter().filter(|(_, outcome)| outcome.is_ok()).count();
+    pb::BulkUpdateFieldsResponse {
+        results: results.collect(),
+        succeeded: succeeded as i32,
+        failed: (done.results.len() - succeeded) as i32,
+        total_size: done.total,
+        next_page_token,
     }
 }

@@ -3,7 +3,7 @@
 use super::Api;
 use crate::{
     domain::caller::Caller,
-    error::{Error, Reason, Result},
+    error::{Error, Fault, Result},
     wire::{field, pb},
 };
 
@@ -20,13 +20,19 @@ impl Api {
         Ok(pb::ListFieldsResponse { fields: fields.iter().map(field::message).collect() })
     }
 
-    /// Changes a field's description, flags and default.
-    pub async fn update_field(&self, _: &Caller, _: pb::UpdateFieldRequest) -> Result<pb::UpdateFieldResponse> {
-        Err(Error::new(Reason::MethodUnknown))
+    /// Changes a field's description, default and flags.
+    pub async fn update_field(&self, _: &Caller, request: pb::UpdateFieldRequest) -> Result<pb::UpdateFieldResponse> {
+        let (name, patch) = field::patch(request)?;
+        let changed = self.0.fields.update(&name, &patch).await?;
+        Ok(pb::UpdateFieldResponse { field: Some(field::message(&changed)) })
     }
 
-    /// Deletes a field and erases its values.
-    pub async fn delete_field(&self, _: &Caller, _: pb::DeleteFieldRequest) -> Result<pb::DeleteFieldResponse> {
-        Err(Error::new(Reason::MethodUnknown))
+    /// Deletes a field; its values are erased in the background.
+    pub async fn delete_field(&self, _: &Caller, request: pb::DeleteFieldRequest) -> Result<pb::DeleteFieldResponse> {
+        if request.name.is_empty() {
+            return Err(Error::invalid("name", Fault::Required, "must name a field"));
+        }
+        self.0.fields.delete(&request.name).await?;
+        Ok(pb::DeleteFieldResponse {})
     }
 }

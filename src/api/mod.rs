@@ -16,7 +16,7 @@ use std::sync::Arc;
 use crate::{
     clock::Clock,
     domain::{
-        caller::Caller, db::Db, fields::Fields, keys::Keys, once::Once, once::Outcome, profiles::Profiles,
+        bulk::Bulk, caller::Caller, db::Db, fields::Fields, keys::Keys, once::Once, once::Outcome, profiles::Profiles,
         tokens::Tokens, users::Users,
     },
     error::Result,
@@ -33,16 +33,18 @@ pub(crate) struct Parts {
     pub keys: Keys,
     pub fields: Fields,
     pub profiles: Profiles,
+    pub bulk: Bulk,
     pub users: Users,
     pub tokens: Tokens,
 }
 
 impl Api {
     /// Over one database.
-    pub fn new(db: Db, clock: Clock, keys: Keys) -> Self {
+    pub fn new(db: Db, clock: Clock, keys: Keys, fields: Fields) -> Self {
         Self(Arc::new(Parts {
-            fields: Fields::new(db.clone(), clock.clone()),
+            fields,
             profiles: Profiles::new(db.clone(), clock.clone()),
+            bulk: Bulk::new(db.clone(), clock.clone()),
             users: Users::new(db.clone(), clock.clone()),
             tokens: Tokens::new(db.clone(), clock.clone()),
             db,

@@ -13,6 +13,7 @@ use crate::{
     model::{
         account::{fold_email, fold_username},
         change,
+        field::Fields,
         filter::{self, Column},
         order, page,
         profile::{AccountMask, Profile, ReadMask, parse_etag},
@@ -136,7 +137,7 @@ impl Api {
             caller.require(Scope::AccountsWrite)?;
         }
         let custom = request.custom_fields.clone().map(json::object).unwrap_or_default();
-        let names: Vec<String> = changed_names(&custom);
+        let names: Vec<String> = change::names(&custom);
         let fields = self.0.fields.knowing(names.iter().map(String::as_str)).await?;
         if caller.user().is_some() {
             let is_system = |path: &str| !profile::SERVICE_WRITABLE.contains(&path);
@@ -171,41 +172,28 @@ impl Api {
             validate_only: request.validate_only,
             once,
         };
-        let outcome = self.0.profiles.update(&update, |profile| updated(profile).encode_to_vec()).await?;
-        reply(outcome, |profile| updated(&profile))
+        let outcome = self.0.profiles.update(&update, |profile| updated(profile, &fields).encode_to_vec()).await?;
+        reply(outcome, |profile| updated(&profile, &fields))
     }
 }
 
-fn updated(profile: &Profile) -> pb::UpdateProfileResponse {
-    pb::UpdateProfileResponse { profile: Some(profile::message(profile, None, &ReadMask::default_fields())) }
-}
-
-/// The fields that a change names, those inside `$set` and `$unset` and before a dot too.
-fn changed_names(custom: &serde_json::Map<String, Value>) -> Vec<String> {
-    let base = |name: &String| name.split('.').next().unwrap_or_default().to_owned();
-    custom
-        .iter()
-        .flat_map(|(name, value)| match (name.as_str(), value) {
-            ("$set" | "$unset", Value::Object(entries)) => entries.keys().map(base).collect(),
-            ("$set" | "$unset", _) => Vec::new(),
-            _ => vec![base(name)],
-        })
-        .collect()
+fn updated(profile: &Profile, fields: &Fields) -> pb::UpdateProfileResponse {
+    pb::UpdateProfileResponse { profile: Some(profile::message(profile, None, &ReadMask::default_fields(fields))) }
 }
 
 /// Whether a filter names a field of the account anywhere, which asks for more rights.
-fn names_account(filter: &serde_json::Map<String, Value>) -> bool {
+pub fn names_account(filter: &serde_json::Map<String, Value>) -> bool {
     filter::names(filter).into_iter().filter_map(Column::parse).any(Column::is_of_account)
 }
 
 /// The custom fields that a filter names, before a dot too.
-fn custom_names(filter: &serde_json::Map<String, Value>) -> impl Iterator<Item = &str> {
+pub fn custom_names(filter: &serde_json::Map<String, Value>) -> impl Iterator<Item = &str> {
     let names = filter::names(filter).into_iter().filter(|name| Column::parse(name).is_none());
     names.map(|name| name.split('.').next().unwrap_or_default())
 }
 
 /// What a page token is bound to.
-fn query_hash(filter: &serde_json::Map<String, Value>, order_by: &str) -> String {
+pub fn query_hash(filter: &serde_json::Map<String, Value>, order_by: &str) -> String {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     let text = serde_json::to_string(&(filter, order_by)).expect("valid: plain JSON");
     URL_SAFE_NO_PAD.encode(&crate::model::token::hash(&text)[..16])

@@ -6,7 +6,10 @@ use super::{Api, reply};
 use crate::{
     domain::caller::Caller,
     error::{Error, Fault, Result},
-    model::profile::{Profile, ReadMask},
+    model::{
+        field::Fields,
+        profile::{Profile, ReadMask},
+    },
     wire::{pb, profile, user},
 };
 
@@ -28,9 +31,9 @@ impl Api {
         let fields = self.0.fields.knowing(names).await?;
         let validate_only = request.validate_only;
         let new = user::new_user(request, &fields, self.0.users.now())?;
-        let kept = |profile: &Profile| created(profile).encode_to_vec();
+        let kept = |profile: &Profile| created(profile, &fields).encode_to_vec();
         let outcome = self.0.users.create(&new, &fields, validate_only, once.as_ref(), kept).await?;
-        reply(outcome, |profile| created(&profile))
+        reply(outcome, |profile| created(&profile, &fields))
     }
 
     /// Takes the users of a batch, committed together; the first has the place `index` in its stream, by which each
@@ -65,7 +68,8 @@ impl Api {
                 Err(error) => failures.push(failure(place, &error)),
             }
         }
-        let outcomes = self.0.users.import(&users, &fields, |profile| created(profile).encode_to_vec()).await?;
+        let outcomes =
+            self.0.users.import(&users, &fields, |profile| created(profile, &fields).encode_to_vec()).await?;
         for (place, outcome) in places.into_iter().zip(outcomes) {
             if let Err(error) = outcome {
                 failures.push(failure(place, &error));
@@ -81,14 +85,14 @@ impl Api {
         match request.user_id {
             0 => return Err(Error::invalid("user_id", Fault::Required, "must name a user")),
             id if id < 0 => return Err(Error::invalid("user_id", Fault::Range, "must not be negative")),
-            _ => self.0.users.delete(request.user_id).await?,
+            _ => self.0.users.delete(request.user_id, &*self.0.fields.current().await?).await?,
         }
         Ok(pb::DeleteUserResponse {})
     }
 }
 
-fn created(made: &Profile) -> pb::CreateUserResponse {
-    pb::CreateUserResponse { profile: Some(profile::message(made, None, &ReadMask::default_fields())) }
+fn created(made: &Profile, fields: &Fields) -> pb::CreateUserResponse {
+    pb::CreateUserResponse { profile: Some(profile::message(made, None, &ReadMask::default_fields(fields))) }
 }
 
 fn failure(index: i64, error: &Error) -> pb::ImportFailure {

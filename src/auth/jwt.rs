@@ -13,11 +13,11 @@ use self::{claims::Rules, compact::Compact};
 use super::{
     Grant,
     jwks::{Jwks, Signed, Source},
-    tls,
 };
 use crate::{
     clock::Clock,
     error::{Error, Reason, Result},
+    tls::client_config,
 };
 
 /// Bytes of the largest token.
@@ -54,7 +54,7 @@ impl JwtIssuer {
             (None, None) => None,
             _ => return Err("service_claim and service_value go together".to_owned()),
         };
-        let tls = tls::client_config(self.ca.as_deref()).map_err(|error| format!("ca: {error:#}"))?;
+        let tls = client_config(self.ca.as_deref()).map_err(|error| format!("ca: {error:#}"))?;
         let source = Source::parse(&self.jwks, tls).map_err(|fault| format!("jwks {fault}"))?;
         Ok(Issuer {
             rules: Rules { audiences: self.audiences.clone(), service },

@@ -1,4 +1,4 @@
-//! TLS at our ports and towards others.
+//! TLS at our ports.
 //!
 //! A port's certificate, key and authorities are read again every few seconds. Whoever replaces them does so file by
 //! file: as long as they do not fit together, the old ones stay.
@@ -7,8 +7,7 @@ use std::{io, path::Path, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
-    crypto::{CryptoProvider, ring},
+    RootCertStore, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::WebPkiClientVerifier,
 };
@@ -19,6 +18,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use crate::{
     domain::caller::{Caller, Subject},
     model::scope::Scope,
+    tls::{add, certificates, provider},
 };
 
 /// Between two looks at the files.
@@ -189,43 +189,8 @@ impl Files {
     }
 }
 
-/// How we are a client: a server must be of an authority that this machine knows, or of one in `ca`.
-///
-/// # Errors
-/// A file that cannot be read or has no certificate.
-pub fn client_config(ca: Option<&Path>) -> anyhow::Result<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    // Some that cannot be read are none of ours; without any, a handshake tells.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(path) = ca {
-        let pem = std::fs::read(path).with_context(|| path.display().to_string())?;
-        add(&mut roots, &pem).with_context(|| path.display().to_string())?;
-    }
-    Ok(ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(ring::default_provider())
-}
-
 async fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     tokio::fs::read(path).await.with_context(|| path.display().to_string())
-}
-
-fn certificates(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>()?;
-    anyhow::ensure!(!certificates.is_empty(), "there is no certificate in it");
-    Ok(certificates)
-}
-
-fn add(roots: &mut RootCertStore, pem: &[u8]) -> anyhow::Result<()> {
-    for certificate in certificates(pem)? {
-        roots.add(certificate)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

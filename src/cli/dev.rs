@@ -18,7 +18,7 @@ use serde_json::json;
 use super::{demo, output::Output, serve::bind};
 use crate::{
     api::Api,
-    app,
+    app::{self, App},
     clock::{Clock, random_bytes},
     config::{self, Config, SecretKey},
     domain::caller::{Caller, Subject},
@@ -78,7 +78,7 @@ pub async fn run(dev: Dev, folder: &Path, output: &Output) -> anyhow::Result<()>
     let ports = Ports { grpc, rest: Some((rest, started.config.rest.clone().with_older_surfaces())) };
     // The stop is the future itself from here on: one signal is one stop.
     let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = server::serve(started.api.clone(), ports, Duration::ZERO, async move {
+    let serving = server::serve(started.app.clone(), ports, Duration::ZERO, async move {
         // A dropped sender says the same.
         stopped.await.unwrap_or_default();
     });
@@ -97,7 +97,7 @@ pub async fn run(dev: Dev, folder: &Path, output: &Output) -> anyhow::Result<()>
 }
 
 struct Started {
-    api: Api,
+    app: App,
     config: Config,
     tokens: Tokens,
     /// Absent where the database is somebody else's.
@@ -117,15 +117,15 @@ async fn start(folder: &Path, reset: bool, scopes: &[Scope]) -> anyhow::Result<S
     let (url, postgres) = database(folder).await?;
     prepare(&url, reset, postgres.is_some()).await?;
     let config = configure(folder, url)?;
-    let api = app::build(&config, Clock::System)?;
+    let app = app::build(&config, Clock::System)?;
     let mut conn = schema::connect(&config.database.url).await?;
     let filled = schema::mark(&mut conn).await?.as_deref().and_then(Mark::parse) == Some(Mark::Filled);
     if !filled {
-        demo::fill(&api).await?;
+        demo::fill(&app.api).await?;
         schema::set_mark(&mut conn, Mark::Filled).await?;
     }
-    let tokens = tokens(&api, folder, scopes).await?;
-    Ok(Started { api, config, tokens, postgres })
+    let tokens = tokens(&app.api, folder, scopes).await?;
+    Ok(Started { app, config, tokens, postgres })
 }
 
 /// The database of `DATABASE_URL`, else one on a server of our own.
@@ -179,6 +179,8 @@ fn configure(folder: &Path, url: String) -> anyhow::Result<Config> {
         config.secrets.keys.push(SecretKey { id: "dev".to_owned(), key: config::key_text(random_bytes()) });
     }
     config.database.url = url;
+    // One replica alone, so that nobody else has to hear of a change.
+    config.fields.wait_seconds = 2;
     write_private(&file, &toml::to_string(&config).context("the configuration cannot be written")?)?;
     Ok(config)
 }

@@ -123,7 +123,7 @@ impl Settings {
 
     fn api(&self) -> anyhow::Result<Api> {
         let config = self.load().context("no `dev` was started here, and there is no other configuration")?;
-        app::build(&config, Clock::System)
+        Ok(app::build(&config, Clock::System)?.api)
     }
 }
 

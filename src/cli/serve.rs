@@ -19,7 +19,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Serves until it is told to stop.
 pub async fn run(file: Option<&Path>) -> anyhow::Result<()> {
     let config = config::load(file)?;
-    let api = app::build(&config, Clock::System)?;
+    let app = app::build(&config, Clock::System)?;
     schema::check(&mut schema::connect(&config.database.url).await?).await?;
     let grpc = bind(config.grpc.address).await?;
     tracing::info!(address = %grpc.local_addr()?, "serving gRPC");
@@ -31,7 +31,7 @@ pub async fn run(file: Option<&Path>) -> anyhow::Result<()> {
         }
         None => None,
     };
-    server::serve(api, Ports { grpc, rest }, DRAIN, server::stop_signal()).await
+    server::serve(app, Ports { grpc, rest }, DRAIN, server::stop_signal()).await
 }
 
 /// Opens a port.

@@ -9,9 +9,13 @@ use diesel_async::{
     AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, TransactionManager,
     pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, bb8::Pool},
 };
-use tokio_postgres::{CancelToken, NoTls};
+use futures_util::FutureExt;
+use tokio_postgres::CancelToken;
 
-use crate::error::{Error, Reason, Result};
+use crate::{
+    error::{Error, Reason, Result},
+    store::connector::Connector,
+};
 
 /// How long a call waits for a connection.
 const WAIT: Duration = Duration::from_secs(1);
@@ -33,15 +37,21 @@ pub enum End {
 #[derive(Clone)]
 pub struct Db {
     pool: PgPool,
+    connector: Connector,
 }
 
 impl Db {
     /// A pool of at most `size` connections; none is opened before it is needed.
-    pub fn new(url: &str, size: u32) -> Self {
+    pub fn new(url: &str, connector: Connector, size: u32) -> Self {
         let mut config = ManagerConfig::default();
         config.recycling_method = RecyclingMethod::Fast;
+        let setup = connector.clone();
+        config.custom_setup = Box::new(move |url| {
+            let (connector, url) = (setup.clone(), url.to_owned());
+            async move { connector.establish(&url).await }.boxed()
+        });
         let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new_with_config(url, config);
-        Self { pool: Pool::builder().max_size(size).connection_timeout(WAIT).build_unchecked(manager) }
+        Self { pool: Pool::builder().max_size(size).connection_timeout(WAIT).build_unchecked(manager), connector }
     }
 
     async fn lease(&self) -> Result<Lease> {
@@ -52,7 +62,8 @@ impl Db {
             };
             Error::new(reason).with_source(error)
         })?;
-        Ok(Lease { cancel: Some(conn.cancel_token()), conn: Some(conn) })
+        let cancel = Some((self.connector.clone(), conn.cancel_token()));
+        Ok(Lease { cancel, conn: Some(conn) })
     }
 
     /// Runs single statements on one connection.
@@ -107,7 +118,7 @@ impl Db {
 /// connection goes back only when the server has answered.
 struct Lease {
     conn: Option<Pooled>,
-    cancel: Option<CancelToken>,
+    cancel: Option<(Connector, CancelToken)>,
 }
 
 impl Lease {
@@ -133,11 +144,9 @@ impl DerefMut for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let (Some(mut conn), Some(cancel)) = (self.conn.take(), self.cancel.take()) else {
-            return;
-        };
+        let (Some(mut conn), Some((connector, token))) = (self.conn.take(), self.cancel.take()) else { return };
         tokio::spawn(async move {
-            if let Err(error) = cancel.cancel_query(NoTls).await {
+            if let Err(error) = connector.cancel(&token).await {
                 tracing::debug!(%error, "a statement that was given up could not be cancelled");
             }
             // Waits until the server has answered; what is still open then closes with the connection.

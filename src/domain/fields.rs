@@ -1,25 +1,27 @@
-//! The application's own fields: making them, and the definitions that a replica works with.
+//! The application's own fields: making and changing them, and the definitions that a replica works with.
+//!
+//! What rests on every replica knowing a change is left to a second step, which `field_work` does when all of them do.
 
 use std::{sync::Arc, time::Duration};
 
+use diesel_async::AsyncPgConnection;
 use tokio::{sync::RwLock, time::Instant};
 
 use crate::{
     clock::Clock,
     domain::db::{Db, End},
     error::{Error, Fault, Reason, Result},
-    model::field::{Field, Fields as Definitions},
-    store::fields,
+    model::field::{Field, Fields as Definitions, Index, MAX_KEY_TEXT},
+    store::{field_work, fields},
 };
-
-/// How old cached definitions may be.
-const AGE: Duration = Duration::from_secs(5);
 
 /// Use cases of field definitions.
 #[derive(Clone)]
 pub struct Fields {
     db: Db,
     clock: Clock,
+    /// How old cached definitions may be.
+    age: Duration,
     cache: Arc<RwLock<Option<Loaded>>>,
 }
 
@@ -29,15 +31,27 @@ struct Loaded {
     definitions: Arc<Definitions>,
 }
 
+/// What of a field changes; absent parts stay.
+#[derive(Clone, Debug, Default)]
+pub struct FieldPatch {
+    pub description: Option<String>,
+    /// As it was given, to be checked against the field's type; `Some(None)` clears it.
+    pub default_value: Option<Option<serde_json::Value>>,
+    pub required: Option<bool>,
+    pub unique: Option<bool>,
+    pub indexed: Option<bool>,
+    pub user_writable: Option<bool>,
+}
+
 impl Fields {
-    pub fn new(db: Db, clock: Clock) -> Self {
-        Self { db, clock, cache: Arc::default() }
+    pub fn new(db: Db, clock: Clock, age: Duration) -> Self {
+        Self { db, clock, age, cache: Arc::default() }
     }
 
-    /// The definitions, at most 5 s old.
+    /// The definitions, never older than the cache's age.
     pub async fn current(&self) -> Result<Arc<Definitions>> {
         if let Some(loaded) = &*self.cache.read().await
-            && loaded.at.elapsed() < AGE
+            && loaded.at.elapsed() < self.age
         {
             return Ok(loaded.definitions.clone());
         }
@@ -52,10 +66,15 @@ impl Fields {
 
     /// Reads the definitions anew.
     pub async fn reload(&self) -> Result<Arc<Definitions>> {
-        let started = Instant::now();
-        let loaded = self.db.run(async |conn| Ok(fields::list(conn).await?)).await?;
-        let definitions = Arc::new(Definitions::new(loaded));
-        *self.cache.write().await = Some(Loaded { at: started, definitions: definitions.clone() });
+        let at = Instant::now();
+        let (loaded, hidden) =
+            self.db.run(async |conn| Ok((fields::list(conn).await?, fields::list_hidden(conn).await?))).await?;
+        let definitions = Arc::new(Definitions::new(loaded, hidden));
+        let mut cache = self.cache.write().await;
+        // An older reading that was slower must not hide a newer one.
+        if cache.as_ref().is_none_or(|loaded| loaded.at < at) {
+            *cache = Some(Loaded { at, definitions: definitions.clone() });
+        }
         Ok(definitions)
     }
 
@@ -87,4 +106,109 @@ impl Fields {
     pub async fn list(&self) -> Result<Vec<Field>> {
         self.db.run(async |conn| Ok(fields::list(conn).await?)).await
     }
+
+    /// Changes a field.
+    ///
+    /// # Errors
+    /// FIELD_NOT_FOUND; INVALID_REQUEST where the field as it is does not allow the change.
+    pub async fn update(&self, name: &str, patch: &FieldPatch) -> Result<Field> {
+        let now = self.clock.now();
+        let changed = self
+            .db
+            .transaction(End::Commit, async |conn| {
+                let old = fields::lock(conn, name).await?.ok_or_else(|| not_found(name))?;
+                let new = patched(&old, patch)?;
+                if new.index == Index::Filling && old.index == Index::None {
+                    refuse_long_text(conn, name).await?;
+                }
+                fields::update(conn, &new, new.index != old.index, now).await?;
+                fields::notify(conn).await?;
+                Ok(new)
+            })
+            .await?;
+        self.reload().await?;
+        Ok(changed)
+    }
+
+    /// Hides a field; its values are erased in the background, and then its name is free.
+    ///
+    /// # Errors
+    /// FIELD_NOT_FOUND.
+    pub async fn delete(&self, name: &str) -> Result<()> {
+        let now = self.clock.now();
+        self.db
+            .transaction(End::Commit, async |conn| {
+                if !fields::delete(conn, name, now).await? {
+                    return Err(not_found(name));
+                }
+                fields::notify(conn).await?;
+                Ok(())
+            })
+            .await?;
+        self.reload().await?;
+        Ok(())
+    }
+}
+
+fn not_found(name: &str) -> Error {
+    let name = crate::model::text::cut(name, 64);
+    Error::new(Reason::FieldNotFound).with_resource("user.v1.Field", format!("fields/{name}"))
+}
+
+async fn refuse_long_text(conn: &mut AsyncPgConnection, name: &str) -> Result<()> {
+    if !fields::has_long_text(conn, name, MAX_KEY_TEXT as i32).await? {
+        return Ok(());
+    }
+    Err(Error::invalid("field.indexed", Fault::Length, "a stored text is longer than 512 characters"))
+}
+
+/// The field after the patch.
+fn patched(old: &Field, patch: &FieldPatch) -> Result<Field> {
+    let mut new = old.clone();
+    let mut faults = crate::error::Violations::new();
+    if let Some(description) = &patch.description {
+        new.description.clone_from(description);
+    }
+    for (path, stored, given) in
+        [("field.required", &mut new.required, patch.required), ("field.unique", &mut new.unique, patch.unique)]
+    {
+        match given {
+            Some(true) if !*stored => faults.add(path, Fault::Immutable, "can change to false only"),
+            Some(given) => *stored = given,
+            None => {}
+        }
+    }
+    if let Some(user_writable) = patch.user_writable {
+        new.user_writable = user_writable;
+    }
+    match patch.indexed {
+        Some(true) if !old.field_type.can_be_indexed() => {
+            faults.add("field.indexed", Fault::Type, "only a scalar or an array of scalars can be indexed");
+        }
+        Some(true) if !old.index.is_declared() => new.index = Index::Filling,
+        Some(false) if old.index.is_declared() => new.index = Index::Leaving,
+        Some(_) | None => {}
+    }
+    match &patch.default_value {
+        None => {}
+        Some(None) => new.default_value = None,
+        Some(Some(_)) if new.unique => {
+            faults.add("field.default_value", Fault::Format, "a unique field can have no default");
+        }
+        Some(Some(value)) => match new.check(value.clone()) {
+            Ok(value) => new.default_value = Some(value),
+            Err((inside, fault, why)) => faults.add(format!("field.default_value{inside}"), fault, why),
+        },
+    }
+    faults.into_result()?;
+    Ok(new)
+}
+
+/// Keeps the filling of these fields' indexes out of a write's transaction: a batch that had read a value before the
+/// write and put it into the index after it would leave a row that nobody takes away.
+pub async fn join_fill<'a>(conn: &mut AsyncPgConnection, fields: impl Iterator<Item = &'a Field>) -> Result<()> {
+    for field in fields.filter(|field| field.index == Index::Filling) {
+        field_work::join_fill(conn, field.field_id).await?;
+    }
+    Ok(())
 }

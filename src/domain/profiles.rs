@@ -10,6 +10,7 @@ use crate::{
     clock::Clock,
     domain::{
         db::{Db, End},
+        fields::join_fill,
         once::{Once, Outcome},
     },
     error::{Error, Fault, Reason, Result},
@@ -161,7 +162,8 @@ impl Profiles {
         let end = if update.validate_only { End::RollBack } else { End::Commit };
         let changes = Value::from(update.changes.iter().map(Change::to_json).collect::<Vec<_>>());
         let needs_claims = update.builtin.openid.is_some() || update.builtin.unionid.is_some();
-        let needs_values = update.changes.iter().any(|change| change.field.unique || change.field.indexed);
+        let needs_values =
+            update.changes.iter().any(|change| change.field.unique || change.field.index.is_maintained());
         if !needs_claims && !needs_values && update.once.is_none() && end == End::Commit {
             // No other table changes, so the one statement is its own transaction.
             let done = self.db.run(async |conn| apply(conn, update, &changes, now).await).await;
@@ -268,9 +270,10 @@ async fn claim(conn: &mut AsyncPgConnection, update: &Update, profile: &Profile)
         let name = if update.builtin.openid.is_some() { "profile.openid" } else { "profile.unionid" };
         return Err(Error::new(Reason::LastCredential).with_precondition(name));
     }
-    let indexed: Vec<&Field> = touched.into_iter().filter(|field| field.indexed).collect();
+    let indexed: Vec<&Field> = touched.into_iter().filter(|field| field.index.is_maintained()).collect();
     if !indexed.is_empty() {
         let values = index_values(indexed.iter().copied(), &profile.custom_fields);
+        join_fill(conn, indexed.iter().copied()).await?;
         let field_ids = indexed.iter().map(|field| field.field_id).collect();
         fields::replace_values(conn, profile.user_id, profile.created_at, field_ids, values).await?;
     }

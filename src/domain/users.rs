@@ -6,6 +6,7 @@ use crate::{
     clock::Clock,
     domain::{
         db::{Db, End},
+        fields::join_fill,
         once::{Once, Outcome},
         profiles::{index_values, take},
     },
@@ -107,8 +108,14 @@ impl Users {
     ///
     /// # Errors
     /// USER_NOT_FOUND.
-    pub async fn delete(&self, user_id: i64) -> Result<()> {
-        let gone = self.db.transaction(End::Commit, async |conn| Ok(users::delete(conn, user_id).await?)).await?;
+    pub async fn delete(&self, user_id: i64, definitions: &Fields) -> Result<()> {
+        let gone = self
+            .db
+            .transaction(End::Commit, async |conn| {
+                join_fill(conn, definitions.iter().map(|field| &**field)).await?;
+                Ok(users::delete(conn, user_id).await?)
+            })
+            .await?;
         if gone { Ok(()) } else { Err(Error::user_not_found(user_id)) }
     }
 
@@ -170,7 +177,7 @@ async fn insert(conn: &mut AsyncPgConnection, new: &NewUser, definitions: &Field
         return Err(error);
     }
     users::insert_account(conn, profile.user_id, &new.account).await?;
-    let indexed = definitions.iter().map(|field| &**field).filter(|field| field.indexed);
+    let indexed = definitions.iter().map(|field| &**field).filter(|field| field.index.is_maintained());
     let values = index_values(indexed, &profile.custom_fields);
     fields::insert_values(conn, profile.user_id, profile.created_at, values).await?;
     Ok(profile)

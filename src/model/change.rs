@@ -54,6 +54,19 @@ impl Change {
     }
 }
 
+/// The fields that a change names, those inside `$set` and `$unset` and before a dot too.
+pub fn names(given: &Map<String, Value>) -> Vec<String> {
+    let base = |name: &String| name.split('.').next().unwrap_or_default().to_owned();
+    given
+        .iter()
+        .flat_map(|(name, value)| match (name.as_str(), value) {
+            ("$set" | "$unset", Value::Object(entries)) => entries.keys().map(base).collect(),
+            ("$set" | "$unset", _) => Vec::new(),
+            _ => vec![base(name)],
+        })
+        .collect()
+}
+
 /// Reads a change, in the request at `custom_fields`.
 ///
 /// # Errors

@@ -346,6 +346,47 @@ fn file(value: Value) -> Result<Value, Refusal> {
     nested(value, 1)
 }
 
+/// What there is of a field's index. It comes and goes in two steps, so that at no time a replica reads what another
+/// does not write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Index {
+    /// Nothing.
+    None,
+    /// Writers keep it up; values that were there before are being added.
+    Filling,
+    /// It holds every value, so that readers may rest on it.
+    Ready,
+    /// Readers rest on it no more, but some may not have heard of that, so that writers still keep it up.
+    Leaving,
+}
+
+impl Index {
+    /// The name in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Index::None => "none",
+            Index::Filling => "filling",
+            Index::Ready => "ready",
+            Index::Leaving => "leaving",
+        }
+    }
+
+    /// The state of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Index::None, Index::Filling, Index::Ready, Index::Leaving].into_iter().find(|state| state.as_str() == name)
+    }
+
+    /// Whether the field is declared `indexed`.
+    pub fn is_declared(self) -> bool {
+        matches!(self, Index::Filling | Index::Ready)
+    }
+
+    /// Whether writers keep it up.
+    pub fn is_maintained(self) -> bool {
+        self != Index::None
+    }
+}
+
 /// The definition of a field.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Field {
@@ -356,9 +397,7 @@ pub struct Field {
     pub default_value: Option<Value>,
     pub required: bool,
     pub unique: bool,
-    pub indexed: bool,
-    /// The index holds every value, so that readers may rest on it.
-    pub index_ready: bool,
+    pub index: Index,
     pub user_writable: bool,
     pub created_at: DateTime<Utc>,
 }
@@ -366,7 +405,12 @@ pub struct Field {
 impl Field {
     /// The kind of its values in `unique_values`.
     pub fn unique_kind(&self) -> String {
-        format!("field:{}", self.field_id)
+        Self::unique_kind_of(self.field_id)
+    }
+
+    /// The kind of the values of the field with this id.
+    pub fn unique_kind_of(field_id: i64) -> String {
+        format!("field:{field_id}")
     }
 
     /// Checks a value of this field, and what being unique or indexed asks of it.
@@ -377,7 +421,7 @@ impl Field {
             Value::Array(items) => items.iter().any(too_long),
             other => too_long(other),
         };
-        if (self.unique || self.indexed) && has_long_text {
+        if (self.unique || self.index.is_maintained()) && has_long_text {
             return refuse(Fault::Length, format!("must have at most {MAX_KEY_TEXT} characters, for it is indexed"));
         }
         Ok(value)
@@ -388,11 +432,18 @@ impl Field {
 #[derive(Clone, Debug, Default)]
 pub struct Fields {
     by_name: HashMap<String, Arc<Field>>,
+    hidden: Vec<String>,
 }
 
 impl Fields {
-    pub fn new(fields: impl IntoIterator<Item = Field>) -> Self {
-        Self { by_name: fields.into_iter().map(|field| (field.name.clone(), Arc::new(field))).collect() }
+    /// The fields, and the names of deleted ones whose values may still lie in documents.
+    pub fn new(fields: impl IntoIterator<Item = Field>, hidden: Vec<String>) -> Self {
+        Self { by_name: fields.into_iter().map(|field| (field.name.clone(), Arc::new(field))).collect(), hidden }
+    }
+
+    /// Names of deleted fields, whose values no reply may show.
+    pub fn hidden(&self) -> &[String] {
+        &self.hidden
     }
 
     pub fn get(&self, name: &str) -> Option<&Arc<Field>> {

@@ -63,7 +63,7 @@ pub fn parse(given: &str, fields: &Fields) -> Result<Vec<OrderKey>> {
     }
     faults.into_result_as(Reason::OrderByUnsupported)?;
     if let Some(last) = keys.last().cloned() {
-        let indexed = matches!(&last.key, Key::Custom(field) if field.indexed);
+        let indexed = matches!(&last.key, Key::Custom(field) if field.index.is_declared());
         for key in indexed.then_some(Key::CreatedAt).into_iter().chain([Key::UserId]) {
             if keys.iter().all(|known| known.key != key) && keys.iter().all(|known| known.key != Key::UserId) {
                 keys.push(OrderKey { key, descending: last.descending });

@@ -6,7 +6,10 @@ use serde_json::Value;
 
 use crate::{
     error::Fault,
-    model::text::{self, Refusal},
+    model::{
+        field::Fields,
+        text::{self, Refusal},
+    },
 };
 
 /// A profile, as its table holds it.
@@ -113,7 +116,8 @@ pub struct ReadMask {
 /// Which custom fields a reply holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CustomMask {
-    All,
+    /// All but those of deleted fields.
+    AllBut(Vec<String>),
     Only(Vec<String>),
 }
 
@@ -162,8 +166,9 @@ pub const ACCOUNT: &[&str] = &[
 
 impl ReadMask {
     /// All but the account.
-    pub fn default_fields() -> Self {
-        Self { builtin: None, custom: CustomMask::All, account: AccountMask::None }
+    pub fn default_fields(fields: &Fields) -> Self {
+        let custom = CustomMask::AllBut(fields.hidden().to_vec());
+        Self { builtin: None, custom, account: AccountMask::None }
     }
 
     /// Whether the reply holds this built-in field.

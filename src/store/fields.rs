@@ -9,31 +9,19 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde_json::Value;
 
 use crate::{
-    model::field::{Field, FieldType},
+    model::field::{Field, FieldType, Index},
     store::sql::Sql,
 };
 
-type Row = (BigInt, Text, Text, Nullable<Text>, Text, Nullable<Jsonb>, Bool, Bool, Bool, Bool, Bool, Timestamptz);
-type Loaded = (i64, String, String, Option<String>, String, Option<Value>, bool, bool, bool, bool, bool, DateTime<Utc>);
+type Row = (BigInt, Text, Text, Nullable<Text>, Text, Nullable<Jsonb>, Bool, Bool, Text, Bool, Timestamptz);
+type Loaded = (i64, String, String, Option<String>, String, Option<Value>, bool, bool, String, bool, DateTime<Utc>);
 
-const COLUMNS: &str = "field_id, name, kind, item_kind, description, default_value, required, is_unique, indexed, \
-    index_ready, user_writable, created_at";
+const COLUMNS: &str = "field_id, name, kind, item_kind, description, default_value, required, is_unique, \
+    index_state, user_writable, created_at";
 
 fn field(row: Loaded) -> Option<Field> {
-    let (
-        field_id,
-        name,
-        kind,
-        item,
-        description,
-        default_value,
-        required,
-        unique,
-        indexed,
-        index_ready,
-        user_writable,
-        created_at,
-    ) = row;
+    let (field_id, name, kind, item, description, default_value, required, unique, index, user_writable, created_at) =
+        row;
     Some(Field {
         field_id,
         name,
@@ -42,8 +30,7 @@ fn field(row: Loaded) -> Option<Field> {
         default_value,
         required,
         unique,
-        indexed,
-        index_ready,
+        index: Index::parse(&index)?,
         user_writable,
         created_at,
     })
@@ -57,12 +44,73 @@ pub async fn list(conn: &mut AsyncPgConnection) -> QueryResult<Vec<Field>> {
     Ok(rows.into_iter().filter_map(field).collect())
 }
 
+/// Names of deleted fields whose values are still being erased.
+pub async fn list_hidden(conn: &mut AsyncPgConnection) -> QueryResult<Vec<String>> {
+    Sql::<Text>::new("select name from field_definitions where deleted_at is not null").load(conn).await
+}
+
+/// The field of that name, locked against other changes of it.
+pub async fn lock(conn: &mut AsyncPgConnection, name: &str) -> QueryResult<Option<Field>> {
+    let statement = Sql::<Row>::new("select ").push(COLUMNS).push(" from field_definitions where name = ").bind(name);
+    let found: Option<Loaded> =
+        statement.push(" and deleted_at is null for update").get_result(conn).await.optional()?;
+    Ok(found.and_then(field))
+}
+
+/// Writes a field's changeable parts. Where the state of its index changes, the second step waits from now.
+pub async fn update(
+    conn: &mut AsyncPgConnection,
+    new: &Field,
+    index_changes: bool,
+    now: DateTime<Utc>,
+) -> QueryResult<usize> {
+    let mut statement = Sql::<()>::new("update field_definitions set description = ")
+        .bind(new.description.as_str())
+        .push(", default_value = ")
+        .bind(new.default_value.clone())
+        .push(", required = ")
+        .bind(new.required)
+        .push(", is_unique = ")
+        .bind(new.unique)
+        .push(", user_writable = ")
+        .bind(new.user_writable);
+    if index_changes {
+        statement = statement.push(", index_state = ").bind(new.index.as_str()).push(", changed_at = ").bind(now);
+        statement = statement.push(", fill_from = null");
+    }
+    statement.push(" where field_id = ").bind(new.field_id).execute(conn).await
+}
+
+/// Whether some stored text of a field, or of an array's items, is longer than an index takes.
+pub async fn has_long_text(conn: &mut AsyncPgConnection, name: &str, max: i32) -> QueryResult<bool> {
+    Sql::<Bool>::new("select exists (select 1 from users u where case jsonb_typeof(u.custom_fields -> ")
+        .bind(name)
+        .push(") when 'string' then char_length(u.custom_fields ->> ")
+        .bind(name)
+        .push(") > ")
+        .bind(max)
+        .push(" when 'array' then exists (select 1 from jsonb_array_elements_text(u.custom_fields -> ")
+        .bind(name)
+        .push(") e (item) where char_length(e.item) > ")
+        .bind(max)
+        .push(") else false end)")
+        .get_result(conn)
+        .await
+}
+
+/// Hides a field; its values are erased later. False where there is none.
+pub async fn delete(conn: &mut AsyncPgConnection, name: &str, now: DateTime<Utc>) -> QueryResult<bool> {
+    let statement = Sql::<()>::new("update field_definitions set deleted_at = ").bind(now).push(", changed_at = ");
+    let statement = statement.bind(now).push(", fill_from = null where name = ").bind(name);
+    Ok(statement.push(" and deleted_at is null").execute(conn).await? > 0)
+}
+
 /// Makes a field; `None` where its name is taken. The index of a field that nobody has a value of is ready at once.
 pub async fn insert(conn: &mut AsyncPgConnection, new: &Field) -> QueryResult<Option<Field>> {
     let (kind, item) = new.field_type.names();
     let statement = Sql::<Row>::new(
         "insert into field_definitions (name, kind, item_kind, description, default_value, required, is_unique, \
-         indexed, index_ready, user_writable, created_at, changed_at) values (",
+         index_state, user_writable, created_at, changed_at) values (",
     )
     .bind(new.name.as_str())
     .push(", ")
@@ -78,9 +126,7 @@ pub async fn insert(conn: &mut AsyncPgConnection, new: &Field) -> QueryResult<Op
     .push(", ")
     .bind(new.unique)
     .push(", ")
-    .bind(new.indexed)
-    .push(", ")
-    .bind(new.indexed)
+    .bind(new.index.as_str())
     .push(", ")
     .bind(new.user_writable)
     .push(", ")
@@ -92,9 +138,12 @@ pub async fn insert(conn: &mut AsyncPgConnection, new: &Field) -> QueryResult<Op
     Ok(statement.get_result::<Loaded>(conn).await.optional()?.and_then(field))
 }
 
+/// Where replicas tell each other that definitions changed.
+pub const CHANNEL: &str = "user_service_fields";
+
 /// Tells the other replicas that definitions changed.
 pub async fn notify(conn: &mut AsyncPgConnection) -> QueryResult<usize> {
-    Sql::<()>::new("select pg_notify('user_service_fields', '')").execute(conn).await
+    Sql::<()>::new("select pg_notify(").bind(CHANNEL).push(", '')").execute(conn).await
 }
 
 /// Puts the values of one user's indexed fields in place of those that were there.

@@ -1,6 +1,9 @@
 //! Where things are kept: one file a table, functions over a connection that return what the database said.
 
 pub mod accounts;
+pub mod bulk;
+pub mod connector;
+pub mod field_work;
 pub mod fields;
 pub mod filter;
 pub mod idempotency;

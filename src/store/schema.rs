@@ -8,10 +8,10 @@ use diesel::{
     pg::Pg,
     sql_types::{Bool, Nullable, Text},
 };
-use diesel_async::{AsyncConnection, AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl};
+use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use crate::store::sql::Sql;
+use crate::store::{connector::Connector, sql::Sql};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 /// The advisory lock of whoever migrates; an arbitrary number that nothing else uses.
@@ -24,7 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// # Errors
 /// A database that cannot be reached.
 pub async fn connect(url: &str) -> anyhow::Result<AsyncPgConnection> {
-    AsyncPgConnection::establish(url).await.map_err(|error| anyhow!("cannot reach the database: {error}"))
+    let connector = Connector::new(None)?;
+    connector.establish(url).await.map_err(|error| anyhow!("cannot reach the database: {error}"))
 }
 
 /// Runs what is pending and gives its names; others who migrate at the same time wait for each other.

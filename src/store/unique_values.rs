@@ -37,6 +37,12 @@ pub async fn free(conn: &mut AsyncPgConnection, user_id: i64, kinds: Vec<String>
     statement.push(" and kind = any(").bind(kinds).push(")").execute(conn).await
 }
 
+/// Gives back one value.
+pub async fn release(conn: &mut AsyncPgConnection, user_id: i64, kind: &str, value: &str) -> QueryResult<usize> {
+    let statement = Sql::<()>::new("delete from unique_values where kind = ").bind(kind).push(" and value = ");
+    statement.bind(value).push(" and user_id = ").bind(user_id).execute(conn).await
+}
+
 /// How many ways to log in the user has.
 pub async fn count_credentials(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<i64> {
     let statement = Sql::<BigInt>::new("select count(*) from unique_values where user_id = ").bind(user_id);

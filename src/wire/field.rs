@@ -3,9 +3,10 @@
 use chrono::{DateTime, Utc};
 
 use crate::{
+    domain::fields::FieldPatch,
     error::{Fault, Result, Violations},
     model::{
-        field::{Field, FieldType, is_key},
+        field::{Field, FieldType, Index, is_key},
         text,
     },
     wire::{json, pb, timestamp},
@@ -55,10 +56,10 @@ pub fn message(field: &Field) -> pb::FieldDefinition {
         default_value: field.default_value.as_ref().map(json::to_value),
         required: field.required,
         unique: field.unique,
-        indexed: field.indexed,
+        indexed: field.index.is_declared(),
         user_writable: field.user_writable,
         created_at: Some(timestamp(field.created_at)),
-        index_ready: field.index_ready,
+        index_ready: field.index == Index::Ready,
     }
 }
 
@@ -86,13 +87,7 @@ pub fn new_field(given: Option<pb::FieldDefinition>) -> Result<Field> {
             faults.add(path, Fault::Immutable, "is set by the service");
         }
     }
-    let description = faults
-        .check("field.description", text::nfc(given.description))
-        .filter(|text| text.chars().count() <= 1000)
-        .unwrap_or_else(|| {
-            faults.add("field.description", Fault::Length, "must have at most 1000 characters");
-            String::new()
-        });
+    let description = description(given.description, &mut faults);
     let item = type_name(given.item_type);
     let field_type = match type_name(given.r#type) {
         None => {
@@ -129,8 +124,8 @@ pub fn new_field(given: Option<pb::FieldDefinition>) -> Result<Field> {
         default_value: None,
         required: given.required,
         unique: given.unique,
-        indexed: given.indexed,
-        index_ready: given.indexed,
+        // Nobody has a value of it yet, so that nothing needs filling.
+        index: if given.indexed { Index::Ready } else { Index::None },
         user_writable: given.user_writable,
         created_at: DateTime::<Utc>::UNIX_EPOCH,
     };
@@ -145,4 +140,48 @@ pub fn new_field(given: Option<pb::FieldDefinition>) -> Result<Field> {
     }
     faults.into_result()?;
     Ok(field)
+}
+
+fn description(given: String, faults: &mut Violations) -> String {
+    let text = faults.check("field.description", text::nfc(given)).unwrap_or_default();
+    if text.chars().nth(1000).is_some() {
+        faults.add("field.description", Fault::Length, "must have at most 1000 characters");
+    }
+    text
+}
+
+/// Reads which field is meant, and what of it changes.
+///
+/// # Errors
+/// INVALID_REQUEST with all faults.
+pub fn patch(request: pb::UpdateFieldRequest) -> Result<(String, FieldPatch)> {
+    let mut faults = Violations::new();
+    let given = request.field.unwrap_or_default();
+    if given.name.is_empty() {
+        faults.add("field.name", Fault::Required, "must be given");
+    }
+    let paths = request.update_mask.unwrap_or_default().paths;
+    if paths.is_empty() {
+        faults.add("update_mask", Fault::Required, "names nothing to change");
+    }
+    let mut patch = FieldPatch::default();
+    for path in &paths {
+        match path.as_str() {
+            "description" => patch.description = Some(description(given.description.clone(), &mut faults)),
+            "default_value" => {
+                let value = given.default_value.clone().map(json::value).filter(|value| !value.is_null());
+                patch.default_value = Some(value);
+            }
+            "required" => patch.required = Some(given.required),
+            "unique" => patch.unique = Some(given.unique),
+            "indexed" => patch.indexed = Some(given.indexed),
+            "user_writable" => patch.user_writable = Some(given.user_writable),
+            "name" | "type" | "item_type" | "created_at" | "index_ready" => {
+                faults.add("update_mask", Fault::Immutable, format!("{path} cannot be changed"));
+            }
+            path => faults.add("update_mask", Fault::Unknown, format!("unknown path {}", text::cut(path, 64))),
+        }
+    }
+    faults.into_result()?;
+    Ok((given.name, patch))
 }

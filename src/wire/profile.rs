@@ -49,7 +49,8 @@ pub fn message(profile: &Profile, account: Option<&AccountView>, mask: &ReadMask
 fn custom_fields(document: &Value, mask: &CustomMask) -> Option<Struct> {
     let entries = document.as_object()?.iter();
     match mask {
-        CustomMask::All => Some(json::to_struct(entries)),
+        CustomMask::AllBut(hidden) if hidden.is_empty() => Some(json::to_struct(entries)),
+        CustomMask::AllBut(hidden) => Some(json::to_struct(entries.filter(|(name, _)| !hidden.contains(name)))),
         CustomMask::Only(names) if names.is_empty() => None,
         CustomMask::Only(names) => Some(json::to_struct(entries.filter(|(name, _)| names.contains(name)))),
     }

@@ -54,7 +54,7 @@ impl Post {
     async fn new() -> Self {
         let database = TestDatabase::new().await;
         Self {
-            db: Db::new(&database.url(), 8),
+            db: Db::new(&database.url(), user_service::store::connector::Connector::new(None).unwrap(), 8),
             clock: ManualClock::new(DateTime::from_timestamp(1_800_000_000, 0).unwrap()),
             smtp: SmtpServer::start(Security::None).await,
             waker: Waker::default(),

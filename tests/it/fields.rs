@@ -102,3 +102,122 @@ async fn names_of_fields_have_rules() {
     }
     assert_eq!(fault(client.create_field(field("level", pb::FieldType::String)).await).reason, "FIELD_EXISTS");
 }
+
+/// The index and the documents hold the same.
+async fn assert_index_is_whole(app: &TestApp, name: &str) {
+    use diesel_async::RunQueryDsl;
+    use user_service::store::sql::Sql;
+
+    let mut conn = app.database.connect().await;
+    let differing: i64 = Sql::<diesel::sql_types::BigInt>::new(
+        "select count(*) from (select u.user_id from users u where jsonb_typeof(u.custom_fields -> ",
+    )
+    .bind(name)
+    .push(") = 'integer' or u.custom_fields ? ")
+    .bind(name)
+    .push(
+        ") d full join (select f.user_id, count(*) as rows from field_values f group by f.user_id) i \
+         on i.user_id = d.user_id where d.user_id is null or i.user_id is null or i.rows <> 1",
+    )
+    .get_result(&mut conn)
+    .await
+    .unwrap();
+    assert_eq!(differing, 0);
+}
+
+async fn work_to_the_end(app: &TestApp) {
+    app.clock.advance(chrono::TimeDelta::seconds(31));
+    while app.app.field_worker.step().await.unwrap() {}
+}
+
+#[tokio::test]
+async fn p8_index_fills_while_writers_write_and_readers_rest_on_it_when_it_is_ready() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    client.create_field(field("level", pb::FieldType::Integer)).await.unwrap();
+    let mut ids = Vec::new();
+    for level in 0..60 {
+        let mut person = person("crowd");
+        person.profile.as_mut().unwrap().custom_fields = Some(fields(json!({ "level": level })));
+        ids.push(client.create(person).await.unwrap().user_id);
+    }
+    let update = pb::UpdateFieldRequest {
+        field: Some(pb::FieldDefinition { indexed: true, ..field("level", pb::FieldType::Integer) }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["indexed".to_owned()] }),
+    };
+    let filling = client.admin.update_field(update.clone()).await.unwrap().into_inner().field.unwrap();
+
+    let writes = ids.iter().enumerate().map(|(place, user_id)| {
+        let mut client = client.clone();
+        let user_id = *user_id;
+        async move {
+            match place % 3 {
+                0 => drop(client.change(user_id, json!({ "level": { "$incr_by": 100 } })).await.unwrap()),
+                1 => drop(client.change(user_id, json!({ "$unset": { "level": "" } })).await.unwrap()),
+                _ => drop(client.admin.delete_user(pb::DeleteUserRequest { user_id }).await.unwrap()),
+            }
+        }
+    });
+    tokio::join!(futures_util::future::join_all(writes), work_to_the_end(&app));
+    work_to_the_end(&app).await;
+
+    assert!(filling.indexed && !filling.index_ready);
+    let listed = client.admin.list_fields(pb::ListFieldsRequest {}).await.unwrap().into_inner().fields;
+    assert!(listed[0].index_ready);
+    assert_index_is_whole(&app, "level").await;
+    let request = pb::ListProfilesRequest { filter: Some(fields(json!({ "level": 103 }))), ..Default::default() };
+    let found = client.users.list_profiles(request).await.unwrap().into_inner().profiles;
+    assert_eq!(found.iter().map(|profile| profile.user_id).collect::<Vec<_>>(), [ids[3]]);
+}
+
+#[tokio::test]
+async fn deleted_field_is_hidden_at_once_and_its_name_is_free_when_its_values_are_erased() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    let card = pb::FieldDefinition { unique: true, indexed: true, ..field("card", pb::FieldType::String) };
+    client.create_field(card.clone()).await.unwrap();
+    let ann = client.create_named("Ann").await;
+    client.change(ann.user_id, json!({ "card": "A1" })).await.unwrap();
+
+    client.admin.delete_field(pb::DeleteFieldRequest { name: "card".to_owned() }).await.unwrap();
+    let hidden = client.get(ann.user_id).await.unwrap();
+    let refused = fault(client.change(ann.user_id, json!({ "card": "A2" })).await);
+    let early = fault(client.create_field(card.clone()).await);
+    work_to_the_end(&app).await;
+    let again = client.create_field(field("card", pb::FieldType::Integer)).await;
+    let erased = client.get(ann.user_id).await.unwrap();
+    let gone = fault(client.admin.delete_field(pb::DeleteFieldRequest { name: "nothing".to_owned() }).await);
+
+    assert_eq!(hidden.custom_fields, Some(fields(json!({}))));
+    assert_eq!(refused.fields, [("custom_fields.card".to_owned(), "UNKNOWN_FIELD".to_owned())]);
+    assert_eq!(early.reason, "FIELD_EXISTS");
+    assert!(again.is_ok(), "{again:?}");
+    assert_eq!(erased.etag, hidden.etag, "erasing is no change of the profile");
+    assert_eq!(gone.reason, "FIELD_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn update_field_takes_back_promises_and_gives_none() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    client.create_field(pb::FieldDefinition { unique: true, ..field("card", pb::FieldType::String) }).await.unwrap();
+    client.create_field(field("note", pb::FieldType::String)).await.unwrap();
+    let ann = client.create_named("Ann").await;
+    client.change(ann.user_id, json!({ "card": "A1", "note": "x".repeat(600) })).await.unwrap();
+    let update = |field: pb::FieldDefinition, paths: &[&str]| pb::UpdateFieldRequest {
+        field: Some(field),
+        update_mask: Some(prost_types::FieldMask { paths: paths.iter().map(|&path| path.to_owned()).collect() }),
+    };
+    let note = || field("note", pb::FieldType::String);
+
+    let unique = update(pb::FieldDefinition { unique: true, ..note() }, &["unique", "type"]);
+    let unique = fault(client.admin.update_field(unique).await);
+    let long = update(pb::FieldDefinition { indexed: true, ..note() }, &["indexed"]);
+    let long = fault(client.admin.update_field(long).await);
+    client.admin.update_field(update(field("card", pb::FieldType::String), &["unique"])).await.unwrap();
+    let ben = client.create_named("Ben").await;
+
+    assert_eq!(unique.fields, [("update_mask".to_owned(), "IMMUTABLE_FIELD".to_owned())]);
+    assert_eq!(long.fields, [("field.indexed".to_owned(), "FIELD_LENGTH".to_owned())]);
+    client.change(ben.user_id, json!({ "card": "A1" })).await.expect("unique no more");
+}

@@ -142,7 +142,7 @@ async fn p3_write_through_one_replica_is_read_through_another() {
     config.database.url = app.database.url();
     config.secrets.keys =
         vec![user_service::config::SecretKey { id: "test".to_owned(), key: user_service::config::key_text([7; 32]) }];
-    let there = user_service::app::build(&config, user_service::clock::Clock::Manual(app.clock.clone())).unwrap();
+    let there = user_service::app::build(&config, user_service::clock::Clock::Manual(app.clock.clone())).unwrap().api;
     let caller = user_service::domain::caller::Caller::operator();
 
     for round in 0..50 {

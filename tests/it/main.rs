@@ -3,6 +3,7 @@
 
 mod support;
 
+mod bulk_update_fields;
 mod cli;
 mod delivery;
 mod errors;

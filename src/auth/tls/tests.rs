@@ -10,6 +10,8 @@ use tokio_rustls::TlsConnector;
 use tokio_stream::StreamExt;
 use tonic::transport::server::Connected;
 
+use rustls::ClientConfig;
+
 use super::*;
 use crate::auth::incoming::{Peer, incoming};
 
@@ -206,6 +208,6 @@ async fn p52_the_first_files_must_be_good() {
     for bad in [scope, missing, mixed, nobody] {
         assert!(acceptor(bad, &["h2"]).await.is_err());
     }
-    assert!(client_config(Some(&folder.0.join("ca.pem"))).is_ok());
-    assert!(client_config(Some(&folder.0.join("key.pem"))).is_err());
+    assert!(crate::tls::client_config(Some(&folder.0.join("ca.pem"))).is_ok());
+    assert!(crate::tls::client_config(Some(&folder.0.join("key.pem"))).is_err());
 }

@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     fn read(given: &str) -> Result<Value> {
-        let fields = Fields::new(Vec::new());
+        let fields = Fields::new([], Vec::new());
         let language = Language { fields: &fields, country_code: "86" };
         language.filter(given).map(Value::Object)
     }

@@ -113,11 +113,11 @@ mod tests {
 
     #[test]
     fn v2_shows_the_account_where_there_is_one() {
-        let shown = second(profile(), &Fields::new(Vec::new()), "86");
+        let shown = second(profile(), &Fields::new([], Vec::new()), "86");
         assert_eq!(shown["_phone"], "13800138000");
         assert_eq!((&shown["unionid"], &shown["id"]), (&Value::Null, &json!(7)));
         let without = pb::Profile { account: None, ..profile() };
-        assert!(second(without, &Fields::new(Vec::new()), "86").get("_email").is_none());
+        assert!(second(without, &Fields::new([], Vec::new()), "86").get("_email").is_none());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     model::{
-        field::{Field, FieldType, ItemType, date_text},
+        field::{Field, FieldType, Index, ItemType, date_text},
         filter::{Operand, Order, Period, Test},
     },
     store::sql::Sql,
@@ -212,7 +212,7 @@ pub fn index_key(field: &Field, operand: &Operand) -> Option<Vec<u8>> {
 
 /// The users whom the field's index holds for a test; `None` where it has no index or the test is none of a value.
 fn narrowed(field: &Field, test: &Test) -> Option<Sql> {
-    if !field.index_ready {
+    if field.index != Index::Ready {
         return None;
     }
     let rows = Sql::new("u.user_id in (select f.user_id from field_values f where f.field_id = ").bind(field.field_id);

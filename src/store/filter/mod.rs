@@ -4,7 +4,10 @@ mod column;
 mod document;
 
 use crate::{
-    model::filter::{Filter, Order, Subject, Test},
+    model::{
+        field::Index,
+        filter::{Filter, Order, Subject, Test},
+    },
     store::sql::Sql,
 };
 
@@ -48,7 +51,7 @@ fn joined(parts: &[Filter], by: &'static str, of_none: &'static str, narrow: Nar
 pub fn index_value(filter: &Filter) -> Option<(i64, Vec<u8>)> {
     filter.required().into_iter().find_map(|(subject, test)| {
         let Subject::Custom(field) = subject else { return None };
-        if !field.index_ready {
+        if field.index != Index::Ready {
             return None;
         }
         let operand = match test {

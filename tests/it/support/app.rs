@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use user_service::{
     api::Api,
-    app,
+    app::{self, App},
     clock::{Clock, ManualClock},
     config::{self, Config, SecretKey},
     domain::caller::Subject,
@@ -19,6 +19,7 @@ pub struct TestApp {
     pub database: TestDatabase,
     pub clock: ManualClock,
     pub api: Api,
+    pub app: App,
     address: std::net::SocketAddr,
     rest: std::net::SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -42,21 +43,21 @@ impl TestApp {
         config.database.url = database.url();
         config.secrets.keys = vec![SecretKey { id: "test".to_owned(), key: config::key_text([7; 32]) }];
         let clock = ManualClock::new(start_time());
-        let api = app::build(&config, Clock::Manual(clock.clone())).unwrap();
+        let app = app::build(&config, Clock::Manual(clock.clone())).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let rest_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let rest = rest_listener.local_addr().unwrap();
         let ports = Ports { grpc: listener, rest: Some((rest_listener, config.rest.with_older_surfaces())) };
         let (stop, stopped) = oneshot::channel();
-        let served = api.clone();
+        let served = app.clone();
         let serving = tokio::spawn(async move {
             let stop = async {
                 stopped.await.unwrap_or_default();
             };
             server::serve(served, ports, std::time::Duration::ZERO, stop).await.unwrap();
         });
-        Self { database, clock, api, address, rest, stop: Some(stop), serving }
+        Self { database, clock, api: app.api.clone(), app, address, rest, stop: Some(stop), serving }
     }
 
     /// Where gRPC listens.

@@ -1,0 +1,236 @@
+//! One change of custom fields on many profiles, in a handful of statements.
+
+use std::collections::{BTreeMap, HashSet};
+
+use chrono::{DateTime, Utc};
+use diesel_async::AsyncPgConnection;
+use serde_json::Value;
+
+use crate::{
+    clock::Clock,
+    domain::{
+        db::{Db, End},
+        fields::join_fill,
+        once::{Once, Outcome},
+        profiles::refused,
+    },
+    error::{Error, Fault, Reason, Result},
+    model::{
+        change::{Change, Op},
+        field::Field,
+        filter::Filter,
+    },
+    store::{bulk, profiles, unique_values},
+};
+
+/// What is to be changed, and on whom.
+pub struct BulkUpdate {
+    pub filter: Filter,
+    pub changes: Vec<Change>,
+    /// The last user of the call before.
+    pub after: Option<i64>,
+    pub skip: i64,
+    pub limit: i64,
+    pub with_total: bool,
+    pub expected_total: Option<i64>,
+    pub validate_only: bool,
+    pub all_or_nothing: bool,
+    pub once: Option<Once>,
+}
+
+/// What became of it.
+pub struct BulkDone {
+    /// In order of the user's id: the time of the change, or why there is none.
+    pub results: Vec<(i64, Result<DateTime<Utc>>)>,
+    pub total: Option<i64>,
+    /// The last user who was looked at, where more are left.
+    pub last: Option<i64>,
+}
+
+/// The use case of bulk changes.
+#[derive(Clone)]
+pub struct Bulk {
+    db: Db,
+    clock: Clock,
+}
+
+impl Bulk {
+    pub fn new(db: Db, clock: Clock) -> Self {
+        Self { db, clock }
+    }
+
+    /// Changes up to `limit` profiles, each by itself unless the call is all or nothing.
+    ///
+    /// # Errors
+    /// TOTAL_MISMATCH; with `all_or_nothing` the first profile's own failure.
+    pub async fn update(
+        &self,
+        update: &BulkUpdate,
+        reply: impl Fn(&BulkDone) -> Vec<u8> + Sync,
+    ) -> Result<Outcome<BulkDone>> {
+        let now = self.clock.now();
+        let end = if update.validate_only { End::RollBack } else { End::Commit };
+        self.db
+            .transaction(end, async |conn| {
+                if let Some(once) = &update.once
+                    && let Some(kept) = once.begin(conn).await?
+                {
+                    return Ok(Outcome::Kept(kept));
+                }
+                let done = change(conn, update, now).await?;
+                if let Some(once) = &update.once {
+                    once.end(conn, None, reply(&done)).await?;
+                }
+                Ok(Outcome::New(done))
+            })
+            .await
+    }
+}
+
+async fn change(conn: &mut AsyncPgConnection, update: &BulkUpdate, now: DateTime<Utc>) -> Result<BulkDone> {
+    let total = count(conn, update).await?;
+    let mut picked = bulk::pick(conn, &update.filter, update.after, update.skip, update.limit + 1).await?;
+    let has_more = picked.len() as i64 > update.limit;
+    picked.truncate(update.limit as usize);
+    let last = picked.last().map(|(user_id, _)| *user_id).filter(|_| has_more);
+    let user_ids: Vec<i64> = picked.iter().map(|(user_id, _)| *user_id).collect();
+
+    let claims = claim(conn, update, &user_ids).await?;
+    let wanted: Vec<i64> = user_ids.iter().copied().filter(|user_id| !claims.lost.contains_key(user_id)).collect();
+    let changes = Value::from(update.changes.iter().map(Change::to_json).collect::<Vec<_>>());
+    let indexed: Vec<&Field> = touched(update).filter(|field| field.index.is_maintained()).collect();
+    let changed = bulk::update(conn, &wanted, &update.filter, &changes, now, !indexed.is_empty()).await?;
+
+    let changed_ids: HashSet<i64> = changed.iter().map(|(user_id, ..)| *user_id).collect();
+    let missed: Vec<i64> = wanted.into_iter().filter(|user_id| !changed_ids.contains(user_id)).collect();
+    let mut failures: BTreeMap<i64, Error> = claims.lost;
+    if !missed.is_empty() {
+        let refusals = bulk::find_refusals(conn, missed, &update.filter, &changes).await?;
+        failures.extend(refusals.into_iter().map(|(user_id, refusal)| (user_id, refused(&refusal))));
+    }
+    settle_claims(conn, update, &claims.won, &changed_ids).await?;
+    settle_index(conn, &indexed, &changed).await?;
+    if update.all_or_nothing
+        && let Some((user_id, error)) = failures.pop_first()
+    {
+        return Err(error.with_metadata("userId", user_id));
+    }
+    let results = picked.into_iter().filter_map(|(user_id, stored)| {
+        let time = if update.validate_only { stored } else { now };
+        match failures.remove(&user_id) {
+            Some(error) => Some((user_id, Err(error))),
+            // Who is in neither set was changed by another so that the filter passes no more: it was not attempted.
+            None => changed_ids.contains(&user_id).then_some((user_id, Ok(time))),
+        }
+    });
+    Ok(BulkDone { results: results.collect(), total, last })
+}
+
+async fn count(conn: &mut AsyncPgConnection, update: &BulkUpdate) -> Result<Option<i64>> {
+    let expected = update.expected_total.filter(|_| update.after.is_none());
+    if !update.with_total && expected.is_none() {
+        return Ok(None);
+    }
+    let total = profiles::count(conn, &update.filter).await?;
+    match expected {
+        Some(expected) if expected != total => {
+            Err(Error::new(Reason::TotalMismatch).with_precondition("expected_total").with_metadata("matched", total))
+        }
+        _ => Ok(update.with_total.then_some(total)),
+    }
+}
+
+/// The fields that are changed, each once.
+fn touched(update: &BulkUpdate) -> impl Iterator<Item = &Field> {
+    let mut seen = HashSet::new();
+    update.changes.iter().map(|change| &*change.field).filter(move |field| seen.insert(field.field_id))
+}
+
+/// Unique values that one user of the call now holds, and the users who cannot have them.
+struct Claims {
+    won: Vec<Won>,
+    lost: BTreeMap<i64, Error>,
+}
+
+/// A unique value that one user of the call holds.
+struct Won {
+    user_id: i64,
+    kind: String,
+    value: String,
+    /// Claimed in this call; else the user held it before.
+    is_new: bool,
+}
+
+/// Claims the unique values that the change sets. Only one user can have each: who holds it already, else the lowest.
+async fn claim(conn: &mut AsyncPgConnection, update: &BulkUpdate, user_ids: &[i64]) -> Result<Claims> {
+    let mut claims = Claims { won: Vec::new(), lost: BTreeMap::new() };
+    let Some(lowest) = user_ids.first() else { return Ok(claims) };
+    for change in update.changes.iter().filter(|change| change.field.unique) {
+        let Op::Set(value) = &change.op else { continue };
+        let Some(value) = change.field.field_type.unique_key(value) else { continue };
+        let kind = change.field.unique_kind();
+        let is_new = !unique_values::claim(conn, *lowest, &[(kind.clone(), value.clone())]).await?.is_empty();
+        let holder = unique_values::find(conn, &kind, &value).await?;
+        let path = format!("custom_fields.{}", change.field.name);
+        for user_id in user_ids.iter().filter(|user_id| Some(**user_id) != holder) {
+            claims.lost.entry(*user_id).or_insert_with(|| Error::taken(Reason::ValueTaken, &path));
+        }
+        if let Some(holder) = holder.filter(|holder| user_ids.contains(holder)) {
+            claims.won.push(Won { user_id: holder, kind, value, is_new });
+        }
+    }
+    Ok(claims)
+}
+
+/// Frees what changed users hold no more, and what was claimed for users who were not changed after all.
+async fn settle_claims(
+    conn: &mut AsyncPgConnection,
+    update: &BulkUpdate,
+    won: &[Won],
+    changed: &HashSet<i64>,
+) -> Result<()> {
+    let kinds: Vec<String> = touched(update).filter(|field| field.unique).map(Field::unique_kind).collect();
+    if kinds.is_empty() {
+        return Ok(());
+    }
+    let (kept, dropped): (Vec<&Won>, Vec<&Won>) = won.iter().partition(|won| changed.contains(&won.user_id));
+    let kept: Vec<_> = kept.into_iter().map(|won| (won.kind.clone(), won.value.clone())).collect();
+    let mut changed: Vec<i64> = changed.iter().copied().collect();
+    changed.sort_unstable();
+    bulk::free_unique(conn, changed, kinds, &kept).await?;
+    for won in dropped.into_iter().filter(|won| won.is_new) {
+        unique_values::release(conn, won.user_id, &won.kind, &won.value).await?;
+    }
+    Ok(())
+}
+
+/// Brings the indexes of the changed fields in line with the documents.
+async fn settle_index(conn: &mut AsyncPgConnection, indexed: &[&Field], changed: &[bulk::Changed]) -> Result<()> {
+    if indexed.is_empty() || changed.is_empty() {
+        return Ok(());
+    }
+    let rows = changed.iter().flat_map(|(user_id, created_at, document)| {
+        let values = crate::domain::profiles::index_values(indexed.iter().copied(), document);
+        values.into_iter().map(|(field_id, value)| (field_id, value, *created_at, *user_id))
+    });
+    let rows: Vec<_> = rows.collect();
+    join_fill(conn, indexed.iter().copied()).await?;
+    let user_ids = changed.iter().map(|(user_id, ..)| *user_id).collect();
+    let field_ids = indexed.iter().map(|field| field.field_id).collect();
+    bulk::replace_values(conn, user_ids, field_ids, rows).await?;
+    Ok(())
+}
+
+/// Refuses what cannot be decided for many profiles at once.
+///
+/// # Errors
+/// INVALID_REQUEST for `$incr_by` on a unique field.
+pub fn check(changes: &[Change]) -> Result<()> {
+    for change in changes.iter().filter(|change| change.field.unique) {
+        if matches!(change.op, Op::IncrBy(_)) {
+            let path = format!("custom_fields.{}", change.field.name);
+            return Err(Error::invalid(path, Fault::Type, "$incr_by on a unique field is not possible in bulk"));
+        }
+    }
+    Ok(())
+}

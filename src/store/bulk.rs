@@ -1,0 +1,171 @@
+//! Statements that change the custom fields of many users at once.
+
+use chrono::{DateTime, Utc};
+use diesel::{
+    QueryResult,
+    result::{DatabaseErrorKind, Error as DieselError},
+    sql_types::{BigInt, Jsonb, Nullable, Text, Timestamptz},
+};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+use serde_json::Value;
+
+use crate::{
+    model::filter::Filter,
+    store::{
+        filter::{self, Narrow},
+        sql::Sql,
+    },
+};
+
+/// The users that match, in order of their id, with the time of their last change.
+pub async fn pick(
+    conn: &mut AsyncPgConnection,
+    filter: &Filter,
+    after: Option<i64>,
+    skip: i64,
+    limit: i64,
+) -> QueryResult<Vec<(i64, DateTime<Utc>)>> {
+    let mut statement = Sql::<(BigInt, Timestamptz)>::new("select u.user_id, u.updated_at from users u where ")
+        .append(filter::predicate(filter, Narrow::ByIndex));
+    if let Some(after) = after {
+        statement = statement.push(" and u.user_id > ").bind(after);
+    }
+    statement = statement.push(" order by u.user_id limit ").bind(limit);
+    if skip > 0 {
+        statement = statement.push(" offset ").bind(skip);
+    }
+    statement.one_off().load(conn).await
+}
+
+/// A profile after its change.
+pub type Changed = (i64, DateTime<Utc>, Value);
+
+/// Changes the documents of these users, where they still match; gives those that were changed. `with_documents` says
+/// whether anyone asks for the documents themselves.
+///
+/// One document that cannot be changed refuses the whole statement; then it runs again over the others alone.
+pub async fn update(
+    conn: &mut AsyncPgConnection,
+    user_ids: &[i64],
+    filter: &Filter,
+    changes: &Value,
+    now: DateTime<Utc>,
+    with_documents: bool,
+) -> QueryResult<Vec<Changed>> {
+    let statement = |only_possible: bool| {
+        let mut statement =
+            Sql::<(BigInt, Timestamptz, Jsonb)>::new("update users u set version = u.version + 1, updated_at = ")
+                .bind(now)
+                .push(", custom_fields = change_document(u.custom_fields, ")
+                .bind(changes.clone())
+                .push(") where u.user_id = any(")
+                .bind(user_ids.to_vec())
+                .push(") and ")
+                .append(filter::predicate(filter, Narrow::No));
+        if only_possible {
+            statement = statement
+                .push(" and jsonb_typeof(change_document(u.custom_fields, ")
+                .bind(changes.clone())
+                .push(")) = 'object'");
+        }
+        let returned = if with_documents { "u.custom_fields" } else { "'{}'::jsonb" };
+        statement.push(" returning u.user_id, u.created_at, ").push(returned).one_off()
+    };
+    // A savepoint, so that the refusal of one row leaves the transaction whole.
+    let whole = conn.transaction(async |conn| statement(false).load(conn).await).await;
+    match whole {
+        Err(DieselError::DatabaseError(DatabaseErrorKind::CheckViolation, information))
+            if information.constraint_name() == Some("users_custom_fields_object") =>
+        {
+            statement(true).load(conn).await
+        }
+        done => done,
+    }
+}
+
+/// Of these users, those whose documents cannot be changed, and why, as `REASON:field`. One that is gone, or does not
+/// match any more, is not among them.
+pub async fn find_refusals(
+    conn: &mut AsyncPgConnection,
+    user_ids: Vec<i64>,
+    filter: &Filter,
+    changes: &Value,
+) -> QueryResult<Vec<(i64, String)>> {
+    let statement = Sql::<(BigInt, Nullable<Text>)>::new("select u.user_id, change_document(u.custom_fields, ")
+        .bind(changes.clone())
+        .push(") #>> '{}' from users u where u.user_id = any(")
+        .bind(user_ids)
+        .push(") and ")
+        .append(filter::predicate(filter, Narrow::No))
+        .push(" and jsonb_typeof(change_document(u.custom_fields, ")
+        .bind(changes.clone())
+        .push(")) = 'string'");
+    let found: Vec<(i64, Option<String>)> = statement.one_off().load(conn).await?;
+    Ok(found.into_iter().map(|(user_id, refusal)| (user_id, refusal.unwrap_or_default())).collect())
+}
+
+/// Frees the unique values of these kinds that these users hold, but for the pairs that are kept.
+pub async fn free_unique(
+    conn: &mut AsyncPgConnection,
+    user_ids: Vec<i64>,
+    kinds: Vec<String>,
+    kept: &[(String, String)],
+) -> QueryResult<usize> {
+    let (kept_kinds, kept_values): (Vec<String>, Vec<String>) = kept.iter().cloned().unzip();
+    Sql::<()>::new("delete from unique_values v where v.user_id = any(")
+        .bind(user_ids)
+        .push(") and v.kind = any(")
+        .bind(kinds)
+        .push(") and (v.kind, v.value) not in (select * from unnest(")
+        .bind(kept_kinds)
+        .push("::text[], ")
+        .bind(kept_values)
+        .push("::text[]))")
+        .execute(conn)
+        .await
+}
+
+/// Puts the values of these users' indexed fields in place of those that were there.
+pub async fn replace_values(
+    conn: &mut AsyncPgConnection,
+    user_ids: Vec<i64>,
+    field_ids: Vec<i64>,
+    rows: Vec<(i64, Vec<u8>, DateTime<Utc>, i64)>,
+) -> QueryResult<usize> {
+    Sql::<()>::new("delete from field_values where user_id = any(")
+        .bind(user_ids)
+        .push(") and field_id = any(")
+        .bind(field_ids)
+        .push(")")
+        .execute(conn)
+        .await?;
+    insert_values(conn, rows).await
+}
+
+/// Adds rows to the indexes of fields: field, value, the user's time and id. Those that are there already stay.
+pub async fn insert_values(
+    conn: &mut AsyncPgConnection,
+    rows: Vec<(i64, Vec<u8>, DateTime<Utc>, i64)>,
+) -> QueryResult<usize> {
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    let mut columns = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (field_id, value, created_at, user_id) in rows {
+        columns.0.push(field_id);
+        columns.1.push(value);
+        columns.2.push(created_at);
+        columns.3.push(user_id);
+    }
+    Sql::<()>::new("insert into field_values (field_id, value, created_at, user_id) select * from unnest(")
+        .bind(columns.0)
+        .push(", ")
+        .bind(columns.1)
+        .push(", ")
+        .bind(columns.2)
+        .push(", ")
+        .bind(columns.3)
+        .push(") on conflict do nothing")
+        .execute(conn)
+        .await
+}

@@ -1,0 +1,45 @@
+//! How connections to the database are made: by the URL's `sslmode`, with chain and name checked wherever TLS is used.
+
+use std::path::Path;
+
+use diesel::{ConnectionError, ConnectionResult};
+use diesel_async::AsyncPgConnection;
+use tokio_postgres::{CancelToken, Client, Connection, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::tls;
+
+type Tls = <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<Socket>>::Stream;
+
+/// Makes connections.
+#[derive(Clone)]
+pub struct Connector {
+    tls: MakeRustlsConnect,
+}
+
+impl Connector {
+    /// Trusts the machine's own roots, and those in `ca_file` where it is given.
+    ///
+    /// # Errors
+    /// A file that holds no certificate.
+    pub fn new(ca_file: Option<&Path>) -> anyhow::Result<Self> {
+        Ok(Self { tls: MakeRustlsConnect::new(tls::client_config(ca_file)?) })
+    }
+
+    /// A bare connection, whose second half somebody has to drive.
+    pub async fn connect(&self, url: &str) -> Result<(Client, Connection<Socket, Tls>), tokio_postgres::Error> {
+        tokio_postgres::connect(url, self.tls.clone()).await
+    }
+
+    /// A connection for statements.
+    pub async fn establish(&self, url: &str) -> ConnectionResult<AsyncPgConnection> {
+        let (client, connection) =
+            self.connect(url).await.map_err(|error| ConnectionError::BadConnection(error.to_string()))?;
+        AsyncPgConnection::try_from_client_and_connection(client, connection).await
+    }
+
+    /// Asks the server to give up what a connection is doing.
+    pub async fn cancel(&self, token: &CancelToken) -> Result<(), tokio_postgres::Error> {
+        token.cancel_query(self.tls.clone()).await
+    }
+}
