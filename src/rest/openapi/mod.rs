@@ -104,15 +104,15 @@ fn operation(route: &Route) -> Value {
         },
     });
     if route.path == import::PATH {
+        let lines = json!({ "schema": { "type": "string" } });
         operation["requestBody"] = json!({
-            "required": true,
             "description": "One CreateUserRequest a line.",
-            "content": { "application/x-ndjson": { "schema": { "type": "string" } } },
+            "content": { "application/x-ndjson": lines, "text/plain": lines },
         });
     } else if route.has_body() {
         let schema = schema::message(&method.input(), route.filled);
         operation["requestBody"] = json!({
-            "required": true,
+            "required": schema.get("required").is_some(),
             "content": { "application/json": { "schema": schema } },
         });
     }

@@ -34,7 +34,8 @@ pub fn message(message: &MessageDescriptor, filled: &str) -> Value {
     for descriptor in message.fields().filter(|field| field.name() != filled) {
         let told = told(&descriptor);
         let is_choice = descriptor.containing_oneof().is_some_and(|oneof| !oneof.is_synthetic());
-        if told.starts_with("Required.") && !is_choice {
+        let is_required = told.starts_with("Required.") && !is_choice;
+        if is_required {
             required.push(descriptor.json_name().to_owned());
         }
         let mut schema = match (filled.split_once('.'), descriptor.kind()) {
@@ -42,6 +43,9 @@ pub fn message(message: &MessageDescriptor, filled: &str) -> Value {
             (Some((name, rest)), Kind::Message(inner)) if name == descriptor.name() => patch(&inner, rest),
             _ => field(&descriptor),
         };
+        if !is_required {
+            schema = nullable(schema);
+        }
         if told.starts_with("Output only.") {
             schema["readOnly"] = true.into();
         }
@@ -68,6 +72,19 @@ fn patch(inner: &MessageDescriptor, filled: &str) -> Value {
     schema
 }
 
+/// The same, or null, which in JSON stands for a field that is not set.
+fn nullable(schema: Value) -> Value {
+    match schema.get("type").cloned() {
+        Some(Value::String(name)) => {
+            let mut schema = schema;
+            schema["type"] = json!([name, "null"]);
+            schema
+        }
+        _ if schema == json!({}) => schema,
+        _ => json!({ "anyOf": [schema, { "type": "null" }] }),
+    }
+}
+
 /// What the contract says of a field.
 pub fn told(field: &FieldDescriptor) -> String {
     comment(field.parent_file().file_descriptor_proto(), field.path())
@@ -77,7 +94,10 @@ pub fn told(field: &FieldDescriptor) -> String {
 pub fn field(field: &FieldDescriptor) -> Value {
     let one = match field.kind() {
         Kind::Bool => json!({ "type": "boolean" }),
-        Kind::Int32 => json!({ "type": "integer", "format": "int32", "minimum": i32::MIN, "maximum": i32::MAX }),
+        Kind::Int32 => json!({ "oneOf": [
+            { "type": "integer", "format": "int32", "minimum": i32::MIN, "maximum": i32::MAX },
+            { "type": "string", "pattern": "^-?[0-9]{1,10}$" },
+        ] }),
         Kind::Int64 => json!({ "oneOf": [
             { "type": "string", "format": "int64", "pattern": "^-?[0-9]{1,19}$" },
             { "type": "integer", "minimum": -MAX_SAFE_INTEGER, "maximum": MAX_SAFE_INTEGER },
@@ -107,9 +127,11 @@ fn known(message: &MessageDescriptor) -> Option<Value> {
 fn enumeration(kind: &EnumDescriptor) -> Value {
     let names: Vec<String> = kind.values().map(|value| value.name().to_owned()).collect();
     json!({
-        "type": "string",
         "description": comment(kind.parent_file_descriptor_proto(), kind.path()),
-        "enum": names,
+        "oneOf": [
+            { "type": "string", "enum": names },
+            { "type": "integer", "format": "int32", "minimum": i32::MIN, "maximum": i32::MAX },
+        ],
     })
 }
 
