@@ -3,7 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch};
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{app::App, domain::db::Db, door::Door, grpc, rest, wire::SERVICES};
@@ -49,12 +49,13 @@ pub async fn serve(
     });
     let routes = grpc::routes(api.clone(), health_service);
     let door = Door::new(api);
+    // The builder's own switch is for ports that it opens itself.
+    let incoming = TcpIncoming::from(ports.grpc).with_nodelay(Some(true));
     let grpc = tonic::transport::Server::builder()
         .max_connection_age(CONNECTION_AGE)
-        .tcp_nodelay(true)
         .layer(door.clone())
         .add_routes(routes)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(ports.grpc), heard(stopped.clone()));
+        .serve_with_incoming_shutdown(incoming, heard(stopped.clone()));
     let rest_stopped = heard(stopped.clone());
     let rest = async move {
         if let Some((listener, config)) = ports.rest {
