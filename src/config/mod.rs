@@ -18,6 +18,8 @@ use figment::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::rest;
+
 const PREFIX: &str = "USER_SERVICE__";
 
 /// Keys whose value may stand in a file that a variable with `_FILE` at its end names.
@@ -30,6 +32,7 @@ pub const FROM_FILES: &[&str] =
 pub struct Config {
     pub database: Database,
     pub grpc: Grpc,
+    pub rest: rest::Config,
     pub secrets: Secrets,
     pub auth: Auth,
     pub fields: Fields,
@@ -99,6 +102,7 @@ impl Config {
         let mut faults = Vec::new();
         self.database.faults(&mut faults);
         self.secrets.faults(&mut faults);
+        faults.extend(self.rest.faults());
         self.auth.faults(&mut faults);
         self.mail.faults(&mut faults);
         self.sms.faults(&mut faults);

@@ -14,6 +14,7 @@ mod import_users;
 mod layering;
 mod list_profiles;
 mod oracle;
+mod rest;
 mod schema;
 mod smtp;
 mod tokens;
