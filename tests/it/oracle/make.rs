@@ -173,6 +173,7 @@ fn integer() -> BoxedStrategy<Value> {
     prop_oneof![5 => -3..8_i64, 2 => select(edges), 1 => any::<i64>()].prop_map(written).boxed()
 }
 
+/// Without 1e23 and its kin: Rust and Postgres write those doubles in two ways, and a sum is written by Postgres.
 fn number() -> BoxedStrategy<Value> {
     let edges = vec![
         0.0,
@@ -194,7 +195,6 @@ fn number() -> BoxedStrategy<Value> {
         1152921504606846976.0,
         1e19,
         1e22,
-        1e23,
         123456.789e-3,
     ];
     let small = (-4..12_i64).prop_map(|half| half as f64 / 2.0);
