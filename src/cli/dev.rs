@@ -169,22 +169,22 @@ async fn prepare(url: &str, reset: bool, is_ours: bool) -> anyhow::Result<()> {
 /// Writes the configuration that other commands in this folder read; its key is made once.
 fn configure(folder: &Path, url: String) -> anyhow::Result<Config> {
     let file = config_file(folder);
-    let mut config = Config::default();
-    if let Ok(text) = fs::read_to_string(&file)
-        && let Ok(earlier) = toml::from_str::<Config>(&text)
-    {
-        config = earlier;
-    }
+    let earlier = fs::read_to_string(&file).ok().and_then(|text| toml::from_str::<Config>(&text).ok());
+    let mut config = Config { secrets: earlier.unwrap_or_default().secrets, ..Config::default() };
     if config.secrets.keys.is_empty() {
         config.secrets.keys.push(SecretKey { id: "dev".to_owned(), key: Secret(config::key_text(random_bytes())) });
     }
-    config.database.url = Secret(url);
+    config.database.url = Secret(url.clone());
     // One replica alone, so that nobody else has to hear of a change.
     config.fields.wait_seconds = 2;
-    let mails = folder.join("mails");
-    config.mail.folder = Some(std::path::absolute(&mails).context("the folder of the data has no path")?);
-    config.sms.log = true;
+    if !config::is_set("mail.smtp.host") {
+        let mails = std::path::absolute(folder.join("mails")).context("the folder of the data has no path")?;
+        config.mail.folder = Some(mails);
+    }
+    config.sms.log = !config::is_set("sms.url");
     write_private(&file, &toml::to_string(&config).context("the configuration cannot be written")?)?;
+    let mut config = config::load(Some(&file))?;
+    config.database.url = Secret(url);
     Ok(config)
 }
 

@@ -58,9 +58,10 @@ fn file_variable(key: &str) -> String {
     format!("{PREFIX}{}_FILE", key.replace('.', "__").to_uppercase())
 }
 
-/// Whether variables say where the database is, so that a configuration was chosen.
-pub fn is_chosen_by_variables() -> bool {
-    ["DATABASE__URL", "DATABASE__URL_FILE"].iter().any(|name| std::env::var_os(format!("{PREFIX}{name}")).is_some())
+/// Whether a variable, or one that names a file, sets this key.
+pub fn is_set(key: &str) -> bool {
+    let variable = format!("{PREFIX}{}", key.replace('.', "__").to_uppercase());
+    std::env::var_os(&variable).is_some() || std::env::var_os(file_variable(key)).is_some()
 }
 
 /// Reads all layers and checks them whole.
