@@ -7,6 +7,7 @@ pub mod codes;
 pub mod db;
 pub mod field_work;
 pub mod fields;
+pub mod gather;
 pub mod keys;
 pub mod limits;
 pub mod listener;
