@@ -29,6 +29,7 @@ use crate::{
         tokens::Tokens,
         users::Users,
     },
+    health::Probe,
     mail::worker::{Waker, Worker},
     store::connector::Connector,
 };
@@ -43,10 +44,20 @@ pub struct App {
     /// Sends what lies in the outbox.
     pub mail_worker: Option<Worker>,
     pub waker: Waker,
+    /// Between two looks at the database.
+    pub ping_every: Duration,
     fields: Fields,
     authenticator: Authenticator,
+    clock: Clock,
     url: String,
     connector: Connector,
+}
+
+impl App {
+    /// What asks the database whether it is there.
+    pub fn probe(&self) -> Probe {
+        Probe::new(self.url.clone(), self.connector.clone())
+    }
 }
 
 /// Builds the service over the configured database; nothing runs yet.
@@ -82,8 +93,9 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
         clock: clock.clone(),
         keys,
     });
-    let field_worker = FieldWorker::new(db, clock, wait);
-    Ok(App { api, field_worker, mail_worker, waker, fields, authenticator, url, connector })
+    let field_worker = FieldWorker::new(db, clock.clone(), wait);
+    let ping_every = Duration::from_secs(config.operations.ping_seconds);
+    Ok(App { api, field_worker, mail_worker, waker, ping_every, fields, authenticator, clock, url, connector })
 }
 
 fn keys(config: &Config) -> anyhow::Result<Keys> {

@@ -23,6 +23,7 @@ use crate::{
         password::Kind,
     },
     store::codes,
+    telemetry::metrics,
 };
 
 /// What proofs are checked with.
@@ -105,6 +106,8 @@ impl Proofs {
             })
             .await?;
         let (right, wrong_codes) = self.compare_codes(user_id, tried, now);
+        metrics::codes(metrics::Code::Right, right.codes.len());
+        metrics::codes(metrics::Code::Wrong, wrong_codes.len());
         let compared = self.compare_passwords(login, &plan.guesses, left).await;
         let failed = match compared {
             Ok(mismatch) => first_failure(wrong_codes, mismatch),
