@@ -34,6 +34,7 @@ impl App {
         tasks.spawn(watch_outbox(self.api.db().clone(), self.clock.clone(), self.ping_every));
         let db = self.api.db().clone();
         metrics::watch_pool(move || db.connections());
+        tasks.spawn(self.housekeeping.clone().run());
         tasks.spawn(listener::run(
             self.url.clone(),
             self.connector.clone(),

@@ -20,9 +20,11 @@ use crate::{
         bulk::Bulk,
         codes::Codes,
         db::Db,
+        deliveries::Deliveries,
         field_work::FieldWorker,
         fields::Fields,
         gather::Reads,
+        housekeeping::Housekeeping,
         keys::{Key, Keys},
         passwords::Passwords,
         profiles::Profiles,
@@ -41,6 +43,8 @@ pub struct App {
     pub api: Api,
     /// Does the second steps of field definitions.
     pub field_worker: FieldWorker,
+    /// Removes what is old.
+    pub housekeeping: Housekeeping,
     /// Sends what lies in the outbox.
     pub mail_worker: Option<Worker>,
     pub waker: Waker,
@@ -84,6 +88,7 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
         authenticator: authenticator.clone(),
         bulk: Bulk::new(db.clone(), clock.clone()),
         codes: Codes::new(db.clone(), clock.clone(), keys.clone(), hold),
+        deliveries: Deliveries::new(db.clone(), clock.clone()),
         fields: fields.clone(),
         passwords,
         profiles: Profiles::new(db.clone(), clock.clone(), Reads::new(url.clone(), connector.clone())),
@@ -93,9 +98,22 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
         clock: clock.clone(),
         keys,
     });
+    let housekeeping = Housekeeping::new(db.clone(), clock.clone());
     let field_worker = FieldWorker::new(db, clock.clone(), wait);
     let ping_every = Duration::from_secs(config.operations.ping_seconds);
-    Ok(App { api, field_worker, mail_worker, waker, ping_every, fields, authenticator, clock, url, connector })
+    Ok(App {
+        api,
+        field_worker,
+        housekeeping,
+        mail_worker,
+        waker,
+        ping_every,
+        fields,
+        authenticator,
+        clock,
+        url,
+        connector,
+    })
 }
 
 fn keys(config: &Config) -> anyhow::Result<Keys> {
