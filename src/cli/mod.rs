@@ -88,9 +88,7 @@ impl Command {
     fn role(&self) -> Role {
         match self {
             Command::Dev(_) | Command::Serve => Role::Service,
-            Command::Migrate | Command::User(_) | Command::Field(_) | Command::Token(_) | Command::Config(_) => {
-                Role::Command
-            }
+            _ => Role::Command,
         }
     }
 }

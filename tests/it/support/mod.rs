@@ -2,8 +2,10 @@
 
 mod app;
 mod client;
+pub mod collector;
 pub mod database;
 mod fault;
+pub mod serve;
 pub mod smtp;
 
 pub use app::TestApp;
