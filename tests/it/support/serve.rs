@@ -26,7 +26,7 @@ pub struct Serve {
 }
 
 impl Serve {
-    /// Over this database, with a JSON log, all ports, and a ping each second.
+    /// Over this database, with a JSON log of all there is, all ports, and a ping each second.
     pub fn start(database: &TestDatabase) -> Self {
         Self::start_with(database, &[])
     }
@@ -48,7 +48,10 @@ impl Serve {
         variables.extend(more);
         let mut command = Command::new(env!("CARGO_BIN_EXE_user-service"));
         command.arg("serve").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        command.env_remove("RUST_LOG").env("OTEL_METRIC_EXPORT_INTERVAL", "200").env("OTEL_BSP_SCHEDULE_DELAY", "200");
+        command
+            .env("RUST_LOG", "trace")
+            .env("OTEL_METRIC_EXPORT_INTERVAL", "200")
+            .env("OTEL_BSP_SCHEDULE_DELAY", "200");
         for (key, value) in variables {
             command.env(format!("USER_SERVICE__{key}"), value);
         }
