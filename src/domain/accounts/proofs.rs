@@ -196,12 +196,14 @@ impl Right {
     /// # Errors
     /// CODE_USED where another call was sooner.
     pub async fn use_up(&self, conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> Result<()> {
+        // Budgets first, as whoever checks a code locks them: the other order is a deadlock.
+        give_back_hits(conn, self, now).await?;
         for code in &self.codes {
             if !codes::use_up(conn, self.user_id, code.code_id, now).await? {
                 return Err(Error::new(Reason::CodeUsed).with_precondition(code.path));
             }
         }
-        give_back_hits(conn, self, now).await
+        Ok(())
     }
 }
 
