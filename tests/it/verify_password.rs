@@ -8,7 +8,7 @@ use user_service::{
     wire::pb::{self, verify_password_request::Key},
 };
 
-use crate::support::{Asks, Client, TestApp, fault, given, member};
+use crate::support::{Asks, Client, TestApp, cheap_hash, fault, given, member};
 
 const PASSWORD: &str = "violet-lantern-93";
 const WALLET: &str = "copper-window-27";
@@ -75,9 +75,11 @@ async fn p33_unknown_user_no_password_and_wrong_password_are_one_answer() {
     ];
 
     let mut answers = Vec::new();
-    for key in keys {
+    for (place, key) in keys.into_iter().enumerate() {
+        // The whole way to the limit for some of them; each try of nobody's costs a hash.
+        let tries = if place < 4 { 6 } else { 1 };
         let mut told = Vec::new();
-        for _ in 0..6 {
+        for _ in 0..tries {
             let status = verify(&mut service, asks(key.clone(), "not this one", "1.2.3.4")).await.unwrap_err();
             let refused = fault::<()>(Err(status.clone()));
             told.push((status.code(), status.message().to_owned(), refused.reason, refused.fields, refused.metadata));
@@ -89,7 +91,7 @@ async fn p33_unknown_user_no_password_and_wrong_password_are_one_answer() {
     let left: Vec<&str> = answers[0][..5].iter().map(|told| told.4["attemptsRemaining"].as_str()).collect();
     assert_eq!((left, answers[0][5].2.as_str()), (vec!["4", "3", "2", "1", "0"], "PASSWORD_ATTEMPTS_EXCEEDED"));
     for told in &answers[1..] {
-        assert_eq!(*told, answers[0]);
+        assert_eq!(*told, answers[0][..told.len()]);
     }
 }
 
@@ -172,8 +174,7 @@ async fn p32_a_hash_that_moved_in_is_renewed_on_the_first_success() {
     use user_service::store::sql::Sql;
 
     let app = TestApp::new().await;
-    // Python's bcrypt.hashpw(b"violet-lantern-93", bcrypt.gensalt(4)) has this form; here the crate makes it.
-    let password_hash = bcrypt::hash(PASSWORD, 4).unwrap();
+    let password_hash = cheap_hash(PASSWORD);
     let request = pb::CreateUserRequest { password_hash, ..member(given("ann@example.org", "")) };
     let mut service = app.service().await;
     let user_id = service.create(request).await.unwrap().user_id;

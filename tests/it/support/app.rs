@@ -69,9 +69,14 @@ impl TestApp {
 
     /// One more service over the same database and clock, which sends by the same ways.
     pub async fn replica(&self) -> Self {
+        self.replica_configured(|_| {}).await
+    }
+
+    /// A replica with another configuration.
+    pub async fn replica_configured(&self, configure: impl FnOnce(&mut Config)) -> Self {
         let (mails, texts) = (Arc::clone(&self.mails), Arc::clone(&self.texts));
         let shared = Shared { database: Arc::clone(&self.database), clock: self.clock.clone(), mails, texts };
-        Self::start(shared, |_| {}).await
+        Self::start(shared, configure).await
     }
 
     async fn start(shared: Shared, configure: impl FnOnce(&mut Config)) -> Self {

@@ -6,11 +6,11 @@ mod client;
 pub mod database;
 mod fault;
 pub mod folder;
-mod post;
+pub mod post;
 pub mod smtp;
 pub mod texts;
 
-pub use account::{Asks, given, member, named, wrong};
+pub use account::{Asks, cheap_hash, given, member, named, wrong};
 pub use app::{TestApp, start_time};
 pub use client::{Client, json, person};
 pub use database::{TestDatabase, server_url};

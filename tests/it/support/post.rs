@@ -6,24 +6,29 @@ use diesel::sql_types::{BigInt, Text};
 use diesel_async::RunQueryDsl;
 use user_service::store::sql::Sql;
 
-use super::TestApp;
+use super::{TestApp, TestDatabase};
 
-/// How often a test looks until everything is sent: ten seconds at most.
-const LOOKS: usize = 2000;
+/// How often a test looks until everything is sent: half a minute at most.
+const LOOKS: usize = 6000;
+
+/// Waits until nothing is queued any more.
+pub async fn all_sent(database: &TestDatabase) {
+    let mut conn = database.connect().await;
+    for _ in 0..LOOKS {
+        let queued = Sql::<BigInt>::new("select count(*) from outbox where state = 'queued'");
+        let queued: i64 = queued.get_result(&mut conn).await.unwrap();
+        if queued == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("the outbox does not become empty");
+}
 
 impl TestApp {
     /// Waits until nothing is queued any more.
     pub async fn all_sent(&self) {
-        let mut conn = self.database.connect().await;
-        for _ in 0..LOOKS {
-            let queued = Sql::<BigInt>::new("select count(*) from outbox where state = 'queued'");
-            let queued: i64 = queued.get_result(&mut conn).await.unwrap();
-            if queued == 0 {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("the outbox does not become empty");
+        all_sent(&self.database).await;
     }
 
     /// The templates of all messages to an address that were ever queued, oldest first.
