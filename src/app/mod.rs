@@ -86,6 +86,7 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
     let api = Api::new(Parts {
         accounts: Accounts::new(db.clone(), clock.clone(), keys.clone(), passwords.clone(), policy),
         authenticator: authenticator.clone(),
+        running: Default::default(),
         bulk: Bulk::new(db.clone(), clock.clone()),
         codes: Codes::new(db.clone(), clock.clone(), keys.clone(), hold),
         deliveries: Deliveries::new(db.clone(), clock.clone()),

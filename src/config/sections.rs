@@ -149,12 +149,15 @@ pub struct Mail {
     pub smtp: Option<Smtp>,
     /// Mails are kept as files here instead, for development.
     pub folder: Option<PathBuf>,
+    /// How long a message is one replica's. Where that one dies, another sends the message after this time; a send
+    /// takes half of it at most.
+    pub lease_seconds: u32,
 }
 
 impl Default for Mail {
     fn default() -> Self {
         let (from, app_name) = ("user-service <no-reply@localhost>".to_owned(), "user-service".to_owned());
-        Self { from, app_name, templates: None, smtp: None, folder: None }
+        Self { from, app_name, templates: None, smtp: None, folder: None, lease_seconds: 60 }
     }
 }
 
@@ -265,6 +268,9 @@ impl Mail {
     pub(super) fn faults(&self, faults: &mut Vec<String>) {
         if let Err(why) = crate::mail::transport::Sender::parse(&self.from) {
             faults.push(format!("mail.from: {why}"));
+        }
+        if self.lease_seconds == 0 {
+            faults.push("mail.lease_seconds must be at least 1".to_owned());
         }
         if self.smtp.as_ref().is_some_and(|smtp| smtp.host.is_empty()) {
             faults.push("mail.smtp.host is missing".to_owned());

@@ -1,6 +1,6 @@
 //! What the service tells of each call, and what it never tells.
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{collections::BTreeSet, fs};
 
 use serde_json::{Value, json};
 use tonic::{Code, Request};
@@ -10,6 +10,7 @@ use user_service::wire::{POOL, SERVICES, pb};
 use crate::support::{
     Client, TestDatabase,
     collector::{Collector, attributes, hex},
+    folder::Folder,
     person,
     serve::{Serve, TOKEN, eventually, get, send},
 };
@@ -95,33 +96,15 @@ async fn p57_logs_are_for_people_unless_json_is_asked_for() {
     assert!(serving.contains(" INFO ") && !serving.contains('{') && !serving.contains('\u{1b}'), "{serving}");
 }
 
-/// A folder that goes with the test.
-struct Mails(PathBuf);
-
-impl Mails {
-    fn new() -> Self {
-        let folder = std::env::temp_dir().join(format!("user-service-telemetry-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        Self(folder)
-    }
-
-    /// The code of the mail to this address; waits for it.
-    async fn code(&self, address: &str) -> String {
-        eventually("no mail came", async || {
-            let mails =
-                fs::read_dir(&self.0).unwrap().filter_map(|entry| fs::read_to_string(entry.unwrap().path()).ok());
-            let mail = mails.into_iter().find(|mail| mail.contains(&format!("To: {address}")))?;
-            let is_code = |line: &&str| line.len() == 6 && line.bytes().all(|byte| byte.is_ascii_digit());
-            mail.lines().map(str::trim).find(is_code).map(str::to_owned)
-        })
-        .await
-    }
-}
-
-impl Drop for Mails {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).expect("the folder can be removed");
-    }
+/// The code of the mail to this address; waits for it.
+async fn code(mails: &Folder, address: &str) -> String {
+    eventually("no mail came", async || {
+        let mails = fs::read_dir(&mails.0).unwrap().filter_map(|entry| fs::read_to_string(entry.unwrap().path()).ok());
+        let mail = mails.into_iter().find(|mail| mail.contains(&format!("To: {address}")))?;
+        let is_code = |line: &&str| line.len() == 6 && line.bytes().all(|byte| byte.is_ascii_digit());
+        mail.lines().map(str::trim).find(is_code).map(str::to_owned)
+    })
+    .await
 }
 
 const OLD: &str = "mara.quill@example.com";
@@ -134,7 +117,7 @@ const WRONG_PASSWORD: &str = "wrong-guess-0077";
 const NICKNAME: &str = "Quillmara";
 
 /// Calls of a login and a change of email, over gRPC; gives the secrets that came up.
-async fn change_email(service: &mut Client, serve: &Serve, mails: &Mails) -> (i64, Vec<String>) {
+async fn change_email(service: &mut Client, serve: &Serve, mails: &Folder) -> (i64, Vec<String>) {
     let mut mara = person(NICKNAME);
     mara.account = Some(pb::Account {
         email: Some(OLD.to_owned()),
@@ -159,7 +142,7 @@ async fn change_email(service: &mut Client, serve: &Serve, mails: &Mails) -> (i6
     user.users.send_email_code(send(pb::CodePurpose::Replace, "")).await.unwrap();
     user.users.send_email_code(send(pb::CodePurpose::Bind, NEW)).await.unwrap();
     user.users.send_email_code(send(pb::CodePurpose::Bind, NEW)).await.unwrap_err();
-    let (old, new) = (mails.code(OLD).await, mails.code(NEW).await);
+    let (old, new) = (code(mails, OLD).await, code(mails, NEW).await);
     let wrong = if new == "135790" { "097531" } else { "135790" };
     let confirm = |code: &str| pb::ConfirmEmailChangeRequest {
         email: NEW.to_owned(),
@@ -223,7 +206,7 @@ fn other_calls(user_id: i64) -> Vec<(String, Value)> {
 
 #[tokio::test]
 async fn p57_no_log_and_no_span_holds_a_secret_after_a_run_of_every_rpc() {
-    let (database, collector, mails) = (TestDatabase::new().await, Collector::new().await, Mails::new());
+    let (database, collector, mails) = (TestDatabase::new().await, Collector::new().await, Folder::new());
     let more = [("TELEMETRY__OTLP_ENDPOINT", &*collector.url()), ("MAIL__FOLDER", mails.0.to_str().unwrap())];
     let mut serve = Serve::start_with(&database, &more);
     serve.wait_for(Serving).await;
