@@ -22,6 +22,7 @@ use crate::{
         caller::Caller,
         codes::Codes,
         db::Db,
+        deliveries::Deliveries,
         fields::Fields,
         keys::Keys,
         once::{Once, Outcome, Run, Running},
@@ -31,6 +32,7 @@ use crate::{
         users::Users,
     },
     error::Result,
+    model::field::Fields as Definitions,
 };
 
 /// All use cases, as the doors call them.
@@ -47,6 +49,7 @@ pub struct Parts {
     pub accounts: Accounts,
     pub bulk: Bulk,
     pub codes: Codes,
+    pub deliveries: Deliveries,
     pub passwords: Passwords,
     pub users: Users,
     pub tokens: Tokens,
@@ -71,6 +74,19 @@ impl Api {
     /// Issuing of tokens, for `dev`, which makes its own.
     pub fn tokens(&self) -> &Tokens {
         &self.0.tokens
+    }
+
+    /// The definitions of custom fields, for a door whose clients write values in another form.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn definitions(&self) -> Result<Arc<Definitions>> {
+        self.0.fields.current().await
+    }
+
+    /// Messages that failed, for operators.
+    pub fn deliveries(&self) -> &Deliveries {
+        &self.0.deliveries
     }
 
     /// The database, for health.

@@ -11,7 +11,7 @@ use user_service::{
     config::{self, Config, Secret, SecretKey},
     domain::caller::Subject,
     model::scope::Scope,
-    server,
+    server::{self, Ports},
 };
 
 use super::{Client, TestDatabase, folder::Folder, texts::Texts};
@@ -27,6 +27,7 @@ pub struct TestApp {
     /// What it sent by text message.
     pub texts: Arc<Texts>,
     address: std::net::SocketAddr,
+    rest: std::net::SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
 }
@@ -91,21 +92,29 @@ impl TestApp {
         let app = app::build(&config, Clock::Manual(clock.clone())).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let rest_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let rest = rest_listener.local_addr().unwrap();
+        let ports = Ports { grpc: listener, rest: Some((rest_listener, config.rest.with_older_surfaces())) };
         let (stop, stopped) = oneshot::channel();
         let served = app.clone();
         let serving = tokio::spawn(async move {
             let stop = async {
                 stopped.await.unwrap_or_default();
             };
-            server::serve(served, listener, std::time::Duration::ZERO, stop).await.unwrap();
+            server::serve(served, ports, std::time::Duration::ZERO, stop).await.unwrap();
         });
         let api = app.api.clone();
-        Self { database, clock, api, app, mails, texts, address, stop: Some(stop), serving }
+        Self { database, clock, api, app, mails, texts, address, rest, stop: Some(stop), serving }
     }
 
     /// Where gRPC listens.
     pub fn address(&self) -> std::net::SocketAddr {
         self.address
+    }
+
+    /// Where the REST gateway listens, with all its surfaces.
+    pub fn rest(&self) -> std::net::SocketAddr {
+        self.rest
     }
 
     /// A client with every scope.
