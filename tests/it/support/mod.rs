@@ -12,7 +12,7 @@ pub mod serve;
 pub mod smtp;
 pub mod texts;
 
-pub use account::{Asks, cheap_hash, given, member, named, wrong};
+pub use account::{Asks, cheap_hash, given, member, named, patiently, wrong};
 pub use app::{TestApp, start_time};
 pub use client::{Client, json, person};
 pub use database::{TestDatabase, server_url};
