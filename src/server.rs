@@ -3,10 +3,20 @@
 use std::{future::Future, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch};
-use tonic::transport::server::TcpIncoming;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::{app::App, domain::db::Db, door::Door, grpc, rest, wire::SERVICES};
+use crate::{
+    app::App,
+    auth::{
+        incoming::incoming,
+        tls::{self, Acceptor, Tls},
+    },
+    config::Grpc,
+    domain::db::Db,
+    door::Door,
+    grpc, rest,
+    wire::SERVICES,
+};
 
 /// Between two pings of the database.
 const PING_EVERY: Duration = Duration::from_secs(5);
@@ -16,10 +26,12 @@ const FAILURES: u32 = 3;
 const GRACE: Duration = Duration::from_secs(25);
 /// Connections are aged out, so that load spreads over new replicas.
 const CONNECTION_AGE: Duration = Duration::from_secs(300);
+/// Bytes of the headers of a call: room enough to tell what is wrong with a token that is far too long.
+const MAX_HEADERS: u32 = 96 * 1024;
 
 /// The ports of a process.
 pub struct Ports {
-    pub grpc: TcpListener,
+    pub grpc: (TcpListener, Grpc),
     /// The REST gateway's, where it has one.
     pub rest: Option<(TcpListener, rest::Config)>,
 }
@@ -27,13 +39,22 @@ pub struct Ports {
 /// Serves until `stop` comes, then lets calls in flight end, for `drain` more accepting new ones.
 ///
 /// # Errors
-/// A port that fails.
+/// A certificate that cannot be used; a port that fails.
 pub async fn serve(
     app: App,
     ports: Ports,
     drain: Duration,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
+    let (listener, config) = ports.grpc;
+    let acceptor = acceptor(config.tls, &["h2"]).await?;
+    let rest = match ports.rest {
+        Some((listener, config)) => {
+            let acceptor = acceptor(config.tls.clone(), &["h2", "http/1.1"]).await?;
+            Some((listener, acceptor, config))
+        }
+        None => None,
+    };
     let api = app.api.clone();
     let background = app.spawn();
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -47,19 +68,18 @@ pub async fn serve(
         tokio::time::sleep(drain).await;
         stopping.send_replace(true);
     });
-    let routes = grpc::routes(api.clone(), health_service);
+    let routes = grpc::routes(api.clone(), health_service, config.reflection);
     let door = Door::new(api);
-    // The builder's own switch is for ports that it opens itself.
-    let incoming = TcpIncoming::from(ports.grpc).with_nodelay(Some(true));
     let grpc = tonic::transport::Server::builder()
         .max_connection_age(CONNECTION_AGE)
+        .http2_max_header_list_size(MAX_HEADERS)
         .layer(door.clone())
         .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming, heard(stopped.clone()));
+        .serve_with_incoming_shutdown(incoming(listener, acceptor), heard(stopped.clone()));
     let rest_stopped = heard(stopped.clone());
     let rest = async move {
-        if let Some((listener, config)) = ports.rest {
-            rest::serve(listener, rest::router(door, &config), rest_stopped).await;
+        if let Some((listener, acceptor, config)) = rest {
+            rest::serve(listener, acceptor, rest::router(door, &config), rest_stopped).await;
         }
     };
     let serving = async { tokio::join!(grpc, rest).0 };
@@ -71,6 +91,13 @@ pub async fn serve(
     let (ended, ()) = tokio::join!(tokio::time::timeout(GRACE, serving), background.stop());
     // Calls that take longer than the grace are cut off.
     ended.map_or(Ok(()), |ended| Ok(ended?))
+}
+
+async fn acceptor(tls: Option<Tls>, protocols: &[&str]) -> anyhow::Result<Option<Acceptor>> {
+    match tls {
+        Some(tls) => Ok(Some(tls::acceptor(tls, protocols).await?)),
+        None => Ok(None),
+    }
 }
 
 /// Comes when the stop does.

@@ -75,7 +75,10 @@ pub async fn run(dev: Dev, folder: &Path, output: &Output) -> anyhow::Result<()>
         () = &mut stop => return Ok(()),
     };
     announce(&started, grpc.local_addr()?, rest.local_addr()?, *output);
-    let ports = Ports { grpc, rest: Some((rest, started.config.rest.clone().with_older_surfaces())) };
+    let ports = Ports {
+        grpc: (grpc, started.config.grpc.clone()),
+        rest: Some((rest, started.config.rest.clone().with_older_surfaces())),
+    };
     // The stop is the future itself from here on: one signal is one stop.
     let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = server::serve(started.app.clone(), ports, Duration::ZERO, async move {
@@ -118,7 +121,7 @@ async fn start(folder: &Path, reset: bool, scopes: &[Scope]) -> anyhow::Result<S
     prepare(&url, reset, postgres.is_some()).await?;
     let config = configure(folder, url)?;
     let app = app::build(&config, Clock::System)?;
-    let mut conn = schema::connect(&config.database.url.0).await?;
+    let mut conn = schema::connect(&config.database.url.0, config.database.ca_file.as_deref()).await?;
     let filled = schema::mark(&mut conn).await?.as_deref().and_then(Mark::parse) == Some(Mark::Filled);
     if !filled {
         demo::fill(&app.api).await?;
@@ -138,7 +141,7 @@ async fn database(folder: &Path) -> anyhow::Result<(String, Option<postgres::Ser
         postgres::Server::start(&postgres::Settings { folder: &folder, extra: &[] })
     });
     let server = server.await.context("the start of Postgres failed")??;
-    let mut conn = schema::connect(&server.url("postgres")).await?;
+    let mut conn = schema::connect(&server.url("postgres"), None).await?;
     let exists = Sql::<diesel::sql_types::Bool>::new("select exists (select 1 from pg_database where datname = ")
         .bind(DATABASE)
         .push(")");
@@ -151,15 +154,15 @@ async fn database(folder: &Path) -> anyhow::Result<(String, Option<postgres::Ser
 
 /// Migrates. A database that someone else made is migrated never, and cleared never.
 async fn prepare(url: &str, reset: bool, is_ours: bool) -> anyhow::Result<()> {
-    let mut conn = schema::connect(url).await?;
+    let mut conn = schema::connect(url, None).await?;
     let mark = schema::mark(&mut conn).await?.as_deref().and_then(Mark::parse);
     if mark.is_none() && !is_ours && schema::has_table(&mut conn).await? {
         bail!("the database of DATABASE_URL was not made by dev: it is left as it is; name an empty one");
     }
     if reset {
-        schema::revert(url).await?;
+        schema::revert(url, None).await?;
     }
-    schema::migrate(url).await?;
+    schema::migrate(url, None).await?;
     if reset || mark.is_none() {
         schema::set_mark(&mut conn, Mark::Migrated).await?;
     }

@@ -20,7 +20,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub async fn run(file: Option<&Path>) -> anyhow::Result<()> {
     let config = config::load(file)?;
     let app = app::build(&config, Clock::System)?;
-    schema::check(&mut schema::connect(&config.database.url.0).await?).await?;
+    let database = &config.database;
+    schema::check(&mut schema::connect(&database.url.0, database.ca_file.as_deref()).await?).await?;
     let grpc = bind(config.grpc.address).await?;
     tracing::info!(address = %grpc.local_addr()?, "serving gRPC");
     let rest = match config.rest.address {
@@ -31,7 +32,7 @@ pub async fn run(file: Option<&Path>) -> anyhow::Result<()> {
         }
         None => None,
     };
-    server::serve(app, Ports { grpc, rest }, DRAIN, server::stop_signal()).await
+    server::serve(app, Ports { grpc: (grpc, config.grpc), rest }, DRAIN, server::stop_signal()).await
 }
 
 /// Opens a port.

@@ -14,6 +14,7 @@ use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
 use crate::{
+    auth::incoming::Peer,
     door::{self, Door, REQUEST_ID_HEADER},
     error::{Error, Fault, Reason, Result},
 };
@@ -69,12 +70,13 @@ where
     let (service, method) = path.split_once('/').unwrap_or((&path, ""));
     if service.starts_with("grpc.health.") || service.starts_with("grpc.reflection.") {
         let Ok(response) = inner.call(request).await;
-        return Ok(response);
+        return Ok(explained(response));
     }
     let _permit = door.enter()?;
     let limit = deadline(request.headers(), method)?;
     let call = async {
-        let caller = door.admit(door::bearer(request.headers())?, service, method).await?;
+        let certified = request.extensions().get::<Peer>().and_then(|peer| peer.caller.as_deref());
+        let caller = door.admit(door::bearer(request.headers()), certified, service, method).await?;
         request.extensions_mut().insert(caller);
         let Ok(response) = inner.call(request).await;
         Ok::<_, Error>(explained(response))

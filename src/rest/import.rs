@@ -31,8 +31,8 @@ const MAX_LINE: usize = 1024 * 1024;
 pub async fn serve(State(gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
     let (parts, stream) = request.into_parts();
     let admitted = async {
-        let token = call::bearer(&parts.headers)?;
-        gateway.door.admit(token, "user.v1.UserAdminService", "ImportUsers").await
+        let (token, certified) = (call::bearer(&parts.headers), call::certified(&parts.extensions));
+        gateway.door.admit(token, certified, "user.v1.UserAdminService", "ImportUsers").await
     };
     let caller = match admitted.await {
         Ok(caller) => caller,

@@ -7,14 +7,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &["error", "domain::keys"]),
     ("store", &["model", "error", "tls"]),
     ("tls", &[]),
-    ("auth", &["domain::caller", "model", "error", "clock", "tls"]),
+    ("auth", &["domain::caller", "domain::tokens", "model", "error", "clock", "tls"]),
     ("mail", &["store", "domain::db", "model", "error", "clock", "tls"]),
     ("domain", &["store", "model", "error", "clock"]),
     ("wire", &["model", "error", "domain", "store::users"]),
     ("api", &["wire", "domain", "model", "error", "clock", "store::profiles"]),
     ("door", &["api", "domain", "model", "error"]),
-    ("grpc", &["door", "api", "wire", "domain", "model", "error"]),
-    ("rest", &["door", "api", "wire", "domain", "model", "error"]),
+    ("grpc", &["door", "auth::incoming", "api", "wire", "domain", "model", "error"]),
+    ("rest", &["door", "auth::incoming", "auth::tls", "api", "wire", "domain", "model", "error"]),
 ];
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod support;
 
+mod auth;
 mod bulk_update_fields;
 mod cli;
 mod delivery;
@@ -14,6 +15,7 @@ mod import_users;
 mod layering;
 mod list_profiles;
 mod oracle;
+mod postgres_tls;
 mod rest;
 mod schema;
 mod smtp;

@@ -1,5 +1,7 @@
 //! A whole service on a port of its own.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use user_service::{
@@ -16,8 +18,9 @@ use super::{Client, TestDatabase};
 
 /// A running service, its database and its clock; all of it goes with the test.
 pub struct TestApp {
-    pub database: TestDatabase,
+    pub database: Arc<TestDatabase>,
     pub clock: ManualClock,
+    config: Config,
     pub api: Api,
     pub app: App,
     address: std::net::SocketAddr,
@@ -34,21 +37,34 @@ pub fn start_time() -> DateTime<Utc> {
 impl TestApp {
     /// A service over a new database.
     pub async fn new() -> Self {
-        Self::over(TestDatabase::new().await).await
+        Self::configured(|_| {}).await
     }
 
-    /// A service over this database.
-    pub async fn over(database: TestDatabase) -> Self {
+    /// A service over a new database, whose configuration is changed first.
+    pub async fn configured(change: impl FnOnce(&mut Config)) -> Self {
+        let database = Arc::new(TestDatabase::new().await);
         let mut config = Config::default();
         config.database.url = Secret(database.url());
         config.secrets.keys = vec![SecretKey { id: "test".to_owned(), key: Secret(config::key_text([7; 32])) }];
-        let clock = ManualClock::new(start_time());
+        change(&mut config);
+        Self::start(database, config, ManualClock::new(start_time())).await
+    }
+
+    /// Another replica: the same database, configuration and clock.
+    pub async fn replica(&self) -> Self {
+        Self::start(Arc::clone(&self.database), self.config.clone(), self.clock.clone()).await
+    }
+
+    async fn start(database: Arc<TestDatabase>, config: Config, clock: ManualClock) -> Self {
         let app = app::build(&config, Clock::Manual(clock.clone())).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let rest_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let rest = rest_listener.local_addr().unwrap();
-        let ports = Ports { grpc: listener, rest: Some((rest_listener, config.rest.with_older_surfaces())) };
+        let ports = Ports {
+            grpc: (listener, config.grpc.clone()),
+            rest: Some((rest_listener, config.rest.clone().with_older_surfaces())),
+        };
         let (stop, stopped) = oneshot::channel();
         let served = app.clone();
         let serving = tokio::spawn(async move {
@@ -57,7 +73,7 @@ impl TestApp {
             };
             server::serve(served, ports, std::time::Duration::ZERO, stop).await.unwrap();
         });
-        Self { database, clock, api: app.api.clone(), app, address, rest, stop: Some(stop), serving }
+        Self { database, clock, config, api: app.api.clone(), app, address, rest, stop: Some(stop), serving }
     }
 
     /// Where gRPC listens.

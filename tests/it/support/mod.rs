@@ -1,12 +1,14 @@
 //! What tests stand on: a service over a database of its own, typed clients, and ways to look at errors.
 
 mod app;
+pub mod certificates;
 mod client;
 pub mod database;
 mod fault;
+pub mod issuer;
 pub mod smtp;
 
-pub use app::TestApp;
+pub use app::{TestApp, start_time};
 pub use client::{Client, json, person};
 pub use database::{TestDatabase, server_url};
 pub use fault::fault;
