@@ -47,14 +47,9 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let (listener, config) = ports.grpc;
-    let acceptor = acceptor(config.tls, &["h2"]).await?;
-    let rest = match ports.rest {
-        Some((listener, config)) => {
-            let acceptor = acceptor(config.tls.clone(), &["h2", "http/1.1"]).await?;
-            Some((listener, acceptor, config))
-        }
-        None => None,
-    };
+    let grpc_acceptor = acceptor(config.tls, &["h2"]).await?;
+    let rest_tls = ports.rest.as_ref().and_then(|(_, config)| config.tls.clone());
+    let rest_acceptor = acceptor(rest_tls, &["h2", "http/1.1"]).await?;
     let api = app.api.clone();
     let background = app.spawn();
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -75,11 +70,11 @@ pub async fn serve(
         .http2_max_header_list_size(MAX_HEADERS)
         .layer(door.clone())
         .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming(listener, acceptor), heard(stopped.clone()));
+        .serve_with_incoming_shutdown(incoming(listener, grpc_acceptor), heard(stopped.clone()));
     let rest_stopped = heard(stopped.clone());
     let rest = async move {
-        if let Some((listener, acceptor, config)) = rest {
-            rest::serve(listener, acceptor, rest::router(door, &config), rest_stopped).await;
+        if let Some((listener, config)) = ports.rest {
+            rest::serve(listener, rest_acceptor, rest::router(door, &config), rest_stopped).await;
         }
     };
     let serving = async { tokio::join!(grpc, rest).0 };

@@ -1,6 +1,6 @@
 //! How connections to the database are made: by the URL's `sslmode`, with chain and name checked wherever TLS is used.
 
-use std::path::Path;
+use std::{error::Error, path::Path};
 
 use diesel::{ConnectionError, ConnectionResult};
 use diesel_async::AsyncPgConnection;
@@ -36,7 +36,7 @@ impl Connector {
     /// A connection for statements.
     pub async fn establish(&self, url: &str) -> ConnectionResult<AsyncPgConnection> {
         let (client, connection) =
-            self.connect(url).await.map_err(|error| ConnectionError::BadConnection(error.to_string()))?;
+            self.connect(url).await.map_err(|error| ConnectionError::BadConnection(with_sources(&error)))?;
         AsyncPgConnection::try_from_client_and_connection(client, connection).await
     }
 
@@ -44,4 +44,15 @@ impl Connector {
     pub async fn cancel(&self, token: &CancelToken) -> Result<(), tokio_postgres::Error> {
         token.cancel_query(self.tls.clone()).await
     }
+}
+
+/// An error with what lies behind it: that a handshake failed says little without the reason.
+fn with_sources(error: &tokio_postgres::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    text
 }

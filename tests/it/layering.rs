@@ -11,7 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("mail", &["store", "domain::db", "model", "error", "clock", "tls"]),
     ("domain", &["store", "model", "error", "clock"]),
     ("wire", &["model", "error", "domain", "store::users"]),
-    ("api", &["wire", "domain", "model", "error", "clock", "store::profiles"]),
+    ("api", &["wire", "auth::authenticator", "domain", "model", "error", "clock", "store::profiles"]),
     ("door", &["api", "domain", "model", "error"]),
     ("grpc", &["door", "auth::incoming", "api", "wire", "domain", "model", "error"]),
     ("rest", &["door", "auth::incoming", "auth::tls", "api", "wire", "domain", "model", "error"]),

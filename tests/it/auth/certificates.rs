@@ -82,9 +82,9 @@ async fn p52_a_certificate_is_a_services_identity_with_the_scopes_of_the_configu
 async fn p52_a_token_that_is_shown_decides() {
     let (folder, ca) = (Folder::new(), Authority::new());
     let app = app(&folder, &ca).await;
-    let own =
-        app.api.tokens().issue(&Subject::Service("a".to_owned()), &[Scope::UsersDelete], chrono::TimeDelta::days(1));
-    let (_, secret) = own.await.unwrap();
+    let subject = Subject::Service("a".to_owned());
+    let (_, secret) =
+        app.api.tokens().issue(&subject, &[Scope::UsersDelete], chrono::TimeDelta::days(1)).await.unwrap();
     let channel = channel(app.address(), &ca, Some(&ca.issue(BILLING)));
     let mut with_token = Client::over(channel.clone(), Some(&secret));
     let mut with_bad_token = Client::over(channel, Some("us_bad"));

@@ -106,7 +106,7 @@ async fn p51_another_users_keys_are_refused_like_nobodys() {
         phone: Some("+8613800138000".to_owned()),
         ..Default::default()
     });
-    request.profile.as_mut().unwrap().openid = "openid-of-ben".to_owned();
+    request.profile.as_mut().unwrap().openid = Some("openid-of-ben".to_owned());
     let ben = service.create(request).await.unwrap();
     let mut user = app.user(own).await;
 
