@@ -7,6 +7,7 @@ pub mod connector;
 pub mod field_work;
 pub mod fields;
 pub mod filter;
+pub mod gathered;
 pub mod idempotency;
 pub mod limits;
 pub mod outbox;

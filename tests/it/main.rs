@@ -6,6 +6,7 @@ mod support;
 mod auth;
 mod bulk_update_fields;
 mod cli;
+mod config;
 mod delivery;
 mod errors;
 mod fields;
