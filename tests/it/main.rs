@@ -24,6 +24,7 @@ mod notices;
 mod oracle;
 mod outbox;
 mod passwords;
+mod request_ids;
 mod rest;
 mod schema;
 mod send_code;
