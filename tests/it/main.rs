@@ -27,6 +27,7 @@ mod oracle;
 mod outbox;
 mod passwords;
 mod postgres_tls;
+mod request_ids;
 mod rest;
 mod schema;
 mod send_code;
