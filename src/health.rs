@@ -93,16 +93,19 @@ impl Health {
     /// binary knows; back after one that succeeds.
     pub async fn follow(&self, mut probe: Probe, every: Duration) {
         let mut failures = FAILURES;
+        let mut last = Fit::Fits;
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             let was_lost = failures >= FAILURES;
             match probe.ask().await {
-                Ok(Fit::Fits) => failures = 0,
-                Ok(unfit) => {
-                    failures = FAILURES;
-                    tracing::error!("not serving: {unfit}");
+                Ok(fit) => {
+                    failures = if fit == Fit::Fits { 0 } else { FAILURES };
+                    if fit != last && fit != Fit::Fits {
+                        tracing::error!("not serving: {fit}");
+                    }
+                    last = fit;
                 }
                 Err(error) => {
                     failures = failures.saturating_add(1);

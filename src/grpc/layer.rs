@@ -73,7 +73,7 @@ async fn pass<S>(mut inner: S, request: Request<Body>) -> Result<Response<Body>,
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
-    let header = Call::new(request.headers(), Transport::Grpc).header();
+    let header = call::echo(request.headers());
     let mut response = explained(inner.call(request).await?);
     response.headers_mut().insert(REQUEST_ID_HEADER, header);
     Ok(response)

@@ -68,7 +68,7 @@ impl Current {
 impl Call {
     /// Takes the request id and the trace that the caller gives, or makes them.
     pub fn new(headers: &HeaderMap, transport: Transport) -> Self {
-        let request_id = given_request_id(headers).unwrap_or_else(new_request_id);
+        let request_id = choose_request_id(headers);
         let context = traces::tracer().map(|tracer| {
             let parent = traces::parent(headers);
             let span = tracer.span_builder("call").with_kind(SpanKind::Server);
@@ -79,7 +79,7 @@ impl Call {
 
     /// The request id, for the answer.
     pub fn header(&self) -> HeaderValue {
-        HeaderValue::from_str(&self.current.request_id).expect("valid: letters, digits and a few signs")
+        header(&self.current.request_id)
     }
 
     /// Answers the call. Where this is dropped before, the caller has gone, and the call counts as cancelled.
@@ -101,6 +101,15 @@ impl Call {
             })
             .await
     }
+}
+
+/// The request id for the answer to what is no call of ours.
+pub fn echo(headers: &HeaderMap) -> HeaderValue {
+    header(&choose_request_id(headers))
+}
+
+fn header(request_id: &str) -> HeaderValue {
+    HeaderValue::from_str(request_id).expect("valid: letters, digits and a few signs")
 }
 
 /// The id of the call that is being answered; a new one outside of any.
@@ -219,7 +228,7 @@ impl End {
     fn log(&self, current: &Current, rpc: &str, code: i64, failure: Option<&Error>, took: Duration) {
         let (request_id, caller) = (current.request_id.as_str(), current.caller.borrow());
         let caller = caller.as_deref();
-        let (reason, milliseconds) = (failure.map(|error| error.reason().as_str()), took.as_secs_f64() * 1e3);
+        let (reason, milliseconds) = (failure.map(|error| error.reason().as_str()), took.as_micros() as f64 / 1e3);
         let trace_id = self.context.as_ref().map(|context| context.span().span_context().trace_id().to_string());
         match failure {
             Some(error) if is_ours(error.reason()) => {
@@ -239,6 +248,11 @@ fn is_ours(reason: Reason) -> bool {
 /// Whether the conventions count the code as an error of the server's.
 fn is_fault_of_server(reason: Reason) -> bool {
     matches!(reason.kind(), Kind::Internal | Kind::Unavailable | Kind::DeadlineExceeded | Kind::Unimplemented)
+}
+
+/// The id that the caller gives, else a new one.
+fn choose_request_id(headers: &HeaderMap) -> String {
+    given_request_id(headers).unwrap_or_else(new_request_id)
 }
 
 fn new_request_id() -> String {

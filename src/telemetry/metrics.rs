@@ -8,9 +8,11 @@ use opentelemetry::{
     KeyValue, global,
     metrics::{Counter, Gauge, Histogram, Meter},
 };
-use opentelemetry_otlp::{MetricExporter, WithExportConfig};
+use opentelemetry_otlp::MetricExporter;
 use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider};
 use prometheus::TextEncoder;
+
+use super::over_otlp;
 
 /// Bounds of the buckets of durations, in seconds.
 const SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0];
@@ -61,8 +63,8 @@ pub fn start(resource: Resource, otlp_endpoint: Option<&str>) -> anyhow::Result<
     let reader = opentelemetry_prometheus::exporter().with_registry(registry).scope_info_enabled(false).build()?;
     let mut provider = SdkMeterProvider::builder().with_resource(resource).with_reader(reader);
     if let Some(endpoint) = otlp_endpoint {
-        provider =
-            provider.with_periodic_exporter(MetricExporter::builder().with_tonic().with_endpoint(endpoint).build()?);
+        let exporter = over_otlp(MetricExporter::builder().with_tonic(), endpoint).build()?;
+        provider = provider.with_periodic_exporter(exporter);
     }
     let provider = provider.build();
     global::set_meter_provider(provider.clone());

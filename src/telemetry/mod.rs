@@ -12,7 +12,9 @@ mod traces;
 use std::{sync::mpsc, thread, time::Duration};
 
 use opentelemetry::KeyValue;
+use opentelemetry_otlp::{WithExportConfig, WithTonicConfig};
 use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider, trace::SdkTracerProvider};
+use tonic::transport::ClientTlsConfig;
 use tracing_appender::non_blocking::WorkerGuard;
 
 use crate::config::Telemetry;
@@ -53,6 +55,16 @@ pub fn start(settings: &Telemetry, role: Role) -> anyhow::Result<Guard> {
         guard.traces = endpoint.map(|endpoint| traces::start(resource, endpoint)).transpose()?;
     }
     Ok(guard)
+}
+
+/// An exporter to this endpoint.
+fn over_otlp<B: WithExportConfig + WithTonicConfig>(exporter: B, endpoint: &str) -> B {
+    let exporter = exporter.with_endpoint(endpoint);
+    match endpoint.starts_with("https:") {
+        // By itself it trusts nobody.
+        true => exporter.with_tls_config(ClientTlsConfig::new().with_enabled_roots()),
+        false => exporter,
+    }
 }
 
 impl Drop for Guard {

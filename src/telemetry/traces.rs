@@ -8,12 +8,14 @@ use opentelemetry::{
     propagation::{Extractor, TextMapPropagator},
     trace::TracerProvider,
 };
-use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::{
     Resource,
     propagation::TraceContextPropagator,
     trace::{SdkTracer, SdkTracerProvider},
 };
+
+use super::over_otlp;
 
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
@@ -22,7 +24,7 @@ static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 /// # Errors
 /// An endpoint that cannot be used.
 pub fn start(resource: Resource, endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
-    let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint).build()?;
+    let exporter = over_otlp(SpanExporter::builder().with_tonic(), endpoint).build()?;
     let provider = SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build();
     TRACER.get_or_init(|| provider.tracer("user-service"));
     Ok(provider)
