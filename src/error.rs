@@ -370,7 +370,10 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.reason.message())?;
         for violation in &self.0.violations {
-            write!(f, " {}: {}.", violation.field, violation.description)?;
+            match violation.field.as_str() {
+                "" => write!(f, " It {}.", violation.description)?,
+                field => write!(f, " {field}: {}.", violation.description)?,
+            }
         }
         Ok(())
     }

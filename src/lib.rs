@@ -3,7 +3,7 @@
 //! A call comes in at a door, `grpc` or `rest` (or the command line, `cli`), and meets the same [`api`]: one function
 //! for each RPC, which asks `wire` to read the message, `domain` to do the work, and `wire` again to write the reply.
 //! `domain` holds the rules and every transaction; `store` holds the statements, one file a table; `model` holds what
-//! things are, with no I/O at all. `grpc::layer` tells who is
+//! things are, with no I/O at all. `door` tells who is
 //! calling, before a message is read. `app` puts the parts together and `server` runs them.
 //!
 //! An [`error::Error`] is a fact with a stable reason; only the two doors turn it into a status of their transport.
@@ -15,11 +15,13 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod door;
 pub mod error;
 pub mod grpc;
 pub mod mail;
 pub mod model;
 pub mod postgres;
+pub mod rest;
 pub mod server;
 pub mod store;
 pub mod telemetry;

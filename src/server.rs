@@ -2,15 +2,11 @@
 
 use std::{future::Future, time::Duration};
 
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::{net::TcpListener, sync::watch};
+use tonic::transport::server::TcpIncoming;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::{
-    app::App,
-    domain::db::Db,
-    grpc::{self, layer::Door},
-};
+use crate::{app::App, domain::db::Db, door::Door, grpc, rest, wire::SERVICES};
 
 /// Between two pings of the database.
 const PING_EVERY: Duration = Duration::from_secs(5);
@@ -21,13 +17,20 @@ const GRACE: Duration = Duration::from_secs(25);
 /// Connections are aged out, so that load spreads over new replicas.
 const CONNECTION_AGE: Duration = Duration::from_secs(300);
 
+/// The ports of a process.
+pub struct Ports {
+    pub grpc: TcpListener,
+    /// The REST gateway's, where it has one.
+    pub rest: Option<(TcpListener, rest::Config)>,
+}
+
 /// Serves until `stop` comes, then lets calls in flight end, for `drain` more accepting new ones.
 ///
 /// # Errors
 /// A port that fails.
 pub async fn serve(
     app: App,
-    grpc: TcpListener,
+    ports: Ports,
     drain: Duration,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
@@ -36,30 +39,44 @@ pub async fn serve(
     let (health, health_service) = tonic_health::server::health_reporter();
     tell(&health, ServingStatus::NotServing).await;
     let pings = tokio::spawn(watch(api.db().clone(), health.clone()));
-    let (stopped, stopping) = tokio::sync::oneshot::channel();
-    let stop = async move {
+    let (stopping, stopped) = watch::channel(false);
+    tokio::spawn(async move {
         stop.await;
         pings.abort();
         tell(&health, ServingStatus::NotServing).await;
         tokio::time::sleep(drain).await;
-        // The receiver is gone only where serving failed, which tells itself.
-        stopped.send(()).unwrap_or_default();
-    };
+        stopping.send_replace(true);
+    });
     let routes = grpc::routes(api.clone(), health_service);
-    let serving = tonic::transport::Server::builder()
+    let door = Door::new(api);
+    // The builder's own switch is for ports that it opens itself.
+    let incoming = TcpIncoming::from(ports.grpc).with_nodelay(Some(true));
+    let grpc = tonic::transport::Server::builder()
         .max_connection_age(CONNECTION_AGE)
-        .tcp_nodelay(true)
-        .layer(Door::new(api))
+        .layer(door.clone())
         .add_routes(routes)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(grpc), stop);
+        .serve_with_incoming_shutdown(incoming, heard(stopped.clone()));
+    let rest_stopped = heard(stopped.clone());
+    let rest = async move {
+        if let Some((listener, config)) = ports.rest {
+            rest::serve(listener, rest::router(door, &config), rest_stopped).await;
+        }
+    };
+    let serving = async { tokio::join!(grpc, rest).0 };
     tokio::pin!(serving);
     tokio::select! {
         ended = &mut serving => return Ok(ended?),
-        _ = stopping => {}
+        () = heard(stopped.clone()) => {}
     }
     let (ended, ()) = tokio::join!(tokio::time::timeout(GRACE, serving), background.stop());
     // Calls that take longer than the grace are cut off.
     ended.map_or(Ok(()), |ended| Ok(ended?))
+}
+
+/// Comes when the stop does.
+async fn heard(mut stopped: watch::Receiver<bool>) {
+    // The sender is gone only where the process is.
+    stopped.wait_for(|stopped| *stopped).await.map(drop).unwrap_or_default();
 }
 
 /// Follows the database: lost after three failed pings, back after one.
@@ -86,7 +103,7 @@ async fn watch(db: Db, health: HealthReporter) {
 }
 
 async fn tell(health: &HealthReporter, status: ServingStatus) {
-    for service in grpc::SERVICES.iter().copied().chain([""]) {
+    for service in SERVICES.iter().copied().chain([""]) {
         health.set_service_status(service, status).await;
     }
 }

@@ -25,7 +25,7 @@ end
 $$;
 comment on function compact_size is 'Bytes of the value as JSON without spaces';
 
--- Adds a number to the value at a path; objects that are missing on the way are made. A fault comes back as
+-- Adds a number to the value at a path, integers exactly and other numbers as doubles; objects that are missing on the way are made. A fault comes back as
 -- a JSON string, for it must not raise inside a statement over many rows.
 create function add_at_path(document jsonb, path text[], operand jsonb, kind text) returns jsonb
 language plpgsql immutable parallel safe as $$
@@ -34,6 +34,8 @@ declare
     held jsonb := nullif(document -> step, 'null');
     inner_value jsonb;
     total numeric;
+    a float8;
+    b float8;
 begin
     if cardinality(path) > 1 then
         if held is not null and jsonb_typeof(held) <> 'object' then
@@ -48,17 +50,20 @@ begin
     if held is not null and jsonb_typeof(held) <> 'number' then
         return '"OP_TYPE_MISMATCH"';
     end if;
-    total := coalesce(held::numeric, 0) + operand::numeric;
     if kind = 'integer' then
+        total := coalesce(held::numeric, 0) + operand::numeric;
         if total not between -9223372036854775808 and 9223372036854775807 then
             return '"OP_OVERFLOW"';
         end if;
-    elsif abs(total) > 1.7976931348623157e308 then
-        return '"OP_OVERFLOW"';
-    elsif total <> trunc(total) or abs(total) > 9007199254740992 then
-        return document || jsonb_build_object(step, coalesce(held::text, '0')::float8 + operand::text::float8);
+        return document || jsonb_build_object(step, trim_scale(total));
     end if;
-    return document || jsonb_build_object(step, trim_scale(total));
+    a := coalesce(held, '0')::float8;
+    b := operand::float8;
+    -- The sum of the halves tells of an overflow before the addition would raise one.
+    if least(abs(a), abs(b)) > 1e290 and abs(a / 2 + b / 2) > 8.988465674311579e307 then
+        return '"OP_OVERFLOW"';
+    end if;
+    return document || jsonb_build_object(step, a + b);
 end
 $$;
 comment on function add_at_path is 'The document with a number added at the path, or a fault as a JSON string';

@@ -21,6 +21,7 @@ use crate::{
         once::Outcome, passwords::Passwords, profiles::Profiles, tokens::Tokens, users::Users,
     },
     error::Result,
+    model::field::Fields as Definitions,
 };
 
 /// All use cases, as the doors call them.
@@ -60,6 +61,14 @@ impl Api {
     /// Issuing of tokens, for `dev`, which makes its own.
     pub fn tokens(&self) -> &Tokens {
         &self.0.tokens
+    }
+
+    /// The definitions of custom fields, for a door whose clients write values in another form.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn definitions(&self) -> Result<Arc<Definitions>> {
+        self.0.fields.current().await
     }
 
     /// The database, for health.

@@ -60,7 +60,7 @@ impl Api {
         let lookup = lookup.expect("valid: a key that cannot be read is a fault");
         let with_account = mask.account != AccountMask::None;
         let (found, account) = self.0.profiles.get(&lookup, with_account).await?;
-        Ok(pb::GetProfileResponse { profile: Some(profile::message(&found, account.as_ref(), &mask)) })
+        Ok(pb::GetProfileResponse { profile: Some(profile::message(&found, account.as_ref(), &mask, &fields)) })
     }
 
     /// Lists profiles.
@@ -107,7 +107,7 @@ impl Api {
         let (mut bytes, mut has_more, mut last) = (0, page.has_more, None);
         let count = page.rows.len();
         for (row, account) in page.rows {
-            let message = profile::message(&row, account.as_ref(), &mask);
+            let message = profile::message(&row, account.as_ref(), &mask, &fields);
             bytes += message.encoded_len();
             if bytes > PAGE_BYTES && !profiles.is_empty() {
                 has_more = true;
@@ -178,7 +178,7 @@ impl Api {
 }
 
 fn updated(profile: &Profile, fields: &Fields) -> pb::UpdateProfileResponse {
-    pb::UpdateProfileResponse { profile: Some(profile::message(profile, None, &ReadMask::default_fields(fields))) }
+    pb::UpdateProfileResponse { profile: Some(profile::message(profile, None, &ReadMask::default_fields(), fields)) }
 }
 
 /// Whether a filter names a field of the account anywhere, which asks for more rights.

@@ -117,7 +117,7 @@ impl Api {
 }
 
 fn created(made: &Profile, fields: &Fields) -> pb::CreateUserResponse {
-    pb::CreateUserResponse { profile: Some(profile::message(made, None, &ReadMask::default_fields(fields))) }
+    pb::CreateUserResponse { profile: Some(profile::message(made, None, &ReadMask::default_fields(), fields)) }
 }
 
 fn failure(index: i64, error: &Error) -> pb::ImportFailure {

@@ -120,17 +120,15 @@ fn user(number: i64) -> Value {
 pub async fn fill(api: &Api) -> anyhow::Result<()> {
     let caller = Caller::operator();
     for field in fields() {
-        let field = canonical::from_json(&field.to_string()).map_err(anyhow::Error::msg)?;
+        let field = canonical::from_json(&field.to_string())?;
         match api.create_field(&caller, pb::CreateFieldRequest { field: Some(field) }).await {
             Err(error) if error.reason() != Reason::FieldExists => return Err(error.into()),
             Err(_) | Ok(_) => {}
         }
     }
     let users = (1..=USERS).map(user).chain(known_users());
-    let users: Vec<pb::CreateUserRequest> = users
-        .map(|user| canonical::from_json(&user.to_string()))
-        .collect::<Result<_, _>>()
-        .map_err(anyhow::Error::msg)?;
+    let users: Vec<pb::CreateUserRequest> =
+        users.map(|user| canonical::from_json(&user.to_string())).collect::<Result<_, _>>()?;
     let told = api.import_batch(&caller, 0, users.into_iter().map(Ok).collect()).await?;
     // A fill that was cut short left some of them.
     match told.failures.iter().find(|failure| !failure.reason.ends_with("_TAKEN")) {

@@ -24,7 +24,8 @@ use crate::{
     config::{self, Config, Secret, SecretKey},
     domain::caller::{Caller, Subject},
     model::scope::Scope,
-    postgres, server,
+    postgres,
+    server::{self, Ports},
     store::{
         schema::{self, Mark},
         sql::Sql,
@@ -40,9 +41,9 @@ pub struct Dev {
     /// Where gRPC listens; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
     grpc_addr: SocketAddr,
-    /// Where the REST gateway will listen; it is not built yet, and nothing listens there.
-    #[arg(long, hide = true)]
-    rest_addr: Option<SocketAddr>,
+    /// Where the REST gateway listens; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    rest_addr: SocketAddr,
     /// Where the operations port will listen; it is not built yet, and nothing listens there.
     #[arg(long, hide = true)]
     ops_addr: Option<SocketAddr>,
@@ -70,17 +71,18 @@ pub async fn run(dev: Dev, folder: &Path, output: &Output) -> anyhow::Result<()>
         bail!("another dev{holder} runs in {}: stop it, or choose a folder with --data-dir", folder.display());
     };
     let grpc = bind(dev.grpc_addr).await?;
+    let rest = bind(dev.rest_addr).await?;
     let stop = server::stop_signal();
     tokio::pin!(stop);
     let started = tokio::select! {
         started = start(folder, &dev, &scopes, *output) => started?,
         () = &mut stop => return Ok(()),
     };
-    let address = grpc.local_addr()?;
-    announce(&started, address, *output);
+    announce(&started, grpc.local_addr()?, rest.local_addr()?, *output);
+    let ports = Ports { grpc, rest: Some((rest, started.config.rest.clone().with_older_surfaces())) };
     // The stop is the future itself from here on: one signal is one stop.
     let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = server::serve(started.app.clone(), grpc, Duration::ZERO, async move {
+    let serving = server::serve(started.app.clone(), ports, Duration::ZERO, async move {
         // A dropped sender says the same.
         stopped.await.unwrap_or_default();
     });
@@ -183,22 +185,22 @@ async fn prepare(url: &str, reset: bool, is_ours: bool) -> anyhow::Result<()> {
 /// Writes the configuration that other commands in this folder read; its key is made once.
 fn configure(folder: &Path, url: String) -> anyhow::Result<Config> {
     let file = config_file(folder);
-    let mut config = Config::default();
-    if let Ok(text) = fs::read_to_string(&file)
-        && let Ok(earlier) = toml::from_str::<Config>(&text)
-    {
-        config = earlier;
-    }
+    let earlier = fs::read_to_string(&file).ok().and_then(|text| toml::from_str::<Config>(&text).ok());
+    let mut config = Config { secrets: earlier.unwrap_or_default().secrets, ..Config::default() };
     if config.secrets.keys.is_empty() {
         config.secrets.keys.push(SecretKey { id: "dev".to_owned(), key: Secret(config::key_text(random_bytes())) });
     }
-    config.database.url = Secret(url);
+    config.database.url = Secret(url.clone());
     // One replica alone, so that nobody else has to hear of a change.
     config.fields.wait_seconds = 2;
-    let mails = folder.join("mails");
-    config.mail.folder = Some(std::path::absolute(&mails).context("the folder of the data has no path")?);
-    config.sms.log = true;
+    if !config::is_set("mail.smtp.host") {
+        let mails = std::path::absolute(folder.join("mails")).context("the folder of the data has no path")?;
+        config.mail.folder = Some(mails);
+    }
+    config.sms.log = !config::is_set("sms.url");
     write_private(&file, &toml::to_string(&config).context("the configuration cannot be written")?)?;
+    let mut config = config::load(Some(&file))?;
+    config.database.url = Secret(url);
     Ok(config)
 }
 
@@ -245,11 +247,12 @@ fn write_private(file: &Path, text: &str) -> anyhow::Result<()> {
     write().with_context(|| format!("cannot write {}", file.display()))
 }
 
-fn announce(started: &Started, grpc: SocketAddr, output: Output) {
+fn announce(started: &Started, grpc: SocketAddr, rest: SocketAddr, output: Output) {
     let Tokens { service, user, user_id } = &started.tokens;
     if output.is_json() {
         let ready = json!({
             "grpc": grpc.to_string(),
+            "rest": format!("http://{rest}"),
             "service_token": service,
             "user_token": user,
             "user_id": user_id,
@@ -260,6 +263,7 @@ fn announce(started: &Started, grpc: SocketAddr, output: Output) {
     }
     println!(
         "\ngRPC           {grpc}
+REST           http://{rest}   (try it at http://{rest}/docs)
 database       {url}
 mails          {mails}   (text messages: a line on stderr each)
 service token  {service}
@@ -267,6 +271,7 @@ user token     {user}   (user {user_id})
 
 grpcurl -plaintext -H 'authorization: Bearer {service}' -d '{{\"user_id\": {user_id}}}' {grpc} user.v1.UserService/GetProfile
 buf curl --protocol grpc --http2-prior-knowledge -H 'authorization: Bearer {service}' -d '{{\"userId\": {user_id}}}' http://{grpc}/user.v1.UserService/GetProfile
+curl -H 'authorization: Bearer {service}' http://{rest}/v1/users/{user_id}/profile
 
 Ctrl-C stops everything.",
         url = started.config.database.url.0,

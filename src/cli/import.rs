@@ -93,7 +93,7 @@ fn next_batch(
         numbers.push(*line_number);
         if read as u64 == MAX_LINE && line.last() != Some(&b'\n') {
             lines.skip_until(b'\n')?;
-            batch.push(Err(Error::invalid("", Fault::Length, "a line must have at most 1 MiB")));
+            batch.push(Err(Error::invalid("", Fault::Length, "must have at most 1 MiB")));
             continue;
         }
         batch.push(parse(&line, *line_number));
@@ -104,9 +104,8 @@ fn next_batch(
 /// Reads a line. Its request id comes from its place and its text, so that a file that is imported again within a day
 /// makes no user twice.
 fn parse(line: &[u8], number: u64) -> Result<User> {
-    let text = std::str::from_utf8(line).map_err(|_| Error::invalid("", Fault::Format, "the line is not UTF-8"))?;
-    let mut user: User = canonical::from_json(text.trim())
-        .map_err(|why| Error::invalid("", Fault::Format, format!("the line is no CreateUserRequest: {why}")))?;
+    let text = std::str::from_utf8(line).map_err(|_| Error::invalid("", Fault::Format, "is no UTF-8"))?;
+    let mut user: User = canonical::from_json(text.trim())?;
     if user.request_id.is_empty() {
         let digest = Sha256::new().chain_update(number.to_be_bytes()).chain_update(line.trim_ascii()).finalize();
         let bytes: [u8; 16] = digest[..16].try_into().expect("valid: a digest has 32 bytes");

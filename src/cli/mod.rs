@@ -115,7 +115,7 @@ impl Settings {
     /// The configuration: the file that was named, else what `dev` wrote into its folder.
     fn load(&self) -> anyhow::Result<Config> {
         let of_dev = dev::config_file(&self.data_dir());
-        let is_chosen = self.config.is_some() || config::is_chosen_by_variables();
+        let is_chosen = self.config.is_some() || config::is_set("database.url");
         if is_chosen || !of_dev.exists() {
             return config::load(self.config.as_deref());
         }

@@ -5,7 +5,13 @@ use std::{path::Path, time::Duration};
 use anyhow::Context;
 use tokio::net::TcpListener;
 
-use crate::{app, clock::Clock, config, server, store::schema};
+use crate::{
+    app,
+    clock::Clock,
+    config,
+    server::{self, Ports},
+    store::schema,
+};
 
 /// How long new calls are still taken after the stop was asked for, until every balancer has heard of it.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -17,7 +23,15 @@ pub async fn run(file: Option<&Path>) -> anyhow::Result<()> {
     schema::check(&mut schema::connect(&config.database.url.0).await?).await?;
     let grpc = bind(config.grpc.address).await?;
     tracing::info!(address = %grpc.local_addr()?, "serving gRPC");
-    server::serve(app, grpc, DRAIN, server::stop_signal()).await
+    let rest = match config.rest.address {
+        Some(address) => {
+            let listener = bind(address).await?;
+            tracing::info!(address = %listener.local_addr()?, "serving REST");
+            Some((listener, config.rest))
+        }
+        None => None,
+    };
+    server::serve(app, Ports { grpc, rest }, DRAIN, server::stop_signal()).await
 }
 
 /// Opens a port.

@@ -18,6 +18,8 @@ use figment::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::rest;
+
 const PREFIX: &str = "USER_SERVICE__";
 
 /// Keys whose value may stand in a file that a variable with `_FILE` at its end names.
@@ -30,6 +32,7 @@ pub const FROM_FILES: &[&str] =
 pub struct Config {
     pub database: Database,
     pub grpc: Grpc,
+    pub rest: rest::Config,
     pub secrets: Secrets,
     pub auth: Auth,
     pub fields: Fields,
@@ -55,9 +58,10 @@ fn file_variable(key: &str) -> String {
     format!("{PREFIX}{}_FILE", key.replace('.', "__").to_uppercase())
 }
 
-/// Whether variables say where the database is, so that a configuration was chosen.
-pub fn is_chosen_by_variables() -> bool {
-    ["DATABASE__URL", "DATABASE__URL_FILE"].iter().any(|name| std::env::var_os(format!("{PREFIX}{name}")).is_some())
+/// Whether a variable, or one that names a file, sets this key.
+pub fn is_set(key: &str) -> bool {
+    let variable = format!("{PREFIX}{}", key.replace('.', "__").to_uppercase());
+    std::env::var_os(&variable).is_some() || std::env::var_os(file_variable(key)).is_some()
 }
 
 /// Reads all layers and checks them whole.
@@ -99,6 +103,7 @@ impl Config {
         let mut faults = Vec::new();
         self.database.faults(&mut faults);
         self.secrets.faults(&mut faults);
+        faults.extend(self.rest.faults());
         self.auth.faults(&mut faults);
         self.mail.faults(&mut faults);
         self.sms.faults(&mut faults);

@@ -1,23 +1,13 @@
 //! The one place where a fact becomes a gRPC status, with its details.
 
-use std::collections::HashMap;
-
-use prost::Message;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, QuotaViolation, StatusExt};
+use tonic_types::StatusExt;
 
 use crate::{
-    error::{Error, Kind, Reason, Violation},
-    grpc::layer,
-    model::text,
+    door,
+    error::{Error, Kind},
+    wire::details::details,
 };
-
-/// The domain of every ErrorInfo.
-pub const DOMAIN: &str = "user.v1";
-/// Bytes of details that a client at its defaults takes, base64 and the other metadata counted.
-const MAX_DETAILS: usize = 2700;
-/// Characters of a caller's own names that an error repeats.
-const MAX_NAME: usize = 200;
 
 /// The code of a kind.
 pub fn code(kind: Kind) -> Code {
@@ -40,76 +30,9 @@ pub fn code(kind: Kind) -> Code {
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        if matches!(error.reason(), Reason::Internal | Reason::DatabaseUnavailable | Reason::AuthBackendUnavailable) {
-            tracing::error!(reason = error.reason().as_str(), error = ?error, "a call failed on our side");
-        }
+        door::log(&error);
         let reason = error.reason();
-        let details = details(&error);
+        let details = details(&error, door::request_id());
         Status::with_error_details(code(reason.kind()), reason.message(), details)
     }
-}
-
-fn details(error: &Error) -> ErrorDetails {
-    let mut metadata: HashMap<String, String> =
-        error.metadata().iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
-    let (kept, omitted) = cut(error.violations());
-    if omitted > 0 {
-        metadata.insert("violationsOmitted".to_owned(), omitted.to_string());
-    }
-    let mut details = ErrorDetails::new();
-    details.set_error_info(error.reason().as_str(), DOMAIN, metadata);
-    details.set_request_info(layer::request_id(), "");
-    if !kept.is_empty() {
-        details.set_bad_request(kept);
-    }
-    if let Some(resource) = error.resource() {
-        details.set_resource_info(resource.kind, text::cut(&resource.name, MAX_NAME), "", "");
-    }
-    if !error.preconditions().is_empty() {
-        let reason = error.reason();
-        let violations = error.preconditions().iter().map(|path| PreconditionViolation {
-            r#type: reason.as_str().to_owned(),
-            subject: path.clone(),
-            description: reason.message().to_owned(),
-        });
-        details.set_precondition_failure(violations.collect::<Vec<_>>());
-    }
-    if let Some(limit) = error.quota() {
-        let description = error.reason().message().to_owned();
-        details.set_quota_failure(vec![QuotaViolation {
-            subject: limit.to_owned(),
-            description,
-            ..Default::default()
-        }]);
-    }
-    if let Some(after) = error.retry_after() {
-        details.set_retry_info(Some(after));
-    }
-    details
-}
-
-/// As many violations as fit, and how many do not.
-fn cut(violations: &[Violation]) -> (Vec<FieldViolation>, usize) {
-    let mut room = MAX_DETAILS;
-    let mut kept = Vec::new();
-    for violation in violations {
-        let field = text::cut(&violation.field, MAX_NAME);
-        let description = text::cut(&violation.description, MAX_NAME);
-        let reason = violation.fault.as_str();
-        let size = tonic_types::pb::bad_request::FieldViolation {
-            field: field.clone(),
-            description: description.clone(),
-            reason: reason.to_owned(),
-            localized_message: None,
-        }
-        .encoded_len()
-            + 4;
-        if size > room {
-            break;
-        }
-        room -= size;
-        kept.push(FieldViolation { field, description, reason: reason.to_owned(), localized_message: None });
-    }
-    let omitted = violations.len() - kept.len();
-    (kept, omitted)
 }

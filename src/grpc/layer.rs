@@ -5,59 +5,18 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use http::{HeaderMap, HeaderValue, Request, Response};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
 use crate::{
-    api::Api,
-    domain::caller::Caller,
+    door::{self, Door, REQUEST_ID_HEADER},
     error::{Error, Fault, Reason, Result},
-    model::scope,
 };
-
-/// Calls in flight, beyond which new ones are shed.
-const MAX_IN_FLIGHT: usize = 512;
-/// The longest a call may take.
-const DEADLINE: Duration = Duration::from_secs(10);
-/// The longest a bulk change may take.
-const BULK_DEADLINE: Duration = Duration::from_secs(20);
-/// Characters of a request id that a caller gives.
-const MAX_REQUEST_ID: usize = 128;
-/// Characters of a token; no real one is longer.
-const MAX_TOKEN: usize = 8192;
-
-tokio::task_local! {
-    static REQUEST_ID: String;
-}
-
-/// The id of the call that is being answered.
-pub fn request_id() -> String {
-    REQUEST_ID.try_with(Clone::clone).unwrap_or_else(|_| new_request_id())
-}
-
-fn new_request_id() -> String {
-    uuid::Uuid::new_v4().to_string()
-}
-
-/// Makes the layer.
-#[derive(Clone)]
-pub struct Door {
-    api: Api,
-    in_flight: Arc<Semaphore>,
-}
-
-impl Door {
-    pub fn new(api: Api) -> Self {
-        Self { api, in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)) }
-    }
-}
 
 impl<S> Layer<S> for Door {
     type Service = Guarded<S>;
@@ -90,13 +49,13 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let inner = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, inner);
-        let id = given_request_id(request.headers()).unwrap_or_else(new_request_id);
+        let id = door::choose_request_id(request.headers());
         let header = HeaderValue::from_str(&id).expect("valid: letters, digits and a few signs");
         let door = self.door.clone();
-        Box::pin(REQUEST_ID.scope(id, async move {
+        Box::pin(door::with_request_id(id, async move {
             let answered = answer(door, inner, request).await;
             let mut response = answered.unwrap_or_else(|error| Status::from(error).into_http());
-            response.headers_mut().insert("x-request-id", header);
+            response.headers_mut().insert(REQUEST_ID_HEADER, header);
             Ok(response)
         }))
     }
@@ -112,62 +71,15 @@ where
         let Ok(response) = inner.call(request).await;
         return Ok(response);
     }
-    let _permit = permit(&door)?;
+    let _permit = door.enter()?;
     let limit = deadline(request.headers(), method)?;
     let call = async {
-        let caller = door.api.verify(token(request.headers())?).await?;
-        let rule = scope::rule(service, method).ok_or_else(|| Error::new(Reason::MethodUnknown))?;
-        admit(&caller, rule)?;
+        let caller = door.admit(door::bearer(request.headers())?, service, method).await?;
         request.extensions_mut().insert(caller);
         let Ok(response) = inner.call(request).await;
-        Ok(explained(response))
+        Ok::<_, Error>(explained(response))
     };
-    match limit {
-        Some(limit) => {
-            tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(Error::new(Reason::DeadlineExceeded)))
-        }
-        None => call.await,
-    }
-}
-
-fn permit(door: &Door) -> Result<OwnedSemaphorePermit> {
-    door.in_flight.clone().try_acquire_owned().map_err(|_| Error::new(Reason::Overloaded))
-}
-
-/// The method's rule, before anything of the message is known.
-fn admit(caller: &Caller, rule: scope::Rule) -> Result<()> {
-    let may = match caller.user() {
-        Some(_) => rule.user,
-        None => rule.service.iter().any(|scope| caller.has(*scope)),
-    };
-    let needed = rule.service.first().map_or("", |scope| scope.as_str());
-    if may { Ok(()) } else { Err(Error::scope_missing(needed)) }
-}
-
-/// The bearer token of the metadata.
-fn token(headers: &HeaderMap) -> Result<&str> {
-    let mut values = headers.get_all("authorization").iter();
-    let Some(value) = values.next() else {
-        return Err(Error::new(Reason::TokenMissing));
-    };
-    let malformed = || Error::new(Reason::TokenMalformed);
-    if values.next().is_some() {
-        return Err(malformed());
-    }
-    let text = value.to_str().map_err(|_| malformed())?;
-    let (scheme, token) = text.split_once(' ').ok_or_else(malformed)?;
-    let is_one = scheme.eq_ignore_ascii_case("bearer")
-        && !token.is_empty()
-        && token.len() <= MAX_TOKEN
-        && token.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
-    if is_one { Ok(token) } else { Err(malformed()) }
-}
-
-fn given_request_id(headers: &HeaderMap) -> Option<String> {
-    let given = headers.get("x-request-id")?.to_str().ok()?;
-    let fits = (1..=MAX_REQUEST_ID).contains(&given.len())
-        && given.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(&byte));
-    fits.then(|| given.to_owned())
+    door::within(limit, call).await
 }
 
 /// How long a call may take: what its caller gives it, and our own bound. An import has its caller's alone.
@@ -179,10 +91,8 @@ fn deadline(headers: &HeaderMap, method: &str) -> Result<Option<Duration>> {
                 Error::invalid("grpc-timeout", Fault::Format, "must be at most eight digits and a unit")
             })?),
         };
-    let bound = match method {
-        "ImportUsers" => return Ok(given),
-        "BulkUpdateFields" => BULK_DEADLINE,
-        _ => DEADLINE,
+    let Some(bound) = door::longest(method) else {
+        return Ok(given);
     };
     // A moment earlier than the transport's own timer, which would answer CANCELLED.
     let given = given.map(|given| given.saturating_sub(Duration::from_millis(5)));
@@ -240,10 +150,14 @@ mod tests {
 
     #[test]
     fn every_method_of_the_contract_has_a_rule() {
-        for name in crate::grpc::SERVICES {
+        for name in crate::wire::SERVICES {
             let service = crate::wire::POOL.get_service_by_name(name).unwrap();
             for method in service.methods() {
-                assert!(scope::rule(name, method.name()).is_some(), "{name}/{} has no scope", method.name());
+                assert!(
+                    crate::model::scope::rule(name, method.name()).is_some(),
+                    "{name}/{} has no scope",
+                    method.name()
+                );
             }
         }
     }

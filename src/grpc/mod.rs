@@ -20,9 +20,6 @@ use crate::{
     },
 };
 
-/// The names under which health is told, besides the empty one.
-pub const SERVICES: &[&str] = &["user.v1.UserService", "user.v1.UserAdminService"];
-
 /// All services of the port.
 pub fn routes(api: Api, health: HealthServer<impl Health>) -> Routes {
     let reflection = || {

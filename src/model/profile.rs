@@ -6,10 +6,7 @@ use serde_json::Value;
 
 use crate::{
     error::Fault,
-    model::{
-        field::Fields,
-        text::{self, Refusal},
-    },
+    model::text::{self, Refusal},
 };
 
 /// A profile, as its table holds it.
@@ -116,8 +113,7 @@ pub struct ReadMask {
 /// Which custom fields a reply holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CustomMask {
-    /// All but those of deleted fields.
-    AllBut(Vec<String>),
+    All,
     Only(Vec<String>),
 }
 
@@ -166,9 +162,8 @@ pub const ACCOUNT: &[&str] = &[
 
 impl ReadMask {
     /// All but the account.
-    pub fn default_fields(fields: &Fields) -> Self {
-        let custom = CustomMask::AllBut(fields.hidden().to_vec());
-        Self { builtin: None, custom, account: AccountMask::None }
+    pub fn default_fields() -> Self {
+        Self { builtin: None, custom: CustomMask::All, account: AccountMask::None }
     }
 
     /// Whether the reply holds this built-in field.

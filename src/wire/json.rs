@@ -3,7 +3,7 @@
 use prost_types::{ListValue, Struct, Value as PbValue, value::Kind};
 use serde_json::{Map, Value};
 
-use crate::model::field::{MAX_SAFE_INTEGER, number};
+use crate::model::field::{FieldType, ItemType, MAX_SAFE_INTEGER, number};
 
 /// A Struct as JSON. Numbers that are no numbers become text that no type takes, so that they are refused where they
 /// stand.
@@ -28,17 +28,33 @@ pub fn value(given: PbValue) -> Value {
 
 /// JSON as a Value; whole numbers beyond ±2^53 as decimal text.
 pub fn to_value(given: &Value) -> PbValue {
+    written(given, true)
+}
+
+/// A value of a field of this type. Only where integers are declared is one beyond ±2^53 decimal text: any other
+/// number came as a double, and goes as one.
+pub fn field_value(field_type: Option<FieldType>, given: &Value) -> PbValue {
+    written(given, matches!(field_type, None | Some(FieldType::Integer | FieldType::Array(ItemType::Integer))))
+}
+
+fn written(given: &Value, large_as_text: bool) -> PbValue {
     let kind = match given {
         Value::Null => Kind::NullValue(0),
         Value::Bool(flag) => Kind::BoolValue(*flag),
         Value::Number(number) => match number.as_i64() {
-            Some(whole) if whole.unsigned_abs() > MAX_SAFE_INTEGER as u64 => Kind::StringValue(whole.to_string()),
-            Some(whole) => Kind::NumberValue(whole as f64),
-            None => Kind::NumberValue(number.as_f64().unwrap_or_default()),
+            Some(whole) if large_as_text && whole.unsigned_abs() > MAX_SAFE_INTEGER as u64 => {
+                Kind::StringValue(whole.to_string())
+            }
+            _ => Kind::NumberValue(number.as_f64().unwrap_or_default()),
         },
         Value::String(text) => Kind::StringValue(text.clone()),
-        Value::Array(items) => Kind::ListValue(ListValue { values: items.iter().map(to_value).collect() }),
-        Value::Object(entries) => Kind::StructValue(to_struct(entries.iter())),
+        Value::Array(items) => {
+            Kind::ListValue(ListValue { values: items.iter().map(|item| written(item, large_as_text)).collect() })
+        }
+        Value::Object(entries) => {
+            let fields = entries.iter().map(|(key, value)| (key.clone(), written(value, large_as_text)));
+            Kind::StructValue(Struct { fields: fields.collect() })
+        }
     };
     PbValue { kind: Some(kind) }
 }

@@ -25,7 +25,7 @@ pub fn custom_names(mask: Option<&FieldMask>) -> impl Iterator<Item = &str> {
 pub fn read(mask: Option<FieldMask>, fields: &Fields, faults: &mut Violations) -> ReadMask {
     let paths = mask.unwrap_or_default().paths;
     if paths.is_empty() {
-        return ReadMask::default_fields(fields);
+        return ReadMask::default_fields();
     }
     let mut builtin = Vec::new();
     let mut custom = CustomMask::Only(Vec::new());
@@ -35,7 +35,7 @@ pub fn read(mask: Option<FieldMask>, fields: &Fields, faults: &mut Violations) -
         if let Some(name) = known(BUILTIN, path) {
             builtin.push(name);
         } else if path == "custom_fields" {
-            custom = CustomMask::AllBut(fields.hidden().to_vec());
+            custom = CustomMask::All;
         } else if path == "account" {
             account = AccountMask::All;
         } else if let Some(field) = path.strip_prefix("custom_fields.").and_then(|name| fields.get_loosely(name)) {

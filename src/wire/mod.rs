@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod canonical;
+pub mod details;
 pub mod field;
 pub mod json;
 pub mod mask;
@@ -20,6 +21,9 @@ use prost_types::Timestamp;
 pub mod pb {
     tonic::include_proto!("user.v1");
 }
+
+/// The services of the contract.
+pub const SERVICES: &[&str] = &["user.v1.UserService", "user.v1.UserAdminService"];
 
 /// All descriptors with their comments, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/user.v1.binpb"));

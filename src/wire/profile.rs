@@ -8,6 +8,7 @@ use crate::{
     error::{Fault, Violations},
     model::{
         account::Connection,
+        field::Fields,
         profile::{
             AccountMask, BuiltinPatch, CustomMask, Profile, ReadMask, etag, parse_avatar, parse_groups, parse_language,
             parse_nickname, parse_place, parse_platform_id,
@@ -17,8 +18,8 @@ use crate::{
     wire::{json, pb, timestamp},
 };
 
-/// A profile's message, with what the mask names.
-pub fn message(profile: &Profile, account: Option<&AccountView>, mask: &ReadMask) -> pb::Profile {
+/// A profile's message, with what the mask names; the definitions tell integers from other numbers.
+pub fn message(profile: &Profile, account: Option<&AccountView>, mask: &ReadMask, fields: &Fields) -> pb::Profile {
     let text = |name: &str, value: &Option<String>| match (mask.has(name), value) {
         (true, Some(value)) => value.clone(),
         _ => String::new(),
@@ -38,7 +39,7 @@ pub fn message(profile: &Profile, account: Option<&AccountView>, mask: &ReadMask
         unionid: optional("unionid", &profile.unionid),
         is_authorized: mask.has("is_authorized") && profile.is_authorized,
         group_ids: if mask.has("group_ids") { profile.group_ids.clone() } else { Vec::new() },
-        custom_fields: custom_fields(&profile.custom_fields, &mask.custom),
+        custom_fields: custom_fields(&profile.custom_fields, &mask.custom, fields),
         created_by: if mask.has("created_by") { profile.user_id } else { 0 },
         created_at: time("created_at", profile.created_at),
         updated_at: time("updated_at", profile.updated_at),
@@ -47,14 +48,19 @@ pub fn message(profile: &Profile, account: Option<&AccountView>, mask: &ReadMask
     }
 }
 
-fn custom_fields(document: &Value, mask: &CustomMask) -> Option<Struct> {
-    let entries = document.as_object()?.iter();
-    match mask {
-        CustomMask::AllBut(hidden) if hidden.is_empty() => Some(json::to_struct(entries)),
-        CustomMask::AllBut(hidden) => Some(json::to_struct(entries.filter(|(name, _)| !hidden.contains(name)))),
-        CustomMask::Only(names) if names.is_empty() => None,
-        CustomMask::Only(names) => Some(json::to_struct(entries.filter(|(name, _)| names.contains(name)))),
+fn custom_fields(document: &Value, mask: &CustomMask, fields: &Fields) -> Option<Struct> {
+    let is_shown = |name: &String| match mask {
+        CustomMask::All => !fields.hidden().contains(name),
+        CustomMask::Only(names) => names.contains(name),
+    };
+    if matches!(mask, CustomMask::Only(names) if names.is_empty()) {
+        return None;
     }
+    let entries = document.as_object()?.iter().filter(|(name, _)| is_shown(name)).map(|(name, value)| {
+        let field_type = fields.get(name).map(|field| field.field_type);
+        (name.clone(), json::field_value(field_type, value))
+    });
+    Some(Struct { fields: entries.collect() })
 }
 
 /// A connection's message.

@@ -12,7 +12,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("domain", &["store", "model", "error", "clock"]),
     ("wire", &["model", "error", "domain", "store::users"]),
     ("api", &["wire", "domain", "model", "error", "clock", "store::profiles"]),
-    ("grpc", &["api", "wire", "domain", "model", "error"]),
+    ("door", &["api", "domain", "model", "error"]),
+    ("grpc", &["door", "api", "wire", "domain", "model", "error"]),
+    ("rest", &["door", "api", "wire", "domain", "model", "error"]),
 ];
 
 #[test]

@@ -13,6 +13,8 @@ mod health;
 mod import_users;
 mod layering;
 mod list_profiles;
+mod oracle;
+mod rest;
 mod schema;
 mod smtp;
 mod tokens;

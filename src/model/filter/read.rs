@@ -189,7 +189,7 @@ fn read_test(subject: &Subject, operator: &str, given: Value) -> Refused<Filter>
         }
         "$in" => among(subject, given)?,
         "$nin" => among(subject, given)?.negated(),
-        "$all" => is(Test::HoldsAll(operands(subject, items(given)?)?)),
+        "$all" => is(Test::HoldsAll(operands(subject, items(given)?.into_iter().enumerate())?)),
         "$contains" => is(Test::Contains(operand::pattern(subject, given)?)),
         "$icontains" => is(Test::ContainsFolded(operand::pattern(subject, given)?)),
         "$starts_with" => is(Test::StartsWith(operand::pattern(subject, given)?)),
@@ -204,7 +204,9 @@ fn read_test(subject: &Subject, operator: &str, given: Value) -> Refused<Filter>
 fn equals(subject: &Subject, given: Value) -> Refused<Test> {
     Ok(match (subject.field_type(), given) {
         (_, Value::Null) => Test::Null,
-        (Some(FieldType::Array(_)), Value::Array(items)) => Test::EqualsList(operands(subject, items)?),
+        (Some(FieldType::Array(_)) | None, Value::Array(items)) => {
+            Test::EqualsList(operands(subject, items.into_iter().enumerate())?)
+        }
         (_, given) => Test::Equals(operand::one(subject, given)?),
     })
 }
@@ -220,11 +222,17 @@ fn ordered(subject: &Subject, given: Value) -> Refused<Operand> {
 }
 
 fn among(subject: &Subject, given: Value) -> Refused<Filter> {
-    let (nulls, values): (Vec<_>, Vec<_>) = items(given)?.into_iter().partition(Value::is_null);
+    let (nulls, mut values): (Vec<_>, Vec<_>) =
+        items(given)?.into_iter().enumerate().partition(|(_, value)| value.is_null());
+    let has_null = !nulls.is_empty();
+    // Only inside an object may an array hold nulls.
+    if subject.field_type().is_none() {
+        values.extend(nulls);
+    }
     let listed = Filter::Is(subject.clone(), Test::In(operands(subject, values)?));
-    Ok(match nulls.is_empty() {
-        true => listed,
-        false => Filter::Any(vec![Filter::Is(subject.clone(), Test::Null), listed]),
+    Ok(match has_null {
+        true => Filter::Any(vec![Filter::Is(subject.clone(), Test::Null), listed]),
+        false => listed,
     })
 }
 
@@ -235,8 +243,9 @@ fn items(given: Value) -> Refused<Vec<Value>> {
     }
 }
 
-fn operands(subject: &Subject, given: Vec<Value>) -> Refused<Vec<Operand>> {
-    let read = given.into_iter().enumerate().map(|(index, value)| {
+/// Reads values, each with its place.
+fn operands(subject: &Subject, given: impl IntoIterator<Item = (usize, Value)>) -> Refused<Vec<Operand>> {
+    let read = given.into_iter().map(|(index, value)| {
         operand::one(subject, value).map_err(|(inside, fault, why)| (format!("[{index}]{inside}"), fault, why))
     });
     read.collect()

@@ -1,6 +1,7 @@
 //! Tests of custom fields, on the document itself. For an indexed field a look into its index stands beside the test:
 //! it narrows, the document decides.
 
+use chrono::{DateTime, Datelike, Utc};
 use serde_json::Value;
 
 use super::{
@@ -91,16 +92,21 @@ fn periods(operands: &[Operand]) -> Vec<Period> {
     periods.collect()
 }
 
+/// A moment as dates are kept, beside which they sort. The last of them ends in the year 10000, which has a digit more.
+fn edge(moment: DateTime<Utc>) -> String {
+    if moment.year() > 9999 { "9999-12-31T23:59:60Z".to_owned() } else { date_text(moment) }
+}
+
 /// The text of dates has one width and sorts as the dates do.
 fn within(text: Sql, period: Period) -> Sql {
     Sql::new("(")
         .append(text.clone())
         .push(" collate \"C\" >= ")
-        .bind(date_text(period.start))
+        .bind(edge(period.start))
         .push(" and ")
         .append(text)
         .push(" collate \"C\" < ")
-        .bind(date_text(period.end))
+        .bind(edge(period.end))
         .push(")")
 }
 
@@ -184,7 +190,7 @@ fn ordered(place: &Place, order: Order, operand: &Operand) -> Sql {
     match operand {
         Operand::Time(period) => {
             let (sign, bound) = bound(order, *period);
-            place.text.clone().push(" collate \"C\"").push(sign).bind(date_text(bound))
+            place.text.clone().push(" collate \"C\"").push(sign).bind(edge(bound))
         }
         Operand::Json(Value::String(text)) => {
             let condition = place.text.clone().push(" collate \"C\"").push(sign(order)).bind(text.as_str());
@@ -228,7 +234,7 @@ fn narrowed(field: &Field, test: &Test) -> Option<Sql> {
         }
         Test::Ordered(order, Operand::Time(period)) => {
             let (sign, bound) = bound(*order, *period);
-            rows.push(" and f.value").push(sign).bind(field.field_type.sort_key(&Value::String(date_text(bound)))?)
+            rows.push(" and f.value").push(sign).bind(field.field_type.sort_key(&Value::String(edge(bound)))?)
         }
         _ => return None,
     };

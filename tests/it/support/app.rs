@@ -9,7 +9,7 @@ use user_service::{
     config::{self, Config, Secret, SecretKey},
     domain::caller::Subject,
     model::scope::Scope,
-    server,
+    server::{self, Ports},
 };
 
 use super::{Client, TestDatabase};
@@ -21,6 +21,7 @@ pub struct TestApp {
     pub api: Api,
     pub app: App,
     address: std::net::SocketAddr,
+    rest: std::net::SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
 }
@@ -45,20 +46,28 @@ impl TestApp {
         let app = app::build(&config, Clock::Manual(clock.clone())).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let rest_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let rest = rest_listener.local_addr().unwrap();
+        let ports = Ports { grpc: listener, rest: Some((rest_listener, config.rest.with_older_surfaces())) };
         let (stop, stopped) = oneshot::channel();
         let served = app.clone();
         let serving = tokio::spawn(async move {
             let stop = async {
                 stopped.await.unwrap_or_default();
             };
-            server::serve(served, listener, std::time::Duration::ZERO, stop).await.unwrap();
+            server::serve(served, ports, std::time::Duration::ZERO, stop).await.unwrap();
         });
-        Self { database, clock, api: app.api.clone(), app, address, stop: Some(stop), serving }
+        Self { database, clock, api: app.api.clone(), app, address, rest, stop: Some(stop), serving }
     }
 
     /// Where gRPC listens.
     pub fn address(&self) -> std::net::SocketAddr {
         self.address
+    }
+
+    /// Where the REST gateway listens, with all its surfaces.
+    pub fn rest(&self) -> std::net::SocketAddr {
+        self.rest
     }
 
     /// A client with every scope.

@@ -1,0 +1,195 @@
+//! What every door asks of every call, whatever its transport: a request id, room for one more call, a token, the
+//! rights that the method needs, and a deadline.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use http::HeaderMap;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{
+    api::Api,
+    domain::caller::Caller,
+    error::{Error, Reason, Result},
+    model::scope,
+};
+
+/// Calls in flight, beyond which new ones are shed.
+const MAX_IN_FLIGHT: usize = 512;
+/// The longest a call may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// The longest a bulk change may take.
+const BULK_DEADLINE: Duration = Duration::from_secs(20);
+/// Characters of a request id that a caller gives.
+const MAX_REQUEST_ID: usize = 128;
+/// Characters of a token; no real one is longer.
+const MAX_TOKEN: usize = 8192;
+
+/// The header that carries a request id, both ways.
+pub const REQUEST_ID_HEADER: &str = "x-request-id";
+
+tokio::task_local! {
+    static REQUEST_ID: String;
+}
+
+/// The use cases, behind the rules of the door. All doors of a process share one, and so its room.
+#[derive(Clone)]
+pub struct Door {
+    api: Api,
+    in_flight: Arc<Semaphore>,
+}
+
+impl Door {
+    pub fn new(api: Api) -> Self {
+        Self { api, in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)) }
+    }
+
+    /// The use cases.
+    pub fn api(&self) -> &Api {
+        &self.api
+    }
+
+    /// Takes room for one call, until the permit is dropped.
+    ///
+    /// # Errors
+    /// OVERLOADED.
+    pub fn enter(&self) -> Result<OwnedSemaphorePermit> {
+        self.in_flight.clone().try_acquire_owned().map_err(|_| Error::new(Reason::Overloaded))
+    }
+
+    /// Tells who calls, where the token is good and may call this method, before anything of the message is known.
+    ///
+    /// # Errors
+    /// Those of the token, METHOD_UNKNOWN, SCOPE_MISSING.
+    pub async fn admit(&self, token: &str, service: &str, method: &str) -> Result<Caller> {
+        let caller = self.api.verify(token).await?;
+        let rule = scope::rule(service, method).ok_or_else(|| Error::new(Reason::MethodUnknown))?;
+        may_call(&caller, rule)?;
+        Ok(caller)
+    }
+}
+
+fn may_call(caller: &Caller, rule: scope::Rule) -> Result<()> {
+    let may = match caller.user() {
+        Some(_) => rule.user,
+        None => rule.service.iter().any(|scope| caller.has(*scope)),
+    };
+    let needed = rule.service.first().map_or("", |scope| scope.as_str());
+    if may { Ok(()) } else { Err(Error::scope_missing(needed)) }
+}
+
+/// The bearer token of the `authorization` header.
+///
+/// # Errors
+/// TOKEN_MISSING; TOKEN_MALFORMED, for two of them too.
+pub fn bearer(headers: &HeaderMap) -> Result<&str> {
+    let text = only(headers, "authorization")?;
+    match text.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => one_token(token),
+        _ => Err(Error::new(Reason::TokenMalformed)),
+    }
+}
+
+/// The token that a header of this name holds by itself.
+///
+/// # Errors
+/// As [`bearer`].
+pub fn bare_token<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str> {
+    one_token(only(headers, name)?)
+}
+
+fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next().ok_or_else(|| Error::new(Reason::TokenMissing))?;
+    match (value.to_str(), values.next()) {
+        (Ok(text), None) => Ok(text),
+        _ => Err(Error::new(Reason::TokenMalformed)),
+    }
+}
+
+fn one_token(token: &str) -> Result<&str> {
+    let is_one =
+        (1..=MAX_TOKEN).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
+    if is_one { Ok(token) } else { Err(Error::new(Reason::TokenMalformed)) }
+}
+
+/// The id of the call that is being answered.
+pub fn request_id() -> String {
+    REQUEST_ID.try_with(Clone::clone).unwrap_or_else(|_| new_request_id())
+}
+
+/// The id that the caller gives, else a new one.
+pub fn choose_request_id(headers: &HeaderMap) -> String {
+    given_request_id(headers).unwrap_or_else(new_request_id)
+}
+
+/// Answers a call under its request id.
+pub async fn with_request_id<T>(id: String, call: impl Future<Output = T>) -> T {
+    REQUEST_ID.scope(id, call).await
+}
+
+fn new_request_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+fn given_request_id(headers: &HeaderMap) -> Option<String> {
+    let given = headers.get(REQUEST_ID_HEADER)?.to_str().ok()?;
+    let fits = (1..=MAX_REQUEST_ID).contains(&given.len())
+        && given.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(&byte));
+    fits.then(|| given.to_owned())
+}
+
+/// The longest that a method may take; an import has its caller's patience alone.
+pub fn longest(method: &str) -> Option<Duration> {
+    match method {
+        "ImportUsers" => None,
+        "BulkUpdateFields" => Some(BULK_DEADLINE),
+        _ => Some(DEADLINE),
+    }
+}
+
+/// Runs a call for so long at most.
+///
+/// # Errors
+/// DEADLINE_EXCEEDED, and the call's own.
+pub async fn within<T, E: From<Error>>(
+    limit: Option<Duration>,
+    call: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    match limit {
+        Some(limit) => {
+            tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(Error::new(Reason::DeadlineExceeded).into()))
+        }
+        None => call.await,
+    }
+}
+
+/// Logs an error that is ours, once, where it leaves the service.
+pub fn log(error: &Error) {
+    let reason = error.reason();
+    if matches!(reason, Reason::Internal | Reason::DatabaseUnavailable | Reason::AuthBackendUnavailable) {
+        tracing::error!(reason = reason.as_str(), ?error, "a call failed on our side");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_bearer_token_is_one_word_given_once() {
+        let read = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("authorization", HeaderValue::from_static(value));
+            }
+            bearer(&headers).map(str::to_owned).map_err(|error| error.reason())
+        };
+        assert_eq!(read(&["bearer abc"]), Ok("abc".to_owned()));
+        assert_eq!(read(&[]), Err(Reason::TokenMissing));
+        for bad in [&["Bearer a", "Bearer a"][..], &["Bearer a, Bearer b"], &["Basic a"], &["Bearer "], &[""]] {
+            assert_eq!(read(bad), Err(Reason::TokenMalformed), "{bad:?}");
+        }
+    }
+}

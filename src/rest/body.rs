@@ -1,0 +1,64 @@
+//! Bodies: read whole, within bounds of size and time.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout_at};
+
+use super::error::Refusal;
+use crate::error::{Error, Fault, Reason};
+
+/// Most bytes of a body.
+pub const MAX_BYTES: usize = 1024 * 1024;
+/// The longest that a body may take.
+const MAX_TIME: Duration = Duration::from_secs(10);
+
+/// Reads a body whole. One that is too large is read to its end too, and forgotten: who is still sending when the
+/// answer comes would meet a reset connection instead of it.
+///
+/// # Errors
+/// 413 for its size, 408 for its time, INVALID_REQUEST where it breaks off.
+pub async fn read(mut body: Body) -> Result<Bytes, Refusal> {
+    let end = Instant::now() + MAX_TIME;
+    let (mut whole, mut size) = (Vec::new(), 0);
+    loop {
+        let frame = match timeout_at(end, body.frame()).await {
+            Ok(frame) => frame,
+            Err(_) if size > MAX_BYTES => return Err(Reason::MessageTooLarge.into()),
+            Err(_) => return Err(Refusal::slow_body()),
+        };
+        let Some(frame) = frame else { break };
+        let frame = frame.map_err(|_| Error::invalid("", Fault::Format, "breaks off"))?;
+        let Some(data) = frame.data_ref() else { continue };
+        size += data.len();
+        if size <= MAX_BYTES {
+            whole.extend_from_slice(data);
+        } else {
+            whole = Vec::new();
+        }
+    }
+    if size > MAX_BYTES {
+        return Err(Reason::MessageTooLarge.into());
+    }
+    Ok(whole.into())
+}
+
+/// Reads what is left of a body and forgets it.
+pub async fn drain(mut body: Body) {
+    let end = Instant::now() + MAX_TIME;
+    while let Ok(Some(Ok(_))) = timeout_at(end, body.frame()).await {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_of_the_limit_is_read_and_one_more_byte_is_too_large() {
+        let read_of = async |size| read(Body::from(vec![b'x'; size])).await;
+        assert_eq!(read_of(MAX_BYTES).await.unwrap().len(), MAX_BYTES);
+        let refusal = read_of(MAX_BYTES + 1).await.unwrap_err();
+        assert_eq!(refusal.error.reason(), Reason::MessageTooLarge);
+    }
+}

@@ -1,0 +1,123 @@
+//! One call at an endpoint: admitted, with its parts read.
+
+use std::{future::Future, pin::Pin};
+
+use axum::{
+    body::{self, Bytes},
+    extract::{RawPathParams, Request, State, rejection::RawPathParamsRejection},
+    http::{HeaderMap, Method},
+    response::Response,
+    routing::{MethodFilter, MethodRouter, on},
+};
+
+use super::{Gateway, error::Refusal, query};
+use crate::{
+    api::Api,
+    domain::caller::Caller,
+    door,
+    error::{Error, Fault, Reason, Result},
+};
+
+/// A call whose caller may make it.
+pub struct Call {
+    pub gateway: Gateway,
+    pub caller: Caller,
+    pub method: Method,
+    /// The path as it was sent.
+    pub path: String,
+    /// What the path's template names, decoded.
+    pub params: Vec<(String, String)>,
+    pub query: Vec<(String, String)>,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// The reply of an endpoint.
+pub type Reply = Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send>>;
+
+/// How a surface reads the token.
+pub type ReadToken = fn(&HeaderMap) -> Result<&str>;
+
+/// An RPC by its service and its name.
+#[derive(Clone, Copy, Debug)]
+pub struct Rpc(pub &'static str, pub &'static str);
+
+/// The service of profiles and accounts.
+pub const USERS: &str = "user.v1.UserService";
+
+impl Call {
+    /// The use cases.
+    pub fn api(&self) -> &Api {
+        self.gateway.door.api()
+    }
+
+    /// What the template calls `name`; empty where it names none.
+    pub fn param(&self, name: &str) -> &str {
+        let mut params = self.params.iter();
+        params.find(|(key, _)| key == name).map_or("", |(_, value)| value)
+    }
+}
+
+/// An endpoint of a surface. The RPC gives the rights that it needs, and its time.
+pub fn endpoint(method: MethodFilter, rpc: Rpc, token: ReadToken, run: fn(Call) -> Reply) -> MethodRouter<Gateway> {
+    on(
+        method,
+        async move |State(gateway): State<Gateway>,
+                    params: Result<RawPathParams, RawPathParamsRejection>,
+                    request: Request| {
+            door::within(door::longest(rpc.1), async {
+                let call = admit(gateway, rpc, token, params, request).await?;
+                run(call).await
+            })
+            .await
+        },
+    )
+}
+
+/// Reads the parts of a call whose caller may make it.
+///
+/// # Errors
+/// Those of the token and its rights; INVALID_REQUEST for a path or query that cannot be read.
+pub async fn admit(
+    gateway: Gateway,
+    rpc: Rpc,
+    token: ReadToken,
+    params: Result<RawPathParams, RawPathParamsRejection>,
+    request: Request,
+) -> Result<Call, Refusal> {
+    let (parts, body) = request.into_parts();
+    let caller = gateway.door.admit(token(&parts.headers)?, rpc.0, rpc.1).await?;
+    let params = params.map_err(|_| Error::invalid("", Fault::Format, "has broken percent-encoding in its path"))?;
+    Ok(Call {
+        gateway,
+        caller,
+        method: parts.method,
+        path: parts.uri.path().to_owned(),
+        params: params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        query: query::parse(parts.uri.query().unwrap_or_default())?,
+        headers: parts.headers,
+        body: body::to_bytes(body, usize::MAX).await.map_err(Error::internal)?,
+    })
+}
+
+/// The bearer token, where no `token` header contradicts it.
+///
+/// # Errors
+/// TOKEN_MISSING, TOKEN_MALFORMED.
+pub fn bearer(headers: &HeaderMap) -> Result<&str> {
+    match headers.contains_key("token") && headers.contains_key("authorization") {
+        true => Err(Error::new(Reason::TokenMalformed)),
+        false => door::bearer(headers),
+    }
+}
+
+/// The token of the `token` header, where no `authorization` header contradicts it.
+///
+/// # Errors
+/// As [`bearer`].
+pub fn token_header(headers: &HeaderMap) -> Result<&str> {
+    match headers.contains_key("token") && headers.contains_key("authorization") {
+        true => Err(Error::new(Reason::TokenMalformed)),
+        false => door::bare_token(headers, "token"),
+    }
+}

@@ -1,0 +1,186 @@
+//! The one place where a fact becomes an HTTP status, and its AIP-193 body.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    door,
+    error::{Error, Kind, Reason},
+    wire::details::details,
+};
+
+/// A fact that ends a call, on its way to the surface that gives it its form.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    pub error: Error,
+    pub status: StatusCode,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        let status = match error.reason() {
+            Reason::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Reason::MessageTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            reason => status(reason.kind()).0,
+        };
+        Self { error, status }
+    }
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Error::new(reason).into()
+    }
+}
+
+impl Refusal {
+    /// A body whose bytes did not come in time.
+    pub fn slow_body() -> Self {
+        Self { error: Error::new(Reason::DeadlineExceeded), status: StatusCode::REQUEST_TIMEOUT }
+    }
+
+    /// The same fact where the caller made it a condition by `If-Match`.
+    pub fn of_condition(self) -> Self {
+        match self.error.reason() {
+            Reason::EtagMismatch => Self { status: StatusCode::PRECONDITION_FAILED, ..self },
+            _ => self,
+        }
+    }
+
+    /// Whether the service is at fault, and not the request.
+    pub fn is_ours(&self) -> bool {
+        matches!(self.error.kind(), Kind::Unavailable | Kind::Internal | Kind::DeadlineExceeded | Kind::Aborted)
+            || self.error.reason() == Reason::MethodUnknown
+    }
+}
+
+impl IntoResponse for Refusal {
+    /// The fact travels in the extensions until the surface that was addressed gives it its form.
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// The status of a kind, by google.rpc.Code's own comments, and the code's name.
+fn status(kind: Kind) -> (StatusCode, &'static str) {
+    match kind {
+        Kind::InvalidArgument => (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT"),
+        Kind::Unauthenticated => (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"),
+        Kind::PermissionDenied => (StatusCode::FORBIDDEN, "PERMISSION_DENIED"),
+        Kind::NotFound => (StatusCode::NOT_FOUND, "NOT_FOUND"),
+        Kind::AlreadyExists => (StatusCode::CONFLICT, "ALREADY_EXISTS"),
+        Kind::FailedPrecondition => (StatusCode::BAD_REQUEST, "FAILED_PRECONDITION"),
+        Kind::Aborted => (StatusCode::CONFLICT, "ABORTED"),
+        Kind::OutOfRange => (StatusCode::BAD_REQUEST, "OUT_OF_RANGE"),
+        Kind::ResourceExhausted => (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED"),
+        Kind::Unimplemented => (StatusCode::NOT_IMPLEMENTED, "UNIMPLEMENTED"),
+        Kind::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED"),
+        Kind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
+        Kind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
+    }
+}
+
+/// A response with this status and JSON body, and what headers say of the fact.
+pub fn response(refusal: &Refusal, status: StatusCode, body: Value) -> Response {
+    let mut response = (status, Json(body)).into_response();
+    let headers = response.headers_mut();
+    if let Some(after) = refusal.error.retry_after() {
+        // Rounded up, so that who waits so long waits long enough.
+        let seconds = after.as_millis().div_ceil(1000).max(1) as u64;
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+/// The error in the form of AIP-193.
+pub fn aip_193(refusal: &Refusal) -> Response {
+    let error = &refusal.error;
+    let body = json!({ "error": {
+        "code": refusal.status.as_u16(),
+        "status": status(error.kind()).1,
+        "message": error.reason().message(),
+        "details": details_json(error),
+    } });
+    response(refusal, refusal.status, body)
+}
+
+fn details_json(error: &Error) -> Vec<Value> {
+    let details = details(error, door::request_id());
+    let mut told = Vec::new();
+    let mut tell = |name: &str, mut value: Value| {
+        value["@type"] = format!("type.googleapis.com/google.rpc.{name}").into();
+        told.push(value);
+    };
+    if let Some(info) = details.error_info() {
+        tell("ErrorInfo", json!({ "reason": info.reason, "domain": info.domain, "metadata": info.metadata }));
+    }
+    if let Some(info) = details.request_info() {
+        tell("RequestInfo", json!({ "requestId": info.request_id }));
+    }
+    if let Some(bad) = details.bad_request() {
+        let violations = bad.field_violations.iter();
+        let violations: Vec<Value> =
+            violations.map(|v| json!({ "field": v.field, "reason": v.reason, "description": v.description })).collect();
+        tell("BadRequest", json!({ "fieldViolations": violations }));
+    }
+    if let Some(info) = details.resource_info() {
+        tell("ResourceInfo", json!({ "resourceType": info.resource_type, "resourceName": info.resource_name }));
+    }
+    if let Some(failure) = details.precondition_failure() {
+        let violations = failure.violations.iter();
+        let violations: Vec<Value> = violations
+            .map(|v| json!({ "type": v.r#type, "subject": v.subject, "description": v.description }))
+            .collect();
+        tell("PreconditionFailure", json!({ "violations": violations }));
+    }
+    if let Some(failure) = details.quota_failure() {
+        let violations = failure.violations.iter();
+        let violations: Vec<Value> =
+            violations.map(|v| json!({ "subject": v.subject, "description": v.description })).collect();
+        tell("QuotaFailure", json!({ "violations": violations }));
+    }
+    if let Some(delay) = details.retry_info().and_then(|info| info.retry_delay) {
+        tell("RetryInfo", json!({ "retryDelay": format!("{}s", delay.as_secs_f64()) }));
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_status_that_is_an_error() {
+        for reason in Reason::ALL {
+            let status = Refusal::from(*reason).status;
+            assert!(status.is_client_error() || status.is_server_error(), "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn the_wait_is_told_in_whole_seconds() {
+        let error =
+            Error::new(Reason::CodeSendCooldown).with_quota("code_send_cooldown", Duration::from_millis(59_001));
+        let response = aip_193(&error.into());
+        assert_eq!(response.headers()[header::RETRY_AFTER], "60");
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    }
+
+    #[test]
+    fn a_stale_condition_has_a_status_of_its_own() {
+        let stale = || Refusal::from(Reason::EtagMismatch);
+        assert_eq!(stale().status, StatusCode::CONFLICT);
+        assert_eq!(stale().of_condition().status, StatusCode::PRECONDITION_FAILED);
+    }
+}

@@ -1,0 +1,68 @@
+//! The clients of Fresns: two POSTs with the headers `uid` and `token`, answered by a number and its message.
+
+mod body;
+mod edit;
+mod numbers;
+mod send_code;
+
+pub use numbers::Language;
+
+use axum::{
+    Json, Router,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::MethodFilter,
+};
+use serde_json::json;
+
+use super::{
+    Gateway,
+    call::{Call, Rpc, USERS, endpoint, token_header},
+    error::{self, Refusal},
+};
+use crate::error::{Error, Fault, Reason, Result};
+
+/// The two routes.
+pub fn routes() -> Router<Gateway> {
+    Router::new()
+        .route(
+            "/api/fresns/user/edit",
+            endpoint(MethodFilter::POST, Rpc(USERS, "UpdateAccount"), token_header, |call| Box::pin(edit::edit(call))),
+        )
+        .route(
+            "/api/fresns/info/sendVerifyCode",
+            endpoint(MethodFilter::POST, Rpc(USERS, "SendEmailCode"), token_header, |call| {
+                Box::pin(send_code::send_code(call))
+            }),
+        )
+}
+
+/// An error in this surface's form: the status is 200 for all that the two methods themselves refuse.
+pub fn refuse(refusal: &Refusal, language: Language) -> Response {
+    let (status, number) = match refusal.error.reason() {
+        Reason::RouteNotFound | Reason::MethodNotAllowed | Reason::MessageTooLarge => {
+            (refusal.status, numbers::PARAMETER)
+        }
+        _ if refusal.is_ours() => (refusal.status, numbers::UNANSWERED),
+        _ => (StatusCode::OK, numbers::number(&refusal.error)),
+    };
+    error::response(refusal, status, json!({ "code": number, "message": numbers::message(number, language) }))
+}
+
+fn done() -> Response {
+    Json(json!({ "code": 0, "message": "ok" })).into_response()
+}
+
+/// The user of `uid`, who must be the token's own.
+fn own_user(call: &Call) -> Result<i64> {
+    let mut given = call.headers.get_all("uid").iter();
+    let uid = given.next().filter(|uid| !uid.is_empty());
+    let uid = uid.ok_or_else(|| Error::invalid("uid", Fault::Required, "must be given"))?;
+    let is_id = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let user_id = uid.to_str().ok().filter(is_id).and_then(|text| text.parse::<i64>().ok());
+    match (user_id, given.next()) {
+        (Some(user_id), None) if call.caller.user() == Some(user_id) => Ok(user_id),
+        (Some(_), None) => Err(Error::new(Reason::NotOwner)),
+        _ => Err(Error::invalid("uid", Fault::Format, "must be a user's id")),
+    }
+}

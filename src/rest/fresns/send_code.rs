@@ -1,0 +1,80 @@
+//! `POST /api/fresns/info/sendVerifyCode`.
+
+use axum::response::Response;
+
+use super::{body::Body, done, own_user};
+use crate::{
+    error::{Error, Fault, Result},
+    model::profile::parse_language,
+    rest::{call::Call, error::Refusal},
+    wire::pb::{self, CodeChannel, CodePurpose},
+};
+
+/// Sends a code to the address that is to be bound, or to the one that is.
+pub async fn send_code(call: Call) -> Result<Response, Refusal> {
+    own_user(&call)?;
+    let body = Body::read(&call.body)?;
+    let missing = |name: &'static str| move || Error::invalid(name, Fault::Required, "must be given");
+    let channel = body.channel("type")?.ok_or_else(missing("type"))?;
+    let purpose = purpose(body.number("useType")?, body.number("templateId")?)?;
+    let language = match body.text("langTag")? {
+        Some(tag) => tag,
+        None => header_language(&call),
+    };
+    let (api, caller) = (call.api(), &call.caller);
+    let is_new = purpose == CodePurpose::Bind;
+    match channel {
+        CodeChannel::Phone => {
+            let phone = match is_new {
+                true => body.phone("countryCode", "account")?.ok_or_else(missing("account"))?,
+                false => String::new(),
+            };
+            let request = pb::SendPhoneCodeRequest { purpose: purpose.into(), phone, language, ..Default::default() };
+            api.send_phone_code(caller, request).await?;
+        }
+        _ => {
+            let email = match is_new {
+                true => body.text("account")?.ok_or_else(missing("account"))?,
+                false => String::new(),
+            };
+            let request = pb::SendEmailCodeRequest { purpose: purpose.into(), email, language, ..Default::default() };
+            api.send_email_code(caller, request).await?;
+        }
+    }
+    Ok(done())
+}
+
+/// The header's language, where it is a tag at all: a message's language is no reason to send none.
+fn header_language(call: &Call) -> String {
+    let tag = call.headers.get("langTag").and_then(|tag| tag.to_str().ok()).unwrap_or_default();
+    parse_language(tag.to_owned()).unwrap_or_default()
+}
+
+fn purpose(use_type: Option<i64>, template: Option<i64>) -> Result<CodePurpose> {
+    let range = |name: &str| Error::invalid(name, Fault::Range, "is not one of those that are served");
+    match (use_type, template) {
+        (Some(1 | 3 | 5), _) => Ok(CodePurpose::Bind),
+        (Some(4), Some(4)) => Ok(CodePurpose::Replace),
+        (Some(4), Some(5)) => Ok(CodePurpose::Password),
+        (Some(4), Some(6)) => Ok(CodePurpose::WalletPassword),
+        (Some(4), Some(1..=3 | 7 | 8)) => Ok(CodePurpose::Unlink),
+        (Some(4), _) => Err(range("templateId")),
+        _ => Err(range("useType")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn use_and_template_name_the_purpose() {
+        assert_eq!(purpose(Some(3), None).unwrap(), CodePurpose::Bind);
+        assert_eq!(purpose(Some(4), Some(4)).unwrap(), CodePurpose::Replace);
+        assert_eq!(purpose(Some(4), Some(6)).unwrap(), CodePurpose::WalletPassword);
+        assert_eq!(purpose(Some(4), Some(2)).unwrap(), CodePurpose::Unlink);
+        assert!(
+            purpose(Some(2), Some(4)).is_err() && purpose(None, Some(4)).is_err() && purpose(Some(4), None).is_err()
+        );
+    }
+}

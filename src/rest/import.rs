@@ -1,0 +1,174 @@
+//! `POST /v1/users:import`: users from lines of JSON, as long as they come.
+
+use std::time::Duration;
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{Request, State},
+    response::Response,
+};
+use http_body_util::BodyExt;
+
+use super::{Gateway, body, call, error::Refusal, native::json_response};
+use crate::{
+    api::{Api, BATCH},
+    domain::caller::Caller,
+    error::{Error, Fault, Result},
+    wire::{
+        canonical::{self, Json},
+        pb,
+    },
+};
+
+/// The route, whose body is read as it comes.
+pub const PATH: &str = "/v1/users:import";
+/// The longest between two pieces of the body.
+const SILENCE: Duration = Duration::from_secs(30);
+/// Most bytes of a line.
+const MAX_LINE: usize = 1024 * 1024;
+
+/// Takes the users of a body, a line each.
+pub async fn serve(State(gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
+    let (parts, stream) = request.into_parts();
+    let admitted = async {
+        let token = call::bearer(&parts.headers)?;
+        gateway.door.admit(token, "user.v1.UserAdminService", "ImportUsers").await
+    };
+    let caller = match admitted.await {
+        Ok(caller) => caller,
+        Err(error) => {
+            body::drain(stream).await;
+            return Err(error.into());
+        }
+    };
+    let mut import = Import {
+        api: gateway.door.api(),
+        caller,
+        told: pb::ImportUsersResponse::default(),
+        batch: Vec::with_capacity(BATCH),
+    };
+    let done = import.run(stream).await;
+    // What stands already stands: who carries on begins there.
+    let next_index = import.told.next_index;
+    done.map_err(|refusal| Refusal { error: refusal.error.with_metadata("nextIndex", next_index), ..refusal })?;
+    Ok(json_response(canonical::to_text_with_defaults(&import.told)))
+}
+
+struct Import<'a> {
+    api: &'a Api,
+    caller: Caller,
+    told: pb::ImportUsersResponse,
+    batch: Vec<Result<pb::CreateUserRequest>>,
+}
+
+impl Import<'_> {
+    async fn run(&mut self, mut stream: Body) -> Result<(), Refusal> {
+        let mut lines = Lines::default();
+        loop {
+            let frame = match tokio::time::timeout(SILENCE, stream.frame()).await {
+                Ok(frame) => frame,
+                Err(_) => return Err(Refusal::slow_body()),
+            };
+            let Some(frame) = frame else { break };
+            let frame = frame.map_err(|_| Error::invalid("", Fault::Format, "breaks off"))?;
+            let Some(data) = frame.data_ref() else { continue };
+            for line in lines.take(data) {
+                self.push(line).await?;
+            }
+        }
+        if let Some(line) = lines.rest() {
+            self.push(line).await?;
+        }
+        self.send().await
+    }
+
+    async fn push(&mut self, line: Result<Vec<u8>>) -> Result<(), Refusal> {
+        let user = match line {
+            Ok(line) if line.trim_ascii().is_empty() => return Ok(()),
+            Ok(line) => Json::parse(&line).and_then(|json| canonical::read(&json)),
+            Err(error) => Err(error),
+        };
+        self.batch.push(user);
+        if self.batch.len() < BATCH {
+            return Ok(());
+        }
+        self.send().await
+    }
+
+    async fn send(&mut self) -> Result<(), Refusal> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let batch = std::mem::take(&mut self.batch);
+        let told = self.api.import_batch(&self.caller, self.told.next_index, batch).await?;
+        self.told.created += told.created;
+        self.told.failed += told.failed;
+        self.told.next_index = told.next_index;
+        self.told.failures.extend(told.failures);
+        Ok(())
+    }
+}
+
+/// Cuts pieces of a body into lines.
+#[derive(Default)]
+struct Lines {
+    open: Vec<u8>,
+    /// The open line is too long, and what it has more is forgotten.
+    is_too_long: bool,
+}
+
+impl Lines {
+    fn take(&mut self, data: &Bytes) -> Vec<Result<Vec<u8>>> {
+        let mut whole = Vec::new();
+        let mut pieces = data.split(|byte| *byte == b'\n').peekable();
+        while let Some(piece) = pieces.next() {
+            if self.open.len() + piece.len() > MAX_LINE {
+                self.is_too_long = true;
+                self.open.clear();
+            }
+            if !self.is_too_long {
+                self.open.extend_from_slice(piece);
+            }
+            if pieces.peek().is_some() {
+                whole.extend(self.rest());
+            }
+        }
+        whole
+    }
+
+    /// The line that is open, where anything of it came.
+    fn rest(&mut self) -> Option<Result<Vec<u8>>> {
+        let line = std::mem::take(&mut self.open);
+        match std::mem::take(&mut self.is_too_long) {
+            true => Some(Err(Error::invalid("", Fault::Length, "must have at most 1 MiB"))),
+            false if line.is_empty() => None,
+            false => Some(Ok(line)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(pieces: &[&[u8]]) -> Vec<Option<String>> {
+        let mut lines = Lines::default();
+        let mut whole: Vec<_> = pieces.iter().flat_map(|piece| lines.take(&Bytes::copy_from_slice(piece))).collect();
+        whole.extend(lines.rest());
+        let text = |line: Result<Vec<u8>>| line.ok().map(|line| String::from_utf8(line).unwrap());
+        whole.into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn lines_are_cut_wherever_the_pieces_end() {
+        let expected = ["{1}", "{2}", "{3}"].map(|line| Some(line.to_owned()));
+        assert_eq!(cut(&[b"{1}\n{2}\n{3}"]), expected);
+        assert_eq!(cut(&[b"{1", b"}\n{2}\n", b"\n{3}\n"]), expected);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_fails_alone() {
+        let long = vec![b'x'; MAX_LINE];
+        assert_eq!(cut(&[b"a\nx", &long, b"x\nb"]), [Some("a".to_owned()), None, Some("b".to_owned())]);
+    }
+}

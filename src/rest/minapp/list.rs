@@ -1,0 +1,158 @@
+//! Lists of users, in both versions.
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use serde_json::{Map, Value, json};
+
+use super::{
+    id, in_production,
+    language::Language,
+    object,
+    page::{Page, Params},
+    single,
+};
+use crate::{
+    error::{Error, Fault, Result},
+    model::scope::Scope,
+    rest::{call::Call, error::Refusal},
+    wire::{json, pb},
+};
+
+/// What the lists of v2 take.
+const PARAMETERS: &[&str] = &["where", "order_by", "return_total_count", "expand"];
+
+/// `GET v2.2/miniapp/user_profile/`: counts where it is asked to.
+pub async fn second_version(call: Call) -> Result<Response, Refusal> {
+    let params = Params::read(&call, PARAMETERS)?;
+    let is_counted = params.flag("return_total_count")?;
+    second(&call, &params, is_counted).await
+}
+
+/// `GET v1/user/info/`: the same, and always counts.
+pub async fn counted(call: Call) -> Result<Response, Refusal> {
+    let params = Params::read(&call, PARAMETERS)?;
+    params.flag("return_total_count")?;
+    second(&call, &params, true).await
+}
+
+async fn second(call: &Call, params: &Params<'_>, is_counted: bool) -> Result<Response, Refusal> {
+    in_production(call)?;
+    let fields = call.api().definitions().await?;
+    let country_code = &call.gateway.config.country_code;
+    let language = Language { fields: &fields, country_code };
+    let request = pb::ListProfilesRequest {
+        filter: match params.get("where") {
+            Some(given) => Some(json::to_struct(language.filter(given)?.iter())),
+            None => None,
+        },
+        order_by: params.get("order_by").map(Language::order).transpose()?.unwrap_or_default(),
+        return_total_size: is_counted,
+        read_mask: object::mask(&call.caller),
+        ..Default::default()
+    };
+    list(call, params, request, |profile| object::second(profile, &fields, country_code)).await
+}
+
+/// `GET v1/miniapp/user-profile/`: one user by `user_id` alone, and a list by anything else.
+pub async fn first_version(call: Call) -> Result<Response, Refusal> {
+    in_production(&call)?;
+    if let [(name, value)] = call.query.as_slice()
+        && name == "user_id"
+    {
+        return single::first(&call, id(value)?).await;
+    }
+    // A list is not for users, whom the rule of one user let in.
+    call.caller.require(Scope::ProfilesRead)?;
+    let params = Params::read(&call, FIRST_PARAMETERS)?;
+    let request = pb::ListProfilesRequest {
+        filter: Some(json::to_struct(first_filter(&params)?.iter())),
+        order_by: match params.get("order_by").unwrap_or_default() {
+            order @ ("" | "created_at" | "-created_at") => order.to_owned(),
+            _ => return Err(Error::invalid("order_by", Fault::Unknown, "must be created_at or -created_at").into()),
+        },
+        return_total_size: true,
+        ..Default::default()
+    };
+    list(&call, &params, request, object::first).await
+}
+
+/// What the list of v1 takes.
+const FIRST_PARAMETERS: &[&str] = &[
+    "created_at",
+    "created_at__gt",
+    "created_at__gte",
+    "created_at__lt",
+    "created_at__lte",
+    "gender",
+    "group__in",
+    "nickname",
+    "nickname__contains",
+    "openid",
+    "unionid",
+    "user_id",
+    "order_by",
+];
+
+fn first_filter(params: &Params) -> Result<Map<String, Value>> {
+    let mut conditions = Vec::new();
+    for (name, operator) in [
+        ("created_at", "$eq"),
+        ("created_at__gt", "$gt"),
+        ("created_at__gte", "$gte"),
+        ("created_at__lt", "$lt"),
+        ("created_at__lte", "$lte"),
+    ] {
+        if let Some(seconds) = params.number(name)? {
+            conditions.push(json!({ "created_at": { operator: seconds } }));
+        }
+    }
+    for name in ["gender", "user_id"] {
+        if let Some(number) = params.number(name)? {
+            conditions.push(json!({ name: { "$eq": number } }));
+        }
+    }
+    for name in ["nickname", "openid", "unionid"] {
+        if let Some(text) = params.get(name) {
+            conditions.push(json!({ name: { "$eq": text } }));
+        }
+    }
+    if let Some(text) = params.get("nickname__contains") {
+        conditions.push(json!({ "nickname": { "$contains": text } }));
+    }
+    if let Some(groups) = params.get("group__in") {
+        let fault = || Error::invalid("group__in", Fault::Format, "must be group ids with commas between");
+        let groups = groups.split(',').map(|group| group.trim().parse::<i64>().map_err(|_| fault()));
+        let groups: Vec<i64> = groups.collect::<Result<_>>()?;
+        conditions.push(json!({ "group_ids": { "$in": groups } }));
+    }
+    let mut filter = Map::new();
+    if !conditions.is_empty() {
+        filter.insert("$and".to_owned(), Value::Array(conditions));
+    }
+    Ok(filter)
+}
+
+async fn list(
+    call: &Call,
+    params: &Params<'_>,
+    request: pb::ListProfilesRequest,
+    show: impl Fn(pb::Profile) -> Value,
+) -> Result<Response, Refusal> {
+    let page = Page::read(params, true)?;
+    let request =
+        pb::ListProfilesRequest { page_size: page.limit, page_token: page.token.clone(), skip: page.skip(), ..request };
+    let reply = call.api().list_profiles(&call.caller, request).await?;
+    let objects: Vec<Value> = reply.profiles.into_iter().map(show).collect();
+    let mut meta = json!({
+        "limit": page.limit,
+        "offset": page.offset,
+        "next": page.next(call, objects.len(), &reply.next_page_token),
+        "previous": page.previous(call),
+    });
+    if let Some(total) = reply.total_size {
+        meta["total_count"] = total.into();
+    }
+    Ok(Json(json!({ "meta": meta, "objects": objects })).into_response())
+}

@@ -1,0 +1,69 @@
+//! One user: read in both versions, and its custom fields changed.
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+
+use super::{body, in_production, language::Language, object, user_id};
+use crate::{
+    error::Result,
+    model::scope::Scope,
+    rest::{call::Call, error::Refusal},
+    wire::{
+        json,
+        pb::{self, get_profile_request::Key},
+    },
+};
+
+/// `GET …/:id/` in the form of v2.
+pub async fn get(call: Call) -> Result<Response, Refusal> {
+    in_production(&call)?;
+    let profile = read(&call, user_id(&call)?).await?;
+    show(&call, profile).await
+}
+
+/// `GET v1/miniapp/user-profile/:id/`.
+pub async fn get_first(call: Call) -> Result<Response, Refusal> {
+    in_production(&call)?;
+    first(&call, user_id(&call)?).await
+}
+
+/// One user in the form of v1.
+pub async fn first(call: &Call, user_id: i64) -> Result<Response, Refusal> {
+    let request = pb::GetProfileRequest { key: Some(Key::UserId(user_id)), read_mask: None };
+    let reply = call.api().get_profile(&call.caller, request).await?;
+    Ok(Json(object::first(reply.profile.unwrap_or_default())).into_response())
+}
+
+/// `PUT …/:id/`: changes what the body names, and shows the whole user.
+pub async fn put(call: Call) -> Result<Response, Refusal> {
+    in_production(&call)?;
+    let user_id = user_id(&call)?;
+    let fields = call.api().definitions().await?;
+    let language = Language { fields: &fields, country_code: &call.gateway.config.country_code };
+    let change = language.change(body(&call)?);
+    let request =
+        pb::UpdateProfileRequest { user_id, custom_fields: Some(json::to_struct(change.iter())), ..Default::default() };
+    let reply = call.api().update_profile(&call.caller, request).await?;
+    // The reply of a change holds no account; who may read it is shown it here too.
+    let reads_account = object::mask(&call.caller).is_some();
+    let may_read = call.caller.user().is_some() || call.caller.has(Scope::ProfilesRead);
+    let profile = match reads_account && may_read {
+        true => read(&call, user_id).await?,
+        false => reply.profile.unwrap_or_default(),
+    };
+    show(&call, profile).await
+}
+
+async fn read(call: &Call, user_id: i64) -> Result<pb::Profile> {
+    let request = pb::GetProfileRequest { key: Some(Key::UserId(user_id)), read_mask: object::mask(&call.caller) };
+    let reply = call.api().get_profile(&call.caller, request).await?;
+    Ok(reply.profile.unwrap_or_default())
+}
+
+async fn show(call: &Call, profile: pb::Profile) -> Result<Response, Refusal> {
+    let fields = call.api().definitions().await?;
+    let object = object::second(profile, &fields, &call.gateway.config.country_code);
+    Ok(Json(object).into_response())
+}

@@ -1,0 +1,220 @@
+//! The description of the native routes, made from the contract's descriptors and the table of routes, and a page
+//! over it that needs no network.
+
+mod comments;
+mod schema;
+
+use std::sync::LazyLock;
+
+use axum::{
+    Router,
+    body::Bytes,
+    http::{HeaderValue, header},
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
+use serde_json::{Map, Value, json};
+
+use super::{
+    Gateway, import,
+    native::{ROUTES, Route},
+};
+use crate::wire::{POOL, SERVICES};
+use comments::{comment, first_sentence};
+
+/// The page, with all that it needs in it.
+const PAGE: &str = include_str!("page.html");
+
+static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| document().to_string().into());
+
+/// The document and its page.
+pub fn routes() -> Router<Gateway> {
+    Router::new().route("/openapi.json", get(async || serve_document())).route("/docs", get(async || serve_page()))
+}
+
+fn serve_document() -> Response {
+    const JSON: HeaderValue = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, JSON)], DOCUMENT.clone()).into_response()
+}
+
+fn serve_page() -> Response {
+    const OWN: HeaderValue = HeaderValue::from_static(
+        "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    );
+    ([(header::CONTENT_SECURITY_POLICY, OWN)], Html(PAGE)).into_response()
+}
+
+/// The OpenAPI document.
+pub fn document() -> Value {
+    let mut paths: Map<String, Value> = Map::new();
+    for route in ROUTES {
+        let methods = paths.entry(route.path).or_insert_with(|| json!({}));
+        methods[route.method.as_str().to_lowercase()] = operation(route);
+    }
+    let services = SERVICES.iter().filter_map(|name| POOL.get_service_by_name(name));
+    let tags: Vec<Value> = services
+        .map(|service| {
+            let told = comment(service.parent_file_descriptor_proto(), service.path());
+            json!({ "name": service.name(), "description": told })
+        })
+        .collect();
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "user-service",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "The profiles and login accounts of an application's users. The same calls are served over gRPC.",
+            "license": { "name": "Apache 2.0", "identifier": "Apache-2.0" },
+        },
+        "servers": [{ "url": "/" }],
+        "security": [{ "bearer": [] }],
+        "tags": tags,
+        "paths": paths,
+        "components": {
+            "securitySchemes": { "bearer": {
+                "type": "http", "scheme": "bearer", "description": "A token of a service or of a user.",
+            } },
+            "schemas": schema::components(),
+        },
+    })
+}
+
+fn operation(route: &Route) -> Value {
+    let method = route.descriptor();
+    let file = method.parent_service().parent_file().file_descriptor_proto().clone();
+    let told = comment(&file, method.path());
+    let mut operation = json!({
+        "operationId": operation_id(route),
+        "tags": [method.parent_service().name()],
+        "summary": first_sentence(&told),
+        "description": told,
+        "parameters": parameters(route, &method.input()),
+        "responses": {
+            "200": {
+                "description": "Done.",
+                "headers": headers(&method.output()),
+                "content": { "application/json": { "schema": schema::reference(&method.output()) } },
+            },
+            "default": {
+                "description": "An error, in the form of AIP-193.",
+                "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } },
+            },
+        },
+    });
+    if route.path == import::PATH {
+        let lines = json!({ "schema": { "type": "string" } });
+        operation["requestBody"] = json!({
+            "description": "One CreateUserRequest a line.",
+            "content": { "application/x-ndjson": lines, "text/plain": lines },
+        });
+    } else if route.has_body() {
+        let schema = schema::message(&method.input(), route.filled);
+        operation["requestBody"] = json!({
+            "required": schema.get("required").is_some(),
+            "content": { "application/json": { "schema": schema } },
+        });
+    }
+    operation
+}
+
+/// The RPC's name, with the verb of the path where two routes lead to it.
+fn operation_id(route: &Route) -> String {
+    let routes = ROUTES.iter().filter(|other| other.rpc == route.rpc).count();
+    match route.path.rsplit_once(':') {
+        Some((_, verb)) if routes > 1 => format!("{}_{verb}", route.rpc),
+        _ => route.rpc.to_owned(),
+    }
+}
+
+fn headers(output: &MessageDescriptor) -> Value {
+    let has_etag = ["profile", "account"].iter().any(|name| output.get_field_by_name(name).is_some());
+    match has_etag {
+        true => json!({ "ETag": { "description": "The etag of what is returned.", "schema": { "type": "string" } } }),
+        false => json!({}),
+    }
+}
+
+fn parameters(route: &Route, input: &MessageDescriptor) -> Vec<Value> {
+    let mut parameters = Vec::new();
+    if let Some(name) = route.param() {
+        let (description, schema) = match name {
+            "id" => (
+                "A user's number, or `me` for the token's own user.",
+                json!({ "type": "string", "pattern": "^(me|[0-9]{1,19})$" }),
+            ),
+            "name" => ("The field's name.", json!({ "type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]{0,31}$" })),
+            _ => ("Its number.", json!({ "type": "string", "pattern": "^[0-9]{1,19}$" })),
+        };
+        parameters.push(json!({
+            "name": name, "in": "path", "required": true, "description": description, "schema": schema,
+        }));
+    }
+    if route.has_body() {
+        if input.get_field_by_name("etag").is_some() {
+            parameters.push(json!({
+                "name": "If-Match", "in": "header", "required": false,
+                "description": "The etag that must still be in force, in quotation marks; else 412.",
+                "schema": { "type": "string", "pattern": "^(\\*|\"[0-9a-f]+\")$" },
+            }));
+        }
+        return parameters;
+    }
+    query(input, "", route.filled, &mut parameters);
+    parameters
+}
+
+fn query(input: &MessageDescriptor, prefix: &str, filled: &str, parameters: &mut Vec<Value>) {
+    // What the path fills excludes the others of its choice.
+    let chosen = input.get_field_by_name(filled).and_then(|field| field.containing_oneof());
+    let is_open = |field: &FieldDescriptor| chosen.is_none() || field.containing_oneof() != chosen;
+    for field in input.fields().filter(|field| field.name() != filled && is_open(field)) {
+        let name = format!("{prefix}{}", field.name());
+        let mut parameter = json!({
+            "name": name, "in": "query", "required": false, "description": schema::told(&field),
+        });
+        match field.kind() {
+            Kind::Message(inner) if !inner.full_name().starts_with("google.protobuf.") => {
+                query(&inner, &format!("{name}."), "", parameters);
+                continue;
+            }
+            Kind::Message(inner) if inner.full_name() == "google.protobuf.Struct" => {
+                parameter["content"] = json!({ "application/json": { "schema": schema::field(&field) } });
+            }
+            _ => parameter["schema"] = schema::field(&field),
+        }
+        parameters.push(parameter);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_is_described_and_names_are_unique() {
+        let document = document();
+        let mut ids = std::collections::HashSet::new();
+        for route in ROUTES {
+            let operation = &document["paths"][route.path][route.method.as_str().to_lowercase()];
+            assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "{}", route.path);
+            assert!(!operation["summary"].as_str().unwrap().is_empty(), "{}", route.path);
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        let document = document();
+        let text = document.to_string();
+        for reference in text.split("\"$ref\":\"#/components/schemas/").skip(1) {
+            let name = reference.split('"').next().unwrap();
+            assert!(document["components"]["schemas"].get(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_page_needs_no_network() {
+        assert!(!PAGE.contains("http://") && !PAGE.contains("https://"));
+    }
+}

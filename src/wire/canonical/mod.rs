@@ -1,0 +1,30 @@
+//! Messages as the canonical JSON of proto3, for everyone who does not speak protobuf.
+//!
+//! Text becomes a [`Json`] tree first, which keeps what serde_json's own values lose: keys that stand twice, and the
+//! digits of whole numbers. The tree is then read against a message's descriptor.
+
+mod read;
+mod tree;
+mod write;
+
+pub use read::{field, mask_paths, read, read_into};
+pub use tree::Json;
+pub use write::{to_json, to_text, to_text_with_defaults};
+
+use prost::{Message, Name};
+use prost_reflect::MessageDescriptor;
+
+use crate::{error::Result, wire::POOL};
+
+/// The descriptor of a generated message.
+pub fn descriptor<M: Name>() -> MessageDescriptor {
+    POOL.get_message_by_name(&M::full_name()).expect("valid: every generated message is in the pool")
+}
+
+/// Reads a message from JSON.
+///
+/// # Errors
+/// INVALID_REQUEST with the first fault and its path.
+pub fn from_json<M: Message + Name + Default>(text: &str) -> Result<M> {
+    read(&Json::parse(text.as_bytes())?)
+}
