@@ -7,8 +7,7 @@ use chrono::TimeDelta;
 use futures_util::future::{BoxFuture, Ready, ready};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, body::Body, server::UnaryService};
+use tonic::{Request, Response, Status, body::Body, server::UnaryService, transport::server::TcpIncoming};
 use tonic_prost::ProstCodec;
 use user_service::{
     app::{self, App},
@@ -16,7 +15,7 @@ use user_service::{
     config::{Config, Secret, SecretKey, key_text},
     domain::caller::Subject,
     model::scope::Scope,
-    server,
+    server::{self, Ports},
     wire::pb,
 };
 
@@ -42,15 +41,15 @@ pub async fn run(url: &str) -> anyhow::Result<()> {
     let (_, token) = app.api.tokens().issue(&subject, Scope::ALL, TimeDelta::days(1)).await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     announce(Started { address: listener.local_addr()?, token })?;
-    server::serve(app, listener, Duration::ZERO, end_of_stdin()).await
+    server::serve(app, Ports { grpc: listener, rest: None }, Duration::ZERO, end_of_stdin()).await
 }
 
 /// Gives one answer until stdin ends: what the transport alone can do.
 pub async fn run_floor() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     announce(Started { address: listener.local_addr()?, token: "none".to_owned() })?;
-    let incoming = TcpListenerStream::new(listener);
-    let server = tonic::transport::Server::builder().tcp_nodelay(true).add_service(Fixed(answer()));
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let server = tonic::transport::Server::builder().add_service(Fixed(answer()));
     Ok(server.serve_with_incoming_shutdown(incoming, end_of_stdin()).await?)
 }
 
