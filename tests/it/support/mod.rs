@@ -5,8 +5,9 @@ mod client;
 pub mod database;
 mod fault;
 pub mod smtp;
+pub mod statements;
 
-pub use app::TestApp;
+pub use app::{TestApp, start_time};
 pub use client::{Client, json, person};
 pub use database::{TestDatabase, server_url};
 pub use fault::fault;
