@@ -124,6 +124,17 @@ impl Plan {
 }
 
 #[tokio::test]
+async fn a_plan_that_reads_everything_is_known() {
+    let mut planner = Planner::new().await;
+    planner.only_bitmaps().await;
+
+    let plan = planner.list(json!({ "motto": "一期一会" }), "", None).await;
+
+    assert_eq!(plan.whole_tables, BTreeSet::from(["users".to_owned()]));
+    assert!(plan.sorts);
+}
+
+#[tokio::test]
 async fn p8_look_ups_by_key() {
     let mut planner = Planner::new().await;
 
