@@ -17,8 +17,8 @@ use crate::{
     auth::authenticator::Authenticator,
     clock::Clock,
     domain::{
-        accounts::Accounts, bulk::Bulk, caller::Caller, codes::Codes, db::Db, fields::Fields, keys::Keys, once::Once,
-        once::Outcome, passwords::Passwords, profiles::Profiles, tokens::Tokens, users::Users,
+        accounts::Accounts, bulk::Bulk, caller::Caller, codes::Codes, db::Db, deliveries::Deliveries, fields::Fields,
+        keys::Keys, once::Once, once::Outcome, passwords::Passwords, profiles::Profiles, tokens::Tokens, users::Users,
     },
     error::Result,
     model::field::Fields as Definitions,
@@ -38,6 +38,7 @@ pub struct Parts {
     pub accounts: Accounts,
     pub bulk: Bulk,
     pub codes: Codes,
+    pub deliveries: Deliveries,
     pub passwords: Passwords,
     pub users: Users,
     pub tokens: Tokens,
@@ -69,6 +70,11 @@ impl Api {
     /// The database's.
     pub async fn definitions(&self) -> Result<Arc<Definitions>> {
         self.0.fields.current().await
+    }
+
+    /// Messages that failed, for operators.
+    pub fn deliveries(&self) -> &Deliveries {
+        &self.0.deliveries
     }
 
     /// The database, for health.

@@ -24,6 +24,7 @@ impl App {
     pub fn spawn(&self) -> Background {
         let mut tasks = JoinSet::new();
         tasks.spawn(self.field_worker.clone().run());
+        tasks.spawn(self.housekeeping.clone().run());
         tasks.spawn(listener::run(
             self.url.clone(),
             self.connector.clone(),

@@ -20,8 +20,11 @@ use crate::{
         bulk::Bulk,
         codes::Codes,
         db::Db,
+        deliveries::Deliveries,
         field_work::FieldWorker,
         fields::Fields,
+        gather::Reads,
+        housekeeping::Housekeeping,
         keys::{Key, Keys},
         passwords::Passwords,
         profiles::Profiles,
@@ -39,6 +42,8 @@ pub struct App {
     pub api: Api,
     /// Does the second steps of field definitions.
     pub field_worker: FieldWorker,
+    /// Removes what is old.
+    pub housekeeping: Housekeeping,
     /// Sends what lies in the outbox.
     pub mail_worker: Option<Worker>,
     pub waker: Waker,
@@ -72,17 +77,19 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
         authenticator: authenticator.clone(),
         bulk: Bulk::new(db.clone(), clock.clone()),
         codes: Codes::new(db.clone(), clock.clone(), keys.clone(), hold),
+        deliveries: Deliveries::new(db.clone(), clock.clone()),
         fields: fields.clone(),
         passwords,
-        profiles: Profiles::new(db.clone(), clock.clone()),
+        profiles: Profiles::new(db.clone(), clock.clone(), Reads::new(url.clone(), connector.clone())),
         tokens,
         users: Users::new(db.clone(), clock.clone()),
         db: db.clone(),
         clock: clock.clone(),
         keys,
     });
+    let housekeeping = Housekeeping::new(db.clone(), clock.clone());
     let field_worker = FieldWorker::new(db, clock, wait);
-    Ok(App { api, field_worker, mail_worker, waker, fields, authenticator, url, connector })
+    Ok(App { api, field_worker, housekeeping, mail_worker, waker, fields, authenticator, url, connector })
 }
 
 fn keys(config: &Config) -> anyhow::Result<Keys> {

@@ -1,10 +1,13 @@
 //! The command line: a thin door over the same use cases as gRPC, with an operator as the caller.
 
+mod account;
 pub mod crowd;
 pub mod demo;
 mod dev;
 mod field;
 mod import;
+mod mail;
+mod outbox;
 mod output;
 mod serve;
 mod token;
@@ -52,6 +55,15 @@ enum Command {
     /// Issues, shows and revokes tokens.
     #[command(subcommand)]
     Token(token::Command),
+    /// Changes how users log in.
+    #[command(subcommand)]
+    Account(account::Command),
+    /// Shows and repeats messages that failed.
+    #[command(subcommand)]
+    Outbox(outbox::Command),
+    /// Shows what mails look like.
+    #[command(subcommand)]
+    Mail(mail::Command),
     /// Checks or prints the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -92,6 +104,9 @@ async fn execute(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::User(command) => return user::run(command, &settings.api()?, output).await,
         Command::Field(command) => field::run(command, &settings.api()?, output).await?,
         Command::Token(command) => token::run(command, &settings.api()?, output).await?,
+        Command::Account(command) => account::run(command, &settings.api()?, output).await?,
+        Command::Outbox(command) => outbox::run(command, &settings.api()?, output).await?,
+        Command::Mail(command) => mail::run(command, output)?,
         Command::Config(ConfigCommand::Check) => {
             settings.load()?;
             output.line("the configuration has no faults", &serde_json::json!({ "ok": true }));

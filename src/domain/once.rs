@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How long a reply is kept.
-const LIFE: TimeDelta = TimeDelta::hours(24);
+pub const LIFE: TimeDelta = TimeDelta::hours(24);
 
 /// A request with an id of its own.
 #[derive(Clone)]

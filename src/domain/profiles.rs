@@ -1,6 +1,6 @@
 //! Reading, listing and changing profiles.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
@@ -11,6 +11,7 @@ use crate::{
     domain::{
         db::{Db, End},
         fields::join_fill,
+        gather::Reads,
         once::{Once, Outcome},
     },
     error::{Error, Fault, Reason, Result},
@@ -22,8 +23,8 @@ use crate::{
     },
     store::{
         accounts, fields,
-        profiles::{self, Selection},
-        unique_values,
+        listing::{self, Selection},
+        profiles, unique_values,
     },
 };
 
@@ -75,44 +76,38 @@ pub struct Update {
 pub struct Profiles {
     db: Db,
     clock: Clock,
+    reads: Reads,
 }
 
 impl Profiles {
-    pub fn new(db: Db, clock: Clock) -> Self {
-        Self { db, clock }
+    pub fn new(db: Db, clock: Clock, reads: Reads) -> Self {
+        Self { db, clock, reads }
     }
 
     /// The user who holds a key.
-    pub async fn find_user(&self, kind: &str, value: &str) -> Result<Option<i64>> {
-        self.db.run(async |conn| Ok(unique_values::find(conn, kind, value).await?)).await
+    pub async fn find_user(&self, kind: &'static str, value: &str) -> Result<Option<i64>> {
+        self.reads.find_holder(kind, value.to_owned()).await
     }
 
     /// One profile, with its account where that is asked for.
     ///
     /// # Errors
     /// USER_NOT_FOUND.
-    pub async fn get(&self, lookup: &Lookup, with_account: bool) -> Result<(Profile, Option<AccountView>)> {
-        self.db
-            .run(async |conn| {
-                let found = match lookup {
-                    Lookup::UserId(user_id) => Some(*user_id),
-                    Lookup::Unique(kind, value) => unique_values::find(conn, kind, value).await?,
-                };
-                let profile = match found {
-                    Some(user_id) => profiles::find(conn, user_id).await?,
-                    None => None,
-                };
-                let profile = profile.ok_or_else(|| match lookup {
-                    Lookup::UserId(user_id) => Error::user_not_found(*user_id),
-                    Lookup::Unique(kind, _) => Error::new(Reason::UserNotFound).with_resource("user.v1.User", *kind),
-                })?;
-                let account = match with_account {
-                    true => views(conn, vec![profile.user_id]).await?.pop(),
-                    false => None,
-                };
-                Ok((profile, account))
-            })
-            .await
+    pub async fn get(&self, lookup: &Lookup, with_account: bool) -> Result<(Arc<Profile>, Option<AccountView>)> {
+        let not_found = || match lookup {
+            Lookup::UserId(user_id) => Error::user_not_found(*user_id),
+            Lookup::Unique(kind, _) => Error::new(Reason::UserNotFound).with_resource("user.v1.User", *kind),
+        };
+        let user_id = match lookup {
+            Lookup::UserId(user_id) => *user_id,
+            Lookup::Unique(kind, value) => self.find_user(kind, value).await?.ok_or_else(not_found)?,
+        };
+        let profile = self.reads.find_profile(user_id).await?.ok_or_else(not_found)?;
+        let account = match with_account {
+            true => self.db.run(async |conn| views(conn, vec![user_id]).await).await?.pop(),
+            false => None,
+        };
+        Ok((profile, account))
     }
 
     /// One page of a list.
@@ -125,10 +120,10 @@ impl Profiles {
         selection.limit += 1;
         let search = self.db.run(async |conn| {
             let total = match with_total {
-                true => Some(profiles::count(conn, &selection.filter).await?),
+                true => Some(listing::count(conn, &selection.filter).await?),
                 false => None,
             };
-            let mut rows = profiles::list(conn, &selection).await?;
+            let mut rows = listing::list(conn, &selection).await?;
             let has_more = rows.len() as i64 > limit;
             rows.truncate(limit as usize);
             let accounts = match with_accounts {

@@ -74,3 +74,17 @@ pub async fn insert(
     .execute(conn)
     .await
 }
+
+/// Removes up to `limit` replies that are kept no longer.
+pub async fn purge(conn: &mut AsyncPgConnection, before: DateTime<Utc>, limit: i64) -> QueryResult<usize> {
+    Sql::<()>::new(
+        "delete from idempotency where (request_id, caller, rpc) in \
+         (select request_id, caller, rpc from idempotency where created_at < ",
+    )
+    .bind(before)
+    .push(" limit ")
+    .bind(limit)
+    .push(")")
+    .execute(conn)
+    .await
+}

@@ -301,9 +301,3 @@ pub async fn purge(conn: &mut AsyncPgConnection, before: DateTime<Utc>, limit: i
     );
     statement.bind(before).push(" limit ").bind(limit).push(")").execute(conn).await
 }
-
-/// Removes all of a user's, sent or not.
-pub async fn delete_by_user(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<usize> {
-    let statement = Sql::<()>::new("delete from outbox where user_id = ").bind(user_id);
-    statement.execute(conn).await
-}

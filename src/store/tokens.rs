@@ -128,3 +128,16 @@ pub async fn tell(conn: &mut AsyncPgConnection, what: String) -> QueryResult<()>
     let statement = Sql::<()>::new("select pg_notify(").bind(CHANNEL).push(", ").bind(what).push(")");
     statement.execute(conn).await.map(|_| ())
 }
+
+/// Removes up to `limit` tokens that are long expired or revoked.
+pub async fn purge(conn: &mut AsyncPgConnection, before: DateTime<Utc>, limit: i64) -> QueryResult<usize> {
+    Sql::<()>::new("delete from tokens where token_hash in (select token_hash from tokens where expires_at < ")
+        .bind(before)
+        .push(" or revoked_at < ")
+        .bind(before)
+        .push(" limit ")
+        .bind(limit)
+        .push(")")
+        .execute(conn)
+        .await
+}

@@ -5,6 +5,7 @@ mod support;
 
 mod bulk_update_fields;
 mod cli;
+mod config;
 mod crowd;
 mod delivery;
 mod errors;

@@ -1,0 +1,67 @@
+//! `user-service outbox …`.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::output::Output;
+use crate::{api::Api, model::delivery::Delivery};
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Shows the messages that failed for good, newest first.
+    Failed {
+        /// Most messages to show.
+        #[arg(long, default_value_t = 100)]
+        limit: i64,
+    },
+    /// Sends a failed message again.
+    Retry {
+        /// The delivery's id.
+        delivery_id: i64,
+    },
+}
+
+pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result<()> {
+    match command {
+        Command::Failed { limit } => {
+            let failed = api.deliveries().list_failed(None, limit).await?;
+            if output.is_json() {
+                let shown: Vec<_> = failed.iter().map(as_json).collect();
+                output.line("", &json!({ "deliveries": shown }));
+            } else if failed.is_empty() {
+                output.text("nothing failed\n");
+            } else {
+                failed.iter().for_each(|delivery| output.text(&format!("{}\n", sentence(delivery))));
+            }
+        }
+        Command::Retry { delivery_id } => {
+            api.deliveries().retry(delivery_id).await?;
+            output.line(&format!("{delivery_id} is sent again"), &json!({ "deliveryId": delivery_id }));
+        }
+    }
+    Ok(())
+}
+
+fn as_json(delivery: &Delivery) -> serde_json::Value {
+    json!({
+        "deliveryId": delivery.outbox_id,
+        "channel": delivery.channel,
+        "template": delivery.template,
+        "attempts": delivery.attempts,
+        "lastError": delivery.last_error,
+        "createdAt": delivery.created_at.to_rfc3339(),
+        "updatedAt": delivery.updated_at.to_rfc3339(),
+    })
+}
+
+fn sentence(delivery: &Delivery) -> String {
+    format!(
+        "{}  {}  {} by {}: {} after {} tries",
+        delivery.outbox_id,
+        delivery.updated_at.format("%Y-%m-%d %H:%M:%S"),
+        delivery.template,
+        delivery.channel,
+        delivery.last_error.as_deref().unwrap_or("no word why"),
+        delivery.attempts,
+    )
+}
