@@ -14,6 +14,7 @@ use user_service::{
     model::{field::Fields, filter, order},
     store::{
         accounts, bulk, fields,
+        gathered::Statements,
         listing::{self, Selection},
         profiles,
         schema::{self, Mark},
@@ -21,7 +22,10 @@ use user_service::{
     },
 };
 
-use crate::support::{TestApp, start_time, statements::text_of};
+use crate::support::{
+    TestApp, start_time,
+    statements::{prepared, text_of},
+};
 
 /// A database with a crowd, a connection whose statements are written down, and one that asks for their plans.
 struct Planner {
@@ -68,11 +72,14 @@ impl Planner {
         let sent = std::mem::take(&mut *self.sent.lock().unwrap());
         let [statement] = sent.as_slice() else { panic!("not one statement: {sent:#?}") };
         let count = (1..).take_while(|number| statement.contains(&format!("${number}"))).count();
+        self.explain(&format!("deallocate all; prepare asked as {statement};"), "asked", count).await
+    }
+
+    /// The plan of a prepared statement with so many parameters.
+    async fn explain(&self, before: &str, name: &str, count: usize) -> Plan {
         let nulls = if count == 0 { String::new() } else { format!("({})", vec!["null"; count].join(", ")) };
-        let asked = format!(
-            "deallocate all; prepare asked as {statement}; explain (format json, costs off) execute asked{nulls}"
-        );
-        let answer = self.client.simple_query(&asked).await.unwrap_or_else(|error| panic!("{error:?}: {statement}"));
+        let asked = format!("{before} explain (format json, costs off) execute {name}{nulls}");
+        let answer = self.client.simple_query(&asked).await.unwrap_or_else(|error| panic!("{error:?}: {asked}"));
         let rows = answer.iter().filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => row.get(0),
             _ => None,
@@ -89,6 +96,11 @@ impl Planner {
         let order = order::parse(order, &self.fields).unwrap();
         listing::list(&mut self.conn, &Selection { filter, order, after, skip: 0, limit: 21 }).await.unwrap();
         self.plan().await
+    }
+
+    /// With sorts again: those of the one row that a key finds.
+    async fn allow_sorts(&self) {
+        self.client.batch_execute("set enable_sort = on").await.unwrap();
     }
 
     /// Without walks along an index, so that a condition has to find its rows by its own.
@@ -146,12 +158,21 @@ async fn p8_look_ups_by_key() {
     planner.plan().await.walks(&["users_pkey"]);
     unique_values::find(&mut planner.conn, "email", "a@example.com").await.unwrap();
     planner.plan().await.walks(&["unique_values_pkey"]);
+    // Those that are gathered are prepared on connections of their own.
+    let gathered = Statements::prepare(&planner.client).await.unwrap();
+    for (name, text) in prepared(&planner.client).await {
+        let count = text.matches('$').count();
+        let index = if text.contains("unique_values") { "unique_values_pkey" } else { "users_pkey" };
+        planner.explain("", &name, count).await.walks(&[index]);
+    }
+    drop(gathered);
     accounts::find(&mut planner.conn, 1).await.unwrap();
     planner.plan().await.walks(&["accounts_pkey"]);
     accounts::list(&mut planner.conn, vec![1, 2]).await.unwrap();
     planner.plan().await.rests_on(&["accounts_pkey"]);
     tokens::find_by_hash(&mut planner.conn, vec![0; 32]).await.unwrap();
     planner.plan().await.walks(&["tokens_pkey"]);
+    planner.allow_sorts().await;
     for name in ["username", "email", "phone", "openid", "unionid"] {
         planner.list(json!({ name: "someone" }), "", None).await.rests_on(&["unique_values_pkey", "users_pkey"]);
         planner.list(json!({ name: { "$in": ["a", "b"] } }), "", None).await.rests_on(&["unique_values_pkey"]);

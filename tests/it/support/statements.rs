@@ -40,3 +40,14 @@ pub fn recorded() -> BTreeSet<String> {
     IS_ON.store(false, Ordering::Relaxed);
     std::mem::take(&mut *SENT.lock().unwrap())
 }
+
+/// Name and text of what is prepared on a connection.
+pub async fn prepared(client: &tokio_postgres::Client) -> Vec<(String, String)> {
+    const STATEMENT: &str = "select name, statement from pg_prepared_statements where statement like '%$%'";
+    let answer = client.simple_query(STATEMENT).await.unwrap();
+    let rows = answer.iter().filter_map(|message| match message {
+        tokio_postgres::SimpleQueryMessage::Row(row) => Some((row.get(0)?.to_owned(), row.get(1)?.to_owned())),
+        _ => None,
+    });
+    rows.collect()
+}
