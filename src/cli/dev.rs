@@ -12,10 +12,11 @@ use std::{
 use anyhow::{Context, bail};
 use chrono::TimeDelta;
 use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{demo, output::Output, serve::bind};
+use super::{crowd, demo, output::Output, serve::bind};
 use crate::{
     api::Api,
     app::{self, App},
@@ -49,6 +50,9 @@ pub struct Dev {
     /// What the printed service token may do; without it, everything.
     #[arg(long, value_delimiter = ',', value_name = "SCOPE,…")]
     service_token_scopes: Option<Vec<String>>,
+    /// Adds made-up users to the examples, until there are so many of them; a million takes some minutes, once.
+    #[arg(long, default_value_t = 0, value_name = "NUMBER", hide_default_value = true)]
+    users: u64,
     /// Clears the data first.
     #[arg(long)]
     reset: bool,
@@ -71,7 +75,7 @@ pub async fn run(dev: Dev, folder: &Path, output: &Output) -> anyhow::Result<()>
     let operations = bind(dev.ops_addr).await?;
     let mut signals = Signals::listen()?;
     let started = tokio::select! {
-        started = start(folder, dev.reset, &scopes) => started?,
+        started = start(folder, &dev, &scopes, *output) => started?,
         () = signals.next() => return Ok(()),
     };
     let addresses =
@@ -104,19 +108,31 @@ struct Tokens {
     user_id: i64,
 }
 
-async fn start(folder: &Path, reset: bool, scopes: &[Scope]) -> anyhow::Result<Started> {
+async fn start(folder: &Path, dev: &Dev, scopes: &[Scope], output: Output) -> anyhow::Result<Started> {
     let (url, postgres) = database(folder).await?;
-    prepare(&url, reset, postgres.is_some()).await?;
+    prepare(&url, dev.reset, postgres.is_some()).await?;
     let config = configure(folder, url)?;
     let app = app::build(&config, Clock::System)?;
     let mut conn = schema::connect(&config.database.url.0, config.database.ca_file.as_deref()).await?;
-    let filled = schema::mark(&mut conn).await?.as_deref().and_then(Mark::parse) == Some(Mark::Filled);
-    if !filled {
+    let mark = schema::mark(&mut conn).await?.as_deref().and_then(Mark::parse);
+    if !matches!(mark, Some(Mark::Filled { .. })) {
         demo::fill(&app.api).await?;
-        schema::set_mark(&mut conn, Mark::Filled).await?;
+        schema::set_mark(&mut conn, Mark::Filled { crowd: 0 }).await?;
+    }
+    if dev.users > 0 {
+        gather(&config.database.url.0, dev.users, output).await?;
     }
     let tokens = tokens(&app.api, folder, scopes).await?;
     Ok(Started { app, config, tokens, postgres })
+}
+
+/// Makes the crowd, and shows how far it has come.
+async fn gather(url: &str, users: u64, output: Output) -> anyhow::Result<()> {
+    let progress = if output.is_json() { ProgressBar::hidden() } else { ProgressBar::new(users) };
+    let progress = progress.with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} users {eta}")?);
+    crowd::fill(url, users, Clock::System.now(), |made| progress.set_position(made)).await?;
+    progress.finish_and_clear();
+    Ok(())
 }
 
 /// The database of `DATABASE_URL`, else one on a server of our own.

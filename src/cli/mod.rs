@@ -1,7 +1,8 @@
 //! The command line: a thin door over the same use cases as gRPC, with an operator as the caller.
 
 mod account;
-mod demo;
+pub mod crowd;
+pub mod demo;
 mod dev;
 mod field;
 mod import;

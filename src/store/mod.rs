@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod bulk;
 pub mod codes;
 pub mod connector;
+pub mod copy;
 pub mod field_work;
 pub mod fields;
 pub mod filter;

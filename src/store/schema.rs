@@ -8,7 +8,7 @@ use diesel::{
     pg::Pg,
     sql_types::{Bool, Nullable, Text},
 };
-use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl};
+use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use crate::store::{connector::Connector, sql::Sql};
@@ -118,30 +118,46 @@ pub async fn mark(conn: &mut AsyncPgConnection) -> anyhow::Result<Option<String>
 
 /// Leaves a mark on the schema by which `dev` and the tests know their own databases.
 pub async fn set_mark(conn: &mut AsyncPgConnection, mark: Mark) -> anyhow::Result<()> {
-    let statement = match mark {
-        Mark::Migrated => "comment on table __diesel_schema_migrations is 'user-service dev'",
-        Mark::Filled => "comment on table __diesel_schema_migrations is 'user-service dev, filled'",
-    };
-    Sql::<()>::new(statement).execute(conn).await?;
+    let statement = Sql::<()>::new("select set_config('user_service.mark', ").bind(mark.to_string());
+    statement.push(", false)").execute(conn).await?;
+    conn.batch_execute(MARK).await?;
     Ok(())
 }
+
+/// Writes the mark that lies in the setting `user_service.mark`: a comment takes no bound value.
+pub const MARK: &str = "do $$ begin
+    execute format('comment on table __diesel_schema_migrations is %L', current_setting('user_service.mark'));
+end $$";
 
 /// How far `dev` has come with a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
     /// It made the tables.
     Migrated,
-    /// The examples are in them.
-    Filled,
+    /// The examples are in them, and so many users of a crowd.
+    Filled { crowd: u64 },
 }
+
+const MIGRATED: &str = "user-service dev";
+const FILLED: &str = "user-service dev, filled";
 
 impl Mark {
     /// The mark that [`mark`] read, where it is one.
     pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "user-service dev" => Some(Mark::Migrated),
-            "user-service dev, filled" => Some(Mark::Filled),
-            _ => None,
+        match text.strip_prefix(FILLED) {
+            None => (text == MIGRATED).then_some(Mark::Migrated),
+            Some("") => Some(Mark::Filled { crowd: 0 }),
+            Some(more) => Some(Mark::Filled { crowd: more.strip_prefix(", a crowd of ")?.parse().ok()? }),
+        }
+    }
+}
+
+impl std::fmt::Display for Mark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Mark::Migrated => f.write_str(MIGRATED),
+            Mark::Filled { crowd: 0 } => f.write_str(FILLED),
+            Mark::Filled { crowd } => write!(f, "{FILLED}, a crowd of {crowd}"),
         }
     }
 }
@@ -186,4 +202,17 @@ async fn locked(url: &str, ca: Option<&Path>) -> anyhow::Result<AsyncMigrationHa
     tokio::time::timeout(PATIENCE, take).await.context("another process migrates for more than five minutes")??;
     // The lock goes with the connection.
     Ok(AsyncMigrationHarness::new(conn))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_read_as_they_are_written() {
+        for mark in [Mark::Migrated, Mark::Filled { crowd: 0 }, Mark::Filled { crowd: 1_000_000 }] {
+            assert_eq!(Mark::parse(&mark.to_string()), Some(mark));
+        }
+        assert_eq!(Mark::parse("somebody's own"), None);
+    }
 }

@@ -8,7 +8,10 @@ use std::{
     sync::OnceLock,
 };
 
+use diesel::sql_types::BigInt;
+use diesel_async::RunQueryDsl;
 use serde_json::{Value, json};
+use user_service::store::{schema, sql::Sql};
 
 use crate::support::folder::Folder;
 
@@ -114,6 +117,20 @@ fn dev_keeps_its_data_and_its_tokens_until_reset() {
     assert!(said(&gone).contains("There is no such user."), "{}", said(&gone));
     assert_ne!(third.text("service_token"), token);
     third.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dev_makes_a_crowd_once_and_adds_what_is_missing() {
+    let folder = Folder::new();
+    for (users, expected) in [("30", 273), ("30", 273), ("50", 293), ("10", 293)] {
+        let dev = Dev::start(&folder.0, &["--users", users]);
+
+        let mut conn = schema::connect(dev.text("database_url")).await.unwrap();
+        let count = Sql::<BigInt>::new("select count(*) from users");
+        assert_eq!(count.get_result::<i64>(&mut conn).await.unwrap(), expected, "--users {users}");
+        drop(conn);
+        dev.stop();
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub mod issuer;
 pub mod post;
 pub mod serve;
 pub mod smtp;
+pub mod statements;
 pub mod texts;
 
 pub use account::{Asks, cheap_hash, given, member, named, patiently, wrong};

@@ -1,0 +1,104 @@
+//! A crowd of made-up users for `dev` and for measuring: each is read by the same rules as a CreateUser, and all are
+//! written by COPY.
+
+mod dice;
+mod names;
+mod person;
+
+use std::{ops::Range, sync::Arc};
+
+use anyhow::{Context, anyhow, bail};
+use chrono::{DateTime, Utc};
+use tokio::task::JoinHandle;
+use tokio_postgres::Client;
+
+use crate::{
+    domain::profiles::index_values,
+    model::field::Fields,
+    store::{
+        connector::Connector,
+        copy::{self, Rows},
+        fields,
+        schema::{self, Mark},
+    },
+    wire::user::new_user,
+};
+
+/// Users of one transaction.
+const BATCH: u64 = 20_000;
+/// So many that each has its own telephone number.
+const MOST: u64 = 1_000_000_000;
+
+/// Makes the crowd as large as `total`, where it is not yet, and gives how many came new. What is made is remembered with
+/// each transaction, so that one which is cut short goes on where it was.
+///
+/// # Errors
+/// A database that `dev` did not fill, or values that users made by hand hold already.
+pub async fn fill(url: &str, total: u64, now: DateTime<Utc>, told: impl Fn(u64)) -> anyhow::Result<u64> {
+    if total >= MOST {
+        bail!("a crowd has at most {} users", MOST - 1);
+    }
+    let mut conn = schema::connect(url).await?;
+    let Some(Mark::Filled { crowd: there }) = schema::mark(&mut conn).await?.as_deref().and_then(Mark::parse) else {
+        bail!("the database has no example users");
+    };
+    if there >= total {
+        return Ok(0);
+    }
+    let known = Arc::new(Fields::new(fields::list(&mut conn).await?, fields::list_hidden(&mut conn).await?));
+    let (mut client, connection) = Connector::new(None)?.connect(url).await.context("cannot reach the database")?;
+    let driving = tokio::spawn(connection);
+    let part = Part { first: there, total, now, fields: known };
+    let mut next = part.make(&client, there).await?;
+    while let Some(making) = next {
+        let (made, rows) = making.await.context("the making of users broke")??;
+        // The next are made while these are written.
+        next = part.make(&client, made.end).await?;
+        let transaction = client.transaction().await?;
+        rows.send(&transaction).await.context("the crowd cannot be written")?;
+        copy::set_mark(&transaction, Mark::Filled { crowd: made.end }).await?;
+        transaction.commit().await?;
+        told(made.end);
+    }
+    copy::settle(&client).await.context("the crowd cannot be analysed")?;
+    drop(client);
+    driving.await.context("the connection broke")?.context("the connection broke")?;
+    Ok(total - there)
+}
+
+type Made = anyhow::Result<(Range<u64>, Rows)>;
+
+/// What one call adds.
+struct Part {
+    first: u64,
+    total: u64,
+    now: DateTime<Utc>,
+    fields: Arc<Fields>,
+}
+
+impl Part {
+    /// Begins to make the users from a number on; `None` where they are all there.
+    async fn make(&self, client: &Client, from: u64) -> anyhow::Result<Option<JoinHandle<Made>>> {
+        let numbers = from..self.total.min(from + BATCH);
+        if numbers.is_empty() {
+            return Ok(None);
+        }
+        let ids = copy::draw_ids(client, numbers.end - numbers.start).await?;
+        let (first, whole, now, fields) = (self.first, self.total - self.first, self.now, self.fields.clone());
+        Ok(Some(tokio::task::spawn_blocking(move || {
+            let mut rows = Rows::default();
+            for (number, user_id) in numbers.clone().zip(ids) {
+                let share = (number - first) as f64 / whole as f64;
+                let given = person::person(number, share, now, &fields);
+                let (mut new, _) = new_user(given, &fields, now)
+                    .map_err(|error| anyhow!("user {number} of the crowd breaks a rule: {:?}", error.violations()))?;
+                new.profile.user_id = user_id;
+                let indexed = fields.iter().map(|field| &**field).filter(|field| field.index.is_maintained());
+                let values = index_values(indexed, &new.profile.custom_fields);
+                let claims = new.claims.iter().map(|(_, kind, value)| (kind.as_str(), value.as_str()));
+                rows.add(&new.profile, &new.account, claims, &values);
+            }
+            Ok((numbers, rows))
+        })))
+    }
+}

@@ -1,0 +1,147 @@
+//! The crowd of `dev --users`: what COPY wrote is what CreateUser would have written.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use diesel::sql_types::{BigInt, Bytea, Jsonb, Nullable, Text, Timestamptz};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use serde_json::{Value, json};
+use user_service::{
+    cli::{crowd, demo},
+    domain::profiles::index_values,
+    model::field::Field,
+    store::{
+        fields,
+        schema::{self, Mark},
+        sql::Sql,
+    },
+    wire::pb::{self, get_profile_request::Key},
+};
+
+use crate::support::{Client, TestApp, json as object, person, start_time};
+
+const USERS: u64 = 2000;
+const EXAMPLES: i64 = 243;
+
+/// A service whose database has the examples and a crowd, which came in two parts.
+async fn crowded() -> TestApp {
+    let app = TestApp::new().await;
+    demo::fill(&app.api).await.unwrap();
+    let mut conn = app.database.connect().await;
+    schema::set_mark(&mut conn, Mark::Filled { crowd: 0 }).await.unwrap();
+    let url = app.database.url();
+    let now = start_time();
+    assert_eq!(crowd::fill(&url, 1500, now, |_| {}).await.unwrap(), 1500);
+    assert_eq!(crowd::fill(&url, USERS, now, |_| {}).await.unwrap(), USERS - 1500);
+    assert_eq!(crowd::fill(&url, USERS, now, |_| {}).await.unwrap(), 0, "it is remembered");
+    app
+}
+
+async fn number(conn: &mut AsyncPgConnection, statement: &'static str) -> i64 {
+    Sql::<BigInt>::new(statement).get_result(conn).await.expect(statement)
+}
+
+#[tokio::test]
+async fn crowd_stands_in_every_table_as_made_one_by_one() {
+    let app = crowded().await;
+    let mut conn = app.database.connect().await;
+
+    assert_eq!(number(&mut conn, "select count(*) from users").await, EXAMPLES + USERS as i64);
+    assert_eq!(number(&mut conn, "select count(*) from users natural join accounts").await, EXAMPLES + USERS as i64);
+    assert_eq!(number(&mut conn, UNIQUE_VALUES_THAT_DIFFER).await, 0);
+    let known = fields::list(&mut conn).await.unwrap();
+    assert_eq!(stored_values(&mut conn).await, expected_values(&mut conn, &known).await);
+    let highest = number(&mut conn, "select max(user_id) from users").await;
+    let next = app.service().await.create(person("after the crowd")).await.unwrap();
+    assert_eq!(next.user_id, highest + 1, "the sequence is past them");
+}
+
+/// Rows that should be in `unique_values` and are not, and the other way round.
+const UNIQUE_VALUES_THAT_DIFFER: &str = "with expected as (
+        select 'username', username_key, user_id from accounts where username_key is not null
+        union all select 'email', email_key, user_id from accounts where email_key is not null
+        union all select 'phone', phone, user_id from accounts where phone is not null
+        union all select 'openid', openid, user_id from users where openid is not null
+        union all select 'unionid', unionid, user_id from users where unionid is not null
+        union all select 'field:' || field_id, custom_fields ->> name, user_id
+            from users, field_definitions where is_unique and custom_fields ? name
+    ), stored as (select kind, value, user_id from unique_values)
+    select count(*) from ((table expected except table stored) union all (table stored except table expected)) d";
+
+type IndexRow = (i64, Vec<u8>, DateTime<Utc>, i64);
+
+async fn stored_values(conn: &mut AsyncPgConnection) -> BTreeSet<IndexRow> {
+    let statement = Sql::<(BigInt, Bytea, Timestamptz, BigInt)>::new("select * from field_values");
+    statement.load::<IndexRow>(conn).await.unwrap().into_iter().collect()
+}
+
+async fn expected_values(conn: &mut AsyncPgConnection, known: &[Field]) -> BTreeSet<IndexRow> {
+    let statement = Sql::<(BigInt, Timestamptz, Jsonb)>::new("select user_id, created_at, custom_fields from users");
+    let users: Vec<(i64, DateTime<Utc>, Value)> = statement.load(conn).await.unwrap();
+    let indexed = || known.iter().filter(|field| field.index.is_maintained());
+    let rows = users.into_iter().flat_map(|(user_id, created_at, document)| {
+        index_values(indexed(), &document)
+            .into_iter()
+            .map(move |(field_id, value)| (field_id, value, created_at, user_id))
+    });
+    rows.collect()
+}
+
+#[tokio::test]
+async fn crowd_is_found_by_every_key() {
+    let app = crowded().await;
+    let mut client = app.service().await;
+    let mut conn = app.database.connect().await;
+    let statement = Sql::<(BigInt, Text, Text, Text, Nullable<Text>)>::new(
+        "select u.user_id, a.username, a.email, a.phone, u.openid from users u join accounts a using (user_id) \
+         where a.username is not null and a.email is not null and a.phone is not null order by user_id desc limit 20",
+    );
+    let sample: Vec<(i64, String, String, String, Option<String>)> = statement.load(&mut conn).await.unwrap();
+    assert_eq!(sample.len(), 20);
+
+    for (user_id, username, email, phone, openid) in sample {
+        let keys = [Key::Username(username), Key::Email(email.to_uppercase()), Key::Phone(phone)];
+        for key in keys.into_iter().chain(openid.map(Key::Openid)) {
+            assert_eq!(client.get_by(key.clone()).await.unwrap().user_id, user_id, "{key:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn crowd_is_filtered_and_ordered() {
+    let app = crowded().await;
+    let mut client = app.service().await;
+    let mut conn = app.database.connect().await;
+
+    let counts = [
+        (json!({ "level": 2 }), "select count(*) from users where custom_fields -> 'level' = '2'"),
+        (json!({ "tags": "vip" }), "select count(*) from users where custom_fields -> 'tags' ? 'vip'"),
+        (json!({ "group_ids": 1000 }), "select count(*) from users where 1000 = any(group_ids)"),
+        (json!({ "nickname": { "$contains": "王" } }), "select count(*) from users where strpos(nickname, '王') > 0"),
+    ];
+    for (filter, statement) in counts {
+        let request =
+            pb::ListProfilesRequest { filter: Some(object(filter)), return_total_size: true, ..Default::default() };
+        let page = client.users.list_profiles(request).await.unwrap().into_inner();
+        let expected = number(&mut conn, statement).await;
+        assert!(expected > 5, "{statement}: {expected}");
+        assert_eq!(page.total_size, Some(expected), "{statement}");
+    }
+    let newest = "select user_id from users order by created_at desc, user_id desc";
+    let expected: Vec<i64> = Sql::<BigInt>::new(newest).load(&mut conn).await.unwrap();
+    assert_eq!(walk(&mut client).await, expected);
+}
+
+/// Everybody, newest first, by pages.
+async fn walk(client: &mut Client) -> Vec<i64> {
+    let mut request = pb::ListProfilesRequest { page_size: 300, ..Default::default() };
+    let mut seen = Vec::new();
+    loop {
+        let page = client.users.list_profiles(request.clone()).await.unwrap().into_inner();
+        seen.extend(page.profiles.iter().map(|profile| profile.user_id));
+        if page.next_page_token.is_empty() {
+            return seen;
+        }
+        request.page_token = page.next_page_token;
+    }
+}

@@ -1,0 +1,223 @@
+//! No statement has a form that a distributed Postgres refuses: what a walk through the RPCs sends is read.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+use tokio_postgres::NoTls;
+use user_service::{
+    store::gathered::Statements,
+    wire::pb::{self, get_profile_request::Key},
+};
+
+use crate::support::{Client, TestApp, json as object, person, statements};
+
+/// A form that is refused, and how its text is known, in lower case.
+type Refused = (&'static str, fn(&str) -> bool);
+
+const REFUSED: &[Refused] = &[
+    ("FOR UPDATE over several users", |text| {
+        locks(text) && !text.contains("skip locked") && (text.contains("= any(") || text.contains(" in ("))
+    }),
+    ("a join of unique_values and another table of users", |text| {
+        joins(text).any(|tables| tables.contains("unique_values") && OWNED.iter().any(|table| tables.contains(table)))
+    }),
+    ("a changing function or an interval in DO UPDATE", |text| {
+        text.split("do update set").nth(1).is_some_and(|set| CHANGING.iter().any(|word| set.contains(word)))
+    }),
+    ("a STABLE function in an UPDATE", |text| {
+        changed(text).is_some_and(|set| CHANGING.iter().chain(STABLE).any(|word| set.contains(word)))
+    }),
+    ("MERGE", |text| text.starts_with("merge")),
+    ("OFFSET 0 or MATERIALIZED as a fence", |text| text.contains("offset 0") || text.contains("materialized")),
+    ("a CTE that changes spread rows and feeds the outbox", |text| {
+        text.starts_with("with") && text.contains("insert into outbox") && text.matches(" returning ").count() > 0
+    }),
+];
+
+/// Tables that are spread by the user.
+const OWNED: &[&str] = &["users", "accounts", "field_values", "connections", "codes"];
+const CHANGING: &[&str] = &["now()", "clock_timestamp()", "current_timestamp", "interval"];
+const STABLE: &[&str] = &["to_jsonb(u.", "to_jsonb(custom", "::timestamptz"];
+
+fn locks(text: &str) -> bool {
+    text.contains("for update") || text.contains("for no key update")
+}
+
+/// What stands on both sides of each JOIN of a FROM.
+fn joins(text: &str) -> impl Iterator<Item = &str> {
+    text.split(" from ").skip(1).filter_map(|from| from.split(" where ").next()).filter(|from| from.contains(" join "))
+}
+
+/// What an UPDATE of users sets and asks.
+fn changed(text: &str) -> Option<&str> {
+    let at = text.find("update users")?;
+    text[at..].split(" returning ").next()
+}
+
+fn faults(sent: &BTreeSet<String>) -> Vec<String> {
+    let mut faults = Vec::new();
+    for text in sent {
+        let lower = text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
+        faults.extend(REFUSED.iter().filter(|(_, is)| is(&lower)).map(|(form, _)| format!("{form}: {text}")));
+    }
+    faults
+}
+
+#[tokio::test]
+async fn no_statement_has_a_form_that_a_distributed_postgres_refuses() {
+    statements::record();
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+
+    let user_id = make(&mut client).await;
+    read(&mut client, user_id).await;
+    change(&mut client, user_id).await;
+    administer(&app, &mut client, user_id).await;
+    let mut sent = statements::recorded();
+    sent.extend(gathered(&app).await);
+
+    for table in ["users", "accounts", "unique_values", "field_values", "idempotency", "codes", "outbox", "limits"] {
+        assert!(sent.iter().any(|text| text.contains(table)), "nothing was sent to {table}");
+    }
+    assert_eq!(faults(&sent), Vec::<String>::new());
+}
+
+/// Those that are not sent through Diesel.
+async fn gathered(app: &TestApp) -> Vec<String> {
+    let (client, connection) = tokio_postgres::connect(&app.database.url(), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let held = Statements::prepare(&client).await.unwrap();
+    let texts = statements::prepared(&client).await.into_iter().map(|(_, text)| text).collect();
+    drop(held);
+    texts
+}
+
+#[test]
+fn refused_forms_are_known() {
+    let examples = [
+        "select u.user_id from users u where u.user_id = any($1) for update",
+        "select u.* from unique_values k join users u on u.user_id = k.user_id where k.kind = $1",
+        "insert into limits (key) values ($1) on conflict (key) do update set expires_at = now() + interval '1 day'",
+        "update users u set custom_fields = to_jsonb(u.version) where u.user_id = $1",
+        "merge into users using given on true when matched then delete",
+        "select * from (select 1 from users offset 0) f",
+        "with c as (update users set version = 1 returning user_id) insert into outbox (user_id) select * from c",
+    ];
+    for text in examples {
+        assert_eq!(faults(&BTreeSet::from([text.to_owned()])).len(), 1, "{text}");
+    }
+}
+
+async fn make(client: &mut Client) -> i64 {
+    for (name, field_type, item, indexed, unique) in [
+        ("level", pb::FieldType::Integer, pb::FieldType::Unspecified, true, false),
+        ("tags", pb::FieldType::Array, pb::FieldType::String, true, false),
+        ("card", pb::FieldType::String, pb::FieldType::Unspecified, false, true),
+        ("note", pb::FieldType::String, pb::FieldType::Unspecified, false, false),
+        ("since", pb::FieldType::Date, pb::FieldType::Unspecified, true, false),
+    ] {
+        let (r#type, item_type) = (field_type.into(), item.into());
+        let field =
+            pb::FieldDefinition { name: name.to_owned(), r#type, item_type, indexed, unique, ..Default::default() };
+        client.create_field(field).await.unwrap();
+    }
+    let mut request = person("王芳");
+    request.account = Some(pb::Account {
+        username: Some("wang.fang".to_owned()),
+        email: Some("wang@example.com".to_owned()),
+        email_verified: true,
+        phone: Some("+12025550123".to_owned()),
+        ..Default::default()
+    });
+    request.password = "a long enough phrase".to_owned();
+    request.request_id = uuid::Uuid::new_v4().to_string();
+    client.create(person("other")).await.unwrap();
+    client.create(request).await.unwrap().user_id
+}
+
+async fn read(client: &mut Client, user_id: i64) {
+    client.get(user_id).await.unwrap();
+    client.get_by(Key::Email("wang@example.com".to_owned())).await.unwrap();
+    for (filter, order_by) in [
+        (json!({}), ""),
+        (json!({ "level": 3, "nickname": { "$contains": "王" } }), "-level,nickname"),
+        (json!({ "level": { "$gte": 1 } }), ""),
+        (json!({ "tags": { "$all": ["a"] } }), ""),
+        (json!({ "since": { "$lt": "2025-01-01T00:00:00Z" }, "updated_at": { "$gt": 0 } }), "-updated_at"),
+        (json!({ "$or": [{ "username": "wang.fang" }, { "email": { "$in": ["a@example.com"] } }] }), "created_at"),
+        (json!({ "$not": { "group_ids": 258 }, "created_at": { "$gte": 0 } }), "user_id"),
+    ] {
+        let read_mask = Some(prost_types::FieldMask { paths: vec!["account".to_owned(), "nickname".to_owned()] });
+        let mut request = pb::ListProfilesRequest { filter: Some(object(filter)), read_mask, ..Default::default() };
+        (request.order_by, request.page_size, request.return_total_size) = (order_by.to_owned(), 1, true);
+        let page = client.users.list_profiles(request.clone()).await.unwrap().into_inner();
+        request.page_token = page.next_page_token;
+        client.users.list_profiles(request).await.unwrap();
+    }
+}
+
+async fn change(client: &mut Client, user_id: i64) {
+    for change in [
+        json!({ "note": "a" }),
+        json!({ "level": { "$incr_by": 1 }, "tags": { "$append": ["a"] } }),
+        json!({ "card": "c-1", "since": "2024-01-01T00:00:00Z" }),
+    ] {
+        client.change(user_id, change.clone()).await.unwrap();
+        let request = pb::BulkUpdateFieldsRequest {
+            filter: Some(object(json!({ "username": "wang.fang", "level": { "$gte": 0 } }))),
+            custom_fields: Some(object(change)),
+            return_total_size: true,
+            request_id: uuid::Uuid::new_v4().to_string(),
+            ..Default::default()
+        };
+        client.users.bulk_update_fields(request).await.unwrap();
+    }
+    let request = pb::UpdateProfileRequest {
+        user_id,
+        profile: Some(pb::Profile { openid: Some("o-1".to_owned()), gender: 1, ..Default::default() }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["openid".to_owned(), "gender".to_owned()] }),
+        request_id: uuid::Uuid::new_v4().to_string(),
+        ..Default::default()
+    };
+    client.users.update_profile(request).await.unwrap();
+    let request = pb::UpdateAccountRequest {
+        user_id,
+        account: Some(pb::Account { email: Some("new@example.com".to_owned()), ..Default::default() }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["email".to_owned()] }),
+        new_password: "another long phrase".to_owned(),
+        request_id: uuid::Uuid::new_v4().to_string(),
+        ..Default::default()
+    };
+    client.users.update_account(request).await.unwrap();
+}
+
+async fn administer(app: &TestApp, client: &mut Client, user_id: i64) {
+    let request = pb::SendEmailCodeRequest {
+        user_id,
+        purpose: pb::CodePurpose::Bind.into(),
+        email: "third@example.com".to_owned(),
+        ..Default::default()
+    };
+    let sent = client.users.send_email_code(request).await.unwrap().into_inner();
+    let delivery = pb::GetDeliveryRequest { delivery_id: sent.delivery_id };
+    client.admin.get_delivery(delivery).await.unwrap();
+    let link = pb::LinkConnectionRequest {
+        user_id,
+        provider: "example".to_owned(),
+        subject: "s-1".to_owned(),
+        ..Default::default()
+    };
+    client.admin.link_connection(link).await.unwrap();
+    let mut own = app.user(user_id).await;
+    own.get(user_id).await.unwrap();
+    let tokens = pb::ListTokensRequest {
+        subject: Some(pb::list_tokens_request::Subject::UserId(user_id)),
+        ..Default::default()
+    };
+    let listed = client.admin.list_tokens(tokens).await.unwrap().into_inner();
+    client.admin.revoke_token(pb::RevokeTokenRequest { token_id: listed.tokens[0].token_id }).await.unwrap();
+    client.admin.delete_field(pb::DeleteFieldRequest { name: "note".to_owned() }).await.unwrap();
+    app.clock.advance(chrono::TimeDelta::hours(1));
+    while app.app.field_worker.step().await.unwrap() {}
+    client.admin.delete_user(pb::DeleteUserRequest { user_id }).await.unwrap();
+}
