@@ -22,7 +22,8 @@ pub struct AccountPatch {
     pub last_login_at: Option<Option<DateTime<Utc>>>,
     pub password: Option<Secret>,
     pub wallet_password: Option<Secret>,
-    pub unlink: Option<i64>,
+    /// Connections that go, all or none.
+    pub unlink: Vec<i64>,
 }
 
 /// What is shown for it.
@@ -275,7 +276,7 @@ impl Planner<'_> {
     }
 
     fn unlink(&mut self, patch: &AccountPatch) {
-        if patch.unlink.is_none() {
+        if patch.unlink.is_empty() {
             return;
         }
         let has_verified = self.login.has_verified();
@@ -325,7 +326,7 @@ pub fn check_proof(patch: &AccountPatch, proof: &Proof, paths: Paths, faults: &m
     let named: Vec<Channel> =
         addresses.iter().filter(|(_, given)| given.is_some()).map(|(channel, _)| *channel).collect();
     let binds = addresses.iter().any(|(_, given)| matches!(given, Some(Some(_))));
-    let opens = patch.password.is_some() || patch.wallet_password.is_some() || patch.unlink.is_some();
+    let opens = patch.password.is_some() || patch.wallet_password.is_some() || !patch.unlink.is_empty();
     if proof.new_code.is_some() && !binds {
         faults.add(paths.new_code, Fault::Format, "proves no address of this request");
     }

@@ -1,76 +1,16 @@
-use std::net::SocketAddr;
+//! The REST gateway itself: etags, imports, CORS, and the form of each surface.
 
 use bytes::Bytes;
-use chrono::TimeDelta;
-use http::{HeaderMap, Request, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use http::{Request, StatusCode};
+use http_body_util::Full;
 use serde_json::{Value, json};
 use tower::ServiceExt;
-use user_service::{domain::caller::Subject, door::Door, model::scope::Scope, rest};
+use user_service::{door::Door, rest};
 
-use crate::support::TestApp;
-
-/// A caller of the gateway.
-struct Caller {
-    rest: SocketAddr,
-    headers: Vec<(&'static str, String)>,
-}
-
-/// What came back; no JSON is null.
-struct Reply {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Value,
-}
-
-impl Caller {
-    async fn service(app: &TestApp) -> Self {
-        let subject = Subject::Service("test".to_owned());
-        let (_, secret) = app.api.tokens().issue(&subject, Scope::ALL, TimeDelta::days(1)).await.unwrap();
-        Self { rest: app.rest(), headers: vec![("authorization", format!("Bearer {secret}"))] }
-    }
-
-    /// A user of one of the two surfaces whose token has a header of its own.
-    async fn user(app: &TestApp, user_id: i64) -> Self {
-        let (_, secret) = app.api.tokens().issue(&Subject::User(user_id), &[], TimeDelta::days(1)).await.unwrap();
-        Self { rest: app.rest(), headers: vec![("token", secret), ("uid", user_id.to_string())] }
-    }
-
-    fn with(&self, name: &'static str, value: &str) -> Self {
-        let mut headers = self.headers.clone();
-        headers.push((name, value.to_owned()));
-        Self { rest: self.rest, headers }
-    }
-
-    async fn send(&self, method: &str, path: &str, body: impl Into<Bytes>) -> Reply {
-        let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.rest));
-        for (name, value) in &self.headers {
-            request = request.header(*name, value);
-        }
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        let reply = client.request(request.body(Full::new(body.into())).unwrap()).await.unwrap();
-        let (parts, body) = reply.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
-        let body = serde_json::from_slice(&bytes).unwrap_or_default();
-        Reply { status: parts.status, headers: parts.headers, body }
-    }
-
-    async fn get(&self, path: &str) -> Reply {
-        self.send("GET", path, "").await
-    }
-
-    async fn good(&self, method: &str, path: &str, body: Value) -> Value {
-        let reply = self.send(method, path, body.to_string()).await;
-        assert!(reply.status.is_success(), "{method} {path} gave {} {}", reply.status, reply.body);
-        reply.body
-    }
-}
-
-async fn make_user(service: &Caller, nickname: &str) -> i64 {
-    let made = service.good("POST", "/v1/users", json!({ "profile": { "nickname": nickname } })).await;
-    made["profile"]["userId"].as_str().unwrap().parse().unwrap()
-}
+use crate::support::{
+    TestApp,
+    rest::{Caller, make_user},
+};
 
 #[tokio::test]
 async fn an_etag_that_was_read_is_a_condition_of_the_write() {

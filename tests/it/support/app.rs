@@ -1,5 +1,7 @@
 //! A whole service on a port of its own.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use user_service::{
@@ -12,14 +14,18 @@ use user_service::{
     server::{self, Ports},
 };
 
-use super::{Client, TestDatabase};
+use super::{Client, TestDatabase, folder::Folder, texts::Texts};
 
 /// A running service, its database and its clock; all of it goes with the test.
 pub struct TestApp {
-    pub database: TestDatabase,
+    pub database: Arc<TestDatabase>,
     pub clock: ManualClock,
     pub api: Api,
     pub app: App,
+    /// Where its mails lie.
+    pub mails: Folder,
+    /// What it sent by text message.
+    pub texts: Texts,
     address: std::net::SocketAddr,
     rest: std::net::SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -39,10 +45,29 @@ impl TestApp {
 
     /// A service over this database.
     pub async fn over(database: TestDatabase) -> Self {
+        Self::start(database.into(), ManualClock::new(start_time()), |_| {}).await
+    }
+
+    /// A service over a new database, with another configuration.
+    pub async fn configured(configure: impl FnOnce(&mut Config)) -> Self {
+        Self::start(TestDatabase::new().await.into(), ManualClock::new(start_time()), configure).await
+    }
+
+    /// One more service over the same database and clock.
+    pub async fn replica(&self) -> Self {
+        Self::start(Arc::clone(&self.database), self.clock.clone(), |_| {}).await
+    }
+
+    async fn start(database: Arc<TestDatabase>, clock: ManualClock, configure: impl FnOnce(&mut Config)) -> Self {
+        let mails = Folder::new();
+        let texts = Texts::start().await;
         let mut config = Config::default();
         config.database.url = Secret(database.url());
         config.secrets.keys = vec![SecretKey { id: "test".to_owned(), key: Secret(config::key_text([7; 32])) }];
-        let clock = ManualClock::new(start_time());
+        config.mail.folder = Some(mails.0.clone());
+        config.sms.url = Some(texts.url());
+        config.sms.secret = Some(Secret(Texts::SECRET.to_owned()));
+        configure(&mut config);
         let app = app::build(&config, Clock::Manual(clock.clone())).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -57,7 +82,8 @@ impl TestApp {
             };
             server::serve(served, ports, std::time::Duration::ZERO, stop).await.unwrap();
         });
-        Self { database, clock, api: app.api.clone(), app, address, rest, stop: Some(stop), serving }
+        let api = app.api.clone();
+        Self { database, clock, api, app, mails, texts, address, rest, stop: Some(stop), serving }
     }
 
     /// Where gRPC listens.
@@ -84,9 +110,13 @@ impl TestApp {
 
     /// A client with a token of this user.
     pub async fn user(&self, user_id: i64) -> Client {
+        self.client(&self.user_token(user_id).await)
+    }
+
+    /// A token of this user.
+    pub async fn user_token(&self, user_id: i64) -> String {
         let subject = Subject::User(user_id);
-        let (_, secret) = self.api.tokens().issue(&subject, &[], TimeDelta::days(30)).await.unwrap();
-        self.client(&secret)
+        self.api.tokens().issue(&subject, &[], TimeDelta::days(30)).await.unwrap().1
     }
 
     /// A client with this token.
