@@ -3,6 +3,7 @@
 
 mod support;
 
+mod bad_input;
 mod bulk_update_fields;
 mod cli;
 mod delivery;

@@ -89,7 +89,8 @@ impl Bench {
 }
 
 async fn refused(caller: &Caller, method: &str, path: &str, body: String) -> (u16, Value) {
-    let reply = caller.send(method, path, body).await;
+    let reply = caller.send(method, path, body.clone()).await;
+    assert!(!reply.status.is_success(), "{method} {path} {body} is taken: {}", reply.body);
     let keys: Vec<&str> = reply.body.as_object().unwrap_or_else(|| panic!("{path}: {reply:?}")).keys().map(String::as_str).collect();
     assert_eq!((keys, &reply.body["status"]), (vec!["error_msg", "status"], &json!("error")), "{path}");
     (reply.status.as_u16(), reply.body)
@@ -354,6 +355,7 @@ async fn state_400_of_a_where_is_a_wrong_operator_or_value() {
         r#"{"test": {"$like": "t"}}"#,
         r#"{"test": {"$in": "t"}}"#,
         r#"{"level": {"$gt": "a"}}"#,
+        r#"{"level": "3"}"#,
         r#"{"nothing": 1}"#,
         r#"{"$and": []}"#,
         r#"{"$nor": [{"test": "t"}]}"#,
@@ -396,6 +398,7 @@ async fn state_400_of_a_change_is_another_type_or_no_custom_field() {
     for body in [
         json!({ "test": 7 }),
         json!({ "level": 1.5 }),
+        json!({ "level": "7" }),
         json!({ "nickname": "Tom" }),
         json!({ "_group": [1] }),
         json!({ "created_at": 1 }),
