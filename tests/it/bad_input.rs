@@ -31,8 +31,12 @@ struct Surface {
 async fn surfaces(app: &TestApp) -> [Surface; 4] {
     let (user_id, _) = app.join(given("ann@example.org", ""), "").await;
     let (service, user) = (Caller::service(app).await, Caller::user(app, user_id).await);
-    let surface = |name, caller: &Caller, method, path: String, body| {
-        Surface { name, caller: caller.with("content-type", "application/json"), method, path, body }
+    let surface = |name, caller: &Caller, method, path: String, body| Surface {
+        name,
+        caller: caller.with("content-type", "application/json"),
+        method,
+        path,
+        body,
     };
     let profile = format!("/v1/users/{user_id}/profile");
     let account = format!("/oserve/v2.1/miniapp/user/account/{user_id}/");
@@ -58,7 +62,11 @@ impl Surface {
             }
             "minapp" => assert_eq!((&body["status"], body["error_msg"].is_string()), (&json!("error"), true), "{what}"),
             "fresns" => assert_eq!((&body["code"], body["message"].is_string()), (&json!(number), true), "{what}"),
-            _ => assert_eq!((body.as_object().map(|body| body.len()), body["error"].is_string()), (Some(1), true), "{what}"),
+            _ => assert_eq!(
+                (body.as_object().map(|body| body.len()), body["error"].is_string()),
+                (Some(1), true),
+                "{what}"
+            ),
         }
         let expected = if self.name == "fresns" && number != 30000 && status < 404 { 200 } else { status };
         assert_eq!(reply.status.as_u16(), expected, "{what}");
@@ -84,8 +92,23 @@ async fn bodies_that_are_no_json_object() {
     let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
     let nested = format!("{}1{}", r#"{"a":"#.repeat(10_000), "}".repeat(10_000));
     let bodies: [&[u8]; 17] = [
-        b"{", b"}", b"[]", b"7", b"\"x\"", b"null", b"{\"a\": 1,}", b"{'a': 1}", b"{\"a\": NaN}", b"{\"a\": 01}", b"{} {}",
-        b"\xff\xfe", b"{\"a\": \"\xc3\"}", b"{\"a\": \"\\ud800\"}", b"a=1&b=2", deep.as_bytes(), nested.as_bytes(),
+        b"{",
+        b"}",
+        b"[]",
+        b"7",
+        b"\"x\"",
+        b"null",
+        b"{\"a\": 1,}",
+        b"{'a': 1}",
+        b"{\"a\": NaN}",
+        b"{\"a\": 01}",
+        b"{} {}",
+        b"\xff\xfe",
+        b"{\"a\": \"\xc3\"}",
+        b"{\"a\": \"\\ud800\"}",
+        b"a=1&b=2",
+        deep.as_bytes(),
+        nested.as_bytes(),
     ];
     for surface in surfaces(&app).await {
         for body in bodies {

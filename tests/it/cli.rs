@@ -32,7 +32,8 @@ struct Dev {
 
 fn dev_command(folder: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
-    command.args(["dev", "--json", "--grpc-addr", "127.0.0.1:0", "--data-dir"]).arg(folder).args(more);
+    command.args(["dev", "--json", "--grpc-addr", "127.0.0.1:0", "--rest-addr", "127.0.0.1:0", "--data-dir"]);
+    command.arg(folder).args(more);
     command.env_remove("DATABASE_URL").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -237,7 +238,11 @@ fn p61_every_line_of_the_readme_works() {
             assert!(["cargo run --release -- dev", "cargo test"].contains(&command.as_str()), "{command}");
             continue;
         }
-        let mut line = command.replace("127.0.0.1:50051", dev.text("grpc"));
+        let line = command.replace("127.0.0.1:50051", dev.text("grpc"));
+        let mut line = line.replace("http://127.0.0.1:8080", dev.text("rest"));
+        if let Some(arguments) = line.strip_prefix("curl ") {
+            line = format!("curl -sS --fail-with-body {arguments}");
+        }
         if command.starts_with("user-service ") {
             line = format!("{line} --data-dir {}", folder.0.display());
         }

@@ -1,5 +1,7 @@
 //! The REST gateway itself: etags, imports, CORS, and the form of each surface.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::Full;
@@ -142,4 +144,24 @@ async fn fresns_takes_an_empty_edit_of_its_own_user_alone() {
     let refused = other.with("langTag", "zh-Hans").send("POST", "/api/fresns/user/edit", "{}").await;
     assert_eq!((refused.status, &refused.body["code"]), (StatusCode::OK, &json!(30113)));
     assert!(!refused.body["message"].as_str().unwrap().is_ascii());
+}
+
+#[tokio::test]
+async fn the_readmes_table_of_routes_is_that_of_the_service() {
+    let app = TestApp::new().await;
+    let document = Caller::stranger(&app).get("/openapi.json").await.body;
+    let mut routes = BTreeSet::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let rpc = operation["operationId"].as_str().unwrap().split('_').next().unwrap();
+            routes.insert((rpc.to_owned(), format!("`{} {path}`", method.to_uppercase())));
+        }
+    }
+    let readme = std::fs::read_to_string("README.md").unwrap();
+    let table = readme.split("| RPC | route |\n|---|---|\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let told = table.lines().flat_map(|line| {
+        let (rpc, routes) = line.trim_matches(['|', ' ']).split_once(" | ").unwrap();
+        routes.split(", ").map(move |route| (rpc.trim_matches('`').to_owned(), route.to_owned()))
+    });
+    assert_eq!(told.collect::<BTreeSet<_>>(), routes);
 }

@@ -214,7 +214,8 @@ async fn rule_edit_email_without_a_mail_needs_the_new_code_alone() {
 async fn rule_edit_email_with_a_mail_needs_both_codes() {
     let mut bench = Bench::new(EMAIL, "", "").await;
     let (new, old) = (bench.bind_code(NEW).await, bench.own_code(4, EMAIL).await);
-    let edit = |old: &str, new: &str| json!({ "codeType": 1, "editEmail": NEW, "verifyCode": old, "newVerifyCode": new });
+    let edit =
+        |old: &str, new: &str| json!({ "codeType": 1, "editEmail": NEW, "verifyCode": old, "newVerifyCode": new });
     assert_eq!(bench.edit(edit("", &new)).await, 30015);
     assert_eq!(bench.edit(edit(&old, "")).await, 30015);
     assert_eq!(bench.edit(edit(&wrong(&old), &new)).await, 30008);
@@ -285,9 +286,7 @@ async fn rule_edit_password_without_any_proof_is_refused_and_two_proofs_are_both
     let bench = Bench::new(EMAIL, "", PASSWORD).await;
     assert_eq!(bench.edit(json!({ "editPassword": secret(BETTER) })).await, 30015);
     let code = bench.own_code(5, EMAIL).await;
-    let both = |code: &str, current: &str| {
-        json!({ "codeType": 1, "verifyCode": code, "password": secret(current), "editPassword": secret(BETTER) })
-    };
+    let both = |code: &str, current: &str| json!({ "codeType": 1, "verifyCode": code, "password": secret(current), "editPassword": secret(BETTER) });
     assert_eq!(bench.edit(both(&code, "something-else")).await, 30242);
     assert_eq!(bench.edit(both(&wrong(&code), PASSWORD)).await, 30008);
     assert_eq!(bench.edit(both(&code, PASSWORD)).await, 0);
@@ -297,7 +296,8 @@ async fn rule_edit_password_without_any_proof_is_refused_and_two_proofs_are_both
 async fn rule_edit_wallet_password_as_the_login_password() {
     let bench = Bench::new(EMAIL, "", PASSWORD).await;
     bench.set_wallet().await;
-    let by_old = |current: &str, new: &str| json!({ "walletPassword": secret(current), "editWalletPassword": secret(new) });
+    let by_old =
+        |current: &str, new: &str| json!({ "walletPassword": secret(current), "editWalletPassword": secret(new) });
     assert_eq!(bench.edit(json!({ "editWalletPassword": secret(BETTER) })).await, 30015);
     assert_eq!(bench.edit(by_old("something-else", BETTER)).await, 30242);
     assert_eq!(bench.edit(by_old(WALLET, BETTER)).await, 0);

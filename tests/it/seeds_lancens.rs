@@ -39,7 +39,8 @@ impl Bench {
 
     /// A line of the document, with host and token replaced, and these words of it.
     async fn curl(&self, line: &str, words: &[(&str, &str)]) -> (u16, Value) {
-        let (host, token) = (format!("http://{}", self.user.rest), format!(r#""token":"{}""#, self.user.header("token")));
+        let (host, token) =
+            (format!("http://{}", self.user.rest), format!(r#""token":"{}""#, self.user.header("token")));
         let own = [(HOST, host.as_str()), (TOKEN, token.as_str())];
         curl(line, &[&own, words].concat()).await
     }

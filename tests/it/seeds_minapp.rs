@@ -91,7 +91,8 @@ impl Bench {
 async fn refused(caller: &Caller, method: &str, path: &str, body: String) -> (u16, Value) {
     let reply = caller.send(method, path, body.clone()).await;
     assert!(!reply.status.is_success(), "{method} {path} {body} is taken: {}", reply.body);
-    let keys: Vec<&str> = reply.body.as_object().unwrap_or_else(|| panic!("{path}: {reply:?}")).keys().map(String::as_str).collect();
+    let keys: Vec<&str> =
+        reply.body.as_object().unwrap_or_else(|| panic!("{path}: {reply:?}")).keys().map(String::as_str).collect();
     assert_eq!((keys, &reply.body["status"]), (vec!["error_msg", "status"], &json!("error")), "{path}");
     (reply.status.as_u16(), reply.body)
 }
@@ -112,12 +113,35 @@ fn has_keys(value: &Value, keys: &[&str]) {
 }
 
 const V1_KEYS: &[&str] = &[
-    "avatar", "city", "country", "created_at", "gender", "id", "nickname", "openid", "unionid", "province",
-    "user_group", "user_id",
+    "avatar",
+    "city",
+    "country",
+    "created_at",
+    "gender",
+    "id",
+    "nickname",
+    "openid",
+    "unionid",
+    "province",
+    "user_group",
+    "user_id",
 ];
 const V2_KEYS: &[&str] = &[
-    "avatar", "city", "country", "created_at", "created_by", "gender", "id", "is_authorized", "language", "nickname",
-    "openid", "province", "test", "unionid", "updated_at",
+    "avatar",
+    "city",
+    "country",
+    "created_at",
+    "created_by",
+    "gender",
+    "id",
+    "is_authorized",
+    "language",
+    "nickname",
+    "openid",
+    "province",
+    "test",
+    "unionid",
+    "updated_at",
 ];
 
 // The lines of curl.
@@ -241,10 +265,9 @@ async fn the_requests_of_the_other_examples() {
     let bench = Bench::new().await;
     let php = bench.service.with("content-type", "application/json; charset=utf-8");
     let filter = "where=%7B%22test%22%3A%7B%22%24eq%22%3A%22test%22%7D%7D&return_total_count=1";
-    for (path, key, expected) in [
-        (format!("{V1}?user_id=55019"), "user_id", json!(55019)),
-        (format!("{LIST}70695404/"), "id", json!(70695404)),
-    ] {
+    for (path, key, expected) in
+        [(format!("{V1}?user_id=55019"), "user_id", json!(55019)), (format!("{LIST}70695404/"), "id", json!(70695404))]
+    {
         for caller in [&bench.service, &php] {
             assert_eq!(caller.get(&path).await.body[key], expected, "{path}");
         }
@@ -362,7 +385,11 @@ async fn state_400_of_a_where_is_a_wrong_operator_or_value() {
         r#"{"test": {"$contains": ""}}"#,
         r#"{"level": {"$range": [1]}}"#,
     ] {
-        assert_eq!(bench.refused("GET", &format!("{LIST}?where={}", encoded(given)), Value::Null).await.0, 400, "{given}");
+        assert_eq!(
+            bench.refused("GET", &format!("{LIST}?where={}", encoded(given)), Value::Null).await.0,
+            400,
+            "{given}"
+        );
     }
 }
 
@@ -446,7 +473,10 @@ async fn rule_where_reads_conditions_as_the_page_of_queries() {
         (json!({ "test": "test" }), &all[1..]),
         (json!({ "test": { "$eq": "test" }, "level": 3 }), &all[2..]),
         (json!({ "$or": [{ "nickname": "Tom" }, { "level": { "$range": [1, 3] } }] }), &[all[0], all[2]]),
-        (json!({ "$and": [{ "created_at": { "$gte": 1504504504 } }, { "created_at": { "$lt": 1542364387 } }] }), &all[..1]),
+        (
+            json!({ "$and": [{ "created_at": { "$gte": 1504504504 } }, { "created_at": { "$lt": 1542364387 } }] }),
+            &all[..1],
+        ),
         (json!({ "level": { "$isnull": true } }), &all[..2]),
         (json!({ "level": { "$exists": true } }), &all[2..]),
         (json!({ "id": { "$in": [55019, 64501217] } }), &all[..2]),
@@ -464,7 +494,10 @@ async fn rule_a_change_writes_what_it_names_alone() {
     let bench = Bench::new().await;
     let path = format!("{BULK}70695404/");
     let changed = bench.put(&path, json!({ "level": { "$incr_by": 2 }, "tags": { "$append": ["a", "b"] } })).await;
-    assert_eq!((&changed["level"], &changed["tags"], &changed["test"]), (&json!(5), &json!(["a", "b"]), &json!("test")));
+    assert_eq!(
+        (&changed["level"], &changed["tags"], &changed["test"]),
+        (&json!(5), &json!(["a", "b"]), &json!("test"))
+    );
     let changed = bench.put(&path, json!({ "$set": { "stats": { "n": 1 } }, "$unset": { "test": "" } })).await;
     assert_eq!((&changed["stats"], changed.get("test")), (&json!({ "n": 1 }), None));
     for (change, expected) in [
@@ -474,7 +507,8 @@ async fn rule_a_change_writes_what_it_names_alone() {
     ] {
         assert_eq!(bench.put(&path, json!({ "tags": change })).await["tags"], expected, "{change}");
     }
-    let changed = bench.put(&path, json!({ "stats": { "$update": { "m": 2 } }, "level": 9_007_199_254_740_993_i64 })).await;
+    let changed =
+        bench.put(&path, json!({ "stats": { "$update": { "m": 2 } }, "level": 9_007_199_254_740_993_i64 })).await;
     assert_eq!(changed["stats"], json!({ "n": 1, "m": 2 }));
     assert_eq!(changed["level"], 9_007_199_254_740_993_i64, "whole numbers of any size are numbers");
 }
@@ -507,13 +541,23 @@ async fn rule_bulk_tells_a_row_that_fails_by_a_number() {
     let bench = Bench::new().await;
     let told = bench.put(&format!("{BULK}?enable_trigger=0"), json!({ "card": "one" })).await;
     assert_eq!((&told["succeed"], told["operation_result"].as_array().unwrap().len()), (&json!(1), 3));
-    let numbers: Vec<&Value> =
-        told["operation_result"].as_array().unwrap().iter().filter_map(|row| row.get("error")).map(|e| &e["code"]).collect();
+    let numbers: Vec<&Value> = told["operation_result"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|row| row.get("error"))
+        .map(|e| &e["code"])
+        .collect();
     assert_eq!(numbers, [11000, 11000]);
     bench.put(&format!("{BULK}70695404/"), json!({ "level": i64::MAX })).await;
     let told = bench.put(BULK, json!({ "level": { "$incr_by": 1 } })).await;
-    let numbers: Vec<&Value> =
-        told["operation_result"].as_array().unwrap().iter().filter_map(|row| row.get("error")).map(|e| &e["code"]).collect();
+    let numbers: Vec<&Value> = told["operation_result"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|row| row.get("error"))
+        .map(|e| &e["code"])
+        .collect();
     assert_eq!(numbers, [16837]);
 }
 
