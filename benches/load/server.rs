@@ -41,7 +41,13 @@ pub async fn run(url: &str) -> anyhow::Result<()> {
     let (_, token) = app.api.tokens().issue(&subject, Scope::ALL, TimeDelta::days(1)).await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     announce(Started { address: listener.local_addr()?, token })?;
-    server::serve(app, Ports { grpc: listener, rest: None, operations: None }, Duration::ZERO, end_of_stdin()).await
+    server::serve(
+        app,
+        Ports { grpc: (listener, user_service::config::Grpc::default()), rest: None, operations: None },
+        Duration::ZERO,
+        end_of_stdin(),
+    )
+    .await
 }
 
 /// Gives one answer until stdin ends: what the transport alone can do.

@@ -20,6 +20,16 @@ impl Api {
         caller: &Caller,
         request: pb::UpdateAccountRequest,
     ) -> Result<pb::UpdateAccountResponse> {
+        self.update_account_and_unlink(caller, request, &[]).await
+    }
+
+    /// The same, and unlinks these connections too: a request names one, and a proof stands for all of a call.
+    pub async fn update_account_and_unlink(
+        &self,
+        caller: &Caller,
+        request: pb::UpdateAccountRequest,
+        more_links: &[i64],
+    ) -> Result<pb::UpdateAccountResponse> {
         caller.must_own(request.user_id)?;
         let once = match request.validate_only {
             true => None,
@@ -34,7 +44,8 @@ impl Api {
         let user_id = faults.check("user_id", caller.target(request.user_id));
         let version = (!request.etag.is_empty()).then(|| parse_etag(&request.etag));
         let validate_only = request.validate_only;
-        let (patch, proof) = account::update(request, self.0.clock.now(), &mut faults);
+        let (mut patch, proof) = account::update(request, self.0.clock.now(), &mut faults);
+        patch.unlink.extend(more_links);
         faults.into_result()?;
         let update = UpdateAccount {
             caller: caller.clone(),

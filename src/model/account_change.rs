@@ -22,7 +22,8 @@ pub struct AccountPatch {
     pub last_login_at: Option<Option<DateTime<Utc>>>,
     pub password: Option<Secret>,
     pub wallet_password: Option<Secret>,
-    pub unlink: Option<i64>,
+    /// Connections that go, all or none.
+    pub unlink: Vec<i64>,
 }
 
 /// What is shown for it.
@@ -286,7 +287,7 @@ impl Planner<'_> {
         let asked = [
             (patch.password.is_some(), password),
             (patch.wallet_password.is_some(), wallet),
-            (patch.unlink.is_some(), unlink),
+            (!patch.unlink.is_empty(), unlink),
         ];
         asked.into_iter().filter_map(|(is_asked, opening)| is_asked.then_some(opening)).collect()
     }
@@ -307,7 +308,7 @@ impl Planner<'_> {
             }
         }
         let needs_password = !self.login.has_verified() && self.login.password_hash.is_some();
-        if patch.unlink.is_some() && self.rules.is_user && needs_password && self.proof.password.is_none() {
+        if !patch.unlink.is_empty() && self.rules.is_user && needs_password && self.proof.password.is_none() {
             self.missing.add("proof.current_password", Fault::Required, "the password is needed");
         }
     }
@@ -337,7 +338,7 @@ pub fn check_proof(patch: &AccountPatch, proof: &Proof, paths: Paths, faults: &m
     let named: Vec<Channel> =
         addresses.iter().filter(|(_, given)| given.is_some()).map(|(channel, _)| *channel).collect();
     let binds = addresses.iter().any(|(_, given)| matches!(given, Some(Some(_))));
-    let opens = patch.password.is_some() || patch.wallet_password.is_some() || patch.unlink.is_some();
+    let opens = patch.password.is_some() || patch.wallet_password.is_some() || !patch.unlink.is_empty();
     if proof.new_code.is_some() && !binds {
         faults.add(paths.new_code, Fault::Format, "proves no address of this request");
     }

@@ -38,7 +38,7 @@ pub fn update(request: pb::UpdateAccountRequest, now: DateTime<Utc>, faults: &mu
     if request.unlink_connection_id < 0 {
         faults.add("unlink_connection_id", Fault::Range, "must not be negative");
     }
-    patch.unlink = Some(request.unlink_connection_id).filter(|id| *id > 0);
+    patch.unlink.extend(Some(request.unlink_connection_id).filter(|id| *id > 0));
     let proof = proof(request.proof.unwrap_or_default(), faults);
     check_proof(&patch, &proof, UPDATE_ACCOUNT, faults);
     (patch, proof)

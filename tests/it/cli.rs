@@ -125,7 +125,7 @@ async fn dev_makes_a_crowd_once_and_adds_what_is_missing() {
     for (users, expected) in [("30", 273), ("30", 273), ("50", 293), ("10", 293)] {
         let dev = Dev::start(&folder.0, &["--users", users]);
 
-        let mut conn = schema::connect(dev.text("database_url")).await.unwrap();
+        let mut conn = schema::connect(dev.text("database_url"), None).await.unwrap();
         let count = Sql::<BigInt>::new("select count(*) from users");
         assert_eq!(count.get_result::<i64>(&mut conn).await.unwrap(), expected, "--users {users}");
         drop(conn);
@@ -259,7 +259,11 @@ fn p61_every_line_of_the_readme_works() {
             assert!(["cargo run --release -- dev", "cargo test"].contains(&command.as_str()), "{command}");
             continue;
         }
-        let mut line = command.replace("127.0.0.1:50051", dev.text("grpc"));
+        let line = command.replace("127.0.0.1:50051", dev.text("grpc"));
+        let mut line = line.replace("http://127.0.0.1:8080", dev.text("rest"));
+        if let Some(arguments) = line.strip_prefix("curl ") {
+            line = format!("curl -sS --fail-with-body {arguments}");
+        }
         if command.starts_with("user-service ") {
             line = format!("{line} --data-dir {}", folder.0.display());
         }

@@ -4,6 +4,7 @@
 mod support;
 
 mod auth;
+mod bad_input;
 mod bulk_update_fields;
 mod cli;
 mod codes;
@@ -11,6 +12,7 @@ mod config;
 mod confirm_email_change;
 mod crowd;
 mod delivery;
+mod doors;
 mod errors;
 mod fields;
 mod fresns_edit;
@@ -32,6 +34,9 @@ mod postgres_tls;
 mod request_ids;
 mod rest;
 mod schema;
+mod seeds_fresns;
+mod seeds_lancens;
+mod seeds_minapp;
 mod send_code;
 mod smtp;
 mod statements;

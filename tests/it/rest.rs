@@ -1,76 +1,18 @@
-use std::net::SocketAddr;
+//! The REST gateway itself: etags, imports, CORS, and the form of each surface.
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use chrono::TimeDelta;
-use http::{HeaderMap, Request, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use http::{Request, StatusCode};
+use http_body_util::Full;
 use serde_json::{Value, json};
 use tower::ServiceExt;
-use user_service::{domain::caller::Subject, door::Door, model::scope::Scope, rest};
+use user_service::{door::Door, rest};
 
-use crate::support::TestApp;
-
-/// A caller of the gateway.
-struct Caller {
-    rest: SocketAddr,
-    headers: Vec<(&'static str, String)>,
-}
-
-/// What came back; no JSON is null.
-struct Reply {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Value,
-}
-
-impl Caller {
-    async fn service(app: &TestApp) -> Self {
-        let subject = Subject::Service("test".to_owned());
-        let (_, secret) = app.api.tokens().issue(&subject, Scope::ALL, TimeDelta::days(1)).await.unwrap();
-        Self { rest: app.rest(), headers: vec![("authorization", format!("Bearer {secret}"))] }
-    }
-
-    /// A user of one of the two surfaces whose token has a header of its own.
-    async fn user(app: &TestApp, user_id: i64) -> Self {
-        let (_, secret) = app.api.tokens().issue(&Subject::User(user_id), &[], TimeDelta::days(1)).await.unwrap();
-        Self { rest: app.rest(), headers: vec![("token", secret), ("uid", user_id.to_string())] }
-    }
-
-    fn with(&self, name: &'static str, value: &str) -> Self {
-        let mut headers = self.headers.clone();
-        headers.push((name, value.to_owned()));
-        Self { rest: self.rest, headers }
-    }
-
-    async fn send(&self, method: &str, path: &str, body: impl Into<Bytes>) -> Reply {
-        let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.rest));
-        for (name, value) in &self.headers {
-            request = request.header(*name, value);
-        }
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        let reply = client.request(request.body(Full::new(body.into())).unwrap()).await.unwrap();
-        let (parts, body) = reply.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
-        let body = serde_json::from_slice(&bytes).unwrap_or_default();
-        Reply { status: parts.status, headers: parts.headers, body }
-    }
-
-    async fn get(&self, path: &str) -> Reply {
-        self.send("GET", path, "").await
-    }
-
-    async fn good(&self, method: &str, path: &str, body: Value) -> Value {
-        let reply = self.send(method, path, body.to_string()).await;
-        assert!(reply.status.is_success(), "{method} {path} gave {} {}", reply.status, reply.body);
-        reply.body
-    }
-}
-
-async fn make_user(service: &Caller, nickname: &str) -> i64 {
-    let made = service.good("POST", "/v1/users", json!({ "profile": { "nickname": nickname } })).await;
-    made["profile"]["userId"].as_str().unwrap().parse().unwrap()
-}
+use crate::support::{
+    TestApp,
+    rest::{Caller, make_user},
+};
 
 #[tokio::test]
 async fn an_etag_that_was_read_is_a_condition_of_the_write() {
@@ -202,4 +144,24 @@ async fn fresns_takes_an_empty_edit_of_its_own_user_alone() {
     let refused = other.with("langTag", "zh-Hans").send("POST", "/api/fresns/user/edit", "{}").await;
     assert_eq!((refused.status, &refused.body["code"]), (StatusCode::OK, &json!(30113)));
     assert!(!refused.body["message"].as_str().unwrap().is_ascii());
+}
+
+#[tokio::test]
+async fn the_readmes_table_of_routes_is_that_of_the_service() {
+    let app = TestApp::new().await;
+    let document = Caller::stranger(&app).get("/openapi.json").await.body;
+    let mut routes = BTreeSet::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let rpc = operation["operationId"].as_str().unwrap().split('_').next().unwrap();
+            routes.insert((rpc.to_owned(), format!("`{} {path}`", method.to_uppercase())));
+        }
+    }
+    let readme = std::fs::read_to_string("README.md").unwrap();
+    let table = readme.split("| RPC | route |\n|---|---|\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let told = table.lines().flat_map(|line| {
+        let (rpc, routes) = line.trim_matches(['|', ' ']).split_once(" | ").unwrap();
+        routes.split(", ").map(move |route| (rpc.trim_matches('`').to_owned(), route.to_owned()))
+    });
+    assert_eq!(told.collect::<BTreeSet<_>>(), routes);
 }

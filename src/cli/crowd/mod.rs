@@ -38,7 +38,7 @@ pub async fn fill(url: &str, total: u64, now: DateTime<Utc>, told: impl Fn(u64))
     if total >= MOST {
         bail!("a crowd has at most {} users", MOST - 1);
     }
-    let mut conn = schema::connect(url).await?;
+    let mut conn = schema::connect(url, None).await?;
     let Some(Mark::Filled { crowd: there }) = schema::mark(&mut conn).await?.as_deref().and_then(Mark::parse) else {
         bail!("the database has no example users");
     };

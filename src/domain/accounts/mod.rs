@@ -294,11 +294,10 @@ fn check_version(update: &UpdateAccount, login: &Login) -> Result<()> {
 }
 
 fn check_connection(update: &UpdateAccount, connections: &[Connection]) -> Result<()> {
-    match update.patch.unlink {
-        Some(wanted) if !connections.iter().any(|connection| connection.connection_id == wanted) => {
-            Err(connection_not_found(wanted))
-        }
-        _ => Ok(()),
+    let is_linked = |wanted: &&i64| connections.iter().any(|connection| connection.connection_id == **wanted);
+    match update.patch.unlink.iter().find(|wanted| !is_linked(wanted)) {
+        Some(wanted) => Err(connection_not_found(*wanted)),
+        None => Ok(()),
     }
 }
 

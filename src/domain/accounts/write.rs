@@ -51,7 +51,7 @@ pub async fn apply(conn: &mut AsyncPgConnection, change: &Change<'_>, login: &Lo
         && changes.last_login_at.is_none()
         && patch.password.is_none()
         && patch.wallet_password.is_none()
-        && patch.unlink.is_none();
+        && patch.unlink.is_empty();
     if changes_nothing {
         return Ok(());
     }
@@ -76,7 +76,7 @@ pub async fn apply(conn: &mut AsyncPgConnection, change: &Change<'_>, login: &Lo
         phone: is_other(&planned.phone),
         password: patch.password.is_some(),
         wallet_password: patch.wallet_password.is_some(),
-        unlinked: patch.unlink.is_some(),
+        unlinked: !patch.unlink.is_empty(),
     };
     notices::queue(conn, login, *language, happened, now).await
 }
@@ -166,16 +166,20 @@ async fn take_over(conn: &mut AsyncPgConnection, user_id: i64, channel: Channel,
     Ok(())
 }
 
-/// Removes the connection; gives the path where a way to log in went.
+/// Removes the connections; gives the path where a way to log in went.
 async fn unlink(conn: &mut AsyncPgConnection, change: &Change<'_>) -> Result<Option<&'static str>> {
-    let Some(connection_id) = change.update.patch.unlink else { return Ok(None) };
-    let user_id = change.update.user_id;
-    let connections = accounts::list_connections(conn, vec![user_id]).await?;
-    let found = connections.into_iter().find(|connection| connection.connection_id == connection_id);
-    let connection = found.ok_or_else(|| connection_not_found(connection_id))?;
-    accounts::delete_connection(conn, user_id, connection_id).await?;
-    let value = format!("{}:{}", connection.provider, connection.subject);
-    unique_values::release(conn, user_id, "connection", &value).await?;
+    let UpdateAccount { user_id, patch, .. } = change.update;
+    if patch.unlink.is_empty() {
+        return Ok(None);
+    }
+    let connections = accounts::list_connections(conn, vec![*user_id]).await?;
+    for connection_id in &patch.unlink {
+        let found = connections.iter().find(|connection| connection.connection_id == *connection_id);
+        let connection = found.ok_or_else(|| connection_not_found(*connection_id))?;
+        accounts::delete_connection(conn, *user_id, *connection_id).await?;
+        let value = format!("{}:{}", connection.provider, connection.subject);
+        unique_values::release(conn, *user_id, "connection", &value).await?;
+    }
     Ok(Some("unlink_connection_id"))
 }
 

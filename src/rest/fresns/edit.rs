@@ -4,9 +4,8 @@ use axum::response::Response;
 use chrono::{FixedOffset, NaiveDateTime, Utc};
 use prost_types::FieldMask;
 
-use super::{body::Body, done, own_user};
+use super::{body::Body, check_user, done};
 use crate::{
-    domain::caller::Caller,
     error::{Error, Fault, Reason, Result},
     model::account::parse_email,
     rest::{call::Call, error::Refusal},
@@ -43,31 +42,23 @@ const DEFAULT_ZONE: &str = "+8";
 
 /// Changes how a user logs in.
 pub async fn edit(call: Call) -> Result<Response, Refusal> {
-    let user_id = own_user(&call)?;
+    check_user(&call)?;
     let edit = Edit::read(&call)?;
-    let profile = own_profile(&call).await?;
-    let links = edit.links(&profile)?;
-    let account = profile.account.unwrap_or_default();
+    let account = own_account(&call).await?;
+    let links = edit.links(&account)?;
     edit.check(&account)?;
-    let Some(request) = edit.request(links.first().copied()) else {
-        return Ok(done());
-    };
-    call.api().update_account(&call.caller, request).await?;
-    // The proof stood for all links of the provider; one code serves one call.
-    for link in links.into_iter().skip(1) {
-        let request = pb::UpdateAccountRequest { user_id, unlink_connection_id: link, ..Default::default() };
-        call.api().update_account(&Caller::operator(), request).await?;
+    let (first, more) = links.split_first().map_or((None, [].as_slice()), |(first, more)| (Some(*first), more));
+    if let Some(request) = edit.request(first) {
+        call.api().update_account_and_unlink(&call.caller, request, more).await?;
     }
     Ok(done())
 }
 
-/// The caller's own account, and the other ways to log in.
-async fn own_profile(call: &Call) -> Result<pb::Profile> {
-    let paths = ["account", "openid", "unionid"];
-    let request =
-        pb::GetProfileRequest { read_mask: Some(FieldMask { paths: paths.map(str::to_owned).to_vec() }), key: None };
+async fn own_account(call: &Call) -> Result<pb::Account> {
+    let mask = FieldMask { paths: vec!["account".to_owned()] };
+    let request = pb::GetProfileRequest { read_mask: Some(mask), key: None };
     let reply = call.api().get_profile(&call.caller, request).await?;
-    Ok(reply.profile.unwrap_or_default())
+    Ok(reply.profile.and_then(|profile| profile.account).unwrap_or_default())
 }
 
 /// The twelve parameters.
@@ -146,20 +137,15 @@ impl Edit {
     }
 
     /// The links that go: all of the provider.
-    fn links(&self, profile: &pb::Profile) -> Result<Vec<i64>> {
+    fn links(&self, account: &pb::Account) -> Result<Vec<i64>> {
         let Some(provider) = self.provider else {
             return Ok(Vec::new());
         };
-        let account = profile.account.clone().unwrap_or_default();
-        let (gone, kept): (Vec<_>, Vec<_>) =
-            account.connections.into_iter().partition(|connection| connection.provider == provider);
-        let mut others =
-            [&account.username, &account.email, &account.phone, &profile.openid, &profile.unionid].into_iter();
-        match gone.len() {
-            0 => Err(Error::new(Reason::ConnectionNotFound)),
-            // They go one after the other, so what would stop the last must stop the first.
-            2.. if kept.is_empty() && others.all(Option::is_none) => Err(Error::new(Reason::LastCredential)),
-            _ => Ok(gone.into_iter().map(|connection| connection.connection_id).collect()),
+        let gone = account.connections.iter().filter(|connection| connection.provider == provider);
+        let gone: Vec<i64> = gone.map(|connection| connection.connection_id).collect();
+        match gone.is_empty() {
+            true => Err(Error::new(Reason::ConnectionNotFound)),
+            false => Ok(gone),
         }
     }
 
@@ -294,15 +280,10 @@ mod tests {
             provider: provider.to_owned(),
             ..Default::default()
         };
-        let profile = |connections| pb::Profile {
-            account: Some(pb::Account { connections, ..Default::default() }),
-            ..Default::default()
-        };
+        let account = |connections| pb::Account { connections, ..Default::default() };
         let several = vec![link(1, "github"), link(2, "google"), link(3, "github")];
-        assert_eq!(edit.links(&profile(several)).unwrap(), [1, 3]);
-        let last = vec![link(1, "github"), link(3, "github")];
-        assert_eq!(edit.links(&profile(last)).unwrap_err().reason(), Reason::LastCredential);
-        assert_eq!(edit.links(&profile(Vec::new())).unwrap_err().reason(), Reason::ConnectionNotFound);
+        assert_eq!(edit.links(&account(several)).unwrap(), [1, 3]);
+        assert_eq!(edit.links(&account(Vec::new())).unwrap_err().reason(), Reason::ConnectionNotFound);
         assert!(provider(0).is_err() && provider(18).is_err());
     }
 

@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 
-use super::{body::Body, done, own_user};
+use super::{body::Body, check_user, done};
 use crate::{
     error::{Error, Fault, Result},
     model::profile::parse_language,
@@ -12,7 +12,7 @@ use crate::{
 
 /// Sends a code to the address that is to be bound, or to the one that is.
 pub async fn send_code(call: Call) -> Result<Response, Refusal> {
-    own_user(&call)?;
+    check_user(&call)?;
     let body = Body::read(&call.body)?;
     let missing = |name: &'static str| move || Error::invalid(name, Fault::Required, "must be given");
     let channel = body.channel("type")?.ok_or_else(missing("type"))?;

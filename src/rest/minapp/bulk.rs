@@ -35,7 +35,7 @@ pub async fn put(call: Call) -> Result<Response, Refusal> {
     let language = Language { fields: &fields, country_code: &call.gateway.config.country_code };
     let filter = params.get("where").map(|given| language.filter(given)).transpose()?;
     let filter = filter.unwrap_or_else(Map::new);
-    let change = language.change(body(&call)?);
+    let change = language.change(body(&call)?)?;
     let request = pb::BulkUpdateFieldsRequest {
         allow_all: filter.is_empty(),
         filter: Some(json::to_struct(filter.iter())),

@@ -50,7 +50,7 @@ impl Language<'_> {
                 }
                 ("$not", value) => (key, self.inner(value)?),
                 (operator, value) if operator.starts_with('$') => (key, value),
-                (name, value) => (our_path(name)?, self.operand(name, value)),
+                (name, value) => (our_path(name)?, self.operand(name, value)?),
             };
             filter.insert(key, value);
         }
@@ -64,9 +64,9 @@ impl Language<'_> {
         }
     }
 
-    fn operand(&self, name: &str, value: Value) -> Value {
+    fn operand(&self, name: &str, value: Value) -> Result<Value> {
         match name {
-            "_phone" => self.phones(value),
+            "_phone" => Ok(self.phones(value)),
             name => self.value(name, value),
         }
     }
@@ -104,26 +104,41 @@ impl Language<'_> {
     }
 
     /// A change of custom fields.
-    pub fn change(&self, given: Map<String, Value>) -> Map<String, Value> {
+    ///
+    /// # Errors
+    /// INVALID_REQUEST for text where a whole number belongs.
+    pub fn change(&self, given: Map<String, Value>) -> Result<Map<String, Value>> {
         let entries = given.into_iter().map(|(name, value)| match (name.as_str(), value) {
-            ("$set", Value::Object(inner)) => (name, Value::Object(self.change(inner))),
+            ("$set", Value::Object(inner)) => Ok((name, Value::Object(self.change(inner)?))),
             (_, value) => {
-                let value = self.value(&name, value);
-                (name, value)
+                let value = self.value(&name, value)?;
+                Ok((name, value))
             }
         });
         entries.collect()
     }
 
     /// A value with its numbers as the service takes them: those of an integer field whole at any size, all others as
-    /// doubles.
-    fn value(&self, name: &str, value: Value) -> Value {
+    /// doubles. The service takes digits for an integer too, and minapp does not.
+    fn value(&self, name: &str, value: Value) -> Result<Value> {
         let base = name.split('.').next().unwrap_or_default();
         let field_type = self.fields.get(base).map(|field| field.field_type);
         match field_type {
-            Some(FieldType::Integer | FieldType::Array(ItemType::Integer)) | None => value,
-            Some(_) => doubles(value),
+            Some(FieldType::Integer | FieldType::Array(ItemType::Integer)) if has_text(&value) => {
+                Err(Error::invalid(text::cut(name, 64), Fault::Type, "must be a number, not text"))
+            }
+            Some(FieldType::Integer | FieldType::Array(ItemType::Integer)) | None => Ok(value),
+            Some(_) => Ok(doubles(value)),
         }
+    }
+}
+
+fn has_text(value: &Value) -> bool {
+    match value {
+        Value::String(_) => true,
+        Value::Array(items) => items.iter().any(has_text),
+        Value::Object(entries) => entries.values().any(has_text),
+        _ => false,
     }
 }
 

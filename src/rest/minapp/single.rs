@@ -42,7 +42,7 @@ pub async fn put(call: Call) -> Result<Response, Refusal> {
     let user_id = user_id(&call)?;
     let fields = call.api().definitions().await?;
     let language = Language { fields: &fields, country_code: &call.gateway.config.country_code };
-    let change = language.change(body(&call)?);
+    let change = language.change(body(&call)?)?;
     let request =
         pb::UpdateProfileRequest { user_id, custom_fields: Some(json::to_struct(change.iter())), ..Default::default() };
     let reply = call.api().update_profile(&call.caller, request).await?;

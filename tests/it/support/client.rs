@@ -65,6 +65,12 @@ impl Client {
         self.get_by(pb::get_profile_request::Key::UserId(user_id)).await
     }
 
+    /// Reads the token's own user whole.
+    pub async fn get_own(&mut self) -> pb::Profile {
+        let reply = self.users.get_profile(pb::GetProfileRequest::default()).await.unwrap();
+        reply.into_inner().profile.unwrap()
+    }
+
     /// Reads a user by a key.
     pub async fn get_by(&mut self, key: pb::get_profile_request::Key) -> Result<pb::Profile, Status> {
         let request = pb::GetProfileRequest { key: Some(key), read_mask: None };

@@ -10,6 +10,7 @@ mod fault;
 pub mod folder;
 pub mod issuer;
 pub mod post;
+pub mod rest;
 pub mod serve;
 pub mod smtp;
 pub mod statements;
