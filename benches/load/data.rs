@@ -59,15 +59,15 @@ pub fn start(folder: &Path) -> anyhow::Result<postgres::Server> {
 
 /// Migrates, and makes the examples and the crowd, where they are not there yet.
 pub async fn fill(url: &str, users: u64) -> anyhow::Result<Data> {
-    schema::migrate(url).await?;
-    let mut conn = schema::connect(url).await?;
+    schema::migrate(url, None).await?;
+    let mut conn = schema::connect(url, None).await?;
     if schema::mark(&mut conn).await?.as_deref().and_then(Mark::parse).is_none() {
         demo::fill(&server::build(url)?.api).await?;
         schema::set_mark(&mut conn, Mark::Filled { crowd: 0 }).await?;
     }
     let begin = std::time::Instant::now();
     let told = |made| eprintln!("{made} users after {:.0} s", begin.elapsed().as_secs_f64());
-    crowd::fill(url, users, Clock::System.now(), told).await?;
+    crowd::fill(url, None, users, Clock::System.now(), told).await?;
     conn.batch_execute("checkpoint").await?;
     let one = async |conn: &mut AsyncPgConnection, statement| {
         Sql::<BigInt>::new(statement).get_result::<i64>(conn).await.context(statement)
@@ -85,7 +85,7 @@ pub struct Counter(Option<AsyncPgConnection>);
 
 impl Counter {
     pub async fn new(url: &str) -> anyhow::Result<Self> {
-        let mut conn = schema::connect(url).await?;
+        let mut conn = schema::connect(url, None).await?;
         let made = conn.batch_execute("create extension if not exists pg_stat_statements").await;
         let mut counter = Self(made.is_ok().then_some(conn));
         if counter.count().await.is_none() {

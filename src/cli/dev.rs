@@ -82,6 +82,7 @@ pub async fn run(dev: Dev, folder: &Path, output: &Output) -> anyhow::Result<()>
         Addresses { grpc: grpc.local_addr()?, rest: rest.local_addr()?, operations: operations.local_addr()? };
     announce(&started, &addresses, *output);
     let rest = Some((rest, started.config.rest.clone().with_older_surfaces()));
+    let grpc = (grpc, started.config.grpc.clone());
     let ports = Ports { grpc, rest, operations: Some(operations) };
     let done = server::serve_until_signal(started.app.clone(), ports, Duration::ZERO, &mut signals).await;
     if let Some(mut postgres) = started.postgres {
@@ -112,24 +113,25 @@ async fn start(folder: &Path, dev: &Dev, scopes: &[Scope], output: Output) -> an
     prepare(&url, dev.reset, postgres.is_some()).await?;
     let config = configure(folder, url)?;
     let app = app::build(&config, Clock::System)?;
-    let mut conn = schema::connect(&config.database.url.0).await?;
+    let mut conn = schema::connect(&config.database.url.0, config.database.ca_file.as_deref()).await?;
     let mark = schema::mark(&mut conn).await?.as_deref().and_then(Mark::parse);
     if !matches!(mark, Some(Mark::Filled { .. })) {
         demo::fill(&app.api).await?;
         schema::set_mark(&mut conn, Mark::Filled { crowd: 0 }).await?;
     }
     if dev.users > 0 {
-        gather(&config.database.url.0, dev.users, output).await?;
+        gather(&config.database, dev.users, output).await?;
     }
     let tokens = tokens(&app.api, folder, scopes).await?;
     Ok(Started { app, config, tokens, postgres })
 }
 
 /// Makes the crowd, and shows how far it has come.
-async fn gather(url: &str, users: u64, output: Output) -> anyhow::Result<()> {
+async fn gather(database: &config::Database, users: u64, output: Output) -> anyhow::Result<()> {
     let progress = if output.is_json() { ProgressBar::hidden() } else { ProgressBar::new(users) };
     let progress = progress.with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} users {eta}")?);
-    crowd::fill(url, users, Clock::System.now(), |made| progress.set_position(made)).await?;
+    let told = |made| progress.set_position(made);
+    crowd::fill(&database.url.0, database.ca_file.as_deref(), users, Clock::System.now(), told).await?;
     progress.finish_and_clear();
     Ok(())
 }
@@ -144,7 +146,7 @@ async fn database(folder: &Path) -> anyhow::Result<(String, Option<postgres::Ser
         postgres::Server::start(&postgres::Settings { folder: &folder, extra: &[] })
     });
     let server = server.await.context("the start of Postgres failed")??;
-    let mut conn = schema::connect(&server.url("postgres")).await?;
+    let mut conn = schema::connect(&server.url("postgres"), None).await?;
     let exists = Sql::<diesel::sql_types::Bool>::new("select exists (select 1 from pg_database where datname = ")
         .bind(DATABASE)
         .push(")");
@@ -157,15 +159,15 @@ async fn database(folder: &Path) -> anyhow::Result<(String, Option<postgres::Ser
 
 /// Migrates. A database that someone else made is migrated never, and cleared never.
 async fn prepare(url: &str, reset: bool, is_ours: bool) -> anyhow::Result<()> {
-    let mut conn = schema::connect(url).await?;
+    let mut conn = schema::connect(url, None).await?;
     let mark = schema::mark(&mut conn).await?.as_deref().and_then(Mark::parse);
     if mark.is_none() && !is_ours && schema::has_table(&mut conn).await? {
         bail!("the database of DATABASE_URL was not made by dev: it is left as it is; name an empty one");
     }
     if reset {
-        schema::revert(url).await?;
+        schema::revert(url, None).await?;
     }
-    schema::migrate(url).await?;
+    schema::migrate(url, None).await?;
     if reset || mark.is_none() {
         schema::set_mark(&mut conn, Mark::Migrated).await?;
     }

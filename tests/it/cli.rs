@@ -125,7 +125,7 @@ async fn dev_makes_a_crowd_once_and_adds_what_is_missing() {
     for (users, expected) in [("30", 273), ("30", 273), ("50", 293), ("10", 293)] {
         let dev = Dev::start(&folder.0, &["--users", users]);
 
-        let mut conn = schema::connect(dev.text("database_url")).await.unwrap();
+        let mut conn = schema::connect(dev.text("database_url"), None).await.unwrap();
         let count = Sql::<BigInt>::new("select count(*) from users");
         assert_eq!(count.get_result::<i64>(&mut conn).await.unwrap(), expected, "--users {users}");
         drop(conn);

@@ -46,7 +46,7 @@ async fn caller_who_leaves_harms_nobody_else() {
     let mut client = app.service().await;
     let ann = client.create_named("Ann").await;
 
-    let reads = (0..200).map(|number| {
+    let reads = (0..30).map(|number| {
         let mut client = client.clone();
         async move {
             let read = client.get(ann.user_id);
@@ -60,7 +60,7 @@ async fn caller_who_leaves_harms_nobody_else() {
     });
     let answers = join_all(reads).await;
 
-    assert_eq!(answers.into_iter().flatten().count(), 100);
+    assert_eq!(answers.into_iter().flatten().count(), 15);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

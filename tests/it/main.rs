@@ -3,6 +3,7 @@
 
 mod support;
 
+mod auth;
 mod bulk_update_fields;
 mod cli;
 mod codes;
@@ -27,6 +28,8 @@ mod oracle;
 mod outbox;
 mod passwords;
 mod plans;
+mod postgres_tls;
+mod request_ids;
 mod rest;
 mod schema;
 mod send_code;

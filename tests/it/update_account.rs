@@ -1,4 +1,4 @@
-//! UpdateAccount: who may change what, together or not at all, once.
+//! UpdateAccount: who may change what, together or not at all.
 
 use futures_util::future::join_all;
 use tonic::Code;
@@ -327,67 +327,6 @@ async fn p19_a_trial_counts_wrong_proofs_and_burns_no_right_one() {
     assert_eq!((&*first.metadata["attemptsRemaining"], &*second.metadata["attemptsRemaining"]), ("4", "3"));
     assert_eq!(done.phone.as_deref(), Some("+8613900139000"), "a trial keeps no request id either");
     assert_eq!(app.queued("ann@example.org").await, ["notice.phone_changed"], "and tells nobody");
-}
-
-#[tokio::test]
-async fn p20_a_reply_that_was_lost_is_given_again_and_nothing_is_done_twice() {
-    let app = TestApp::new().await;
-    let (_, mut user) = app.join(given("ann@example.org", ""), PASSWORD).await;
-    let etag = user.account(0).await.etag;
-    let asks = Asks::password("amber-harbour-51").current(PASSWORD).at(&etag).once(ID);
-
-    // The client of this first call is gone before its answer is looked at.
-    drop(user.clone().update(asks.clone()).await);
-    let again = user.update(asks.clone()).await.unwrap();
-    let reused = fault(user.update(asks.current("another")).await);
-
-    assert_eq!(user.account(0).await, again, "the old password and etag were right the first time");
-    assert_eq!(app.queued("ann@example.org").await, ["notice.password_changed"]);
-    assert_eq!(reused.told(), ("REQUEST_ID_REUSED", vec!["request_id"]));
-}
-
-#[tokio::test]
-async fn p20_ten_parallel_repeats_change_once() {
-    let app = TestApp::new().await;
-    let (_, mut user) = app.join(given("ann@example.org", ""), PASSWORD).await;
-    let code = app.bind_code(&mut user, "+8613900139000").await;
-    let of_code = Asks::phone("+8613900139000").new_code(&code).once(ID);
-    let of_password =
-        Asks::wallet_password("amber-harbour-51").current(PASSWORD).once("00000000-3f8a-4b7e-9f39-1c2d3e4f5a6b");
-    let of_password = Asks(pb::UpdateAccountRequest { new_wallet_password: String::new(), ..of_password.0 });
-    let of_password = of_password.and(Asks::password("amber-harbour-51"));
-
-    for asks in [of_code, of_password] {
-        let tries = (0..10).map(|_| {
-            let (mut user, asks) = (user.clone(), asks.clone());
-            async move { user.update(asks).await }
-        });
-        let mut replies = Vec::new();
-        for answer in join_all(tries).await {
-            match answer {
-                Ok(reply) => replies.push(reply),
-                Err(_) => assert_eq!(fault(answer).reason, "REQUEST_IN_PROGRESS"),
-            }
-        }
-        replies.push(user.update(asks).await.unwrap());
-        assert!(replies.iter().all(|reply| *reply == replies[0]), "{replies:?}");
-    }
-    assert_eq!(app.queued("ann@example.org").await, ["notice.phone_changed", "notice.password_changed"]);
-}
-
-#[tokio::test]
-async fn p20_the_caller_of_a_request_is_the_service_and_not_its_token() {
-    let app = TestApp::new().await;
-    let (user_id, mut user) = app.join(given("ann@example.org", ""), "").await;
-    let asks = Asks::username("ann.mixed").of(user_id).once(ID);
-    let first = app.service().await.update(asks.clone()).await.unwrap();
-
-    user.update(Asks::username("ann.other")).await.unwrap();
-    let again = app.service().await.update(asks).await.unwrap();
-    let of_user = user.update(Asks::username("ann.third").once(ID)).await.unwrap();
-
-    assert_eq!(again, first, "another token of the same service gets the same reply");
-    assert_eq!(of_user.username.as_deref(), Some("ann.third"), "another caller's ids are others");
 }
 
 #[tokio::test]

@@ -71,7 +71,7 @@ fn fits(operator: &str, kind: Kind) -> bool {
 fn is_wrong(operator: &str, kind: Kind, operand: &Value) -> bool {
     let is_scalar = |value: &Value| match kind {
         Kind::Integer => {
-            value.as_f64().is_some_and(|double| double.fract() == 0.0 && double.abs() <= 9e15)
+            value.as_f64().is_some_and(|double| double.fract() == 0.0 && double.abs() <= 9_007_199_254_740_992.0)
                 || value.as_str().is_some_and(|text| text.parse::<i64>().is_ok())
         }
         Kind::Number => value.is_number(),

@@ -20,6 +20,7 @@ use super::{Client, TestDatabase, folder::Folder, texts::Texts};
 pub struct TestApp {
     pub database: Arc<TestDatabase>,
     pub clock: ManualClock,
+    config: Config,
     pub api: Api,
     pub app: App,
     /// Where its mails lie.
@@ -77,25 +78,34 @@ impl TestApp {
     pub async fn replica_configured(&self, configure: impl FnOnce(&mut Config)) -> Self {
         let (mails, texts) = (Arc::clone(&self.mails), Arc::clone(&self.texts));
         let shared = Shared { database: Arc::clone(&self.database), clock: self.clock.clone(), mails, texts };
-        Self::start(shared, configure).await
+        let mut config = self.config.clone();
+        configure(&mut config);
+        Self::run(shared, config).await
     }
 
     async fn start(shared: Shared, configure: impl FnOnce(&mut Config)) -> Self {
-        let Shared { database, clock, mails, texts } = shared;
         let mut config = Config::default();
-        config.database.url = Secret(database.url());
+        config.database.url = Secret(shared.database.url());
         config.secrets.keys = vec![SecretKey { id: "test".to_owned(), key: Secret(config::key_text([7; 32])) }];
-        config.mail.folder = Some(mails.0.clone());
-        config.sms.url = Some(texts.url());
+        config.mail.folder = Some(shared.mails.0.clone());
+        config.sms.url = Some(shared.texts.url());
         config.sms.secret = Some(Secret(Texts::SECRET.to_owned()));
         configure(&mut config);
+        Self::run(shared, config).await
+    }
+
+    async fn run(shared: Shared, config: Config) -> Self {
+        let Shared { database, clock, mails, texts } = shared;
         let app = app::build(&config, Clock::Manual(clock.clone())).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let rest_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let rest = rest_listener.local_addr().unwrap();
-        let rest_port = Some((rest_listener, config.rest.with_older_surfaces()));
-        let ports = Ports { grpc: listener, rest: rest_port, operations: None };
+        let ports = Ports {
+            grpc: (listener, config.grpc.clone()),
+            rest: Some((rest_listener, config.rest.clone().with_older_surfaces())),
+            operations: None,
+        };
         let (stop, stopped) = oneshot::channel();
         let served = app.clone();
         let serving = tokio::spawn(async move {
@@ -105,7 +115,7 @@ impl TestApp {
             server::serve(served, ports, std::time::Duration::ZERO, stop).await.unwrap();
         });
         let api = app.api.clone();
-        Self { database, clock, api, app, mails, texts, address, rest, stop: Some(stop), serving }
+        Self { database, clock, config, api, app, mails, texts, address, rest, stop: Some(stop), serving }
     }
 
     /// Where gRPC listens.

@@ -39,7 +39,7 @@ fn cluster() -> &'static Cluster {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
             runtime.block_on(async {
                 execute(&admin, &format!("create database {template}")).await;
-                schema::migrate(&url).await.expect("the migrations run");
+                schema::migrate(&url, None).await.expect("the migrations run");
             });
         })
         .join()
@@ -58,7 +58,10 @@ fn find_cluster() -> Cluster {
         .next()
         .expect("one of eight folders is free");
     // What a killed run left behind would fill the disk in the end.
-    let mut server = postgres::Server::start(&postgres::Settings { folder: &folder, extra: &[] }).expect("Postgres");
+    let start = |extra| postgres::Server::start(&postgres::Settings { folder: &folder, extra });
+    // Where the binaries have what writes statements down, it must have room for those of all tests.
+    let counting = [("shared_preload_libraries", "pg_stat_statements"), ("pg_stat_statements.max", "50000")];
+    let mut server = start(&counting).or_else(|_| start(&[])).expect("Postgres");
     server.stop_at_exit().expect("a watcher");
     let url = server.url("postgres");
     thread::spawn({
@@ -77,7 +80,7 @@ async fn sweep(url: &str) {
     use diesel_async::RunQueryDsl;
     use user_service::store::sql::Sql;
 
-    let mut conn = schema::connect(url).await.expect("a connection");
+    let mut conn = schema::connect(url, None).await.expect("a connection");
     let statement = Sql::<diesel::sql_types::Text>::new(
         "select datname::text from pg_database where datname like 'user\\_service\\_test\\_%'",
     );
@@ -93,7 +96,7 @@ pub fn server_url() -> &'static str {
 }
 
 async fn execute(url: &str, statement: &str) {
-    let mut conn = schema::connect(url).await.expect("a connection");
+    let mut conn = schema::connect(url, None).await.expect("a connection");
     conn.batch_execute(statement).await.expect(statement);
 }
 
@@ -137,7 +140,7 @@ impl TestDatabase {
 
     /// A connection of its own, beside the service's.
     pub async fn connect(&self) -> diesel_async::AsyncPgConnection {
-        schema::connect(&self.url()).await.expect("a connection")
+        schema::connect(&self.url(), None).await.expect("a connection")
     }
 }
 

@@ -2,11 +2,13 @@
 
 mod account;
 mod app;
+pub mod certificates;
 mod client;
 pub mod collector;
 pub mod database;
 mod fault;
 pub mod folder;
+pub mod issuer;
 pub mod post;
 pub mod serve;
 pub mod smtp;
