@@ -67,7 +67,7 @@ pub async fn fill(url: &str, users: u64) -> anyhow::Result<Data> {
     }
     let begin = std::time::Instant::now();
     let told = |made| eprintln!("{made} users after {:.0} s", begin.elapsed().as_secs_f64());
-    crowd::fill(url, users, Clock::System.now(), told).await?;
+    crowd::fill(url, None, users, Clock::System.now(), told).await?;
     conn.batch_execute("checkpoint").await?;
     let one = async |conn: &mut AsyncPgConnection, statement| {
         Sql::<BigInt>::new(statement).get_result::<i64>(conn).await.context(statement)

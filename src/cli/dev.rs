@@ -120,17 +120,18 @@ async fn start(folder: &Path, dev: &Dev, scopes: &[Scope], output: Output) -> an
         schema::set_mark(&mut conn, Mark::Filled { crowd: 0 }).await?;
     }
     if dev.users > 0 {
-        gather(&config.database.url.0, dev.users, output).await?;
+        gather(&config.database, dev.users, output).await?;
     }
     let tokens = tokens(&app.api, folder, scopes).await?;
     Ok(Started { app, config, tokens, postgres })
 }
 
 /// Makes the crowd, and shows how far it has come.
-async fn gather(url: &str, users: u64, output: Output) -> anyhow::Result<()> {
+async fn gather(database: &config::Database, users: u64, output: Output) -> anyhow::Result<()> {
     let progress = if output.is_json() { ProgressBar::hidden() } else { ProgressBar::new(users) };
     let progress = progress.with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} users {eta}")?);
-    crowd::fill(url, users, Clock::System.now(), |made| progress.set_position(made)).await?;
+    let told = |made| progress.set_position(made);
+    crowd::fill(&database.url.0, database.ca_file.as_deref(), users, Clock::System.now(), told).await?;
     progress.finish_and_clear();
     Ok(())
 }

@@ -31,9 +31,9 @@ async fn crowded() -> TestApp {
     schema::set_mark(&mut conn, Mark::Filled { crowd: 0 }).await.unwrap();
     let url = app.database.url();
     let now = start_time();
-    assert_eq!(crowd::fill(&url, 1500, now, |_| {}).await.unwrap(), 1500);
-    assert_eq!(crowd::fill(&url, USERS, now, |_| {}).await.unwrap(), USERS - 1500);
-    assert_eq!(crowd::fill(&url, USERS, now, |_| {}).await.unwrap(), 0, "it is remembered");
+    assert_eq!(crowd::fill(&url, None, 1500, now, |_| {}).await.unwrap(), 1500);
+    assert_eq!(crowd::fill(&url, None, USERS, now, |_| {}).await.unwrap(), USERS - 1500);
+    assert_eq!(crowd::fill(&url, None, USERS, now, |_| {}).await.unwrap(), 0, "it is remembered");
     app
 }
 

@@ -50,7 +50,7 @@ impl Planner {
         demo::fill(&app.api).await.unwrap();
         let mut conn = app.database.connect().await;
         schema::set_mark(&mut conn, Mark::Filled { crowd: 0 }).await.unwrap();
-        crowd::fill(&app.database.url(), 1000, start_time(), |_| {}).await.unwrap();
+        crowd::fill(&app.database.url(), None, 1000, start_time(), |_| {}).await.unwrap();
         let fields = Fields::new(fields::list(&mut conn).await.unwrap(), Vec::new());
         let sent = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&sent);

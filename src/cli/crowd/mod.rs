@@ -5,7 +5,7 @@ mod dice;
 mod names;
 mod person;
 
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, path::Path, sync::Arc};
 
 use anyhow::{Context, anyhow, bail};
 use chrono::{DateTime, Utc};
@@ -34,11 +34,17 @@ const MOST: u64 = 1_000_000_000;
 ///
 /// # Errors
 /// A database that `dev` did not fill, or values that users made by hand hold already.
-pub async fn fill(url: &str, total: u64, now: DateTime<Utc>, told: impl Fn(u64)) -> anyhow::Result<u64> {
+pub async fn fill(
+    url: &str,
+    ca_file: Option<&Path>,
+    total: u64,
+    now: DateTime<Utc>,
+    told: impl Fn(u64),
+) -> anyhow::Result<u64> {
     if total >= MOST {
         bail!("a crowd has at most {} users", MOST - 1);
     }
-    let mut conn = schema::connect(url, None).await?;
+    let mut conn = schema::connect(url, ca_file).await?;
     let Some(Mark::Filled { crowd: there }) = schema::mark(&mut conn).await?.as_deref().and_then(Mark::parse) else {
         bail!("the database has no example users");
     };
@@ -46,7 +52,7 @@ pub async fn fill(url: &str, total: u64, now: DateTime<Utc>, told: impl Fn(u64))
         return Ok(0);
     }
     let known = Arc::new(Fields::new(fields::list(&mut conn).await?, fields::list_hidden(&mut conn).await?));
-    let (mut client, connection) = Connector::new(None)?.connect(url).await.context("cannot reach the database")?;
+    let (mut client, connection) = Connector::new(ca_file)?.connect(url).await.context("cannot reach the database")?;
     let driving = tokio::spawn(connection);
     let part = Part { first: there, total, now, fields: known };
     let mut next = part.make(&client, there).await?;

@@ -1,17 +1,11 @@
 //! The texts of the statements that connections send.
 
-use std::{
-    collections::BTreeSet,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use diesel::{connection::DebugQuery, sql_types::Text};
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+use tokio_postgres::{Client, SimpleQueryMessage};
+use user_service::store::sql::Sql;
 
-use diesel::connection::{DebugQuery, Instrumentation, InstrumentationEvent, set_default_instrumentation};
-
-static IS_ON: AtomicBool = AtomicBool::new(false);
-static SENT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+use super::TestDatabase;
 
 /// The text of a statement, without its values.
 pub fn text_of(query: &dyn DebugQuery) -> String {
@@ -19,34 +13,23 @@ pub fn text_of(query: &dyn DebugQuery) -> String {
     shown.split(" -- binds: ").next().unwrap_or_default().to_owned()
 }
 
-fn recorder() -> Option<Box<dyn Instrumentation>> {
-    Some(Box::new(|event: InstrumentationEvent<'_>| {
-        if let InstrumentationEvent::StartQuery { query, .. } = event
-            && IS_ON.load(Ordering::Relaxed)
-        {
-            SENT.lock().unwrap().insert(text_of(query));
-        }
-    }))
-}
-
-/// Writes down what every connection that is opened from now on sends, those of other tests too.
-pub fn record() {
-    IS_ON.store(true, Ordering::Relaxed);
-    set_default_instrumentation(recorder).unwrap();
-}
-
-/// What was sent since then; no more is written down.
-pub fn recorded() -> BTreeSet<String> {
-    IS_ON.store(false, Ordering::Relaxed);
-    std::mem::take(&mut *SENT.lock().unwrap())
+/// What was sent to a database, by whatever way; `None` where the server does not write it down.
+pub async fn sent_to(database: &TestDatabase) -> Option<Vec<String>> {
+    let mut conn = database.connect().await;
+    conn.batch_execute("create extension pg_stat_statements").await.ok()?;
+    let statement = Sql::<Text>::new(
+        "select s.query from pg_stat_statements s join pg_database d on d.oid = s.dbid \
+         where d.datname = current_database()",
+    );
+    statement.load(&mut conn).await.ok()
 }
 
 /// Name and text of what is prepared on a connection.
-pub async fn prepared(client: &tokio_postgres::Client) -> Vec<(String, String)> {
+pub async fn prepared(client: &Client) -> Vec<(String, String)> {
     const STATEMENT: &str = "select name, statement from pg_prepared_statements where statement like '%$%'";
     let answer = client.simple_query(STATEMENT).await.unwrap();
     let rows = answer.iter().filter_map(|message| match message {
-        tokio_postgres::SimpleQueryMessage::Row(row) => Some((row.get(0)?.to_owned(), row.get(1)?.to_owned())),
+        SimpleQueryMessage::Row(row) => Some((row.get(0)?.to_owned(), row.get(1)?.to_owned())),
         _ => None,
     });
     rows.collect()
