@@ -48,12 +48,22 @@ impl Door {
         self.in_flight.clone().try_acquire_owned().map_err(|_| Error::new(Reason::Overloaded))
     }
 
-    /// Tells who calls, where the token is good and may call this method, before anything of the message is known.
+    /// Tells who calls, where they may call this method, before anything of the message is known. A token that is
+    /// shown decides; where none is, the service that the client's certificate speaks for does.
     ///
     /// # Errors
     /// Those of the token, METHOD_UNKNOWN, SCOPE_MISSING.
-    pub async fn admit(&self, token: &str, service: &str, method: &str) -> Result<Caller> {
-        let caller = self.api.verify(token).await?;
+    pub async fn admit(
+        &self,
+        token: Result<&str>,
+        certified: Option<&Caller>,
+        service: &str,
+        method: &str,
+    ) -> Result<Caller> {
+        let caller = match (token, certified) {
+            (Err(error), Some(certified)) if error.reason() == Reason::TokenMissing => certified.clone(),
+            (token, _) => self.api.verify(token?).await?,
+        };
         call::set_caller(caller.name());
         let rule = scope::rule(service, method).ok_or_else(|| Error::new(Reason::MethodUnknown))?;
         may_call(&caller, rule)?;

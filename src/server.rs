@@ -9,18 +9,30 @@ use tokio::{
     sync::{oneshot, watch},
     task::JoinSet,
 };
-use tonic::transport::server::TcpIncoming;
 
-use crate::{app::App, door::Door, grpc, health::Health, operations, rest};
+use crate::{
+    app::App,
+    auth::{
+        incoming::incoming,
+        tls::{self, Acceptor, Tls},
+    },
+    config::Grpc,
+    door::Door,
+    grpc,
+    health::Health,
+    operations, rest,
+};
 
 /// How long a call in flight may go on when the service stops.
 const GRACE: Duration = Duration::from_secs(25);
 /// Connections are aged out, so that load spreads over new replicas.
 const CONNECTION_AGE: Duration = Duration::from_secs(300);
+/// Bytes of the headers of a call: room enough to tell what is wrong with a token that is far too long.
+const MAX_HEADERS: u32 = 96 * 1024;
 
 /// The ports of a process.
 pub struct Ports {
-    pub grpc: TcpListener,
+    pub grpc: (TcpListener, Grpc),
     /// The REST gateway's, where it has one.
     pub rest: Option<(TcpListener, rest::Config)>,
     /// The one of those who run it, where it has one; it answers until the very end.
@@ -52,13 +64,17 @@ pub async fn serve_until_signal(app: App, ports: Ports, drain: Duration, signals
 /// Serves until `stop` comes, then lets calls in flight end, for `drain` more accepting new ones.
 ///
 /// # Errors
-/// A port that fails.
+/// A certificate that cannot be used; a port that fails.
 pub async fn serve(
     app: App,
     ports: Ports,
     drain: Duration,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
+    let (listener, config) = ports.grpc;
+    let grpc_acceptor = acceptor(config.tls, &["h2"]).await?;
+    let rest_tls = ports.rest.as_ref().and_then(|(_, config)| config.tls.clone());
+    let rest_acceptor = acceptor(rest_tls, &["h2", "http/1.1"]).await?;
     let api = app.api.clone();
     let background = app.spawn();
     let (reporter, health_service) = tonic_health::server::health_reporter();
@@ -66,7 +82,7 @@ pub async fn serve(
     // Ends with this function, however that ends.
     let mut beside = JoinSet::new();
     if let Some(listener) = ports.operations {
-        beside.spawn(rest::serve(listener, operations::router(health.watch()), std::future::pending()));
+        beside.spawn(rest::serve(listener, None, operations::router(health.watch()), std::future::pending()));
     }
     let (stopping, stopped) = watch::channel(false);
     let (probe, ping_every) = (app.probe(), app.ping_every);
@@ -79,19 +95,18 @@ pub async fn serve(
         tokio::time::sleep(drain).await;
         stopping.send_replace(true);
     });
-    let routes = grpc::routes(api.clone(), health_service);
+    let routes = grpc::routes(api.clone(), health_service, config.reflection);
     let door = Door::new(api);
-    // The builder's own switch is for ports that it opens itself.
-    let incoming = TcpIncoming::from(ports.grpc).with_nodelay(Some(true));
     let grpc = tonic::transport::Server::builder()
         .max_connection_age(CONNECTION_AGE)
+        .http2_max_header_list_size(MAX_HEADERS)
         .layer(door.clone())
         .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming, heard(stopped.clone()));
+        .serve_with_incoming_shutdown(incoming(listener, grpc_acceptor), heard(stopped.clone()));
     let rest_stopped = heard(stopped.clone());
     let rest = async move {
         if let Some((listener, config)) = ports.rest {
-            rest::serve(listener, rest::router(door, &config), rest_stopped).await;
+            rest::serve(listener, rest_acceptor, rest::router(door, &config), rest_stopped).await;
         }
     };
     let serving = async { tokio::join!(grpc, rest).0 };
@@ -103,6 +118,13 @@ pub async fn serve(
     let (ended, ()) = tokio::join!(tokio::time::timeout(GRACE, serving), background.stop());
     // Calls that take longer than the grace are cut off.
     ended.map_or(Ok(()), |ended| Ok(ended?))
+}
+
+async fn acceptor(tls: Option<Tls>, protocols: &[&str]) -> anyhow::Result<Option<Acceptor>> {
+    match tls {
+        Some(tls) => Ok(Some(tls::acceptor(tls, protocols).await?)),
+        None => Ok(None),
+    }
 }
 
 /// Comes when the stop does.

@@ -42,6 +42,30 @@ pub struct Tls {
     pub services: Vec<CertificateService>,
 }
 
+impl Tls {
+    /// What is wrong with the section of that name, without a look at the files.
+    pub fn faults(&self, section: &str) -> Vec<String> {
+        let mut faults = Vec::new();
+        for (key, path) in [("cert", &self.cert), ("key", &self.key)] {
+            if path.as_os_str().is_empty() {
+                faults.push(format!("{section}.{key} is missing"));
+            }
+        }
+        if self.client_ca.is_none() && (self.client_required || !self.services.is_empty()) {
+            faults.push(format!("{section}.client_ca is missing: without it no certificate of a client counts"));
+        }
+        for service in &self.services {
+            if service.san.is_empty() || service.service.is_empty() {
+                faults.push(format!("{section}.services: each has a san and a service"));
+            }
+            if let Err(error) = identity(service) {
+                faults.push(format!("{section}.services: {error}"));
+            }
+        }
+        faults
+    }
+}
+
 /// A service that needs no token where it shows its certificate.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

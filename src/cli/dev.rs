@@ -78,6 +78,7 @@ pub async fn run(dev: Dev, folder: &Path, output: &Output) -> anyhow::Result<()>
         Addresses { grpc: grpc.local_addr()?, rest: rest.local_addr()?, operations: operations.local_addr()? };
     announce(&started, &addresses, *output);
     let rest = Some((rest, started.config.rest.clone().with_older_surfaces()));
+    let grpc = (grpc, started.config.grpc.clone());
     let ports = Ports { grpc, rest, operations: Some(operations) };
     let done = server::serve_until_signal(started.app.clone(), ports, Duration::ZERO, &mut signals).await;
     if let Some(mut postgres) = started.postgres {
@@ -108,7 +109,7 @@ async fn start(folder: &Path, reset: bool, scopes: &[Scope]) -> anyhow::Result<S
     prepare(&url, reset, postgres.is_some()).await?;
     let config = configure(folder, url)?;
     let app = app::build(&config, Clock::System)?;
-    let mut conn = schema::connect(&config.database.url.0).await?;
+    let mut conn = schema::connect(&config.database.url.0, config.database.ca_file.as_deref()).await?;
     let filled = schema::mark(&mut conn).await?.as_deref().and_then(Mark::parse) == Some(Mark::Filled);
     if !filled {
         demo::fill(&app.api).await?;
@@ -128,7 +129,7 @@ async fn database(folder: &Path) -> anyhow::Result<(String, Option<postgres::Ser
         postgres::Server::start(&postgres::Settings { folder: &folder, extra: &[] })
     });
     let server = server.await.context("the start of Postgres failed")??;
-    let mut conn = schema::connect(&server.url("postgres")).await?;
+    let mut conn = schema::connect(&server.url("postgres"), None).await?;
     let exists = Sql::<diesel::sql_types::Bool>::new("select exists (select 1 from pg_database where datname = ")
         .bind(DATABASE)
         .push(")");
@@ -141,15 +142,15 @@ async fn database(folder: &Path) -> anyhow::Result<(String, Option<postgres::Ser
 
 /// Migrates. A database that someone else made is migrated never, and cleared never.
 async fn prepare(url: &str, reset: bool, is_ours: bool) -> anyhow::Result<()> {
-    let mut conn = schema::connect(url).await?;
+    let mut conn = schema::connect(url, None).await?;
     let mark = schema::mark(&mut conn).await?.as_deref().and_then(Mark::parse);
     if mark.is_none() && !is_ours && schema::has_table(&mut conn).await? {
         bail!("the database of DATABASE_URL was not made by dev: it is left as it is; name an empty one");
     }
     if reset {
-        schema::revert(url).await?;
+        schema::revert(url, None).await?;
     }
-    schema::migrate(url).await?;
+    schema::migrate(url, None).await?;
     if reset || mark.is_none() {
         schema::set_mark(&mut conn, Mark::Migrated).await?;
     }

@@ -123,8 +123,8 @@ async fn execute(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Dev(dev) => dev::run(dev, &settings.data_dir(), output).await?,
         Command::Serve => serve::run(settings.config.as_deref()).await?,
         Command::Migrate => {
-            let config = settings.load()?;
-            output.migrated(&crate::store::schema::migrate(&config.database.url.0).await?);
+            let database = settings.load()?.database;
+            output.migrated(&crate::store::schema::migrate(&database.url.0, database.ca_file.as_deref()).await?);
         }
         Command::User(command) => return user::run(command, &settings.api()?, output).await,
         Command::Field(command) => field::run(command, &settings.api()?, output).await?,

@@ -23,7 +23,7 @@ pub async fn run(file: Option<&Path>) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let app = app::build(&config, Clock::System)?;
     refuse_newer_schema(app.probe()).await?;
-    let grpc = open("gRPC", config.grpc.address).await?;
+    let grpc = (open("gRPC", config.grpc.address).await?, config.grpc);
     let rest = match config.rest.address {
         Some(address) => Some((open("REST", address).await?, config.rest)),
         None => None,

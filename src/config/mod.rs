@@ -117,6 +117,7 @@ impl Config {
     fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         self.database.faults(&mut faults);
+        self.grpc.faults(&mut faults);
         self.secrets.faults(&mut faults);
         faults.extend(self.rest.faults());
         self.auth.faults(&mut faults);

@@ -238,6 +238,12 @@ impl Database {
     }
 }
 
+impl Grpc {
+    pub(super) fn faults(&self, faults: &mut Vec<String>) {
+        faults.extend(self.tls.iter().flat_map(|tls| tls.faults("grpc.tls")));
+    }
+}
+
 impl Secrets {
     pub(super) fn faults(&self, faults: &mut Vec<String>) {
         if self.keys.is_empty() {

@@ -14,6 +14,7 @@ use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
 use crate::{
+    auth::incoming::Peer,
     door::{self, Door},
     error::{Error, Fault, Reason, Result},
     telemetry::call::{self, Call, REQUEST_ID_HEADER, Rpc, Transport},
@@ -73,7 +74,7 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
     let header = call::echo(request.headers());
-    let mut response = inner.call(request).await?;
+    let mut response = explained(inner.call(request).await?);
     response.headers_mut().insert(REQUEST_ID_HEADER, header);
     Ok(response)
 }
@@ -90,7 +91,8 @@ where
     let _permit = door.enter()?;
     let limit = deadline(request.headers(), method)?;
     let call = async {
-        let caller = door.admit(door::bearer(request.headers())?, service, method).await?;
+        let certified = request.extensions().get::<Peer>().and_then(|peer| peer.caller.as_deref());
+        let caller = door.admit(door::bearer(request.headers()), certified, service, method).await?;
         request.extensions_mut().insert(caller);
         let Ok(response) = inner.call(request).await;
         Ok::<_, Error>(explained(response))

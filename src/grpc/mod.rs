@@ -20,19 +20,21 @@ use crate::{
     },
 };
 
-/// All services of the port.
-pub fn routes(api: Api, health: HealthServer<impl Health>) -> Routes {
+/// All services of the port, and reflection where it is wanted.
+pub fn routes(api: Api, health: HealthServer<impl Health>, has_reflection: bool) -> Routes {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     const VALID: &str = "valid: written by build.rs";
-    Routes::new(UserServiceServer::new(user_service::UserService(api.clone())))
+    let routes = Routes::new(UserServiceServer::new(user_service::UserService(api.clone())))
         .add_service(UserAdminServiceServer::new(user_admin_service::UserAdminService(api)))
-        .add_service(health)
-        .add_service(reflection().build_v1().expect(VALID))
-        .add_service(reflection().build_v1alpha().expect(VALID))
+        .add_service(health);
+    if !has_reflection {
+        return routes;
+    }
+    routes.add_service(reflection().build_v1().expect(VALID)).add_service(reflection().build_v1alpha().expect(VALID))
 }
 
 /// The caller that the layer found.

@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin};
 use axum::{
     body::{self, Bytes},
     extract::{RawPathParams, Request, State, rejection::RawPathParamsRejection},
-    http::{HeaderMap, Method},
+    http::{Extensions, HeaderMap, Method},
     response::Response,
     routing::{MethodFilter, MethodRouter, on},
 };
@@ -13,6 +13,7 @@ use axum::{
 use super::{Gateway, error::Refusal, query};
 use crate::{
     api::Api,
+    auth::incoming::Peer,
     domain::caller::Caller,
     door,
     error::{Error, Fault, Reason, Result},
@@ -86,7 +87,7 @@ pub async fn admit(
 ) -> Result<Call, Refusal> {
     let (parts, body) = request.into_parts();
     telemetry::call::set_rpc(rpc);
-    let caller = gateway.door.admit(token(&parts.headers)?, rpc.0, rpc.1).await?;
+    let caller = gateway.door.admit(token(&parts.headers), certified(&parts.extensions), rpc.0, rpc.1).await?;
     let params = params.map_err(|_| Error::invalid("", Fault::Format, "has broken percent-encoding in its path"))?;
     Ok(Call {
         gateway,
@@ -98,6 +99,11 @@ pub async fn admit(
         headers: parts.headers,
         body: body::to_bytes(body, usize::MAX).await.map_err(Error::internal)?,
     })
+}
+
+/// The service that the client's certificate speaks for.
+pub fn certified(extensions: &Extensions) -> Option<&Caller> {
+    extensions.get::<Peer>().and_then(|peer| peer.caller.as_deref())
 }
 
 /// The bearer token, where no `token` header contradicts it.

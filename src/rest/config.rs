@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use axum::http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
+use crate::auth::tls::Tls;
+
 /// What the REST gateway serves, and where.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -12,6 +14,9 @@ pub struct Config {
     /// Where the port listens; without it there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<SocketAddr>,
+    /// TLS at the port; without it, none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Serves the clients of minapp.
     pub minapp: bool,
     /// Serves the clients of Fresns.
@@ -28,6 +33,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             address: None,
+            tls: None,
             minapp: false,
             fresns: false,
             lancens: false,
@@ -45,7 +51,7 @@ impl Config {
 
     /// What is wrong with it, one sentence a fault.
     pub fn faults(&self) -> Vec<String> {
-        let mut faults = Vec::new();
+        let mut faults: Vec<String> = self.tls.iter().flat_map(|tls| tls.faults("rest.tls")).collect();
         if !is_country_code(&self.country_code) {
             faults.push("rest.country_code must be one to three digits, without \"+\"".to_owned());
         }

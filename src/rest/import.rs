@@ -33,8 +33,8 @@ pub async fn serve(State(gateway): State<Gateway>, request: Request) -> Result<R
     let (parts, stream) = request.into_parts();
     set_rpc(Rpc("user.v1.UserAdminService", "ImportUsers"));
     let admitted = async {
-        let token = call::bearer(&parts.headers)?;
-        gateway.door.admit(token, "user.v1.UserAdminService", "ImportUsers").await
+        let (token, certified) = (call::bearer(&parts.headers), call::certified(&parts.extensions));
+        gateway.door.admit(token, certified, "user.v1.UserAdminService", "ImportUsers").await
     };
     let caller = match admitted.await {
         Ok(caller) => caller,

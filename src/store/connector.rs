@@ -1,6 +1,6 @@
 //! How connections to the database are made: by the URL's `sslmode`, with chain and name checked wherever TLS is used.
 
-use std::path::Path;
+use std::{error::Error, path::Path};
 
 use diesel::{ConnectionError, ConnectionResult};
 use diesel_async::{AsyncConnection, AsyncPgConnection};
@@ -26,15 +26,17 @@ impl Connector {
         Ok(Self { tls: MakeRustlsConnect::new(tls::client_config(ca_file)?) })
     }
 
-    /// A bare connection, whose second half somebody has to drive.
+    /// A bare connection, whose second half somebody has to drive. The server's chain and name are checked wherever TLS
+    /// is used, so that `sslmode=verify-ca` and `sslmode=verify-full` ask for no more than `require` does.
     pub async fn connect(&self, url: &str) -> Result<(Client, Connection<Socket, Tls>), tokio_postgres::Error> {
-        tokio_postgres::connect(url, self.tls.clone()).await
+        let url = url.replace("sslmode=verify-full", "sslmode=require").replace("sslmode=verify-ca", "sslmode=require");
+        tokio_postgres::connect(&url, self.tls.clone()).await
     }
 
     /// A connection for statements.
     pub async fn establish(&self, url: &str) -> ConnectionResult<AsyncPgConnection> {
         let (client, connection) =
-            self.connect(url).await.map_err(|error| ConnectionError::BadConnection(error.to_string()))?;
+            self.connect(url).await.map_err(|error| ConnectionError::BadConnection(with_sources(&error)))?;
         let mut connection = AsyncPgConnection::try_from_client_and_connection(client, connection).await?;
         connection.set_instrumentation(Watcher::default());
         Ok(connection)
@@ -44,4 +46,15 @@ impl Connector {
     pub async fn cancel(&self, token: &CancelToken) -> Result<(), tokio_postgres::Error> {
         token.cancel_query(self.tls.clone()).await
     }
+}
+
+/// An error with what lies behind it: that a handshake failed says little without the reason.
+fn with_sources(error: &tokio_postgres::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    text
 }

@@ -1,6 +1,6 @@
 //! The schema as a whole: migrating it, and what is known of it.
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::Path, time::Duration};
 
 use anyhow::{Context, anyhow, bail};
 use diesel::{
@@ -19,13 +19,12 @@ const LOCK: i64 = 7_305_114_202;
 const POLL: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// A connection of its own, beside the pool.
+/// A connection of its own, beside the pool. It trusts the machine's own roots, and those in `ca` where it is given.
 ///
 /// # Errors
 /// A database that cannot be reached.
-pub async fn connect(url: &str) -> anyhow::Result<AsyncPgConnection> {
-    let connector = Connector::new(None)?;
-    connector.establish(url).await.map_err(|error| anyhow!("cannot reach the database: {error}"))
+pub async fn connect(url: &str, ca: Option<&Path>) -> anyhow::Result<AsyncPgConnection> {
+    Connector::new(ca)?.establish(url).await.map_err(|error| anyhow!("cannot reach the database: {error}"))
 }
 
 /// Runs what is pending and gives its names; others who migrate at the same time wait for each other.
@@ -35,8 +34,8 @@ pub async fn connect(url: &str) -> anyhow::Result<AsyncPgConnection> {
 ///
 /// # Panics
 /// On a runtime with one thread alone.
-pub async fn migrate(url: &str) -> anyhow::Result<Vec<String>> {
-    let mut harness = locked(url).await?;
+pub async fn migrate(url: &str, ca: Option<&Path>) -> anyhow::Result<Vec<String>> {
+    let mut harness = locked(url, ca).await?;
     let ran = harness.run_pending_migrations(MIGRATIONS).map_err(|error| anyhow!("a migration failed: {error}"))?;
     Ok(ran.iter().map(ToString::to_string).collect())
 }
@@ -48,8 +47,8 @@ pub async fn migrate(url: &str) -> anyhow::Result<Vec<String>> {
 ///
 /// # Panics
 /// On a runtime with one thread alone.
-pub async fn revert(url: &str) -> anyhow::Result<()> {
-    let mut harness = locked(url).await?;
+pub async fn revert(url: &str, ca: Option<&Path>) -> anyhow::Result<()> {
+    let mut harness = locked(url, ca).await?;
     harness.revert_all_migrations(MIGRATIONS).map_err(|error| anyhow!("a migration cannot be reverted: {error}"))?;
     Ok(())
 }
@@ -173,8 +172,8 @@ fn names() -> anyhow::Result<Vec<String>> {
 }
 
 /// Polled, for a waiting lock would deadlock with CREATE INDEX CONCURRENTLY of its holder.
-async fn locked(url: &str) -> anyhow::Result<AsyncMigrationHarness<AsyncPgConnection>> {
-    let mut conn = connect(url).await?;
+async fn locked(url: &str, ca: Option<&Path>) -> anyhow::Result<AsyncMigrationHarness<AsyncPgConnection>> {
+    let mut conn = connect(url, ca).await?;
     let take = async {
         loop {
             let statement = Sql::<Bool>::new("select pg_try_advisory_lock(").bind(LOCK).push(")");

@@ -31,7 +31,7 @@ async fn lost_database_is_unavailable_and_comes_back_by_itself() {
     let ann = client.create_named("Ann").await;
     let name = app.database.url().rsplit('/').next().unwrap().to_owned();
     let admin = crate::support::server_url();
-    let mut conn = user_service::store::schema::connect(admin).await.unwrap();
+    let mut conn = user_service::store::schema::connect(admin, None).await.unwrap();
     let mut run = async |statement: String| {
         diesel_async::SimpleAsyncConnection::batch_execute(&mut conn, &statement).await.unwrap();
     };

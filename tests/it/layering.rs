@@ -8,14 +8,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("telemetry", &["config", "error", "model::limit"]),
     ("store", &["model", "error", "tls", "telemetry::statement"]),
     ("tls", &[]),
-    ("auth", &["domain::caller", "model", "error", "clock", "tls", "telemetry::metrics"]),
+    ("auth", &["domain::caller", "domain::tokens", "model", "error", "clock", "tls", "telemetry::metrics"]),
     ("mail", &["store", "domain::db", "model", "error", "clock", "tls"]),
     ("domain", &["store", "model", "error", "clock", "telemetry::metrics", "telemetry::statement"]),
     ("wire", &["model", "error", "domain", "store::users"]),
-    ("api", &["wire", "domain", "model", "error", "clock", "store::profiles"]),
+    ("api", &["wire", "auth::authenticator", "domain", "model", "error", "clock", "store::profiles", "store::listing"]),
     ("door", &["api", "domain", "model", "error", "telemetry::call"]),
-    ("grpc", &["telemetry::call", "door", "api", "wire", "domain", "model", "error"]),
-    ("rest", &["telemetry", "door", "api", "wire", "domain", "model", "error"]),
+    ("grpc", &["telemetry::call", "door", "auth::incoming", "api", "wire", "domain", "model", "error"]),
+    ("rest", &["telemetry", "door", "auth::incoming", "auth::tls", "api", "wire", "domain", "model", "error"]),
 ];
 
 #[test]

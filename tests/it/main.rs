@@ -3,6 +3,7 @@
 
 mod support;
 
+mod auth;
 mod bulk_update_fields;
 mod cli;
 mod codes;
@@ -25,6 +26,7 @@ mod operations;
 mod oracle;
 mod outbox;
 mod passwords;
+mod postgres_tls;
 mod rest;
 mod schema;
 mod send_code;

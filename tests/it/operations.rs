@@ -14,7 +14,7 @@ use crate::support::{
 };
 
 async fn execute(url: &str, statement: &str) {
-    schema::connect(url).await.unwrap().batch_execute(statement).await.unwrap();
+    schema::connect(url, None).await.unwrap().batch_execute(statement).await.unwrap();
 }
 
 /// Takes the database away, as if it were gone.
@@ -72,7 +72,7 @@ async fn p53_it_serves_once_the_tables_are_there() {
     serve.logged(|line| line["message"].as_str().is_some_and(|text| text.contains("user-service migrate"))).await;
     assert_eq!(status(&serve, "/readyz").await, 503);
 
-    schema::migrate(&database.url()).await.unwrap();
+    schema::migrate(&database.url(), None).await.unwrap();
 
     serve.wait_for(Serving).await;
 }

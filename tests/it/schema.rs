@@ -46,16 +46,16 @@ async fn p59_migrations_go_down_and_up_again_and_run_once_at_a_time() {
     let (first, second) = tokio::join!(
         tokio::spawn({
             let url = url.clone();
-            async move { schema::migrate(&url).await.unwrap() }
+            async move { schema::migrate(&url, None).await.unwrap() }
         }),
         tokio::spawn({
             let url = url.clone();
-            async move { schema::migrate(&url).await.unwrap() }
+            async move { schema::migrate(&url, None).await.unwrap() }
         })
     );
     let (first, second) = (first.unwrap(), second.unwrap());
     schema::check(&mut database.connect().await).await.unwrap();
-    schema::revert(&url).await.unwrap();
+    schema::revert(&url, None).await.unwrap();
     let left: Vec<String> = Sql::<Text>::new(
         "select relname::text from pg_class where relnamespace = 'public'::regnamespace and relname not like '\\_\\_diesel%' \
          union all select proname::text from pg_proc where pronamespace = 'public'::regnamespace",
@@ -64,7 +64,7 @@ async fn p59_migrations_go_down_and_up_again_and_run_once_at_a_time() {
     .await
     .unwrap();
     let unknown = schema::check(&mut database.connect().await).await.unwrap_err().to_string();
-    let again = schema::migrate(&url).await.unwrap();
+    let again = schema::migrate(&url, None).await.unwrap();
 
     assert_eq!(first.len().min(second.len()), 0, "one of them found nothing to do");
     assert_eq!(left, Vec::<String>::new());

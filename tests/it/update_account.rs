@@ -7,7 +7,7 @@ use user_service::{
     wire::pb::{self, CodePurpose},
 };
 
-use crate::support::{Asks, TestApp, fault, given, named, person, wrong};
+use crate::support::{Asks, TestApp, fault, given, named, patiently, person, wrong};
 
 const ID: &str = "6d1b3c1e-3f8a-4b7e-9f39-1c2d3e4f5a6b";
 const PASSWORD: &str = "violet-lantern-93";
@@ -293,7 +293,7 @@ async fn p14_a_stale_etag_of_the_account_is_aborted_and_one_of_twenty_wins() {
     let tries = (0..20).map(|number| {
         let mut user = user.clone();
         let asks = Asks::username(&format!("ann.number-{number}")).at(&before.etag);
-        async move { user.update(asks).await }
+        async move { patiently(async || user.update(asks.clone()).await).await }
     });
     let (won, lost): (Vec<_>, Vec<_>) = join_all(tries).await.into_iter().partition(Result::is_ok);
 

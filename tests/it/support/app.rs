@@ -94,8 +94,11 @@ impl TestApp {
         let address = listener.local_addr().unwrap();
         let rest_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let rest = rest_listener.local_addr().unwrap();
-        let rest_port = Some((rest_listener, config.rest.with_older_surfaces()));
-        let ports = Ports { grpc: listener, rest: rest_port, operations: None };
+        let ports = Ports {
+            grpc: (listener, config.grpc.clone()),
+            rest: Some((rest_listener, config.rest.with_older_surfaces())),
+            operations: None,
+        };
         let (stop, stopped) = oneshot::channel();
         let served = app.clone();
         let serving = tokio::spawn(async move {

@@ -38,7 +38,11 @@ pub struct Client {
 
 impl Client {
     pub fn new(address: SocketAddr, token: Option<&str>) -> Self {
-        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+        Self::over(Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy(), token)
+    }
+
+    /// A client over this channel.
+    pub fn over(channel: Channel, token: Option<&str>) -> Self {
         let bearer = Bearer(token.map(|token| format!("Bearer {token}").parse().unwrap()));
         Self {
             users: UserServiceClient::with_interceptor(channel.clone(), bearer.clone()),

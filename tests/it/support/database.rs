@@ -39,7 +39,7 @@ fn cluster() -> &'static Cluster {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
             runtime.block_on(async {
                 execute(&admin, &format!("create database {template}")).await;
-                schema::migrate(&url).await.expect("the migrations run");
+                schema::migrate(&url, None).await.expect("the migrations run");
             });
         })
         .join()
@@ -77,7 +77,7 @@ async fn sweep(url: &str) {
     use diesel_async::RunQueryDsl;
     use user_service::store::sql::Sql;
 
-    let mut conn = schema::connect(url).await.expect("a connection");
+    let mut conn = schema::connect(url, None).await.expect("a connection");
     let statement = Sql::<diesel::sql_types::Text>::new(
         "select datname::text from pg_database where datname like 'user\\_service\\_test\\_%'",
     );
@@ -93,7 +93,7 @@ pub fn server_url() -> &'static str {
 }
 
 async fn execute(url: &str, statement: &str) {
-    let mut conn = schema::connect(url).await.expect("a connection");
+    let mut conn = schema::connect(url, None).await.expect("a connection");
     conn.batch_execute(statement).await.expect(statement);
 }
 
@@ -137,7 +137,7 @@ impl TestDatabase {
 
     /// A connection of its own, beside the service's.
     pub async fn connect(&self) -> diesel_async::AsyncPgConnection {
-        schema::connect(&self.url()).await.expect("a connection")
+        schema::connect(&self.url(), None).await.expect("a connection")
     }
 }
 

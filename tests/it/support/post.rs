@@ -42,8 +42,8 @@ impl TestApp {
     pub async fn newest(&self, address: &str) -> String {
         self.all_sent().await;
         if !address.contains('@') {
-            let texts = self.texts.received().into_iter();
-            return texts.filter(|text| text.to == address).next_back().expect("a text message").text;
+            let mut texts = self.texts.received().into_iter();
+            return texts.rfind(|text| text.to == address).expect("a text message").text;
         }
         let mut conn = self.database.connect().await;
         let statement =

@@ -15,6 +15,8 @@ use tokio::{net::TcpListener, task::JoinHandle};
 /// A text message that arrived.
 #[derive(Clone, Debug)]
 pub struct Text {
+    /// The same over all tries.
+    pub id: String,
     pub to: String,
     pub text: String,
 }
@@ -67,7 +69,7 @@ async fn receive(State(received): Received, headers: HeaderMap, body: String) ->
     let message: serde_json::Value = serde_json::from_str(&body).unwrap();
     let part = |name: &str| message[name].as_str().unwrap().to_owned();
     assert_eq!(headers["idempotency-key"], part("id"));
-    received.lock().unwrap().push(Text { to: part("to"), text: part("text") });
+    received.lock().unwrap().push(Text { id: part("id"), to: part("to"), text: part("text") });
     StatusCode::ACCEPTED
 }
 
