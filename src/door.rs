@@ -1,5 +1,5 @@
-//! What every door asks of every call, whatever its transport: a request id, room for one more call, a token, the
-//! rights that the method needs, and a deadline.
+//! What every door asks of every call, whatever its transport: room for one more call, a token, the rights that the
+//! method needs, and a deadline.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -11,6 +11,7 @@ use crate::{
     domain::caller::Caller,
     error::{Error, Reason, Result},
     model::scope,
+    telemetry::call,
 };
 
 /// Calls in flight, beyond which new ones are shed.
@@ -19,17 +20,8 @@ const MAX_IN_FLIGHT: usize = 512;
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The longest a bulk change may take.
 const BULK_DEADLINE: Duration = Duration::from_secs(20);
-/// Characters of a request id that a caller gives.
-const MAX_REQUEST_ID: usize = 128;
 /// Characters of a token; no real one is longer.
 const MAX_TOKEN: usize = 8192;
-
-/// The header that carries a request id, both ways.
-pub const REQUEST_ID_HEADER: &str = "x-request-id";
-
-tokio::task_local! {
-    static REQUEST_ID: String;
-}
 
 /// The use cases, behind the rules of the door. All doors of a process share one, and so its room.
 #[derive(Clone)]
@@ -72,6 +64,7 @@ impl Door {
             (Err(error), Some(certified)) if error.reason() == Reason::TokenMissing => certified.clone(),
             (token, _) => self.api.verify(token?).await?,
         };
+        call::set_caller(caller.name());
         let rule = scope::rule(service, method).ok_or_else(|| Error::new(Reason::MethodUnknown))?;
         may_call(&caller, rule)?;
         Ok(caller)
@@ -122,32 +115,6 @@ fn one_token(token: &str) -> Result<&str> {
     if is_one { Ok(token) } else { Err(Error::new(Reason::TokenMalformed)) }
 }
 
-/// The id of the call that is being answered.
-pub fn request_id() -> String {
-    REQUEST_ID.try_with(Clone::clone).unwrap_or_else(|_| new_request_id())
-}
-
-/// The id that the caller gives, else a new one.
-pub fn choose_request_id(headers: &HeaderMap) -> String {
-    given_request_id(headers).unwrap_or_else(new_request_id)
-}
-
-/// Answers a call under its request id.
-pub async fn with_request_id<T>(id: String, call: impl Future<Output = T>) -> T {
-    REQUEST_ID.scope(id, call).await
-}
-
-fn new_request_id() -> String {
-    uuid::Uuid::new_v4().to_string()
-}
-
-fn given_request_id(headers: &HeaderMap) -> Option<String> {
-    let given = headers.get(REQUEST_ID_HEADER)?.to_str().ok()?;
-    let fits = (1..=MAX_REQUEST_ID).contains(&given.len())
-        && given.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(&byte));
-    fits.then(|| given.to_owned())
-}
-
 /// The longest that a method may take; an import has its caller's patience alone.
 pub fn longest(method: &str) -> Option<Duration> {
     match method {
@@ -170,14 +137,6 @@ pub async fn within<T, E: From<Error>>(
             tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(Error::new(Reason::DeadlineExceeded).into()))
         }
         None => call.await,
-    }
-}
-
-/// Logs an error that is ours, once, where it leaves the service.
-pub fn log(error: &Error) {
-    let reason = error.reason();
-    if matches!(reason, Reason::Internal | Reason::DatabaseUnavailable | Reason::AuthBackendUnavailable) {
-        tracing::error!(reason = reason.as_str(), ?error, "a call failed on our side");
     }
 }
 

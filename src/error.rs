@@ -26,6 +26,27 @@ pub enum Kind {
     Internal,
 }
 
+impl Kind {
+    /// The number that google.rpc.Code gives it.
+    pub fn code(self) -> i32 {
+        match self {
+            Kind::InvalidArgument => 3,
+            Kind::DeadlineExceeded => 4,
+            Kind::NotFound => 5,
+            Kind::AlreadyExists => 6,
+            Kind::PermissionDenied => 7,
+            Kind::ResourceExhausted => 8,
+            Kind::FailedPrecondition => 9,
+            Kind::Aborted => 10,
+            Kind::OutOfRange => 11,
+            Kind::Unimplemented => 12,
+            Kind::Internal => 13,
+            Kind::Unavailable => 14,
+            Kind::Unauthenticated => 16,
+        }
+    }
+}
+
 macro_rules! reasons {
     ($($name:ident $text:literal $kind:ident $message:literal;)*) => {
         /// What happened, by the names that `error_reason.proto` promises never to rename.

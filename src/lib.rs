@@ -4,7 +4,8 @@
 //! for each RPC, which asks `wire` to read the message, `domain` to do the work, and `wire` again to write the reply.
 //! `domain` holds the rules and every transaction; `store` holds the statements, one file a table; `model` holds what
 //! things are, with no I/O at all. `door` tells who is
-//! calling, before a message is read. `app` puts the parts together and `server` runs them.
+//! calling, before a message is read. `app` puts the parts together and `server` runs them; `health`, `operations` and
+//! `telemetry` are what operators see of it.
 //!
 //! An [`error::Error`] is a fact with a stable reason; only the two doors turn it into a status of their transport.
 
@@ -18,8 +19,10 @@ pub mod domain;
 pub mod door;
 pub mod error;
 pub mod grpc;
+pub mod health;
 pub mod mail;
 pub mod model;
+pub mod operations;
 pub mod postgres;
 pub mod rest;
 pub mod server;

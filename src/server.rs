@@ -2,8 +2,13 @@
 
 use std::{future::Future, time::Duration};
 
-use tokio::{net::TcpListener, sync::watch};
-use tonic_health::{ServingStatus, server::HealthReporter};
+use anyhow::{Context, bail};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{oneshot, watch},
+    task::JoinSet,
+};
 
 use crate::{
     app::App,
@@ -12,16 +17,12 @@ use crate::{
         tls::{self, Acceptor, Tls},
     },
     config::Grpc,
-    domain::db::Db,
     door::Door,
-    grpc, rest,
-    wire::SERVICES,
+    grpc,
+    health::Health,
+    operations, rest,
 };
 
-/// Between two pings of the database.
-const PING_EVERY: Duration = Duration::from_secs(5);
-/// Failed pings after which the service says that it does not serve.
-const FAILURES: u32 = 3;
 /// How long a call in flight may go on when the service stops.
 const GRACE: Duration = Duration::from_secs(25);
 /// Connections are aged out, so that load spreads over new replicas.
@@ -34,6 +35,30 @@ pub struct Ports {
     pub grpc: (TcpListener, Grpc),
     /// The REST gateway's, where it has one.
     pub rest: Option<(TcpListener, rest::Config)>,
+    /// The one of those who run it, where it has one; it answers until the very end.
+    pub operations: Option<TcpListener>,
+}
+
+/// Serves until the first signal, as [`serve`] does, and gives everything up at the second.
+///
+/// # Errors
+/// A port that fails; the second signal.
+pub async fn serve_until_signal(app: App, ports: Ports, drain: Duration, signals: &mut Signals) -> anyhow::Result<()> {
+    let (stopping, stopped) = oneshot::channel::<()>();
+    let serving = serve(app, ports, drain, async move {
+        // A dropped sender says the same.
+        stopped.await.unwrap_or_default();
+    });
+    tokio::pin!(serving);
+    tokio::select! {
+        done = &mut serving => return done,
+        () = signals.next() => drop(stopping),
+    }
+    tracing::info!("stopping; a second signal stops at once");
+    tokio::select! {
+        done = serving => done,
+        () = signals.next() => bail!("stopped at once by a second signal"),
+    }
 }
 
 /// Serves until `stop` comes, then lets calls in flight end, for `drain` more accepting new ones.
@@ -52,14 +77,21 @@ pub async fn serve(
     let rest_acceptor = acceptor(rest_tls, &["h2", "http/1.1"]).await?;
     let api = app.api.clone();
     let background = app.spawn();
-    let (health, health_service) = tonic_health::server::health_reporter();
-    tell(&health, ServingStatus::NotServing).await;
-    let pings = tokio::spawn(watch(api.db().clone(), health.clone()));
+    let (reporter, health_service) = tonic_health::server::health_reporter();
+    let health = Health::new(reporter).await;
+    // Ends with this function, however that ends.
+    let mut beside = JoinSet::new();
+    if let Some(listener) = ports.operations {
+        beside.spawn(rest::serve(listener, None, operations::router(health.watch()), std::future::pending()));
+    }
     let (stopping, stopped) = watch::channel(false);
-    tokio::spawn(async move {
-        stop.await;
-        pings.abort();
-        tell(&health, ServingStatus::NotServing).await;
+    let (probe, ping_every) = (app.probe(), app.ping_every);
+    beside.spawn(async move {
+        tokio::select! {
+            () = health.follow(probe, ping_every) => {}
+            () = stop => {}
+        }
+        health.tell(false).await;
         tokio::time::sleep(drain).await;
         stopping.send_replace(true);
     });
@@ -101,46 +133,27 @@ async fn heard(mut stopped: watch::Receiver<bool>) {
     stopped.wait_for(|stopped| *stopped).await.map(drop).unwrap_or_default();
 }
 
-/// Follows the database: lost after three failed pings, back after one.
-async fn watch(db: Db, health: HealthReporter) {
-    let mut failures = FAILURES;
-    loop {
-        match db.ping().await {
-            Ok(()) => {
-                if failures >= FAILURES {
-                    tell(&health, ServingStatus::Serving).await;
-                }
-                failures = 0;
-            }
-            Err(error) => {
-                failures = failures.saturating_add(1);
-                tracing::warn!(failures, %error, "the database does not answer");
-                if failures == FAILURES {
-                    tell(&health, ServingStatus::NotServing).await;
-                }
-            }
-        }
-        tokio::time::sleep(PING_EVERY).await;
-    }
+/// Ctrl-C and SIGTERM, one after another.
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
 }
 
-async fn tell(health: &HealthReporter, status: ServingStatus) {
-    for service in SERVICES.iter().copied().chain([""]) {
-        health.set_service_status(service, status).await;
+impl Signals {
+    /// Begins to listen; none that comes later is lost.
+    ///
+    /// # Errors
+    /// A system that takes no handlers.
+    pub fn listen() -> anyhow::Result<Self> {
+        let heard = |kind| signal(kind).context("signals cannot be heard");
+        Ok(Self { interrupt: heard(SignalKind::interrupt())?, terminate: heard(SignalKind::terminate())? })
     }
-}
 
-/// Comes with Ctrl-C or SIGTERM.
-pub async fn stop_signal() {
-    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(terminate) => terminate,
-        Err(error) => {
-            tracing::warn!(%error, "SIGTERM cannot be heard");
-            return std::future::pending().await;
+    /// Comes with the next one.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
     }
 }

@@ -25,6 +25,7 @@ impl Api {
             true => None,
             false => self.once(caller, "UpdateAccount", &request.request_id, &request),
         };
+        let _run = self.enter(once.as_ref())?;
         if let Some(kept) = self.kept(once.as_ref()).await? {
             return Ok(kept);
         }
@@ -62,6 +63,7 @@ impl Api {
     ) -> Result<pb::ConfirmEmailChangeResponse> {
         caller.must_own(request.user_id)?;
         let once = self.once(caller, "ConfirmEmailChange", &request.request_id, &request);
+        let _run = self.enter(once.as_ref())?;
         if let Some(kept) = self.kept(once.as_ref()).await? {
             return Ok(kept);
         }

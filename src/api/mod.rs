@@ -17,8 +17,19 @@ use crate::{
     auth::authenticator::Authenticator,
     clock::Clock,
     domain::{
-        accounts::Accounts, bulk::Bulk, caller::Caller, codes::Codes, db::Db, deliveries::Deliveries, fields::Fields,
-        keys::Keys, once::Once, once::Outcome, passwords::Passwords, profiles::Profiles, tokens::Tokens, users::Users,
+        accounts::Accounts,
+        bulk::Bulk,
+        caller::Caller,
+        codes::Codes,
+        db::Db,
+        deliveries::Deliveries,
+        fields::Fields,
+        keys::Keys,
+        once::{Once, Outcome, Run, Running},
+        passwords::Passwords,
+        profiles::Profiles,
+        tokens::Tokens,
+        users::Users,
     },
     error::Result,
     model::field::Fields as Definitions,
@@ -43,6 +54,7 @@ pub struct Parts {
     pub users: Users,
     pub tokens: Tokens,
     pub authenticator: Authenticator,
+    pub running: Running,
 }
 
 impl Api {
@@ -87,6 +99,11 @@ impl Api {
             return None;
         }
         Once::of(caller, rpc, request_id, body.encode_to_vec(), &self.0.keys, &self.0.clock)
+    }
+
+    /// Notes that a request is under way; `None` where it bears no id.
+    fn enter(&self, once: Option<&Once>) -> Result<Option<Run>> {
+        once.map(|once| self.0.running.enter(once)).transpose()
     }
 
     /// The kept reply, where the same request that came at the same time was done meanwhile; else the error as it is.

@@ -20,7 +20,7 @@ use crate::{
         scope::Scope,
         text,
     },
-    store::profiles::{Selection, place},
+    store::listing::{Selection, place},
     wire::{
         json, mask,
         pb::{self, get_profile_request::Key},

@@ -1,5 +1,7 @@
 //! What runs beside the doors.
 
+use std::time::Duration;
+
 use futures_util::FutureExt;
 use tokio::{
     sync::watch,
@@ -8,8 +10,13 @@ use tokio::{
 
 use super::App;
 use crate::{
-    domain::listener::{self, Heard},
+    clock::Clock,
+    domain::{
+        db::Db,
+        listener::{self, Heard},
+    },
     store::{fields, outbox, tokens},
+    telemetry::metrics,
 };
 
 /// Running work; all but the sending of mails ends when it is dropped.
@@ -24,6 +31,9 @@ impl App {
     pub fn spawn(&self) -> Background {
         let mut tasks = JoinSet::new();
         tasks.spawn(self.field_worker.clone().run());
+        tasks.spawn(watch_outbox(self.api.db().clone(), self.clock.clone(), self.ping_every));
+        let db = self.api.db().clone();
+        metrics::watch_pool(move || db.connections());
         tasks.spawn(self.housekeeping.clone().run());
         tasks.spawn(listener::run(
             self.url.clone(),
@@ -70,6 +80,24 @@ impl App {
             }
             .boxed()
         })
+    }
+}
+
+/// Keeps the metrics of the outbox up to date.
+async fn watch_outbox(db: Db, clock: Clock, every: Duration) {
+    loop {
+        let now = clock.now();
+        let look = async |conn: &mut diesel_async::AsyncPgConnection| {
+            Ok((outbox::oldest_due(conn, now).await?, outbox::count_dead(conn).await?))
+        };
+        match db.run(look).await {
+            Ok((oldest, dead)) => {
+                let age = oldest.and_then(|oldest| (now - oldest).to_std().ok()).unwrap_or_default();
+                metrics::outbox(age, dead.unsigned_abs());
+            }
+            Err(error) => tracing::debug!(%error, "the outbox cannot be looked at"),
+        }
+        tokio::time::sleep(every).await;
     }
 }
 

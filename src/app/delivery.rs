@@ -1,6 +1,6 @@
 //! Builds what sends mails and text messages.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use secrecy::SecretString;
@@ -58,13 +58,14 @@ pub fn worker(config: &Config, db: Db, clock: Clock, keys: Keys, waker: Waker) -
     };
     // Files are written at once, and in order a person finds the newest last.
     let concurrency = if matches!(mail, MailTransport::File(_)) { 1 } else { Settings::default().concurrency };
+    let lease = Duration::from_secs(u64::from(config.mail.lease_seconds));
     Ok(Some(Worker {
         db,
         clock,
         templates: Arc::new(templates),
         transports: Arc::new(Transports { sender, mail, text }),
         digits: Arc::new(digits),
-        settings: Settings { concurrency, ..Settings::default() },
+        settings: Settings { concurrency, lease, ..Settings::default() },
         waker,
     }))
 }

@@ -31,6 +31,7 @@ use crate::{
         tokens::Tokens,
         users::Users,
     },
+    health::Probe,
     mail::worker::{Waker, Worker},
     store::connector::Connector,
 };
@@ -47,10 +48,20 @@ pub struct App {
     /// Sends what lies in the outbox.
     pub mail_worker: Option<Worker>,
     pub waker: Waker,
+    /// Between two looks at the database.
+    pub ping_every: Duration,
     fields: Fields,
     authenticator: Authenticator,
+    clock: Clock,
     url: String,
     connector: Connector,
+}
+
+impl App {
+    /// What asks the database whether it is there.
+    pub fn probe(&self) -> Probe {
+        Probe::new(self.url.clone(), self.connector.clone())
+    }
 }
 
 /// Builds the service over the configured database; nothing runs yet.
@@ -75,6 +86,7 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
     let api = Api::new(Parts {
         accounts: Accounts::new(db.clone(), clock.clone(), keys.clone(), passwords.clone(), policy),
         authenticator: authenticator.clone(),
+        running: Default::default(),
         bulk: Bulk::new(db.clone(), clock.clone()),
         codes: Codes::new(db.clone(), clock.clone(), keys.clone(), hold),
         deliveries: Deliveries::new(db.clone(), clock.clone()),
@@ -88,8 +100,21 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
         keys,
     });
     let housekeeping = Housekeeping::new(db.clone(), clock.clone());
-    let field_worker = FieldWorker::new(db, clock, wait);
-    Ok(App { api, field_worker, housekeeping, mail_worker, waker, fields, authenticator, url, connector })
+    let field_worker = FieldWorker::new(db, clock.clone(), wait);
+    let ping_every = Duration::from_secs(config.operations.ping_seconds);
+    Ok(App {
+        api,
+        field_worker,
+        housekeeping,
+        mail_worker,
+        waker,
+        ping_every,
+        fields,
+        authenticator,
+        clock,
+        url,
+        connector,
+    })
 }
 
 fn keys(config: &Config) -> anyhow::Result<Keys> {

@@ -23,6 +23,7 @@ use crate::{
     domain::caller::Subject,
     error::{Kind, Result},
     model::token::TokenHash,
+    telemetry::metrics::{self, Lookup},
 };
 
 /// Tokens that verdicts are kept for.
@@ -73,8 +74,10 @@ impl Cache {
         if let Some(kept) = self.verdicts.get(&hash).await
             && self.counts(&hash, &kept)
         {
+            metrics::token_cache(Lookup::Hit);
             return kept.outcome;
         }
+        metrics::token_cache(Lookup::Miss);
         let asked_at = self.revocations.count();
         loop {
             let verdict = self

@@ -24,7 +24,7 @@ use crate::{
     domain::caller::{Caller, Subject},
     model::scope::Scope,
     postgres,
-    server::{self, Ports},
+    server::{self, Ports, Signals},
     store::{
         schema::{self, Mark},
         sql::Sql,
@@ -43,9 +43,9 @@ pub struct Dev {
     /// Where the REST gateway listens; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     rest_addr: SocketAddr,
-    /// Where the operations port will listen; it is not built yet, and nothing listens there.
-    #[arg(long, hide = true)]
-    ops_addr: Option<SocketAddr>,
+    /// Where `/livez`, `/readyz` and `/metrics` are; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDRESS")]
+    ops_addr: SocketAddr,
     /// What the printed service token may do; without it, everything.
     #[arg(long, value_delimiter = ',', value_name = "SCOPE,…")]
     service_token_scopes: Option<Vec<String>>,
@@ -68,31 +68,19 @@ pub async fn run(dev: Dev, folder: &Path, output: &Output) -> anyhow::Result<()>
     };
     let grpc = bind(dev.grpc_addr).await?;
     let rest = bind(dev.rest_addr).await?;
-    let stop = server::stop_signal();
-    tokio::pin!(stop);
+    let operations = bind(dev.ops_addr).await?;
+    let mut signals = Signals::listen()?;
     let started = tokio::select! {
         started = start(folder, dev.reset, &scopes) => started?,
-        () = &mut stop => return Ok(()),
+        () = signals.next() => return Ok(()),
     };
-    announce(&started, grpc.local_addr()?, rest.local_addr()?, *output);
-    let ports = Ports {
-        grpc: (grpc, started.config.grpc.clone()),
-        rest: Some((rest, started.config.rest.clone().with_older_surfaces())),
-    };
-    // The stop is the future itself from here on: one signal is one stop.
-    let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = server::serve(started.app.clone(), ports, Duration::ZERO, async move {
-        // A dropped sender says the same.
-        stopped.await.unwrap_or_default();
-    });
-    tokio::pin!(serving);
-    let done = tokio::select! {
-        done = &mut serving => done,
-        () = &mut stop => {
-            drop(stopping);
-            serving.await
-        }
-    };
+    let addresses =
+        Addresses { grpc: grpc.local_addr()?, rest: rest.local_addr()?, operations: operations.local_addr()? };
+    announce(&started, &addresses, *output);
+    let rest = Some((rest, started.config.rest.clone().with_older_surfaces()));
+    let grpc = (grpc, started.config.grpc.clone());
+    let ports = Ports { grpc, rest, operations: Some(operations) };
+    let done = server::serve_until_signal(started.app.clone(), ports, Duration::ZERO, &mut signals).await;
     if let Some(mut postgres) = started.postgres {
         tokio::task::spawn_blocking(move || postgres.stop()).await.context("the stop of Postgres failed")??;
     }
@@ -234,12 +222,21 @@ fn write_private(file: &Path, text: &str) -> anyhow::Result<()> {
     write().with_context(|| format!("cannot write {}", file.display()))
 }
 
-fn announce(started: &Started, grpc: SocketAddr, rest: SocketAddr, output: Output) {
+/// Where the ports listen.
+struct Addresses {
+    grpc: SocketAddr,
+    rest: SocketAddr,
+    operations: SocketAddr,
+}
+
+fn announce(started: &Started, addresses: &Addresses, output: Output) {
+    let Addresses { grpc, rest, operations } = addresses;
     let Tokens { service, user, user_id } = &started.tokens;
     if output.is_json() {
         let ready = json!({
             "grpc": grpc.to_string(),
             "rest": format!("http://{rest}"),
+            "ops": format!("http://{operations}"),
             "service_token": service,
             "user_token": user,
             "user_id": user_id,
@@ -251,6 +248,7 @@ fn announce(started: &Started, grpc: SocketAddr, rest: SocketAddr, output: Outpu
     println!(
         "\ngRPC           {grpc}
 REST           http://{rest}   (try it at http://{rest}/docs)
+operations     http://{operations}   (/livez, /readyz, /metrics)
 database       {url}
 mails          {mails}   (text messages: a line on stderr each)
 service token  {service}

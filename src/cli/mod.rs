@@ -17,7 +17,15 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
-use crate::{api::Api, app, clock::Clock, config, config::Config, postgres};
+use crate::{
+    api::Api,
+    app,
+    clock::Clock,
+    config,
+    config::Config,
+    postgres,
+    telemetry::{self, Role},
+};
 use output::Output;
 
 /// The profiles and login accounts of an application's users, over gRPC, on Postgres.
@@ -76,16 +84,34 @@ enum ConfigCommand {
     Print,
 }
 
+impl Command {
+    fn role(&self) -> Role {
+        match self {
+            Command::Dev(_) | Command::Serve => Role::Service,
+            _ => Role::Command,
+        }
+    }
+}
+
 /// Runs the command that the arguments name.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    crate::telemetry::start();
     let output = Output::new(cli.json);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return output.fail(&anyhow::Error::new(error).context("cannot start the runtime")),
     };
+    let telemetry = {
+        let _entered = runtime.enter();
+        telemetry::start(&config::telemetry(cli.config.as_deref()), cli.command.role())
+    };
+    let telemetry = match telemetry {
+        Ok(telemetry) => telemetry,
+        Err(error) => return output.fail(&error.context("cannot start telemetry")),
+    };
     let done = runtime.block_on(execute(cli, &output));
+    // Before the runtime goes, for it carries the last of it away.
+    drop(telemetry);
     // What a stopped service left running, for example a call past its time, ends here.
     runtime.shutdown_background();
     done.unwrap_or_else(|error| output.fail(&error))

@@ -1,16 +1,17 @@
 //! `user-service serve`.
 
-use std::{path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 
 use crate::{
     app,
     clock::Clock,
     config,
-    server::{self, Ports},
-    store::schema,
+    health::Probe,
+    server::{self, Ports, Signals},
+    store::schema::Fit,
 };
 
 /// How long new calls are still taken after the stop was asked for, until every balancer has heard of it.
@@ -19,26 +20,42 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Serves until it is told to stop.
 pub async fn run(file: Option<&Path>) -> anyhow::Result<()> {
     let config = config::load(file)?;
+    let mut signals = Signals::listen()?;
     let app = app::build(&config, Clock::System)?;
-    let database = &config.database;
-    schema::check(&mut schema::connect(&database.url.0, database.ca_file.as_deref()).await?).await?;
-    let grpc = bind(config.grpc.address).await?;
-    tracing::info!(address = %grpc.local_addr()?, "serving gRPC");
+    refuse_newer_schema(app.probe()).await?;
+    let grpc = open("gRPC", config.grpc.address).await?;
     let rest = match config.rest.address {
-        Some(address) => {
-            let listener = bind(address).await?;
-            tracing::info!(address = %listener.local_addr()?, "serving REST");
-            Some((listener, config.rest))
-        }
+        Some(address) => Some((open("REST", address).await?, config.rest)),
         None => None,
     };
-    server::serve(app, Ports { grpc: (grpc, config.grpc), rest }, DRAIN, server::stop_signal()).await
+    let operations = match config.operations.address {
+        Some(address) => Some(open("operations", address).await?),
+        None => None,
+    };
+    server::serve_until_signal(app, Ports { grpc: (grpc, config.grpc), rest, operations }, DRAIN, &mut signals).await
+}
+
+/// A database that is away, or not yet migrated, is waited for; one that was migrated by a newer binary is no place to
+/// be, unless that is safe.
+async fn refuse_newer_schema(mut probe: Probe) -> anyhow::Result<()> {
+    match probe.ask().await {
+        Ok(newer @ Fit::Newer { .. }) => bail!("{newer}"),
+        Ok(Fit::Fits | Fit::Older { .. }) => {}
+        Err(error) => tracing::warn!(error = format!("{error:#}"), "the database is not there yet"),
+    }
+    Ok(())
+}
+
+async fn open(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = bind(address).await?;
+    tracing::info!(address = %listener.local_addr()?, "serving {what}");
+    Ok(listener)
 }
 
 /// Opens a port.
 ///
 /// # Errors
 /// A port that another process has.
-pub async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}: is the port in use?"))
 }

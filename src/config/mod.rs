@@ -41,6 +41,8 @@ pub struct Config {
     pub passwords: Passwords,
     pub mail: Mail,
     pub sms: Sms,
+    pub operations: Operations,
+    pub telemetry: Telemetry,
 }
 
 /// The bytes of a key in base64.
@@ -69,15 +71,7 @@ pub fn is_set(key: &str) -> bool {
 /// # Errors
 /// One report of all faults.
 pub fn load(file: Option<&Path>) -> anyhow::Result<Config> {
-    let mut layers = Figment::from(Serialized::defaults(Config::default()));
-    if let Some(file) = file {
-        layers = layers.merge(Toml::file_exact(file));
-    }
-    let of_files: Vec<String> = FROM_FILES.iter().map(|key| file_variable(key)[PREFIX.len()..].to_owned()).collect();
-    let variables = Env::prefixed(PREFIX)
-        .filter(move |key| !of_files.iter().any(|name| name.eq_ignore_ascii_case(key.as_str())))
-        .split("__");
-    layers = layers.merge(variables);
+    let mut layers = layers(file);
     for key in FROM_FILES {
         if let Some(path) = std::env::var_os(file_variable(key)) {
             let text = std::fs::read_to_string(&path)
@@ -90,6 +84,27 @@ pub fn load(file: Option<&Path>) -> anyhow::Result<Config> {
         layers.extract().map_err(|errors| report(errors.into_iter().map(|error| error.to_string()).collect()))?;
     let faults = config.faults();
     if faults.is_empty() { Ok(config) } else { Err(report(faults)) }
+}
+
+/// Section `[telemetry]` alone, for the logs, which begin before everything else. [`load`] reports its faults.
+pub fn telemetry(file: Option<&Path>) -> Telemetry {
+    let section: Telemetry = layers(file).extract_inner("telemetry").unwrap_or_default();
+    let mut faults = Vec::new();
+    section.faults(&mut faults);
+    if faults.is_empty() { section } else { Telemetry::default() }
+}
+
+/// All layers but the files of secrets.
+fn layers(file: Option<&Path>) -> Figment {
+    let mut layers = Figment::from(Serialized::defaults(Config::default()));
+    if let Some(file) = file {
+        layers = layers.merge(Toml::file_exact(file));
+    }
+    let of_files: Vec<String> = FROM_FILES.iter().map(|key| file_variable(key)[PREFIX.len()..].to_owned()).collect();
+    let variables = Env::prefixed(PREFIX)
+        .filter(move |key| !of_files.iter().any(|name| name.eq_ignore_ascii_case(key.as_str())))
+        .split("__");
+    layers.merge(variables)
 }
 
 fn report(faults: Vec<String>) -> anyhow::Error {
@@ -108,6 +123,8 @@ impl Config {
         self.auth.faults(&mut faults);
         self.mail.faults(&mut faults);
         self.sms.faults(&mut faults);
+        self.operations.faults(&mut faults);
+        self.telemetry.faults(&mut faults);
         faults
     }
 }

@@ -149,12 +149,15 @@ pub struct Mail {
     pub smtp: Option<Smtp>,
     /// Mails are kept as files here instead, for development.
     pub folder: Option<PathBuf>,
+    /// How long a message is one replica's. Where that one dies, another sends the message after this time; a send
+    /// takes half of it at most.
+    pub lease_seconds: u32,
 }
 
 impl Default for Mail {
     fn default() -> Self {
         let (from, app_name) = ("user-service <no-reply@localhost>".to_owned(), "user-service".to_owned());
-        Self { from, app_name, templates: None, smtp: None, folder: None }
+        Self { from, app_name, templates: None, smtp: None, folder: None, lease_seconds: 60 }
     }
 }
 
@@ -184,6 +187,44 @@ pub struct Sms {
     pub ca_file: Option<PathBuf>,
     /// Writes text messages to stderr instead, for development.
     pub log: bool,
+}
+
+/// Section `[operations]`: what those who run the service look at.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Operations {
+    /// Where `/livez`, `/readyz` and `/metrics` are, over HTTP without TLS; without it, nowhere.
+    pub address: Option<SocketAddr>,
+    /// Between two pings of the database. Health is lost after three that fail, and back after one.
+    pub ping_seconds: u64,
+}
+
+impl Default for Operations {
+    fn default() -> Self {
+        Self { address: None, ping_seconds: 5 }
+    }
+}
+
+/// Section `[telemetry]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// The form of the log on stderr.
+    pub log_format: LogFormat,
+    /// The collector that takes traces and metrics over OTLP's gRPC, for example `http://collector:4317`; without it,
+    /// none are sent.
+    pub otlp_endpoint: Option<String>,
+}
+
+/// The form of a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
 }
 
 impl Database {
@@ -234,6 +275,9 @@ impl Mail {
         if let Err(why) = crate::mail::transport::Sender::parse(&self.from) {
             faults.push(format!("mail.from: {why}"));
         }
+        if self.lease_seconds == 0 {
+            faults.push("mail.lease_seconds must be at least 1".to_owned());
+        }
         if self.smtp.as_ref().is_some_and(|smtp| smtp.host.is_empty()) {
             faults.push("mail.smtp.host is missing".to_owned());
         }
@@ -255,6 +299,25 @@ impl Sms {
         }
         if self.url.is_some() && self.log {
             faults.push("sms.url and sms.log exclude each other".to_owned());
+        }
+    }
+}
+
+impl Operations {
+    pub(super) fn faults(&self, faults: &mut Vec<String>) {
+        if self.ping_seconds == 0 {
+            faults.push("operations.ping_seconds must be at least 1".to_owned());
+        }
+    }
+}
+
+impl Telemetry {
+    pub(super) fn faults(&self, faults: &mut Vec<String>) {
+        let is_url = |text: &String| {
+            url::Url::parse(text).is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host())
+        };
+        if !self.otlp_endpoint.as_ref().is_none_or(is_url) {
+            faults.push("telemetry.otlp_endpoint must be a URL like http://collector:4317".to_owned());
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::{
         field::Field,
         filter::Filter,
     },
-    store::{bulk, profiles, unique_values},
+    store::{bulk, listing, unique_values},
 };
 
 /// What is to be changed, and on whom.
@@ -131,7 +131,7 @@ async fn count(conn: &mut AsyncPgConnection, update: &BulkUpdate) -> Result<Opti
     if !update.with_total && expected.is_none() {
         return Ok(None);
     }
-    let total = profiles::count(conn, &update.filter).await?;
+    let total = listing::count(conn, &update.filter).await?;
     match expected {
         Some(expected) if expected != total => {
             Err(Error::new(Reason::TotalMismatch).with_precondition("expected_total").with_metadata("matched", total))

@@ -25,6 +25,7 @@ use crate::{
         outbox::{self, NewDelivery},
         profiles, unique_values,
     },
+    telemetry::metrics,
 };
 
 /// A code to be sent.
@@ -72,7 +73,8 @@ impl Codes {
     /// whom may know it, EMAIL_TAKEN or PHONE_TAKEN.
     pub async fn send(&self, send: &SendCode, reply: impl Fn(&Sent) -> Vec<u8> + Sync) -> Result<Outcome<Sent>> {
         let now = self.clock.now();
-        self.db
+        let outcome = self
+            .db
             .transaction(End::Commit, async |conn| {
                 if let Some(once) = &send.once
                     && let Some(kept) = once.begin(conn).await?
@@ -85,7 +87,11 @@ impl Codes {
                 }
                 Ok(Outcome::New(sent))
             })
-            .await
+            .await?;
+        if matches!(outcome, Outcome::New(_)) {
+            metrics::codes(metrics::Code::Sent, 1);
+        }
+        Ok(outcome)
     }
 
     async fn queue(&self, conn: &mut AsyncPgConnection, send: &SendCode, now: DateTime<Utc>) -> Result<Sent> {

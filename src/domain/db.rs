@@ -15,6 +15,7 @@ use tokio_postgres::CancelToken;
 use crate::{
     error::{Error, Reason, Result},
     store::connector::Connector,
+    telemetry::metrics::Connections,
 };
 
 /// How long a call waits for a connection.
@@ -37,6 +38,7 @@ pub enum End {
 #[derive(Clone)]
 pub struct Db {
     pool: PgPool,
+    size: u32,
     connector: Connector,
 }
 
@@ -51,7 +53,8 @@ impl Db {
             async move { connector.establish(&url).await }.boxed()
         });
         let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new_with_config(url, config);
-        Self { pool: Pool::builder().max_size(size).connection_timeout(WAIT).build_unchecked(manager), connector }
+        let pool = Pool::builder().max_size(size).connection_timeout(WAIT).build_unchecked(manager);
+        Self { pool, size, connector }
     }
 
     async fn lease(&self) -> Result<Lease> {
@@ -108,9 +111,11 @@ impl Db {
         }
     }
 
-    /// Whether the database answers.
-    pub async fn ping(&self) -> Result<()> {
-        self.run(async |conn| Ok(conn.batch_execute("select 1").await?)).await
+    /// The connections of the pool at this moment.
+    pub fn connections(&self) -> Connections {
+        let state = self.pool.state();
+        let used = state.connections.saturating_sub(state.idle_connections);
+        Connections { used, idle: state.idle_connections, unopened: self.size.saturating_sub(state.connections) }
     }
 }
 

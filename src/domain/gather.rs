@@ -14,8 +14,9 @@ use crate::{
     model::profile::Profile,
     store::{
         connector::Connector,
-        gathered::{Statements, UniqueKey},
+        gathered::{self, Statements, UniqueKey},
     },
+    telemetry::statement,
 };
 
 /// Connections that the reads of a replica share.
@@ -76,7 +77,7 @@ impl Reads {
     /// # Errors
     /// DATABASE_UNAVAILABLE.
     pub async fn find_profile(&self, user_id: i64) -> Result<Option<Arc<Profile>>> {
-        self.ask(|answer| Ask::Profile(user_id, answer)).await
+        self.ask(gathered::PROFILE, |answer| Ask::Profile(user_id, answer)).await
     }
 
     /// The user who holds a value.
@@ -84,14 +85,15 @@ impl Reads {
     /// # Errors
     /// DATABASE_UNAVAILABLE.
     pub async fn find_holder(&self, kind: &'static str, value: String) -> Result<Option<i64>> {
-        Ok(self.ask(|answer| Ask::Holder((kind, value), answer)).await?.map(|user_id| *user_id))
+        Ok(self.ask(gathered::HOLDER, |answer| Ask::Holder((kind, value), answer)).await?.map(|user_id| *user_id))
     }
 
-    async fn ask<V>(&self, ask: impl FnOnce(Answer<V>) -> Ask) -> Result<Option<Arc<V>>> {
+    async fn ask<V>(&self, text: &'static str, ask: impl FnOnce(Answer<V>) -> Ask) -> Result<Option<Arc<V>>> {
         let (answer, answered) = oneshot::channel();
         let is_gone = || Error::new(Reason::ShuttingDown);
         self.asks.send(ask(answer)).map_err(|_| is_gone())?;
-        answered.await.map_err(|_| is_gone())?
+        // The statement itself runs for many callers, in no call of theirs.
+        statement::traced(text, answered).await.map_err(|_| is_gone())?
     }
 }
 

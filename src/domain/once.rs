@@ -1,5 +1,10 @@
 //! Requests that count once: a repeated request id gets the first reply and changes nothing.
 
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+};
+
 use chrono::TimeDelta;
 use diesel_async::AsyncPgConnection;
 use uuid::Uuid;
@@ -84,6 +89,37 @@ impl Once {
         idempotency::insert(conn, &self.caller, self.rpc, self.request_id, user_id, key_id, fingerprint, reply, now)
             .await?;
         Ok(())
+    }
+}
+
+type Name = (String, &'static str, Uuid);
+
+/// The requests that this replica is at. A call whose proofs are counted before its transaction begins is noted here
+/// first: repeats of it that come together are one try, not many.
+#[derive(Clone, Default)]
+pub struct Running(Arc<Mutex<HashSet<Name>>>);
+
+/// A request under way, until this is dropped.
+pub struct Run {
+    running: Running,
+    name: Name,
+}
+
+impl Running {
+    /// Notes that the request is under way.
+    ///
+    /// # Errors
+    /// REQUEST_IN_PROGRESS where it is already.
+    pub fn enter(&self, once: &Once) -> Result<Run> {
+        let name = (once.caller.clone(), once.rpc, once.request_id);
+        let is_new = self.0.lock().expect("valid: no holder panics").insert(name.clone());
+        if is_new { Ok(Run { running: self.clone(), name }) } else { Err(Error::new(Reason::RequestInProgress)) }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.running.0.lock().expect("valid: no holder panics").remove(&self.name);
     }
 }
 

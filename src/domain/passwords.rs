@@ -11,6 +11,7 @@ use std::{
         mpsc::{self, Receiver, SyncSender},
     },
     thread,
+    time::Instant,
 };
 
 use tokio::sync::oneshot;
@@ -22,6 +23,7 @@ use crate::{
         password::{self, Secret},
         password_hash::{self, PasswordHash},
     },
+    telemetry::metrics,
 };
 
 /// How many jobs may wait for each thread: about what it does in the ten seconds that a call may take.
@@ -122,8 +124,10 @@ impl Passwords {
     ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         let queued = Arc::clone(&self.queued);
+        let since = Instant::now();
         let job = Box::new(move || {
             queued.fetch_sub(1, Ordering::Relaxed);
+            metrics::hash_wait(since.elapsed());
             if !reply.is_closed() {
                 // A caller that left in the meantime wants no answer.
                 reply.send(job()).ok();

@@ -23,8 +23,8 @@ use crate::{
     },
     store::{
         accounts, fields,
-        profiles::{self, Selection},
-        unique_values,
+        listing::{self, Selection},
+        profiles, unique_values,
     },
 };
 
@@ -120,10 +120,10 @@ impl Profiles {
         selection.limit += 1;
         let search = self.db.run(async |conn| {
             let total = match with_total {
-                true => Some(profiles::count(conn, &selection.filter).await?),
+                true => Some(listing::count(conn, &selection.filter).await?),
                 false => None,
             };
-            let mut rows = profiles::list(conn, &selection).await?;
+            let mut rows = listing::list(conn, &selection).await?;
             let has_more = rows.len() as i64 > limit;
             rows.truncate(limit as usize);
             let accounts = match with_accounts {

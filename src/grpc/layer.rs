@@ -9,14 +9,16 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, Request, Response};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
 use crate::{
     auth::incoming::Peer,
-    door::{self, Door, REQUEST_ID_HEADER},
+    door::{self, Door},
     error::{Error, Fault, Reason, Result},
+    telemetry::call::{self, Call, REQUEST_ID_HEADER, Rpc, Transport},
+    wire,
 };
 
 impl<S> Layer<S> for Door {
@@ -50,10 +52,14 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let inner = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, inner);
-        let id = door::choose_request_id(request.headers());
-        let header = HeaderValue::from_str(&id).expect("valid: letters, digits and a few signs");
+        let path = request.uri().path();
+        if path.starts_with("/grpc.health.") || path.starts_with("/grpc.reflection.") {
+            return Box::pin(pass(inner, request));
+        }
+        let call = Call::new(request.headers(), Transport::Grpc);
+        let header = call.header();
         let door = self.door.clone();
-        Box::pin(door::with_request_id(id, async move {
+        Box::pin(call.run(async move {
             let answered = answer(door, inner, request).await;
             let mut response = answered.unwrap_or_else(|error| Status::from(error).into_http());
             response.headers_mut().insert(REQUEST_ID_HEADER, header);
@@ -62,15 +68,25 @@ where
     }
 }
 
+/// Health and reflection are answered as they are: they need no token, and no room.
+async fn pass<S>(mut inner: S, request: Request<Body>) -> Result<Response<Body>, Infallible>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    let header = Call::new(request.headers(), Transport::Grpc).header();
+    let mut response = inner.call(request).await?;
+    response.headers_mut().insert(REQUEST_ID_HEADER, header);
+    Ok(response)
+}
+
 async fn answer<S>(door: Door, mut inner: S, mut request: Request<Body>) -> Result<Response<Body>>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
     let path = request.uri().path().trim_start_matches('/').to_owned();
     let (service, method) = path.split_once('/').unwrap_or((&path, ""));
-    if service.starts_with("grpc.health.") || service.starts_with("grpc.reflection.") {
-        let Ok(response) = inner.call(request).await;
-        return Ok(explained(response));
+    if let Some((service, method)) = wire::rpc(&path) {
+        call::set_rpc(Rpc(service, method));
     }
     let _permit = door.enter()?;
     let limit = deadline(request.headers(), method)?;

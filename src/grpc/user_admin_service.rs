@@ -11,6 +11,7 @@ use crate::{
     api::{Api, BATCH},
     domain::caller::Caller,
     error::{Error, Fault, Reason},
+    telemetry::call,
     wire::pb::{self, user_admin_service_server},
 };
 
@@ -40,12 +41,12 @@ impl user_admin_service_server::UserAdminService for UserAdminService {
         let caller = caller(&request)?;
         let (answers, stream) = mpsc::channel(4);
         let api = self.0.clone();
-        tokio::spawn(async move {
+        tokio::spawn(call::detached(async move {
             if let Err(status) = import(api, caller, request.into_inner(), &answers).await {
                 // The receiver is gone where the client is; there is no one left to tell.
                 answers.send(Err(status)).await.unwrap_or_default();
             }
-        });
+        }));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 

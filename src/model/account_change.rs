@@ -118,6 +118,14 @@ struct Address {
     is_unchanged: bool,
 }
 
+/// A change that a code of its purpose may prove.
+struct Opening {
+    purpose: Purpose,
+    path: &'static str,
+    /// Nothing else that is shown proves it.
+    needs_code: bool,
+}
+
 /// Decides what a change needs.
 ///
 /// # Errors
@@ -135,8 +143,8 @@ pub fn plan(login: &Login, patch: &AccountPatch, proof: &Proof, rules: Rules, no
         failed: None,
     };
     planner.addresses(patch);
-    planner.secrets(patch);
-    planner.unlink(patch);
+    planner.guesses();
+    planner.open(patch);
     let Planner { plan, missing, lacks_current, failed, .. } = planner;
     missing.into_result_as(Reason::ProofRequired)?;
     if lacks_current {
@@ -153,7 +161,7 @@ struct Planner<'a> {
     plan: Plan,
     missing: Violations,
     lacks_current: bool,
-    /// The code serves one change alone.
+    /// The code serves an address.
     code_is_taken: bool,
     failed: Option<Error>,
 }
@@ -248,55 +256,59 @@ impl Planner<'_> {
         }
     }
 
-    fn secrets(&mut self, patch: &AccountPatch) {
-        let kinds = [
-            (Kind::Login, &patch.password, &self.proof.password, "new_password", "proof.current_password"),
-            (
-                Kind::Wallet,
-                &patch.wallet_password,
-                &self.proof.wallet_password,
-                "new_wallet_password",
-                "proof.current_wallet_password",
-            ),
+    /// The passwords that are shown; each is checked, whatever needs it.
+    fn guesses(&mut self) {
+        let shown = [
+            (Kind::Login, &self.proof.password, "proof.current_password"),
+            (Kind::Wallet, &self.proof.wallet_password, "proof.current_wallet_password"),
         ];
-        for (kind, new, current, path, current_path) in kinds {
-            if let Some(secret) = current.clone() {
-                self.plan.guesses.push(Guess { kind, secret, path: current_path });
-            }
-            if new.is_some() {
-                let (purpose, hash) = match kind {
-                    Kind::Login => (Purpose::Password, &self.login.password_hash),
-                    Kind::Wallet => (Purpose::WalletPassword, &self.login.wallet_password_hash),
-                };
-                let is_needed = current.is_none() && (hash.is_some() || self.login.has_verified());
-                self.by_code(purpose, path, is_needed);
-            }
+        for (kind, secret, path) in shown {
+            self.plan.guesses.extend(secret.clone().map(|secret| Guess { kind, secret, path }));
         }
     }
 
-    fn unlink(&mut self, patch: &AccountPatch) {
-        if patch.unlink.is_none() {
-            return;
+    /// What a code may open, in the order in which it is looked at.
+    fn openings(&self, patch: &AccountPatch) -> Vec<Opening> {
+        let Self { login, proof, .. } = self;
+        let has_verified = login.has_verified();
+        let needs = |shown: &Option<Secret>, hash: &Option<String>| shown.is_none() && (hash.is_some() || has_verified);
+        let password = Opening {
+            purpose: Purpose::Password,
+            path: "new_password",
+            needs_code: needs(&proof.password, &login.password_hash),
+        };
+        let wallet = Opening {
+            purpose: Purpose::WalletPassword,
+            path: "new_wallet_password",
+            needs_code: needs(&proof.wallet_password, &login.wallet_password_hash),
+        };
+        let unlink = Opening { purpose: Purpose::Unlink, path: "unlink_connection_id", needs_code: has_verified };
+        let asked = [
+            (patch.password.is_some(), password),
+            (patch.wallet_password.is_some(), wallet),
+            (patch.unlink.is_some(), unlink),
+        ];
+        asked.into_iter().filter_map(|(is_asked, opening)| is_asked.then_some(opening)).collect()
+    }
+
+    /// Gives the code to the first change that needs it, or that could have it; every other one needs its own proof.
+    fn open(&mut self, patch: &AccountPatch) {
+        let openings = self.openings(patch);
+        let served = openings.iter().position(|opening| opening.needs_code).unwrap_or(0);
+        for (place, opening) in openings.iter().enumerate() {
+            let code = self.proof.code.clone().filter(|_| place == served && !self.code_is_taken);
+            match (code, self.proof.channel) {
+                (Some(digits), Some(channel)) => self.open_by(channel, opening.purpose, digits),
+                _ if opening.needs_code && self.rules.is_user => {
+                    let why = "needs a proof of its own: a code or the current password";
+                    self.missing.add(opening.path, Fault::Required, why);
+                }
+                _ => {}
+            }
         }
-        let has_verified = self.login.has_verified();
-        self.by_code(Purpose::Unlink, "unlink_connection_id", has_verified);
-        if self.rules.is_user && !has_verified && self.login.password_hash.is_some() && self.proof.password.is_none() {
+        let needs_password = !self.login.has_verified() && self.login.password_hash.is_some();
+        if patch.unlink.is_some() && self.rules.is_user && needs_password && self.proof.password.is_none() {
             self.missing.add("proof.current_password", Fault::Required, "the password is needed");
-        }
-    }
-
-    /// A change that the code proves, if it serves no other.
-    fn by_code(&mut self, purpose: Purpose, path: &'static str, is_needed: bool) {
-        let code = self.proof.code.clone().filter(|_| !self.code_is_taken);
-        match (code, self.proof.channel) {
-            (Some(digits), Some(channel)) => {
-                self.code_is_taken = true;
-                self.open_by(channel, purpose, digits);
-            }
-            _ if is_needed && self.rules.is_user => {
-                self.missing.add(path, Fault::Required, "needs a proof of its own: a code or the current password");
-            }
-            _ => {}
         }
     }
 

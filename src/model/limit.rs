@@ -26,6 +26,17 @@ pub const PASSWORD_WRONG: Window = Window { name: "password_wrong", limit: 5, sp
 /// Fifty wrong passwords an hour for an account, over all clients of VerifyPassword.
 pub const PASSWORD_WRONG_HOUR: Window = Window { name: "password_wrong", limit: 50, span: TimeDelta::hours(1) };
 
+/// Every limit.
+pub const ALL: &[Window] = &[
+    SEND_COOLDOWN,
+    SEND_USER_HOUR,
+    SEND_USER_DAY,
+    SEND_ADDRESS_HOUR,
+    CODE_WRONG_DAY,
+    PASSWORD_WRONG,
+    PASSWORD_WRONG_HOUR,
+];
+
 impl Window {
     /// How long until it may happen again; zero where it may now. `hits` are the times so far, oldest first.
     pub fn wait(&self, hits: &[DateTime<Utc>], now: DateTime<Utc>) -> TimeDelta {

@@ -17,7 +17,10 @@ use crate::{
     domain::caller::Caller,
     door,
     error::{Error, Fault, Reason, Result},
+    telemetry,
 };
+
+pub use crate::telemetry::call::Rpc;
 
 /// A call whose caller may make it.
 pub struct Call {
@@ -38,10 +41,6 @@ pub type Reply = Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send>>
 
 /// How a surface reads the token.
 pub type ReadToken = fn(&HeaderMap) -> Result<&str>;
-
-/// An RPC by its service and its name.
-#[derive(Clone, Copy, Debug)]
-pub struct Rpc(pub &'static str, pub &'static str);
 
 /// The service of profiles and accounts.
 pub const USERS: &str = "user.v1.UserService";
@@ -87,6 +86,7 @@ pub async fn admit(
     request: Request,
 ) -> Result<Call, Refusal> {
     let (parts, body) = request.into_parts();
+    telemetry::call::set_rpc(rpc);
     let caller = gateway.door.admit(token(&parts.headers), certified(&parts.extensions), rpc.0, rpc.1).await?;
     let params = params.map_err(|_| Error::invalid("", Fault::Format, "has broken percent-encoding in its path"))?;
     Ok(Call {

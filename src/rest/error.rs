@@ -8,8 +8,8 @@ use axum::{
 use serde_json::{Value, json};
 
 use crate::{
-    door,
     error::{Error, Kind, Reason},
+    telemetry::call,
     wire::details::details,
 };
 
@@ -114,7 +114,7 @@ pub fn aip_193(refusal: &Refusal) -> Response {
 }
 
 fn details_json(error: &Error) -> Vec<Value> {
-    let details = details(error, door::request_id());
+    let details = details(error, call::request_id());
     let mut told = Vec::new();
     let mut tell = |name: &str, mut value: Value| {
         value["@type"] = format!("type.googleapis.com/google.rpc.{name}").into();

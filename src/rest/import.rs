@@ -14,6 +14,7 @@ use crate::{
     api::{Api, BATCH},
     domain::caller::Caller,
     error::{Error, Fault, Result},
+    telemetry::call::{Rpc, set_rpc},
     wire::{
         canonical::{self, Json},
         pb,
@@ -30,6 +31,7 @@ const MAX_LINE: usize = 1024 * 1024;
 /// Takes the users of a body, a line each.
 pub async fn serve(State(gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
     let (parts, stream) = request.into_parts();
+    set_rpc(Rpc("user.v1.UserAdminService", "ImportUsers"));
     let admitted = async {
         let (token, certified) = (call::bearer(&parts.headers), call::certified(&parts.extensions));
         gateway.door.admit(token, certified, "user.v1.UserAdminService", "ImportUsers").await

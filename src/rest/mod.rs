@@ -40,8 +40,9 @@ use tower_http::{
 };
 
 use crate::{
-    door::{self, Door, REQUEST_ID_HEADER},
+    door::Door,
     error::{Error, Reason},
+    telemetry::call::{Call, REQUEST_ID_HEADER, Transport},
 };
 use error::Refusal;
 use surface::Surface;
@@ -81,9 +82,9 @@ pub fn router(door: Door, config: &Config) -> Router {
 /// What stands around every call.
 async fn around(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
     let surface = Surface::of(request.uri().path(), request.headers(), &gateway.config);
-    let id = door::choose_request_id(request.headers());
-    let header = HeaderValue::from_str(&id).expect("valid: letters, digits and a few signs");
-    door::with_request_id(id, async move {
+    let call = Call::new(request.headers(), Transport::Http);
+    let header = call.header();
+    call.run(async move {
         let answered = AssertUnwindSafe(pass(&gateway, request, next)).catch_unwind().await;
         let answered = answered.unwrap_or_else(|_| Err(Error::internal("the call panicked").into()));
         let mut response = surface.dress(answered.into_response());

@@ -3,7 +3,7 @@
 use axum::{http::HeaderMap, response::Response};
 
 use super::{Config, error, error::Refusal, fresns, lancens, minapp};
-use crate::door;
+use crate::telemetry::call;
 
 /// A family of paths with one form of errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Surface {
         let Some(refusal) = response.extensions_mut().remove::<Refusal>() else {
             return response;
         };
-        door::log(&refusal.error);
+        call::fail(&refusal.error);
         let mut dressed = match self {
             Surface::Native => error::aip_193(&refusal),
             Surface::Minapp => minapp::refuse(&refusal),

@@ -3,11 +3,11 @@
 use std::{error::Error, path::Path};
 
 use diesel::{ConnectionError, ConnectionResult};
-use diesel_async::AsyncPgConnection;
+use diesel_async::{AsyncConnection, AsyncPgConnection};
 use tokio_postgres::{CancelToken, Client, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::tls;
+use crate::{telemetry::statement::Watcher, tls};
 
 type Tls = <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<Socket>>::Stream;
 
@@ -37,7 +37,9 @@ impl Connector {
     pub async fn establish(&self, url: &str) -> ConnectionResult<AsyncPgConnection> {
         let (client, connection) =
             self.connect(url).await.map_err(|error| ConnectionError::BadConnection(with_sources(&error)))?;
-        AsyncPgConnection::try_from_client_and_connection(client, connection).await
+        let mut connection = AsyncPgConnection::try_from_client_and_connection(client, connection).await?;
+        connection.set_instrumentation(Watcher::default());
+        Ok(connection)
     }
 
     /// Asks the server to give up what a connection is doing.

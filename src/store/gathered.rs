@@ -13,6 +13,11 @@ use crate::model::profile::Profile;
 const COLUMNS: &str = "user_id, nickname, avatar_url, gender, country, province, city, language, openid, unionid, \
     is_authorized, group_ids, custom_fields, created_at, updated_at, version";
 
+/// How traces show the read of a profile.
+pub const PROFILE: &str = "select … from users where user_id = any($1)";
+/// How traces show the read of who holds a value.
+pub const HOLDER: &str = "select user_id from unique_values where kind = $1 and value = $2";
+
 /// The statements, prepared on one connection.
 pub struct Statements {
     profile: Statement,
@@ -29,13 +34,12 @@ impl Statements {
     pub async fn prepare(client: &Client) -> Result<Self, Error> {
         let one = format!("select {COLUMNS} from users where user_id = $1");
         let many = format!("select {COLUMNS} from users where user_id = any($1)");
-        let holder = "select user_id from unique_values where kind = $1 and value = $2";
         let holders = "select v.kind, v.value, v.user_id from unnest($1::text[], $2::text[]) k (kind, value) \
                        join unique_values v on v.kind = k.kind collate \"C\" and v.value = k.value collate \"C\"";
         let (profile, profiles, holder, holders) = tokio::try_join!(
             client.prepare_typed(&one, &[Type::INT8]),
             client.prepare_typed(&many, &[Type::INT8_ARRAY]),
-            client.prepare_typed(holder, &[Type::TEXT, Type::TEXT]),
+            client.prepare_typed(HOLDER, &[Type::TEXT, Type::TEXT]),
             client.prepare_typed(holders, &[Type::TEXT_ARRAY, Type::TEXT_ARRAY]),
         )?;
         Ok(Self { profile, profiles, holder, holders })

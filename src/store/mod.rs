@@ -10,6 +10,7 @@ pub mod filter;
 pub mod gathered;
 pub mod idempotency;
 pub mod limits;
+pub mod listing;
 pub mod outbox;
 pub mod profiles;
 pub mod schema;

@@ -294,6 +294,11 @@ pub async fn oldest_due(conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> Que
     statement.bind(now).get_result(conn).await
 }
 
+/// How many failed or expired and still stand.
+pub async fn count_dead(conn: &mut AsyncPgConnection) -> QueryResult<i64> {
+    Sql::<BigInt>::new("select count(*) from outbox where state in ('failed', 'expired')").get_result(conn).await
+}
+
 /// Removes up to `limit` that were settled before `before`; says how many went.
 pub async fn purge(conn: &mut AsyncPgConnection, before: DateTime<Utc>, limit: i64) -> QueryResult<usize> {
     let statement = Sql::<()>::new(

@@ -1,6 +1,6 @@
 //! The schema as a whole: migrating it, and what is known of it.
 
-use std::{path::Path, time::Duration};
+use std::{fmt, path::Path, time::Duration};
 
 use anyhow::{Context, anyhow, bail};
 use diesel::{
@@ -53,22 +53,58 @@ pub async fn revert(url: &str, ca: Option<&Path>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Fails where the database has not exactly this binary's schema.
+/// How a database's schema stands to this binary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// It is this binary's, or a later one that is marked as safe for it.
+    Fits,
+    /// So many of this binary's migrations have not run.
+    Older { missing: usize },
+    /// These have run, and are not known to be safe for it.
+    Newer { unknown: Vec<String> },
+}
+
+/// Compares the schema with this binary's.
+///
+/// # Errors
+/// The database's.
+pub async fn fit(conn: &mut AsyncPgConnection) -> anyhow::Result<Fit> {
+    let own = names()?;
+    let applied = applied(conn).await?;
+    let missing = own.iter().filter(|name| !applied.contains(name)).count();
+    if missing > 0 {
+        return Ok(Fit::Older { missing });
+    }
+    let newest = own.iter().max().expect("valid: there are migrations");
+    let safe = safe_for(conn, newest).await?;
+    let unknown: Vec<String> = applied.into_iter().filter(|name| !own.contains(name) && !safe.contains(name)).collect();
+    Ok(if unknown.is_empty() { Fit::Fits } else { Fit::Newer { unknown } })
+}
+
+/// Fails where this binary does not know the schema.
 ///
 /// # Errors
 /// What is missing or unknown.
 pub async fn check(conn: &mut AsyncPgConnection) -> anyhow::Result<()> {
-    let own = names()?;
-    let applied = applied(conn).await?;
-    let missing: Vec<&String> = own.iter().filter(|name| !applied.contains(name)).collect();
-    let unknown: Vec<&String> = applied.iter().filter(|name| !own.contains(name)).collect();
-    if !missing.is_empty() {
-        bail!("the database lacks {} of this binary's migrations: run `user-service migrate`", missing.len());
+    match fit(conn).await? {
+        Fit::Fits => Ok(()),
+        unfit => bail!("{unfit}"),
     }
-    if !unknown.is_empty() {
-        bail!("the database was migrated by a newer binary than this one: {unknown:?}");
+}
+
+impl fmt::Display for Fit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fit::Fits => write!(f, "the database has a schema that this binary knows"),
+            Fit::Older { missing } => {
+                write!(f, "the database lacks {missing} of this binary's migrations: run `user-service migrate`")
+            }
+            Fit::Newer { unknown } => write!(
+                f,
+                "the database was migrated by a newer binary, and not in a way that is safe for this one: {unknown:?}"
+            ),
+        }
     }
-    Ok(())
 }
 
 /// What [`set_mark`] left, if anything.
@@ -120,6 +156,12 @@ async fn applied(conn: &mut AsyncPgConnection) -> anyhow::Result<Vec<String>> {
         return Ok(Vec::new());
     }
     let statement = Sql::<Text>::new("select version::text from __diesel_schema_migrations order by version");
+    Ok(statement.load(conn).await?)
+}
+
+/// Migrations that are marked as safe for a binary whose newest is this.
+async fn safe_for(conn: &mut AsyncPgConnection, newest: &str) -> anyhow::Result<Vec<String>> {
+    let statement = Sql::<Text>::new("select version from safe_migrations where oldest_binary <= ").bind(newest);
     Ok(statement.load(conn).await?)
 }
 

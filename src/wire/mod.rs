@@ -10,7 +10,7 @@ pub mod profile;
 pub mod token;
 pub mod user;
 
-use std::sync::LazyLock;
+use std::{collections::HashMap, sync::LazyLock};
 
 use chrono::{DateTime, Utc};
 use prost_types::Timestamp;
@@ -31,6 +31,22 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/user.v1
 /// The same, to be looked into.
 pub static POOL: LazyLock<prost_reflect::DescriptorPool> =
     LazyLock::new(|| prost_reflect::DescriptorPool::decode(DESCRIPTORS).expect("valid: written by build.rs"));
+
+/// The names of every RPC by its path, `service/method`.
+static RPCS: LazyLock<HashMap<String, (&'static str, String)>> = LazyLock::new(|| {
+    let services = SERVICES.iter().filter_map(|name| Some((*name, POOL.get_service_by_name(name)?)));
+    services
+        .flat_map(|(name, service)| {
+            let methods: Vec<String> = service.methods().map(|method| method.name().to_owned()).collect();
+            methods.into_iter().map(move |method| (format!("{name}/{method}"), (name, method)))
+        })
+        .collect()
+});
+
+/// The service and the method of this path, `service/method`, where there is such an RPC.
+pub fn rpc(path: &str) -> Option<(&'static str, &'static str)> {
+    RPCS.get(path).map(|(service, method)| (*service, method.as_str()))
+}
 
 /// A time as protobuf has it.
 pub fn timestamp(time: DateTime<Utc>) -> Timestamp {

@@ -5,13 +5,12 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::{
-        OnceLock,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::OnceLock,
 };
 
 use serde_json::{Value, json};
+
+use crate::support::folder::Folder;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_user-service");
 
@@ -25,25 +24,6 @@ pub fn clients() -> &'static Path {
     })
 }
 
-/// A folder that goes with the test; Postgres may run as another user below it.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("user-service-it-{}-{number}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        Self(folder)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).expect("the folder can be removed");
-    }
-}
-
 /// A running `dev`.
 struct Dev {
     process: Child,
@@ -52,7 +32,12 @@ struct Dev {
 
 fn dev_command(folder: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
-    command.args(["dev", "--json", "--grpc-addr", "127.0.0.1:0", "--data-dir"]).arg(folder).args(more);
+    command.args(["dev", "--json", "--data-dir"]).arg(folder).args(more);
+    for port in ["--grpc-addr", "--rest-addr", "--ops-addr"] {
+        if !more.contains(&port) {
+            command.args([port, "127.0.0.1:0"]);
+        }
+    }
     command.env_remove("DATABASE_URL").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -138,16 +123,16 @@ fn dev_says_what_is_in_its_way() {
     let other = Folder::new();
 
     let second = dev_command(&folder.0, &[]).output().unwrap();
-    let busy = Command::new(BINARY)
-        .args(["dev", "--grpc-addr", running.text("grpc"), "--data-dir"])
-        .arg(&other.0)
-        .output()
-        .unwrap();
+    let operations = running.text("ops").trim_start_matches("http://");
+    let busy = [("--grpc-addr", running.text("grpc")), ("--ops-addr", operations)]
+        .map(|(port, address)| dev_command(&other.0, &[port, address]).output().unwrap());
     let scopes = dev_command(&other.0, &["--service-token-scopes", "profiles.raed"]).output().unwrap();
 
     let holder = format!("process {}", running.process.id());
     assert!(!second.status.success() && said(&second).contains(&holder), "{}", said(&second));
-    assert!(!busy.status.success() && said(&busy).contains("port in use"), "{}", said(&busy));
+    for busy in busy {
+        assert!(!busy.status.success() && said(&busy).contains("port in use"), "{}", said(&busy));
+    }
     assert!(!scopes.status.success() && said(&scopes).contains("profiles.raed"), "{}", said(&scopes));
     running.stop();
 }

@@ -5,16 +5,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("error", &["model"]),
     ("model", &["error", "domain::keys"]),
-    ("store", &["model", "error", "tls"]),
+    ("telemetry", &["config", "error", "model::limit"]),
+    ("store", &["model", "error", "tls", "telemetry::statement"]),
     ("tls", &[]),
-    ("auth", &["domain::caller", "domain::tokens", "model", "error", "clock", "tls"]),
+    ("auth", &["domain::caller", "domain::tokens", "model", "error", "clock", "tls", "telemetry::metrics"]),
     ("mail", &["store", "domain::db", "model", "error", "clock", "tls"]),
-    ("domain", &["store", "model", "error", "clock"]),
+    ("domain", &["store", "model", "error", "clock", "telemetry::metrics", "telemetry::statement"]),
     ("wire", &["model", "error", "domain", "store::users"]),
     ("api", &["wire", "auth::authenticator", "domain", "model", "error", "clock", "store::profiles"]),
-    ("door", &["api", "domain", "model", "error"]),
-    ("grpc", &["door", "auth::incoming", "api", "wire", "domain", "model", "error"]),
-    ("rest", &["door", "auth::incoming", "auth::tls", "api", "wire", "domain", "model", "error"]),
+    ("door", &["api", "domain", "model", "error", "telemetry::call"]),
+    ("grpc", &["telemetry::call", "door", "auth::incoming", "api", "wire", "domain", "model", "error"]),
+    ("rest", &["telemetry", "door", "auth::incoming", "auth::tls", "api", "wire", "domain", "model", "error"]),
 ];
 
 #[test]

@@ -154,3 +154,46 @@ async fn p11_page_of_large_profiles_ends_early() {
     let rest = pb::ListProfilesRequest { page_size: 1000, page_token: page.next_page_token, ..Default::default() };
     assert_eq!(list(&mut client, rest).await.profiles.len(), 80 - page.profiles.len());
 }
+
+#[tokio::test]
+async fn p9_order_by_an_indexed_field_puts_those_without_a_value_last() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    let level = pb::FieldDefinition {
+        name: "level".to_owned(),
+        r#type: pb::FieldType::Integer.into(),
+        indexed: true,
+        ..Default::default()
+    };
+    client.create_field(level).await.unwrap();
+    let mut made = Vec::new();
+    for level in [Some(3), None, Some(1), Some(3), None, Some(-2)] {
+        let mut person = crate::support::person("ordered");
+        let custom = level.map(|level| crate::support::json(serde_json::json!({ "level": level })));
+        person.profile.as_mut().unwrap().custom_fields = custom;
+        made.push(client.create(person).await.unwrap().user_id);
+    }
+    let up = [5, 2, 0, 3, 1, 4].map(|place: usize| made[place]);
+    let down = [3, 0, 2, 5, 4, 1].map(|place: usize| made[place]);
+
+    for (order_by, expected) in [("level", up), ("-level", down)] {
+        for page_size in 1..=7 {
+            let mut request =
+                pb::ListProfilesRequest { order_by: order_by.to_owned(), page_size, ..Default::default() };
+            let mut seen = Vec::new();
+            loop {
+                let page = list(&mut client, request.clone()).await;
+                seen.extend(ids(&page));
+                if page.next_page_token.is_empty() {
+                    break;
+                }
+                request.page_token = page.next_page_token;
+            }
+            assert_eq!(seen, expected, "{order_by} by {page_size}");
+        }
+        for skip in 0..=6 {
+            let request = pb::ListProfilesRequest { order_by: order_by.to_owned(), skip, ..Default::default() };
+            assert_eq!(ids(&list(&mut client, request).await), expected[skip as usize..], "{order_by} after {skip}");
+        }
+    }
+}

@@ -90,8 +90,8 @@ impl Accounts {
         reply: impl Fn(&AccountView) -> Vec<u8> + Sync,
     ) -> Result<Outcome<AccountView>> {
         let (login, connections) = self.db.run(async |conn| read(conn, update.user_id).await).await?;
-        check_version(update, &login)?;
         check_connection(update, &connections)?;
+        check_version(update, &login)?;
         self.refuse_easy(update, &login).await?;
         let planned = plan(&login, &update.patch, &update.proof, self.rules(update), self.clock.now())?;
         let right = self.proofs.check(&login, &planned).await?;

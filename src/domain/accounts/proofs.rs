@@ -23,6 +23,7 @@ use crate::{
         password::Kind,
     },
     store::codes,
+    telemetry::metrics,
 };
 
 /// What proofs are checked with.
@@ -84,10 +85,13 @@ impl Proofs {
                 let mut budgets = lock(conn, user_id, plan, now).await?;
                 let tried = find(conn, user_id, &plan.codes, now).await?;
                 for tried in &tried {
-                    refuse_by_state(tried, now)?;
+                    refuse_used(tried)?;
                 }
                 if let Some(path) = plan.unchanged {
                     return Err(Error::new(Reason::AddressUnchanged).with_precondition(path));
+                }
+                for tried in &tried {
+                    refuse_by_state(tried, now)?;
                 }
                 for tried in &tried {
                     codes::count(conn, user_id, tried.rows[0].code_id, 1).await?;
@@ -105,6 +109,8 @@ impl Proofs {
             })
             .await?;
         let (right, wrong_codes) = self.compare_codes(user_id, tried, now);
+        metrics::codes(metrics::Code::Right, right.codes.len());
+        metrics::codes(metrics::Code::Wrong, wrong_codes.len());
         let compared = self.compare_passwords(login, &plan.guesses, left).await;
         let failed = match compared {
             Ok(mismatch) => first_failure(wrong_codes, mismatch),
@@ -196,12 +202,14 @@ impl Right {
     /// # Errors
     /// CODE_USED where another call was sooner.
     pub async fn use_up(&self, conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> Result<()> {
+        // Budgets first, as whoever checks a code locks them: the other order is a deadlock.
+        give_back_hits(conn, self, now).await?;
         for code in &self.codes {
             if !codes::use_up(conn, self.user_id, code.code_id, now).await? {
                 return Err(Error::new(Reason::CodeUsed).with_precondition(code.path));
             }
         }
-        give_back_hits(conn, self, now).await
+        Ok(())
     }
 }
 
@@ -246,11 +254,18 @@ async fn find(conn: &mut AsyncPgConnection, user_id: i64, shown: &[Shown], now: 
     Ok(tried)
 }
 
+/// A code that was used says so before anything else: who shows it twice wants to know that it worked.
+fn refuse_used(tried: &Tried) -> Result<()> {
+    match tried.rows.first() {
+        Some(row) if row.used_at.is_some() => Err(Error::new(Reason::CodeUsed).with_precondition(tried.shown.path)),
+        _ => Ok(()),
+    }
+}
+
 /// What became of the newest code decides, whatever its address.
 fn refuse_by_state(tried: &Tried, now: DateTime<Utc>) -> Result<()> {
     let reason = match tried.rows.first() {
         None => Reason::CodeNotRequested,
-        Some(row) if row.used_at.is_some() => Reason::CodeUsed,
         Some(row) if row.superseded_at.is_some() => Reason::CodeSuperseded,
         Some(row) if row.address != tried.shown.address => Reason::CodeNotRequested,
         Some(row) if row.expires_at <= now => Reason::CodeExpired,

@@ -125,7 +125,7 @@ async fn claim(conn: &mut AsyncPgConnection, change: &Change<'_>, login: &Login)
             AddressChange::Clear => kinds.push(channel.as_str().to_owned()),
             AddressChange::Bind(folded, proved) => {
                 if *proved {
-                    take_over(conn, login.user_id, channel, &folded.key, path).await?;
+                    take_over(conn, login.user_id, channel, &folded.key).await?;
                 }
                 kinds.push(channel.as_str().to_owned());
                 claims.push((path.to_owned(), channel.as_str().to_owned(), folded.key.clone()));
@@ -141,14 +141,11 @@ async fn claim(conn: &mut AsyncPgConnection, change: &Change<'_>, login: &Login)
 }
 
 /// Frees an address that another user holds without having proved it, unless it is that user's last way to log in.
-async fn take_over(conn: &mut AsyncPgConnection, user_id: i64, channel: Channel, key: &str, path: &str) -> Result<()> {
+/// One that stays is told with all else that is taken.
+async fn take_over(conn: &mut AsyncPgConnection, user_id: i64, channel: Channel, key: &str) -> Result<()> {
     let kind = channel.as_str();
     let Some(holder) = unique_values::find(conn, kind, key).await?.filter(|holder| *holder != user_id) else {
         return Ok(());
-    };
-    let taken = || match channel {
-        Channel::Email => Error::taken(Reason::EmailTaken, path),
-        Channel::Phone => Error::taken(Reason::PhoneTaken, path),
     };
     // Two users who lock each other's rows are a deadlock, which is tried again.
     profiles::lock(conn, holder).await?;
@@ -157,7 +154,7 @@ async fn take_over(conn: &mut AsyncPgConnection, user_id: i64, channel: Channel,
         return Ok(());
     };
     if other.verified || unique_values::count_credentials(conn, holder).await? <= 1 {
-        return Err(taken());
+        return Ok(());
     }
     unique_values::release(conn, holder, kind, key).await?;
     let mut changes = Changes::default();

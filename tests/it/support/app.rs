@@ -14,19 +14,37 @@ use user_service::{
     server::{self, Ports},
 };
 
-use super::{Client, TestDatabase};
+use super::{Client, TestDatabase, folder::Folder, texts::Texts};
 
 /// A running service, its database and its clock; all of it goes with the test.
 pub struct TestApp {
     pub database: Arc<TestDatabase>,
     pub clock: ManualClock,
-    config: Config,
     pub api: Api,
     pub app: App,
+    /// Where its mails lie.
+    pub mails: Arc<Folder>,
+    /// What it sent by text message.
+    pub texts: Arc<Texts>,
     address: std::net::SocketAddr,
     rest: std::net::SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
+}
+
+/// What the replicas of a service share.
+struct Shared {
+    database: Arc<TestDatabase>,
+    clock: ManualClock,
+    mails: Arc<Folder>,
+    texts: Arc<Texts>,
+}
+
+impl Shared {
+    async fn new(database: TestDatabase) -> Self {
+        let clock = ManualClock::new(start_time());
+        Self { database: database.into(), clock, mails: Folder::new().into(), texts: Texts::start().await.into() }
+    }
 }
 
 /// Where every test's clock begins.
@@ -37,34 +55,47 @@ pub fn start_time() -> DateTime<Utc> {
 impl TestApp {
     /// A service over a new database.
     pub async fn new() -> Self {
-        Self::configured(|_| {}).await
+        Self::over(TestDatabase::new().await).await
     }
 
-    /// A service over a new database, whose configuration is changed first.
-    pub async fn configured(change: impl FnOnce(&mut Config)) -> Self {
-        let database = Arc::new(TestDatabase::new().await);
+    /// A service over this database.
+    pub async fn over(database: TestDatabase) -> Self {
+        Self::start(Shared::new(database).await, |_| {}).await
+    }
+
+    /// A service over a new database, with another configuration.
+    pub async fn configured(configure: impl FnOnce(&mut Config)) -> Self {
+        Self::start(Shared::new(TestDatabase::new().await).await, configure).await
+    }
+
+    /// One more service over the same database and clock, which sends by the same ways.
+    pub async fn replica(&self) -> Self {
+        self.replica_configured(|_| {}).await
+    }
+
+    /// A replica with another configuration.
+    pub async fn replica_configured(&self, configure: impl FnOnce(&mut Config)) -> Self {
+        let (mails, texts) = (Arc::clone(&self.mails), Arc::clone(&self.texts));
+        let shared = Shared { database: Arc::clone(&self.database), clock: self.clock.clone(), mails, texts };
+        Self::start(shared, configure).await
+    }
+
+    async fn start(shared: Shared, configure: impl FnOnce(&mut Config)) -> Self {
+        let Shared { database, clock, mails, texts } = shared;
         let mut config = Config::default();
         config.database.url = Secret(database.url());
         config.secrets.keys = vec![SecretKey { id: "test".to_owned(), key: Secret(config::key_text([7; 32])) }];
-        change(&mut config);
-        Self::start(database, config, ManualClock::new(start_time())).await
-    }
-
-    /// Another replica: the same database, configuration and clock.
-    pub async fn replica(&self) -> Self {
-        Self::start(Arc::clone(&self.database), self.config.clone(), self.clock.clone()).await
-    }
-
-    async fn start(database: Arc<TestDatabase>, config: Config, clock: ManualClock) -> Self {
+        config.mail.folder = Some(mails.0.clone());
+        config.sms.url = Some(texts.url());
+        config.sms.secret = Some(Secret(Texts::SECRET.to_owned()));
+        configure(&mut config);
         let app = app::build(&config, Clock::Manual(clock.clone())).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let rest_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let rest = rest_listener.local_addr().unwrap();
-        let ports = Ports {
-            grpc: (listener, config.grpc.clone()),
-            rest: Some((rest_listener, config.rest.clone().with_older_surfaces())),
-        };
+        let rest_port = Some((rest_listener, config.rest.with_older_surfaces()));
+        let ports = Ports { grpc: (listener, config.grpc), rest: rest_port, operations: None };
         let (stop, stopped) = oneshot::channel();
         let served = app.clone();
         let serving = tokio::spawn(async move {
@@ -73,7 +104,8 @@ impl TestApp {
             };
             server::serve(served, ports, std::time::Duration::ZERO, stop).await.unwrap();
         });
-        Self { database, clock, config, api: app.api.clone(), app, address, rest, stop: Some(stop), serving }
+        let api = app.api.clone();
+        Self { database, clock, api, app, mails, texts, address, rest, stop: Some(stop), serving }
     }
 
     /// Where gRPC listens.
@@ -100,9 +132,13 @@ impl TestApp {
 
     /// A client with a token of this user.
     pub async fn user(&self, user_id: i64) -> Client {
+        self.client(&self.user_token(user_id).await)
+    }
+
+    /// A token of this user.
+    pub async fn user_token(&self, user_id: i64) -> String {
         let subject = Subject::User(user_id);
-        let (_, secret) = self.api.tokens().issue(&subject, &[], TimeDelta::days(30)).await.unwrap();
-        self.client(&secret)
+        self.api.tokens().issue(&subject, &[], TimeDelta::days(30)).await.unwrap().1
     }
 
     /// A client with this token.

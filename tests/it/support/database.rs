@@ -125,6 +125,11 @@ impl TestDatabase {
         format!("{}{}", prefix(), NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// What the server calls it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Where it is.
     pub fn url(&self) -> String {
         with_database(server_url(), &self.name)

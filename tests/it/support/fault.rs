@@ -11,6 +11,10 @@ pub struct Fault {
     pub fields: Vec<(String, String)>,
     pub metadata: std::collections::HashMap<String, String>,
     pub resource: Option<String>,
+    /// Paths that a precondition failed on; the type of each is the reason.
+    pub preconditions: Vec<String>,
+    /// The limit that was hit.
+    pub quota: Option<String>,
     pub retry: Option<std::time::Duration>,
     pub details_size: usize,
 }
@@ -19,6 +23,16 @@ impl Fault {
     /// The fields that are refused.
     pub fn paths(&self) -> Vec<&str> {
         self.fields.iter().map(|(path, _)| path.as_str()).collect()
+    }
+
+    /// Reason and refused fields.
+    pub fn told(&self) -> (&str, Vec<&str>) {
+        (&self.reason, self.paths())
+    }
+
+    /// Seconds to wait.
+    pub fn wait(&self) -> u64 {
+        self.retry.expect("the error tells the wait").as_secs()
     }
 }
 
@@ -30,7 +44,12 @@ pub fn fault<T: std::fmt::Debug>(answer: Result<T, Status>) -> Fault {
     assert_eq!(info.domain, "user.v1");
     assert!(details.request_info().is_some_and(|info| !info.request_id.is_empty()), "no request id in {status:?}");
     let violations = details.bad_request().map(|bad| bad.field_violations.clone()).unwrap_or_default();
+    let failures = details.precondition_failure().map(|failure| failure.violations.clone()).unwrap_or_default();
+    assert!(failures.iter().all(|failure| failure.r#type == info.reason), "{status:?}");
+    let quota = details.quota_failure().map(|failure| failure.violations[0].subject.clone());
     Fault {
+        preconditions: failures.into_iter().map(|failure| failure.subject).collect(),
+        quota,
         code: status.code(),
         reason: info.reason.clone(),
         fields: violations.into_iter().map(|violation| (violation.field, violation.reason)).collect(),

@@ -1,13 +1,20 @@
 //! What tests stand on: a service over a database of its own, typed clients, and ways to look at errors.
 
+mod account;
 mod app;
 pub mod certificates;
 mod client;
+pub mod collector;
 pub mod database;
 mod fault;
+pub mod folder;
 pub mod issuer;
+pub mod post;
+pub mod serve;
 pub mod smtp;
+pub mod texts;
 
+pub use account::{Asks, cheap_hash, given, member, named, patiently, wrong};
 pub use app::{TestApp, start_time};
 pub use client::{Client, json, person};
 pub use database::{TestDatabase, server_url};

@@ -1,0 +1,119 @@
+//! Whether this process serves: it does while the database answers with a schema that this binary knows.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use diesel_async::AsyncPgConnection;
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+use crate::{
+    store::{
+        connector::Connector,
+        schema::{self, Fit},
+    },
+    telemetry::metrics,
+    wire::SERVICES,
+};
+
+/// Failed pings after which the service says that it does not serve.
+const FAILURES: u32 = 3;
+/// The longest that a ping may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Asks the database over a connection of its own: that the pool is busy does not mean that the database is gone.
+pub struct Probe {
+    url: String,
+    connector: Connector,
+    conn: Option<AsyncPgConnection>,
+}
+
+impl Probe {
+    pub fn new(url: String, connector: Connector) -> Self {
+        Self { url, connector, conn: None }
+    }
+
+    /// Asks once, anew where the connection of last time is gone.
+    ///
+    /// # Errors
+    /// What is the matter with the database or its schema.
+    pub async fn ask(&mut self) -> anyhow::Result<Fit> {
+        timeout(PATIENCE, self.fit()).await.context("the database does not answer in time")?
+    }
+
+    async fn fit(&mut self) -> anyhow::Result<Fit> {
+        // Kept again only after an answer, so that a ping that was given up leaves no connection behind in mid-air.
+        if let Some(mut conn) = self.conn.take()
+            && let Ok(fit) = schema::fit(&mut conn).await
+        {
+            self.conn = Some(conn);
+            return Ok(fit);
+        }
+        let mut conn = self.connector.establish(&self.url).await?;
+        let fit = schema::fit(&mut conn).await?;
+        self.conn = Some(conn);
+        Ok(fit)
+    }
+}
+
+/// Tells whoever asks: the gRPC health service, the operations port, the metrics.
+#[derive(Clone)]
+pub struct Health {
+    reporter: HealthReporter,
+    serving: watch::Sender<bool>,
+}
+
+impl Health {
+    /// Not serving at first.
+    pub async fn new(reporter: HealthReporter) -> Self {
+        let health = Self { reporter, serving: watch::Sender::new(false) };
+        health.tell(false).await;
+        health
+    }
+
+    /// Whether it serves, now and later.
+    pub fn watch(&self) -> watch::Receiver<bool> {
+        self.serving.subscribe()
+    }
+
+    /// Tells that it serves, or that it does not.
+    pub async fn tell(&self, is_serving: bool) {
+        let status = if is_serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for service in SERVICES.iter().copied().chain([""]) {
+            self.reporter.set_service_status(service, status).await;
+        }
+        self.serving.send_replace(is_serving);
+        metrics::serving(is_serving);
+    }
+
+    /// Follows the database for ever: lost after three failed pings, or at once where its schema is not one that this
+    /// binary knows; back after one that succeeds.
+    pub async fn follow(&self, mut probe: Probe, every: Duration) {
+        let mut failures = FAILURES;
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let was_lost = failures >= FAILURES;
+            match probe.ask().await {
+                Ok(Fit::Fits) => failures = 0,
+                Ok(unfit) => {
+                    failures = FAILURES;
+                    tracing::error!("not serving: {unfit}");
+                }
+                Err(error) => {
+                    failures = failures.saturating_add(1);
+                    tracing::warn!(failures, error = format!("{error:#}"), "the database does not answer");
+                }
+            }
+            let is_lost = failures >= FAILURES;
+            if was_lost != is_lost {
+                tracing::info!(serving = !is_lost, "health changes");
+                self.tell(!is_lost).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Lists of profiles: one statement a page, whose cost does not grow with its depth.
+
+use chrono::{DateTime, Utc};
+use diesel::{QueryResult, sql_types::BigInt};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use serde_json::Value;
+
+use crate::{
+    model::{
+        field::{Field, Index},
+        filter::Filter,
+        order::{Key, OrderKey},
+        profile::Profile,
+    },
+    store::{
+        filter::{self, Narrow},
+        profiles::{COLUMNS, Row},
+        sql::Sql,
+    },
+};
+
+/// What is listed.
+pub struct Selection {
+    pub filter: Filter,
+    pub order: Vec<OrderKey>,
+    /// Values of the last row of the page before.
+    pub after: Option<Vec<Value>>,
+    pub skip: i64,
+    pub limit: i64,
+}
+
+/// The profiles of a page, in order.
+pub async fn list(conn: &mut AsyncPgConnection, selection: &Selection) -> QueryResult<Vec<Profile>> {
+    let driver = filter::index_value(&selection.filter);
+    match (driver, by_value(&selection.order)) {
+        // By the index of a value, whose rows come in the order of time: the first page of a rare value and of a common
+        // one are both there at once.
+        (Some((field_id, value)), _) if is_by_time(&selection.order) => {
+            let from = Sql::new("field_values d join users u on u.user_id = d.user_id where d.field_id = ")
+                .bind(field_id)
+                .push(" and d.value = ")
+                .bind(value);
+            page(selection, from, Narrow::No, "d", &selection.order).load(conn).await
+        }
+        (None, Some(field)) => list_by_value(conn, selection, field).await,
+        _ => page(selection, Sql::new("users u where true"), Narrow::ByIndex, "u", &selection.order).load(conn).await,
+    }
+}
+
+/// A page out of `from`; `by` is the table whose index gives the order.
+fn page(selection: &Selection, from: Sql, narrow: Narrow, by: &'static str, order: &[OrderKey]) -> Sql<Row> {
+    let Selection { filter, after, skip, limit, .. } = selection;
+    let mut statement = Sql::<Row>::new("select ").push(COLUMNS).push(" from ").append(from);
+    statement = statement.push(" and ").append(filter::predicate(filter, narrow));
+    if let Some(after) = after {
+        statement = statement.push(" and ").append(beyond(order, after, by));
+    }
+    statement = statement.push(" order by ");
+    for (index, OrderKey { key, descending }) in order.iter().enumerate() {
+        let direction = match (is_never_null(key, by), descending) {
+            (true, false) => "",
+            (true, true) => " desc",
+            (false, false) => " nulls last",
+            (false, true) => " desc nulls last",
+        };
+        statement = statement.push(if index == 0 { "" } else { ", " }).append(expression(key, by)).push(direction);
+    }
+    statement = statement.push(" limit ").bind(*limit);
+    if *skip > 0 {
+        statement = statement.push(" offset ").bind(*skip);
+    }
+    // Filters have very many forms; only the simplest are worth keeping prepared.
+    if filter.required().len() > 1 || !matches!(filter, Filter::All(_) | Filter::Is(..)) {
+        statement = statement.one_off();
+    }
+    statement
+}
+
+/// The order of an indexed field: first who has a value, as the index has them, then who has none, by time.
+async fn list_by_value(
+    conn: &mut AsyncPgConnection,
+    selection: &Selection,
+    field: &Field,
+) -> QueryResult<Vec<Profile>> {
+    let with_value =
+        Sql::new("field_values d join users u on u.user_id = d.user_id where d.field_id = ").bind(field.field_id);
+    let place = selection.after.as_deref();
+    let mut rows: Vec<Profile> = match place {
+        Some([Value::Null, ..]) => Vec::new(),
+        _ => page(selection, with_value.clone(), Narrow::No, "d", &selection.order).load(conn).await?,
+    };
+    let left = selection.limit - rows.len() as i64;
+    if left <= 0 {
+        return Ok(rows);
+    }
+    let passed = match (selection.skip, rows.is_empty()) {
+        (0, _) => 0,
+        (_, false) => selection.skip,
+        (_, true) => {
+            let statement = Sql::<BigInt>::new("select count(*) from ").append(with_value).push(" and ");
+            statement.append(filter::predicate(&selection.filter, Narrow::No)).one_off().get_result(conn).await?
+        }
+    };
+    let without_value = Selection {
+        filter: selection.filter.clone(),
+        order: selection.order[1..].to_vec(),
+        after: match place {
+            Some([Value::Null, rest @ ..]) => Some(rest.to_vec()),
+            _ => None,
+        },
+        skip: (selection.skip - passed).max(0),
+        limit: left,
+    };
+    let name = field.name.as_str();
+    let from = Sql::new("users u where (u.custom_fields -> ").bind(name).push(" is null or u.custom_fields -> ");
+    let from = from.bind(name).push(" = 'null')");
+    let rest: Vec<Profile> = page(&without_value, from, Narrow::No, "u", &without_value.order).load(conn).await?;
+    rows.extend(rest);
+    Ok(rows)
+}
+
+/// Whether the order is that of `created_at`, as the index of a value has it.
+fn is_by_time(order: &[OrderKey]) -> bool {
+    let keys: Vec<&Key> = order.iter().map(|order| &order.key).collect();
+    keys == [&Key::CreatedAt, &Key::UserId] && order[0].descending == order[1].descending
+}
+
+/// The field by whose index an order is: its value, then the time, all in one direction.
+fn by_value(order: &[OrderKey]) -> Option<&Field> {
+    let [first, rest @ ..] = order else { return None };
+    let Key::Custom(field) = &first.key else { return None };
+    let is_one_way = rest.iter().all(|key| key.descending == first.descending);
+    (field.index == Index::Ready && is_by_time(rest) && is_one_way).then_some(field)
+}
+
+/// How many profiles match.
+pub async fn count(conn: &mut AsyncPgConnection, filter: &Filter) -> QueryResult<i64> {
+    let statement = Sql::<BigInt>::new("select count(*) from users u where ");
+    statement.append(filter::predicate(filter, Narrow::ByIndex)).one_off().get_result(conn).await
+}
+
+/// The values of a row by which a page token finds its place again.
+pub fn place(keys: &[OrderKey], profile: &Profile) -> Vec<Value> {
+    let time = |time: DateTime<Utc>| Value::from(time.timestamp_micros());
+    keys.iter()
+        .map(|OrderKey { key, .. }| match key {
+            Key::UserId => Value::from(profile.user_id),
+            Key::Nickname => Value::from(profile.nickname.clone()),
+            Key::AvatarUrl => Value::from(profile.avatar_url.clone()),
+            Key::Openid => Value::from(profile.openid.clone()),
+            Key::Unionid => Value::from(profile.unionid.clone()),
+            Key::IsAuthorized => Value::from(profile.is_authorized),
+            Key::CreatedAt => time(profile.created_at),
+            Key::UpdatedAt => time(profile.updated_at),
+            Key::Custom(field) => profile.custom_fields.get(&field.name).cloned().unwrap_or_default(),
+        })
+        .collect()
+}
+
+/// A value that comes out of an index is there.
+fn is_never_null(key: &Key, by: &'static str) -> bool {
+    match key {
+        Key::UserId | Key::IsAuthorized | Key::CreatedAt | Key::UpdatedAt => true,
+        Key::Custom(_) => by == "d",
+        Key::Nickname | Key::AvatarUrl | Key::Openid | Key::Unionid => false,
+    }
+}
+
+/// The SQL of a key; `by` is the table whose index gives the order.
+fn expression(key: &Key, by: &'static str) -> Sql {
+    match key {
+        Key::UserId => Sql::new(by).push(".user_id"),
+        Key::Nickname => Sql::new("u.nickname"),
+        Key::AvatarUrl => Sql::new("u.avatar_url"),
+        Key::Openid => Sql::new("u.openid"),
+        Key::Unionid => Sql::new("u.unionid"),
+        Key::IsAuthorized => Sql::new("u.is_authorized"),
+        Key::CreatedAt => Sql::new(by).push(".created_at"),
+        Key::UpdatedAt => Sql::new("u.updated_at"),
+        Key::Custom(_) if by == "d" => Sql::new("d.value"),
+        Key::Custom(field) => {
+            let text = Sql::new("(u.custom_fields ->> ").bind(field.name.as_str()).push(")");
+            match field.field_type.names().0 {
+                "integer" | "number" => text.push("::numeric"),
+                "boolean" => text.push("::boolean"),
+                _ => text.push(" collate \"C\""),
+            }
+        }
+    }
+}
+
+/// A value of a page token as its key compares it.
+fn operand(key: &Key, value: &Value, by: &'static str) -> Sql {
+    let text = || value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let time = || DateTime::from_timestamp_micros(value.as_i64().unwrap_or_default()).unwrap_or_default();
+    match key {
+        Key::UserId => Sql::default().bind(value.as_i64().unwrap_or_default()),
+        Key::CreatedAt | Key::UpdatedAt => Sql::default().bind(time()),
+        Key::IsAuthorized => Sql::default().bind(value.as_bool().unwrap_or_default()),
+        Key::Nickname | Key::AvatarUrl | Key::Openid | Key::Unionid => Sql::default().bind(text()),
+        Key::Custom(field) if by == "d" => Sql::default().bind(field.field_type.sort_key(value).unwrap_or_default()),
+        Key::Custom(field) => match field.field_type.names().0 {
+            "integer" | "number" => Sql::default().bind(text()).push("::text::numeric"),
+            "boolean" => Sql::default().bind(value.as_bool().unwrap_or_default()),
+            _ => Sql::default().bind(text()),
+        },
+    }
+}
+
+/// The rows beyond a place. Where no key can be null and all go one way it is one comparison of rows, which an index
+/// serves; else it is written out key by key.
+fn beyond(keys: &[OrderKey], after: &[Value], by: &'static str) -> Sql {
+    let descending = keys[0].descending;
+    if keys.iter().all(|key| is_never_null(&key.key, by) && key.descending == descending) {
+        let mut sides = [Sql::new("("), Sql::new("(")];
+        for (index, (key, value)) in keys.iter().zip(after).enumerate() {
+            let [left, right] = sides;
+            let comma = if index == 0 { "" } else { ", " };
+            sides = [
+                left.push(comma).append(expression(&key.key, by)),
+                right.push(comma).append(operand(&key.key, value, by)),
+            ];
+        }
+        let [left, right] = sides;
+        return left.push(if descending { ") < " } else { ") > " }).append(right).push(")");
+    }
+    let mut whole = Sql::new("(false");
+    for last in 0..keys.len() {
+        if after[last].is_null() {
+            continue; // nothing is beyond null
+        }
+        whole = whole.push(" or (");
+        for (key, value) in keys.iter().zip(after).take(last) {
+            whole = match value.is_null() {
+                true => whole.append(expression(&key.key, by)).push(" is null and "),
+                false => whole
+                    .append(expression(&key.key, by))
+                    .push(" = ")
+                    .append(operand(&key.key, value, by))
+                    .push(" and "),
+            };
+        }
+        let OrderKey { key, descending } = &keys[last];
+        whole = whole
+            .push("(")
+            .append(expression(key, by))
+            .push(if *descending { " < " } else { " > " })
+            .append(operand(key, &after[last], by));
+        if !is_never_null(key, by) {
+            whole = whole.push(" or ").append(expression(key, by)).push(" is null");
+        }
+        whole = whole.push("))");
+    }
+    whole.push(")")
+}

@@ -1,0 +1,253 @@
+//! One call as operators see it: a span, a point in a histogram, and a line in the log, all when it ends.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    thread,
+    time::{Duration, Instant},
+};
+
+use http::{HeaderMap, HeaderValue};
+use opentelemetry::{
+    Context, KeyValue,
+    context::FutureExt,
+    trace::{SpanKind, Status, TraceContextExt, Tracer},
+};
+
+use super::{metrics, traces};
+use crate::error::{Error, Kind, Reason};
+
+/// The header that carries a request id, both ways.
+pub const REQUEST_ID_HEADER: &str = "x-request-id";
+/// Characters of a request id that a caller gives.
+const MAX_REQUEST_ID: usize = 128;
+/// Codes of gRPC's for calls that end without an answer.
+const CANCELLED: i64 = 1;
+const INTERNAL: i64 = 13;
+
+tokio::task_local! {
+    static CURRENT: Current;
+}
+
+/// The transport of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Grpc,
+    Http,
+}
+
+/// An RPC by its service and its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rpc(pub &'static str, pub &'static str);
+
+/// A call that begins.
+pub struct Call {
+    current: Current,
+    transport: Transport,
+    started: Instant,
+    context: Option<Context>,
+}
+
+/// What becomes known of a call while it is answered.
+struct Current {
+    request_id: String,
+    rpc: Cell<Option<Rpc>>,
+    caller: RefCell<Option<String>>,
+    failure: RefCell<Option<Error>>,
+    /// Goes on after its answer began.
+    is_detached: bool,
+}
+
+impl Current {
+    fn new(request_id: String, is_detached: bool) -> Self {
+        let (caller, failure) = (RefCell::new(None), RefCell::new(None));
+        Self { request_id, rpc: Cell::new(None), caller, failure, is_detached }
+    }
+}
+
+impl Call {
+    /// Takes the request id and the trace that the caller gives, or makes them.
+    pub fn new(headers: &HeaderMap, transport: Transport) -> Self {
+        let request_id = given_request_id(headers).unwrap_or_else(new_request_id);
+        let context = traces::tracer().map(|tracer| {
+            let parent = traces::parent(headers);
+            let span = tracer.span_builder("call").with_kind(SpanKind::Server);
+            parent.with_span(tracer.build_with_context(span, &parent))
+        });
+        Self { current: Current::new(request_id, false), transport, started: Instant::now(), context }
+    }
+
+    /// The request id, for the answer.
+    pub fn header(&self) -> HeaderValue {
+        HeaderValue::from_str(&self.current.request_id).expect("valid: letters, digits and a few signs")
+    }
+
+    /// Answers the call. Where this is dropped before, the caller has gone, and the call counts as cancelled.
+    pub async fn run<T>(self, answer: impl Future<Output = T>) -> T {
+        let Self { current, transport, started, context } = self;
+        let mut end = End { transport, started, context: context.clone(), is_answered: false };
+        CURRENT
+            .scope(current, async move {
+                let answer = async {
+                    match context {
+                        Some(context) => answer.with_context(context).await,
+                        None => answer.await,
+                    }
+                };
+                let answered = answer.await;
+                end.is_answered = true;
+                drop(end);
+                answered
+            })
+            .await
+    }
+}
+
+/// The id of the call that is being answered; a new one outside of any.
+pub fn request_id() -> String {
+    CURRENT.try_with(|current| current.request_id.clone()).unwrap_or_else(|_| new_request_id())
+}
+
+/// Notes which RPC the call is.
+pub fn set_rpc(rpc: Rpc) {
+    // Outside of a call nobody asks.
+    CURRENT.try_with(|current| current.rpc.set(Some(rpc))).unwrap_or_default();
+}
+
+/// Notes who calls, by the name for records.
+pub fn set_caller(name: String) {
+    CURRENT.try_with(|current| *current.caller.borrow_mut() = Some(name)).unwrap_or_default();
+}
+
+/// Notes the error that a call is answered with.
+pub fn fail(error: &Error) {
+    if let Some(limit) = error.quota() {
+        metrics::limiter_hit(limit);
+    }
+    let noted = CURRENT.try_with(|current| match current.is_detached {
+        true => false,
+        false => {
+            *current.failure.borrow_mut() = Some(error.clone());
+            true
+        }
+    });
+    if !noted.unwrap_or_default() && is_ours(error.reason()) {
+        let request_id = CURRENT.try_with(|current| current.request_id.clone()).ok();
+        tracing::error!(request_id, reason = error.reason().as_str(), ?error, "a call failed on our side");
+    }
+}
+
+/// Work of the call that goes on by itself after its answer has begun, under the same request id.
+pub fn detached<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
+    CURRENT.scope(Current::new(request_id(), true), work)
+}
+
+/// The end of a call, in the order of their drops still inside of its scope.
+struct End {
+    transport: Transport,
+    started: Instant,
+    context: Option<Context>,
+    is_answered: bool,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let took = self.started.elapsed();
+        // A scope that is gone has told nothing.
+        CURRENT.try_with(|current| self.tell(current, took)).unwrap_or_default();
+    }
+}
+
+impl End {
+    fn tell(&self, current: &Current, took: Duration) {
+        let failure = current.failure.take();
+        let reason = failure.as_ref().map(Error::reason);
+        let code = match &failure {
+            Some(error) => error.kind().code().into(),
+            None if self.is_answered => 0,
+            None if thread::panicking() => INTERNAL,
+            None => CANCELLED,
+        };
+        let Some(Rpc(service, method)) = current.rpc.get().or_else(|| self.unknown(reason)) else {
+            return self.end_span(current, "call", &[]);
+        };
+        metrics::call(service, method, code, took);
+        if self.context.is_some() {
+            self.end_rpc_span(current, Rpc(service, method), code, reason);
+        }
+        self.log(current, &format!("{service}/{method}"), code, failure.as_ref(), took);
+    }
+
+    /// What a call counts as whose method did not become known. Pages and paths that are none are no calls.
+    fn unknown(&self, reason: Option<Reason>) -> Option<Rpc> {
+        match (self.transport, reason) {
+            (Transport::Grpc, _) => Some(Rpc("_OTHER", "_OTHER")),
+            (Transport::Http, None | Some(Reason::RouteNotFound | Reason::MethodNotAllowed)) => None,
+            (Transport::Http, Some(_)) => Some(Rpc("user.v1.UserService", "_OTHER")),
+        }
+    }
+
+    fn end_rpc_span(&self, current: &Current, Rpc(service, method): Rpc, code: i64, reason: Option<Reason>) {
+        let system = match self.transport {
+            Transport::Grpc => "grpc",
+            Transport::Http => "http",
+        };
+        let mut attributes = vec![
+            KeyValue::new("rpc.system", system),
+            KeyValue::new("rpc.service", service),
+            KeyValue::new("rpc.method", method),
+            KeyValue::new("rpc.grpc.status_code", code),
+        ];
+        attributes.extend(reason.map(|reason| KeyValue::new("error.type", reason.as_str())));
+        if let Some(context) = &self.context
+            && reason.is_some_and(is_fault_of_server)
+        {
+            context.span().set_status(Status::error(""));
+        }
+        self.end_span(current, &format!("{service}/{method}"), &attributes);
+    }
+
+    fn end_span(&self, current: &Current, name: &str, attributes: &[KeyValue]) {
+        let Some(context) = &self.context else { return };
+        let span = context.span();
+        span.update_name(name.to_owned());
+        span.set_attributes(attributes.iter().cloned());
+        span.set_attribute(KeyValue::new("request_id", current.request_id.clone()));
+        span.end();
+    }
+
+    fn log(&self, current: &Current, rpc: &str, code: i64, failure: Option<&Error>, took: Duration) {
+        let (request_id, caller) = (current.request_id.as_str(), current.caller.borrow());
+        let caller = caller.as_deref();
+        let (reason, milliseconds) = (failure.map(|error| error.reason().as_str()), took.as_secs_f64() * 1e3);
+        let trace_id = self.context.as_ref().map(|context| context.span().span_context().trace_id().to_string());
+        match failure {
+            Some(error) if is_ours(error.reason()) => {
+                tracing::error!(request_id, rpc, code, reason, caller, milliseconds, trace_id, ?error, "failed");
+            }
+            Some(_) => tracing::info!(request_id, rpc, code, reason, caller, milliseconds, trace_id, "refused"),
+            None => tracing::info!(request_id, rpc, code, caller, milliseconds, trace_id, "answered"),
+        }
+    }
+}
+
+/// Whether an operator has to see the error itself.
+fn is_ours(reason: Reason) -> bool {
+    matches!(reason, Reason::Internal | Reason::DatabaseUnavailable | Reason::AuthBackendUnavailable)
+}
+
+/// Whether the conventions count the code as an error of the server's.
+fn is_fault_of_server(reason: Reason) -> bool {
+    matches!(reason.kind(), Kind::Internal | Kind::Unavailable | Kind::DeadlineExceeded | Kind::Unimplemented)
+}
+
+fn new_request_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+fn given_request_id(headers: &HeaderMap) -> Option<String> {
+    let given = headers.get(REQUEST_ID_HEADER)?.to_str().ok()?;
+    let fits = (1..=MAX_REQUEST_ID).contains(&given.len())
+        && given.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(&byte));
+    fits.then(|| given.to_owned())
+}

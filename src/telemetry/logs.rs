@@ -1,0 +1,41 @@
+//! Logs on stderr.
+
+use std::io::{self, IsTerminal};
+
+use tracing::{Level, Metadata};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry,
+    filter::{FilterExt, filter_fn},
+    fmt,
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
+
+use crate::config::LogFormat;
+
+/// Lines that wait for stderr. Beyond them lines are lost: a reader that hangs must not hold calls up.
+const WAITING: usize = 16_384;
+
+/// Begins to write logs; `RUST_LOG` chooses which. What waits is written when the guard is dropped.
+pub fn start(format: LogFormat) -> WorkerGuard {
+    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(WAITING).finish(io::stderr());
+    let chosen = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = chosen.and(filter_fn(is_fit_to_be_seen));
+    let lines = fmt::layer::<Registry>().with_writer(writer);
+    let lines = match format {
+        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).with_filter(filter).boxed(),
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(false);
+            lines.with_filter(filter).boxed()
+        }
+    };
+    tracing_subscriber::registry().with(lines).init();
+    guard
+}
+
+/// What libraries tell below `info` holds the values of statements, the lines of mails and the headers of calls, so it
+/// is never shown, whatever is chosen.
+fn is_fit_to_be_seen(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() <= Level::INFO || metadata.target().starts_with("user_service")
+}

@@ -1,0 +1,182 @@
+//! Metrics: instruments of the whole process, read as Prometheus text and, where a collector is configured, sent to it.
+//!
+//! `deploy/README.md` lists them; alerts and the dashboard use these names.
+
+use std::{sync::LazyLock, time::Duration};
+
+use opentelemetry::{
+    KeyValue, global,
+    metrics::{Counter, Gauge, Histogram, Meter},
+};
+use opentelemetry_otlp::{MetricExporter, WithExportConfig};
+use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider};
+use prometheus::TextEncoder;
+
+/// Bounds of the buckets of durations, in seconds.
+const SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0];
+
+/// Made at their first use, which comes after the start.
+static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| Instruments::new(&global::meter("user-service")));
+
+struct Instruments {
+    calls: Histogram<f64>,
+    serving: Gauge<u64>,
+    outbox_oldest_age: Gauge<f64>,
+    outbox_dead_letters: Gauge<u64>,
+    codes: Counter<u64>,
+    token_cache: Counter<u64>,
+    hash_wait: Histogram<f64>,
+    limiter_hits: Counter<u64>,
+}
+
+/// What became of a code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    Sent,
+    Right,
+    Wrong,
+}
+
+/// Whether the verdict on a token was known already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    Hit,
+    Miss,
+}
+
+/// The connections of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    pub used: u32,
+    pub idle: u32,
+    pub unopened: u32,
+}
+
+/// Begins to count.
+///
+/// # Errors
+/// An endpoint that cannot be used.
+pub fn start(resource: Resource, otlp_endpoint: Option<&str>) -> anyhow::Result<SdkMeterProvider> {
+    let registry = prometheus::default_registry().clone();
+    let reader = opentelemetry_prometheus::exporter().with_registry(registry).scope_info_enabled(false).build()?;
+    let mut provider = SdkMeterProvider::builder().with_resource(resource).with_reader(reader);
+    if let Some(endpoint) = otlp_endpoint {
+        provider =
+            provider.with_periodic_exporter(MetricExporter::builder().with_tonic().with_endpoint(endpoint).build()?);
+    }
+    let provider = provider.build();
+    global::set_meter_provider(provider.clone());
+    INSTRUMENTS.begin();
+    Ok(provider)
+}
+
+/// All metrics in the text format of Prometheus.
+///
+/// # Errors
+/// None that metrics of ours can meet.
+pub fn text() -> Result<String, prometheus::Error> {
+    TextEncoder::new().encode_to_string(&prometheus::gather())
+}
+
+/// Counts a call that was answered with this code of gRPC's.
+pub fn call(service: &'static str, method: &'static str, code: i64, took: Duration) {
+    let labels = [
+        KeyValue::new("rpc.service", service),
+        KeyValue::new("rpc.method", method),
+        KeyValue::new("rpc.grpc.status_code", code),
+    ];
+    INSTRUMENTS.calls.record(took.as_secs_f64(), &labels);
+}
+
+/// Notes whether this process serves.
+pub fn serving(is_serving: bool) {
+    INSTRUMENTS.serving.record(is_serving.into(), &[]);
+}
+
+/// Notes what lies in the outbox: since when the oldest message has been due, and how many were given up.
+pub fn outbox(oldest_age: Duration, dead_letters: u64) {
+    INSTRUMENTS.outbox_oldest_age.record(oldest_age.as_secs_f64(), &[]);
+    INSTRUMENTS.outbox_dead_letters.record(dead_letters, &[]);
+}
+
+/// Counts codes.
+pub fn codes(what: Code, count: usize) {
+    let outcome = match what {
+        Code::Sent => "sent",
+        Code::Right => "right",
+        Code::Wrong => "wrong",
+    };
+    INSTRUMENTS.codes.add(count as u64, &[KeyValue::new("outcome", outcome)]);
+}
+
+/// Counts a look at the cache of tokens.
+pub fn token_cache(lookup: Lookup) {
+    let outcome = match lookup {
+        Lookup::Hit => "hit",
+        Lookup::Miss => "miss",
+    };
+    INSTRUMENTS.token_cache.add(1, &[KeyValue::new("outcome", outcome)]);
+}
+
+/// Notes how long a password waited for a thread.
+pub fn hash_wait(waited: Duration) {
+    INSTRUMENTS.hash_wait.record(waited.as_secs_f64(), &[]);
+}
+
+/// Counts a call that a limit turned away.
+pub fn limiter_hit(limit: &'static str) {
+    INSTRUMENTS.limiter_hits.add(1, &[KeyValue::new("limit", limit)]);
+}
+
+/// Shows the connections of a pool whenever metrics are read.
+pub fn watch_pool(read: impl Fn() -> Connections + Send + Sync + 'static) {
+    let meter = global::meter("user-service");
+    meter
+        .u64_observable_gauge("user_service.db.pool.connections")
+        .with_description("Connections of the pool")
+        .with_callback(move |gauge| {
+            let Connections { used, idle, unopened } = read();
+            for (state, count) in [("used", used), ("idle", idle), ("unopened", unopened)] {
+                gauge.observe(count.into(), &[KeyValue::new("state", state)]);
+            }
+        })
+        .build();
+}
+
+impl Instruments {
+    fn new(meter: &Meter) -> Self {
+        let seconds = |name, what| {
+            meter.f64_histogram(name).with_unit("s").with_description(what).with_boundaries(SECONDS.to_vec()).build()
+        };
+        let counter = |name, what| meter.u64_counter(name).with_description(what).build();
+        let gauge = |name, what| meter.u64_gauge(name).with_description(what).build();
+        Self {
+            calls: seconds("rpc.server.duration", "Duration of calls"),
+            serving: gauge("user_service.serving", "1 while this replica's health is SERVING"),
+            outbox_oldest_age: meter
+                .f64_gauge("user_service.outbox.oldest_age")
+                .with_unit("s")
+                .with_description("How long the oldest message has been due")
+                .build(),
+            outbox_dead_letters: gauge("user_service.outbox.dead_letters", "Messages that failed or expired"),
+            codes: counter("user_service.codes", "Codes sent, and codes tried"),
+            token_cache: counter("user_service.token_cache", "Tokens found in the cache, or looked up"),
+            hash_wait: seconds("user_service.hash.wait", "How long a password waited for a thread that hashes"),
+            limiter_hits: counter("user_service.limiter.hits", "Calls that a limit turned away"),
+        }
+    }
+
+    /// Lets counters be there, at zero, before there is anything to count: a rate begins at the first event.
+    fn begin(&self) {
+        self.serving.record(0, &[]);
+        for outcome in ["sent", "right", "wrong"] {
+            self.codes.add(0, &[KeyValue::new("outcome", outcome)]);
+        }
+        for outcome in ["hit", "miss"] {
+            self.token_cache.add(0, &[KeyValue::new("outcome", outcome)]);
+        }
+        for window in crate::model::limit::ALL {
+            self.limiter_hits.add(0, &[KeyValue::new("limit", window.name)]);
+        }
+    }
+}

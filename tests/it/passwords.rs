@@ -1,0 +1,237 @@
+//! Passwords and wallet passwords by UpdateAccount.
+
+use tonic::Code;
+use user_service::wire::pb::{self, CodePurpose, get_profile_request::Key};
+
+use crate::support::{Asks, Client, TestApp, fault, given, patiently, wrong};
+
+const OLD: &str = "violet-lantern-93";
+const NEW: &str = "amber-harbour-51";
+const WALLET: &str = "copper-window-27";
+
+/// Whether a password is the one in force.
+async fn is_right(app: &TestApp, user_id: i64, password: &str, wallet: bool) -> bool {
+    let key = Some(pb::verify_password_request::Key::UserId(user_id));
+    let request = pb::VerifyPasswordRequest {
+        key,
+        password: password.to_owned(),
+        wallet,
+        client: uuid::Uuid::new_v4().to_string(),
+    };
+    app.service().await.admin.verify_password(request).await.is_ok()
+}
+
+async fn ann(app: &TestApp) -> (i64, Client) {
+    app.join(given("ann@example.org", "+8613800138000"), OLD).await
+}
+
+#[tokio::test]
+async fn fresns_a_password_is_changed_by_the_current_one_or_by_a_code() {
+    let app = TestApp::new().await;
+    let (user_id, mut ann) = ann(&app).await;
+
+    let bare = fault(ann.update(Asks::password(NEW)).await);
+    ann.update(Asks::password(NEW).current(OLD)).await.unwrap();
+    assert!(is_right(&app, user_id, NEW, false).await && !is_right(&app, user_id, OLD, false).await);
+    let mailed = app.code(&mut ann, CodePurpose::Password, "ann@example.org").await;
+    ann.update(Asks::password(OLD).mailed(&mailed)).await.unwrap();
+    let texted = app.code(&mut ann, CodePurpose::Password, "+8613800138000").await;
+    let swapped = fault(ann.update(Asks::password(NEW).mailed(&texted)).await);
+    ann.update(Asks::password(NEW).texted(&texted)).await.unwrap();
+
+    assert_eq!((bare.code, bare.told()), (Code::InvalidArgument, ("PROOF_REQUIRED", vec!["new_password"])));
+    assert_eq!(swapped.reason, "CODE_USED", "the code type tells which address it was sent to");
+    assert!(is_right(&app, user_id, NEW, false).await);
+}
+
+#[tokio::test]
+async fn fresns_a_wallet_password_is_changed_likewise_and_is_a_second_secret() {
+    let app = TestApp::new().await;
+    let (user_id, mut ann) = ann(&app).await;
+    let mut service = app.service().await;
+
+    let bare = fault(ann.update(Asks::wallet_password(WALLET)).await);
+    let code = app.code(&mut ann, CodePurpose::WalletPassword, "ann@example.org").await;
+    let first = ann.update(Asks::wallet_password(WALLET).mailed(&code)).await.unwrap();
+    let by_login = fault(ann.update(Asks::wallet_password("simple").current(OLD)).await);
+    ann.update(Asks::wallet_password("simple").current_wallet(WALLET)).await.unwrap();
+    let of_another = app.code(&mut ann, CodePurpose::Password, "+8613800138000").await;
+    let of_another = fault(ann.update(Asks::wallet_password(WALLET).texted(&of_another)).await);
+    let set = service.update(Asks::wallet_password(WALLET).of(user_id)).await.unwrap();
+
+    assert_eq!(bare.told(), ("PROOF_REQUIRED", vec!["new_wallet_password"]));
+    assert_eq!(by_login.told(), ("PROOF_REQUIRED", vec!["new_wallet_password"]));
+    assert!(first.has_wallet_password && set.has_wallet_password);
+    assert_eq!(of_another.reason, "CODE_NOT_REQUESTED");
+    assert!(is_right(&app, user_id, WALLET, true).await && is_right(&app, user_id, OLD, false).await);
+    assert!(!is_right(&app, user_id, WALLET, false).await);
+}
+
+#[tokio::test]
+async fn p27_a_first_password_needs_a_code_where_an_address_is_verified() {
+    let app = TestApp::new().await;
+    let (_, mut with) = app.join(given("ann@example.org", ""), "").await;
+    let name = pb::Account { username: Some("ben.mixed".to_owned()), ..Default::default() };
+    let (_, mut without) = app.join(name, "").await;
+
+    let bare = fault(with.update(Asks::password(NEW)).await);
+    let code = app.code(&mut with, CodePurpose::Password, "ann@example.org").await;
+    let by_code = with.update(Asks::password(NEW).mailed(&code)).await.unwrap();
+    let current = fault(without.update(Asks::password(NEW).current("any")).await);
+    let free = without.update(Asks::password(NEW).and(Asks::wallet_password(WALLET))).await.unwrap();
+
+    assert_eq!(bare.reason, "PROOF_REQUIRED");
+    assert_eq!(current.reason, "PASSWORD_MISMATCH", "there is none that could be right");
+    assert!(by_code.has_password && free.has_password && free.has_wallet_password);
+}
+
+#[tokio::test]
+async fn p32_passwords_that_are_refused() {
+    let app = TestApp::new().await;
+    let (user_id, mut ann) = ann(&app).await;
+    let mut service = app.service().await;
+    service.update(Asks::username("Mara.Quill").and(Asks::email("zora.brandt@example.org")).of(user_id)).await.unwrap();
+
+    for short in [Asks::password("short77"), Asks::password(&"x".repeat(129)), Asks::wallet_password("tiny5")] {
+        let refused = fault(ann.update(short.current(OLD)).await);
+        assert_eq!((refused.reason.as_str(), refused.fields[0].1.as_str()), ("INVALID_REQUEST", "FIELD_LENGTH"));
+    }
+    for easy in ["password123", "9mARA.qUILL-violet", "7ZORA.brandt-violet"] {
+        let refused = fault(ann.update(Asks::password(easy).current(OLD)).await);
+        assert_eq!(
+            (refused.code, refused.told()),
+            (Code::InvalidArgument, ("PASSWORD_REJECTED", vec!["new_password"]))
+        );
+        let by_service = fault(service.update(Asks::password(easy).of(user_id)).await);
+        assert_eq!(by_service.reason, "PASSWORD_REJECTED");
+    }
+    // The wallet's has no such rules.
+    assert!(service.update(Asks::wallet_password("123456").of(user_id)).await.is_ok());
+}
+
+#[tokio::test]
+async fn p32_the_wallet_password_differs_from_the_password_both_ways() {
+    let app = TestApp::new().await;
+    let (user_id, mut ann) = ann(&app).await;
+    let mut service = app.service().await;
+
+    let same = fault(service.update(Asks::wallet_password(OLD).of(user_id)).await);
+    service.update(Asks::wallet_password(WALLET).of(user_id)).await.unwrap();
+    let other_way = fault(ann.update(Asks::password(WALLET).current(OLD)).await);
+    let both = Asks::password(NEW).and(Asks::wallet_password(NEW)).of(user_id);
+    let both = fault(service.update(both).await);
+    let swapped = Asks::password(WALLET).and(Asks::wallet_password(OLD)).of(user_id);
+
+    assert_eq!(same.told(), ("PASSWORD_REJECTED", vec!["new_wallet_password"]));
+    assert_eq!(other_way.told(), ("PASSWORD_REJECTED", vec!["new_password"]));
+    assert_eq!(both.reason, "PASSWORD_REJECTED");
+    assert!(service.update(swapped).await.is_ok(), "both are new, and they differ");
+}
+
+#[tokio::test]
+async fn p33_five_wrong_in_fifteen_minutes_for_each_secret_and_no_lasting_lock() {
+    let app = TestApp::new().await;
+    let (user_id, mut ann) = ann(&app).await;
+    app.service().await.update(Asks::wallet_password(WALLET).of(user_id)).await.unwrap();
+    let guess = |password: &str| Asks::password(NEW).current(password);
+
+    fault(ann.update(guess("no")).await);
+    ann.update(Asks::username("ann.mixed").current(OLD)).await.unwrap();
+    for left in ["4", "3", "2", "1", "0"] {
+        let refused = fault(ann.update(guess("no")).await);
+        assert_eq!(refused.told(), ("PASSWORD_MISMATCH", vec!["proof.current_password"]));
+        assert_eq!(refused.metadata["attemptsRemaining"], left, "a right one cleared the count");
+    }
+    app.clock.advance(chrono::TimeDelta::minutes(5));
+    let limited = fault(ann.update(guess(OLD)).await);
+    let wallet = ann.update(Asks::wallet_password("simple").current_wallet(WALLET)).await;
+    let verify = is_right(&app, user_id, OLD, false).await;
+    app.clock.advance(chrono::TimeDelta::minutes(10));
+    let done = ann.update(guess(OLD)).await;
+
+    assert_eq!((limited.code, limited.reason.as_str()), (Code::ResourceExhausted, "PASSWORD_ATTEMPTS_EXCEEDED"));
+    assert_eq!((limited.quota.as_deref(), limited.wait()), (Some("password_wrong"), 600));
+    assert!(wallet.is_ok() && verify, "the wallet's secret and VerifyPassword count apart");
+    assert!(done.is_ok());
+}
+
+#[tokio::test]
+async fn p33_parallel_guesses_are_five_guesses() {
+    let app = TestApp::new().await;
+    let (_, ann) = ann(&app).await;
+
+    let tries = (0..20).map(|_| {
+        let mut ann = ann.clone();
+        async move {
+            let guess = patiently(async || ann.update(Asks::password(NEW).current("no")).await);
+            fault(guess.await).reason
+        }
+    });
+    let reasons = futures_util::future::join_all(tries).await;
+
+    assert_eq!(reasons.iter().filter(|reason| *reason == "PASSWORD_MISMATCH").count(), 5, "{reasons:?}");
+    assert_eq!(reasons.iter().filter(|reason| *reason == "PASSWORD_ATTEMPTS_EXCEEDED").count(), 15, "{reasons:?}");
+}
+
+#[tokio::test]
+async fn p34_a_changed_password_ends_the_other_tokens_and_the_codes_and_is_told() {
+    let app = TestApp::new().await;
+    let (user_id, mut ann) = ann(&app).await;
+    let mut other = app.user(user_id).await;
+    let replica = app.replica().await;
+    let mut elsewhere = replica.client(&app.user_token(user_id).await);
+    elsewhere.get(user_id).await.unwrap();
+    let code = app.bind_code(&mut other, "new@example.org").await;
+
+    ann.update(Asks::password(NEW).current(OLD)).await.unwrap();
+    let revoked = fault(other.get(user_id).await);
+    let voided = fault(ann.confirm("new@example.org", &code, "123456").await);
+
+    assert_eq!((revoked.code, revoked.reason.as_str()), (Code::Unauthenticated, "TOKEN_REVOKED"));
+    assert_eq!(voided.reason, "CODE_SUPERSEDED");
+    assert_eq!(app.queued("ann@example.org").await, ["notice.password_changed"]);
+    assert!(ann.get(user_id).await.is_ok(), "the caller's own stays");
+    revoked_in_the_end(&mut elsewhere, user_id).await;
+}
+
+/// The other replica hears of it by NOTIFY.
+async fn revoked_in_the_end(client: &mut Client, user_id: i64) {
+    for _ in 0..400 {
+        match client.get(user_id).await {
+            Ok(_) => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+            answer => return assert_eq!(fault(answer).reason, "TOKEN_REVOKED"),
+        }
+    }
+    panic!("the other replica hears of no revocation");
+}
+
+#[tokio::test]
+async fn p34_a_services_change_ends_all_tokens_and_a_wallet_password_none() {
+    let app = TestApp::new().await;
+    let (user_id, mut ann) = ann(&app).await;
+    let mut service = app.service().await;
+
+    service.update(Asks::wallet_password(WALLET).of(user_id)).await.unwrap();
+    let still = ann.get(user_id).await;
+    service.update(Asks::password(NEW).of(user_id)).await.unwrap();
+    let revoked = fault(ann.get(user_id).await);
+
+    assert!(still.is_ok());
+    assert_eq!(revoked.reason, "TOKEN_REVOKED");
+    assert!(service.get_by(Key::UserId(user_id)).await.is_ok());
+}
+
+#[tokio::test]
+async fn p29_a_wrong_password_leaves_a_right_code_unburnt() {
+    let app = TestApp::new().await;
+    let (_, mut ann) = ann(&app).await;
+    let code = app.code(&mut ann, CodePurpose::Password, "ann@example.org").await;
+
+    let refused = fault(ann.update(Asks::password(NEW).mailed(&code).current("no")).await);
+    let wrong = fault(ann.update(Asks::password(NEW).mailed(&wrong(&code))).await);
+    let done = ann.update(Asks::password(NEW).mailed(&code)).await;
+
+    assert_eq!(refused.reason, "PASSWORD_MISMATCH");
+    assert_eq!(wrong.metadata["attemptsRemaining"], "4", "the right code's try was given back");
+    assert!(done.is_ok());
+}

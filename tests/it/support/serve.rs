@@ -1,0 +1,167 @@
+//! The binary as it runs in production: `serve`, with its log and its ports.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+
+use super::{Client, TestDatabase};
+
+/// A token with every scope.
+pub const TOKEN: &str = "bootstrap-token-of-the-tests-0123456789";
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running `serve`; it goes with the test.
+pub struct Serve {
+    process: Child,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Serve {
+    /// Over this database, with a JSON log of all there is, all ports, and a ping each second.
+    pub fn start(database: &TestDatabase) -> Self {
+        Self::start_with(database, &[])
+    }
+
+    /// With more variables of the section and key, for example `("MAIL__FOLDER", "/tmp/x")`.
+    pub fn start_with(database: &TestDatabase, more: &[(&str, &str)]) -> Self {
+        let key = user_service::config::key_text([7; 32]);
+        let (url, keys) = (database.url(), format!("[{{id=\"test\",key=\"{key}\"}}]"));
+        let mut variables = vec![
+            ("DATABASE__URL", url.as_str()),
+            ("SECRETS__KEYS", &keys),
+            ("AUTH__BOOTSTRAP_TOKEN", TOKEN),
+            ("GRPC__ADDRESS", "127.0.0.1:0"),
+            ("REST__ADDRESS", "127.0.0.1:0"),
+            ("OPERATIONS__ADDRESS", "127.0.0.1:0"),
+            ("OPERATIONS__PING_SECONDS", "1"),
+            ("TELEMETRY__LOG_FORMAT", "json"),
+        ];
+        variables.extend(more);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_user-service"));
+        command.arg("serve").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .env("RUST_LOG", "trace")
+            .env("OTEL_METRIC_EXPORT_INTERVAL", "200")
+            .env("OTEL_BSP_SCHEDULE_DELAY", "200");
+        for (key, value) in variables {
+            command.env(format!("USER_SERVICE__{key}"), value);
+        }
+        let mut process = command.spawn().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (stderr, lines) = (process.stderr.take().unwrap(), log.clone());
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                lines.lock().unwrap().push(line);
+            }
+        });
+        Self { process, log }
+    }
+
+    /// All lines of the log so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// The first line of the JSON log that fits; waits for it.
+    pub async fn logged(&self, fits: impl Fn(&Value) -> bool) -> Value {
+        eventually("the log has no such line", async || {
+            self.log().iter().filter_map(|line| serde_json::from_str(line).ok()).find(|line| fits(line))
+        })
+        .await
+    }
+
+    async fn address(&self, what: &str) -> SocketAddr {
+        let line = self.logged(|line| line["message"] == format!("serving {what}")).await;
+        line["address"].as_str().unwrap().parse().unwrap()
+    }
+
+    pub async fn grpc(&self) -> SocketAddr {
+        self.address("gRPC").await
+    }
+
+    pub async fn rest(&self) -> SocketAddr {
+        self.address("REST").await
+    }
+
+    pub async fn operations(&self) -> SocketAddr {
+        self.address("operations").await
+    }
+
+    /// A client with every scope.
+    pub async fn client(&self) -> Client {
+        Client::new(self.grpc().await, Some(TOKEN))
+    }
+
+    /// The client of the health service.
+    pub async fn health(&self) -> HealthClient<Channel> {
+        HealthClient::new(Endpoint::from_shared(format!("http://{}", self.grpc().await)).unwrap().connect_lazy())
+    }
+
+    /// Waits until it serves, or does not.
+    pub async fn wait_for(&self, status: ServingStatus) {
+        let request = HealthCheckRequest { service: String::new() };
+        let mut watch = self.health().await.watch(request).await.unwrap().into_inner();
+        let reached = async { while watch.message().await.unwrap().unwrap().status() != status {} };
+        tokio::time::timeout(PATIENCE, reached).await.expect("health changes");
+    }
+
+    /// Sends it a signal, `TERM` or `INT`.
+    pub fn signal(&self, name: &str) {
+        let (name, pid) = (format!("-{name}"), self.process.id().to_string());
+        assert!(Command::new("kill").args([name, pid]).status().unwrap().success());
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(&mut self) -> ExitStatus {
+        eventually("it does not end", async || self.process.try_wait().unwrap()).await
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        // Gone already where the test stopped it.
+        self.process.kill().unwrap_or_default();
+        self.process.wait().expect("a child");
+    }
+}
+
+/// Asks again and again until there is something.
+pub async fn eventually<T>(else_say: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = ask().await {
+            return found;
+        }
+        assert!(Instant::now() < end, "{else_say}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Gets a path over HTTP/1.1: the status and the body.
+pub async fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+    send(address, &format!("GET {path}"), headers, "").await
+}
+
+/// Sends a request, whose first line begins with `what`, over HTTP/1.1: the status and the body.
+pub async fn send(address: SocketAddr, what: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let length = body.len();
+    let head = format!("{what} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n");
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(format!("{head}{headers}\r\n{body}").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
