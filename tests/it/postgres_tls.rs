@@ -9,7 +9,7 @@ use user_service::{
     store::{schema, sql::Sql},
 };
 
-use crate::support::certificates::{Authority, Folder};
+use crate::support::{certificates::Authority, folder::Folder};
 
 /// Starts the server with this certificate; `None` where its binaries know no TLS.
 async fn start(folder: PathBuf, cert: String, key: String) -> Option<postgres::Server> {
@@ -45,7 +45,7 @@ async fn start(folder: PathBuf, cert: String, key: String) -> Option<postgres::S
 async fn p52_postgres_must_show_a_chain_and_a_name_that_are_right() {
     let (folder, ca, stranger) = (Folder::new(), Authority::new(), Authority::new());
     let leaf = ca.issue("localhost");
-    let Some(server) = start(folder.path().join("postgres"), leaf.cert, leaf.key).await else {
+    let Some(server) = start(folder.0.join("postgres"), leaf.cert, leaf.key).await else {
         return println!("the binaries of Postgres know no TLS");
     };
     let url = |host: &str, mode: &str| format!("postgres://postgres@{host}:{}/postgres?sslmode={mode}", server.port());

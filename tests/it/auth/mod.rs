@@ -38,6 +38,11 @@ impl Stage {
         Self { app, issuer, signer }
     }
 
+    /// One more service over the same database and clock, which trusts the same issuer.
+    async fn replica(&self) -> TestApp {
+        self.app.replica_configured(|config| config.auth.issuers = vec![self.issuer.config()]).await
+    }
+
     /// The outcome of a call with this token: `OK`, or the reason why not.
     async fn call(&self, token: &str) -> String {
         call(&mut self.app.client(token)).await

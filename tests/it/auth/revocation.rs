@@ -30,7 +30,7 @@ async fn set_password(client: &mut Client, proof: Option<&str>, password: &str) 
 #[tokio::test(flavor = "multi_thread")]
 async fn p50_a_revocation_reaches_another_replica_within_200_milliseconds() {
     let stage = Stage::new().await;
-    let there = stage.app.replica().await;
+    let there = stage.replica().await;
     let mut service = stage.app.service().await;
     let mut fastest = Duration::MAX;
 
@@ -89,7 +89,7 @@ async fn p50_a_listener_that_was_cut_off_forgets_every_verdict() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p34_a_changed_password_ends_the_tokens_of_before_on_every_replica() {
     let stage = Stage::new().await;
-    let there = stage.app.replica().await;
+    let there = stage.replica().await;
     let mut service = stage.app.service().await;
     set_password(&mut service, None, "correct horse battery").await;
     stage.app.clock.advance(TimeDelta::seconds(100));

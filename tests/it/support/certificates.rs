@@ -1,6 +1,4 @@
-//! Certificates of an authority of the test's own, as files that go with the test.
-
-use std::{fs, path::PathBuf};
+//! Certificates of an authority of the test's own.
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 
@@ -35,34 +33,5 @@ impl Authority {
         });
         let key = KeyPair::generate().unwrap();
         Leaf { cert: params.signed_by(&key, &self.0).unwrap().pem(), key: key.serialize_pem() }
-    }
-}
-
-/// A folder that goes with the test.
-pub struct Folder(PathBuf);
-
-impl Folder {
-    pub fn new() -> Self {
-        let folder = std::env::temp_dir().join(format!("user-service-test-{}", uuid::Uuid::new_v4()));
-        fs::create_dir(&folder).unwrap();
-        Self(folder)
-    }
-
-    /// Writes a file in it.
-    pub fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.join(name);
-        fs::write(&path, text).unwrap();
-        path
-    }
-
-    /// Its path.
-    pub fn path(&self) -> &std::path::Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap();
     }
 }

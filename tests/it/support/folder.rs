@@ -17,6 +17,13 @@ impl Folder {
         fs::create_dir_all(&folder).unwrap();
         Self(folder)
     }
+
+    /// Writes a file in it.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
 }
 
 impl Drop for Folder {
