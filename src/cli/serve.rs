@@ -32,7 +32,7 @@ pub async fn run(file: Option<&Path>) -> anyhow::Result<()> {
         Some(address) => Some(open("operations", address).await?),
         None => None,
     };
-    server::serve_until_signal(app, Ports { grpc: (grpc, config.grpc), rest, operations }, DRAIN, &mut signals).await
+    server::serve_until_signal(app, Ports { grpc, rest, operations }, DRAIN, &mut signals).await
 }
 
 /// A database that is away, or not yet migrated, is waited for; one that was migrated by a newer binary is no place to

@@ -20,6 +20,7 @@ use super::{Client, TestDatabase, folder::Folder, texts::Texts};
 pub struct TestApp {
     pub database: Arc<TestDatabase>,
     pub clock: ManualClock,
+    config: Config,
     pub api: Api,
     pub app: App,
     /// Where its mails lie.
