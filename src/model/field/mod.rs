@@ -25,9 +25,7 @@ pub const MAX_SAFE_INTEGER: i64 = 1 << 53;
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
 

@@ -98,7 +98,8 @@ impl TestApp {
         let Shared { database, clock, mails, texts } = shared;
         let app = app::build(&config, Clock::Manual(clock.clone())).unwrap();
         // The first connection may take longer on a busy machine than a call waits for one.
-        while app.api.db().ping().await.is_err() {
+        let mut probe = app.probe();
+        while probe.ask().await.is_err() {
             tokio::task::yield_now().await;
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
