@@ -10,6 +10,11 @@ use crate::{api::Api, domain::caller::Caller, wire::pb};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Shows how a user logs in.
+    Show {
+        /// The user's id.
+        user_id: i64,
+    },
     /// Changes how a user logs in, without any proof; the user is told.
     Set(Box<Set>),
     /// Links a third-party login.
@@ -55,6 +60,14 @@ pub struct Set {
 pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result<()> {
     let caller = Caller::operator();
     match command {
+        Command::Show { user_id } => {
+            let request = pb::GetProfileRequest {
+                key: Some(pb::get_profile_request::Key::UserId(user_id)),
+                read_mask: Some(prost_types::FieldMask { paths: vec!["account".to_owned()] }),
+            };
+            let found = api.get_profile(&caller, request).await?.profile.and_then(|profile| profile.account);
+            output.message(&found.unwrap_or_default());
+        }
         Command::Set(set) => {
             let done = api.update_account(&caller, request(*set)?).await?;
             output.message(&done.account.unwrap_or_default());

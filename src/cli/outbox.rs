@@ -9,7 +9,7 @@ use crate::{api::Api, model::delivery::Delivery};
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Shows the messages that failed for good, newest first.
-    Failed {
+    List {
         /// Most messages to show.
         #[arg(long, default_value_t = 100)]
         limit: i64,
@@ -23,7 +23,7 @@ pub enum Command {
 
 pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result<()> {
     match command {
-        Command::Failed { limit } => {
+        Command::List { limit } => {
             let failed = api.deliveries().list_failed(None, limit).await?;
             if output.is_json() {
                 let shown: Vec<_> = failed.iter().map(as_json).collect();
