@@ -36,6 +36,9 @@ use crate::{
     store::connector::Connector,
 };
 
+/// How long the answer of a code waits for its file, in development.
+const LINGER: Duration = Duration::from_millis(100);
+
 /// The service without its doors.
 #[derive(Clone)]
 pub struct App {
@@ -79,6 +82,7 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
     let tokens = Tokens::new(db.clone(), clock.clone());
     let authenticator = authenticator(config, tokens.clone(), &clock)?;
     let hold = TimeDelta::hours(i64::from(config.codes.hold_hours));
+    let linger = if config.mail.folder.is_some() { LINGER } else { Duration::ZERO };
     let policy = Policy { requires_current_code: config.email_change.require_current_code, hold };
     let waker = Waker::default();
     let mail_worker = delivery::worker(config, db.clone(), clock.clone(), keys.clone(), waker.clone())?;
@@ -88,7 +92,7 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
         authenticator: authenticator.clone(),
         running: Default::default(),
         bulk: Bulk::new(db.clone(), clock.clone()),
-        codes: Codes::new(db.clone(), clock.clone(), keys.clone(), hold),
+        codes: Codes::new(db.clone(), clock.clone(), keys.clone(), hold, linger),
         deliveries: Deliveries::new(db.clone(), clock.clone()),
         fields: fields.clone(),
         passwords,

@@ -1,5 +1,7 @@
 //! Sending codes: to whom, how often, and what the mail's owner is told.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel_async::AsyncPgConnection;
 
@@ -15,7 +17,7 @@ use crate::{
     model::{
         account::{Bound, Folded, Login},
         code::{self, Purpose},
-        delivery::{Channel, Delivery, Template},
+        delivery::{Channel, Delivery, State, Template},
         limit::{SEND_ADDRESS_HOUR, SEND_COOLDOWN, SEND_USER_DAY, SEND_USER_HOUR, Window},
         token,
     },
@@ -59,11 +61,17 @@ pub struct Codes {
     keys: Keys,
     /// How long a new address may not open an account that somebody has.
     hold: TimeDelta,
+    /// How long an answer waits for its message to be on its way. Nothing in production, where a relay takes its time;
+    /// in development the file is there when the call has answered.
+    linger: Duration,
 }
 
+/// Between two looks whether a message is on its way.
+const LOOK: Duration = Duration::from_millis(1);
+
 impl Codes {
-    pub fn new(db: Db, clock: Clock, keys: Keys, hold: TimeDelta) -> Self {
-        Self { db, clock, keys, hold }
+    pub fn new(db: Db, clock: Clock, keys: Keys, hold: TimeDelta, linger: Duration) -> Self {
+        Self { db, clock, keys, hold, linger }
     }
 
     /// Queues a code.
@@ -72,6 +80,24 @@ impl Codes {
     /// USER_NOT_FOUND, ADDRESS_NOT_BOUND, ADDRESS_TOO_NEW, ADDRESS_UNCHANGED, CODE_SEND_COOLDOWN, CODE_SEND_QUOTA; to
     /// whom may know it, EMAIL_TAKEN or PHONE_TAKEN.
     pub async fn send(&self, send: &SendCode, reply: impl Fn(&Sent) -> Vec<u8> + Sync) -> Result<Outcome<Sent>> {
+        let outcome = self.commit(send, reply).await?;
+        if let Outcome::New(sent) = &outcome {
+            self.linger(sent.delivery_id).await;
+        }
+        Ok(outcome)
+    }
+
+    async fn linger(&self, delivery_id: i64) {
+        let sent = async {
+            while self.find_delivery(delivery_id).await.is_ok_and(|delivery| delivery.state == State::Queued) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        // One that takes longer is late, which is no fault of the call.
+        tokio::time::timeout(self.linger, sent).await.unwrap_or_default();
+    }
+
+    async fn commit(&self, send: &SendCode, reply: impl Fn(&Sent) -> Vec<u8> + Sync) -> Result<Outcome<Sent>> {
         let now = self.clock.now();
         let outcome = self
             .db
