@@ -7,16 +7,16 @@ use crate::{
     domain::{
         caller::Caller,
         codes::{SendCode, Sent},
+        once::Once,
     },
     error::{Error, Fault, Result, Violations},
     model::{
-        account::{Folded, parse_email, parse_phone},
+        account::{parse_email, parse_phone},
         app_name::parse_app_name,
         code::Purpose,
         delivery::{Channel, State},
         profile::parse_language,
         scope::Scope,
-        text::Refusal,
     },
     wire::{account, pb, timestamp, user::check_request_id},
 };
@@ -29,6 +29,7 @@ struct Given {
     app_name: String,
     language: String,
     request_id: String,
+    once: Option<Once>,
 }
 
 impl Api {
@@ -38,12 +39,8 @@ impl Api {
         caller: &Caller,
         request: pb::SendEmailCodeRequest,
     ) -> Result<pb::SendEmailCodeResponse> {
-        caller.must_own(request.user_id)?;
-        let once = self.once(caller, "SendEmailCode", &request.request_id, &request);
-        if let Some(kept) = self.kept(once.as_ref()).await? {
-            return Ok(kept);
-        }
         let given = Given {
+            once: self.once(caller, "SendEmailCode", &request.request_id, &request),
             user_id: request.user_id,
             purpose: request.purpose,
             address: request.email,
@@ -51,16 +48,12 @@ impl Api {
             language: request.language,
             request_id: request.request_id,
         };
-        let mut send = read(caller, Channel::Email, given, parse_email)?;
-        send.once = once;
         let made = |sent: &Sent| pb::SendEmailCodeResponse {
             expires_at: Some(timestamp(sent.expires_at)),
             resend_after: Some(timestamp(sent.resend_after)),
             delivery_id: sent.delivery_id,
         };
-        let done = self.0.codes.send(&send, |sent| made(sent).encode_to_vec()).await;
-        let done = done.and_then(|outcome| reply(outcome, |sent| made(&sent)));
-        self.or_kept(send.once.as_ref(), done).await
+        self.send_code(caller, Channel::Email, given, made).await
     }
 
     /// Sends a code by text message.
@@ -69,12 +62,8 @@ impl Api {
         caller: &Caller,
         request: pb::SendPhoneCodeRequest,
     ) -> Result<pb::SendPhoneCodeResponse> {
-        caller.must_own(request.user_id)?;
-        let once = self.once(caller, "SendPhoneCode", &request.request_id, &request);
-        if let Some(kept) = self.kept(once.as_ref()).await? {
-            return Ok(kept);
-        }
         let given = Given {
+            once: self.once(caller, "SendPhoneCode", &request.request_id, &request),
             user_id: request.user_id,
             purpose: request.purpose,
             address: request.phone,
@@ -82,13 +71,26 @@ impl Api {
             language: request.language,
             request_id: request.request_id,
         };
-        let mut send = read(caller, Channel::Phone, given, parse_phone)?;
-        send.once = once;
         let made = |sent: &Sent| pb::SendPhoneCodeResponse {
             expires_at: Some(timestamp(sent.expires_at)),
             resend_after: Some(timestamp(sent.resend_after)),
             delivery_id: sent.delivery_id,
         };
+        self.send_code(caller, Channel::Phone, given, made).await
+    }
+
+    async fn send_code<R: Message + Default>(
+        &self,
+        caller: &Caller,
+        channel: Channel,
+        given: Given,
+        made: fn(&Sent) -> R,
+    ) -> Result<R> {
+        caller.must_own(given.user_id)?;
+        if let Some(kept) = self.kept(given.once.as_ref()).await? {
+            return Ok(kept);
+        }
+        let send = read(caller, channel, given)?;
         let done = self.0.codes.send(&send, |sent| made(sent).encode_to_vec()).await;
         let done = done.and_then(|outcome| reply(outcome, |sent| made(&sent)));
         self.or_kept(send.once.as_ref(), done).await
@@ -111,13 +113,12 @@ impl Api {
     }
 }
 
-fn read(
-    caller: &Caller,
-    channel: Channel,
-    given: Given,
-    parse: fn(String) -> std::result::Result<Folded, Refusal>,
-) -> Result<SendCode> {
+fn read(caller: &Caller, channel: Channel, given: Given) -> Result<SendCode> {
     let path = channel.as_str();
+    let parse = match channel {
+        Channel::Email => parse_email,
+        Channel::Phone => parse_phone,
+    };
     let mut faults = Violations::new();
     check_request_id(&given.request_id, &mut faults);
     let user_id = faults.check("user_id", caller.target(given.user_id));
@@ -149,6 +150,6 @@ fn read(
         language,
         may_know_owner: caller.has(Scope::AccountsWrite),
         caller: caller.name(),
-        once: None,
+        once: given.once,
     })
 }
