@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    fmt,
     future::Future,
     thread,
     time::{Duration, Instant},
@@ -39,6 +40,12 @@ pub enum Transport {
 /// An RPC by its service and its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rpc(pub &'static str, pub &'static str);
+
+impl fmt::Display for Rpc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.0, self.1)
+    }
+}
 
 /// A call that begins.
 pub struct Call {
@@ -177,14 +184,14 @@ impl End {
             None if thread::panicking() => INTERNAL,
             None => CANCELLED,
         };
-        let Some(Rpc(service, method)) = current.rpc.get().or_else(|| self.unknown(reason)) else {
-            return self.end_span(current, "call", &[]);
+        let Some(rpc) = current.rpc.get().or_else(|| self.unknown(reason)) else {
+            return self.end_span(current, "call".to_owned(), &[]);
         };
-        metrics::call(service, method, code, took);
+        metrics::call(rpc.0, rpc.1, code, took);
         if self.context.is_some() {
-            self.end_rpc_span(current, Rpc(service, method), code, reason);
+            self.end_rpc_span(current, rpc, code, reason);
         }
-        self.log(current, &format!("{service}/{method}"), code, failure.as_ref(), took);
+        self.log(current, rpc, code, failure.as_ref(), took);
     }
 
     /// What a call counts as whose method did not become known. Pages and paths that are none are no calls.
@@ -196,15 +203,15 @@ impl End {
         }
     }
 
-    fn end_rpc_span(&self, current: &Current, Rpc(service, method): Rpc, code: i64, reason: Option<Reason>) {
+    fn end_rpc_span(&self, current: &Current, rpc: Rpc, code: i64, reason: Option<Reason>) {
         let system = match self.transport {
             Transport::Grpc => "grpc",
             Transport::Http => "http",
         };
         let mut attributes = vec![
             KeyValue::new("rpc.system", system),
-            KeyValue::new("rpc.service", service),
-            KeyValue::new("rpc.method", method),
+            KeyValue::new("rpc.service", rpc.0),
+            KeyValue::new("rpc.method", rpc.1),
             KeyValue::new("rpc.grpc.status_code", code),
         ];
         attributes.extend(reason.map(|reason| KeyValue::new("error.type", reason.as_str())));
@@ -213,29 +220,29 @@ impl End {
         {
             context.span().set_status(Status::error(""));
         }
-        self.end_span(current, &format!("{service}/{method}"), &attributes);
+        self.end_span(current, rpc.to_string(), &attributes);
     }
 
-    fn end_span(&self, current: &Current, name: &str, attributes: &[KeyValue]) {
+    fn end_span(&self, current: &Current, name: String, attributes: &[KeyValue]) {
         let Some(context) = &self.context else { return };
         let span = context.span();
-        span.update_name(name.to_owned());
+        span.update_name(name);
         span.set_attributes(attributes.iter().cloned());
         span.set_attribute(KeyValue::new("request_id", current.request_id.clone()));
         span.end();
     }
 
-    fn log(&self, current: &Current, rpc: &str, code: i64, failure: Option<&Error>, took: Duration) {
+    fn log(&self, current: &Current, rpc: Rpc, code: i64, failure: Option<&Error>, took: Duration) {
         let (request_id, caller) = (current.request_id.as_str(), current.caller.borrow());
         let caller = caller.as_deref();
         let (reason, milliseconds) = (failure.map(|error| error.reason().as_str()), took.as_micros() as f64 / 1e3);
         let trace_id = self.context.as_ref().map(|context| context.span().span_context().trace_id().to_string());
         match failure {
             Some(error) if is_ours(error.reason()) => {
-                tracing::error!(request_id, rpc, code, reason, caller, milliseconds, trace_id, ?error, "failed");
+                tracing::error!(request_id, %rpc, code, reason, caller, milliseconds, trace_id, ?error, "failed");
             }
-            Some(_) => tracing::info!(request_id, rpc, code, reason, caller, milliseconds, trace_id, "refused"),
-            None => tracing::info!(request_id, rpc, code, caller, milliseconds, trace_id, "answered"),
+            Some(_) => tracing::info!(request_id, %rpc, code, reason, caller, milliseconds, trace_id, "refused"),
+            None => tracing::info!(request_id, %rpc, code, caller, milliseconds, trace_id, "answered"),
         }
     }
 }
