@@ -3,6 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use diesel::sql_types::BigInt;
+use diesel_async::RunQueryDsl;
 use tokio::{sync::oneshot, task::JoinHandle};
 use user_service::{
     clock::{Clock, ManualClock},
@@ -26,6 +28,7 @@ use uuid::Uuid;
 
 use crate::support::{
     database::TestDatabase,
+    eventually,
     smtp::{Security, SmtpServer},
 };
 
@@ -106,14 +109,7 @@ impl Post {
 
     /// Waits until a delivery looks as it should.
     async fn until(&self, outbox_id: i64, holds: impl Fn(&Delivery) -> bool) -> Delivery {
-        for _ in 0..1000 {
-            let delivery = self.find(outbox_id).await;
-            if holds(&delivery) {
-                return delivery;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("it stays {:?}", self.find(outbox_id).await);
+        eventually("the delivery's state", async || Some(self.find(outbox_id).await).filter(&holds)).await
     }
 
     async fn leased(&self, limit: i64) -> Vec<i64> {
@@ -236,12 +232,12 @@ async fn p44_a_mail_that_is_put_off_comes_later_with_its_code() {
 
 /// A code whose nonce begins with 9.
 async fn insert_code(db: &Db, now: DateTime<Utc>) -> i64 {
-    let statement = Sql::<diesel::sql_types::BigInt>::new(
+    let statement = Sql::<BigInt>::new(
         "insert into codes (user_id, channel, purpose, address, nonce, key_id, created_at, expires_at) \
          values (7, 'email', 'bind', 'ann@example.org', '\\x0900', 'a', ",
     );
     let statement = statement.bind(now).push(", ").bind(now + TimeDelta::minutes(10)).push(") returning code_id");
-    db.run(async |conn| Ok(diesel_async::RunQueryDsl::get_result(statement, conn).await?)).await.unwrap()
+    db.run(async |conn| Ok(statement.get_result(conn).await?)).await.unwrap()
 }
 
 #[tokio::test]
@@ -310,15 +306,12 @@ async fn p54_leases_are_freed_when_a_worker_stops() {
     post.smtp.answer_next_with(&[0]);
     let id = post.insert(notice("ann@example.org")).await;
     let worker = post.start(Settings { grace: Duration::from_millis(100), ..on_call() });
-    for _ in 0..1000 {
-        let held = Sql::<diesel::sql_types::BigInt>::new("select count(*) from outbox where leased_until is not null");
-        let held: i64 =
-            post.db.run(async |conn| Ok(diesel_async::RunQueryDsl::get_result(held, conn).await?)).await.unwrap();
-        if held == 1 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    eventually("a lease", async || {
+        let held = Sql::<BigInt>::new("select count(*) from outbox where leased_until is not null");
+        let held: i64 = post.db.run(async |conn| Ok(held.get_result(conn).await?)).await.unwrap();
+        (held == 1).then_some(())
+    })
+    .await;
 
     worker.stop().await;
 

@@ -4,7 +4,6 @@ use std::{
     collections::HashMap,
     fs,
     process::{Child, Command, Stdio},
-    time::Duration,
 };
 
 use chrono::TimeDelta;
@@ -19,7 +18,7 @@ use user_service::{
 use uuid::Uuid;
 
 use crate::support::{
-    TestApp, TestDatabase,
+    TestApp, TestDatabase, eventually,
     folder::Folder,
     given,
     post::all_sent,
@@ -100,11 +99,11 @@ async fn p44_a_relay_that_is_down_is_no_error_of_the_call() {
     let mut service = app.service().await;
 
     let delivery_id = ann.send_bind("new@example.org").await.unwrap();
-    let mut tried = pb::GetDeliveryResponse::default();
-    while tried.attempts == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        tried = service.admin.get_delivery(pb::GetDeliveryRequest { delivery_id }).await.unwrap().into_inner();
-    }
+    let tried = eventually("a first attempt", async || {
+        let asked = service.admin.get_delivery(pb::GetDeliveryRequest { delivery_id }).await;
+        Some(asked.unwrap().into_inner()).filter(|delivery| delivery.attempts > 0)
+    })
+    .await;
     app.clock.advance(TimeDelta::minutes(10));
     app.app.waker.wake();
     all_sent(&app.database).await;

@@ -1,28 +1,22 @@
 //! What the service sends: waited for by the state of its outbox, and read where it arrived.
 
-use std::{fs, time::Duration};
+use std::fs;
 
 use diesel::sql_types::{BigInt, Text};
 use diesel_async::RunQueryDsl;
 use user_service::store::sql::Sql;
 
-use super::{TestApp, TestDatabase};
-
-/// How often a test looks until everything is sent: half a minute at most.
-const LOOKS: usize = 6000;
+use super::{TestApp, TestDatabase, eventually};
 
 /// Waits until nothing is queued any more.
 pub async fn all_sent(database: &TestDatabase) {
     let mut conn = database.connect().await;
-    for _ in 0..LOOKS {
+    eventually("an empty outbox", async || {
         let queued = Sql::<BigInt>::new("select count(*) from outbox where state = 'queued'");
         let queued: i64 = queued.get_result(&mut conn).await.unwrap();
-        if queued == 0 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("the outbox does not become empty");
+        (queued == 0).then_some(())
+    })
+    .await;
 }
 
 impl TestApp {
