@@ -71,6 +71,7 @@ pub async fn update(
         let returned = if with_documents { "u.custom_fields" } else { "'{}'::jsonb" };
         statement.push(" returning u.user_id, u.created_at, ").push(returned).one_off()
     };
+    walk_by_id(conn).await?;
     // A savepoint, so that the refusal of one row leaves the transaction whole.
     let whole = conn.transaction(async |conn| statement(false).load(conn).await).await;
     match whole {
@@ -81,6 +82,15 @@ pub async fn update(
         }
         done => done,
     }
+}
+
+/// Has the statements of this transaction reach users through their primary key alone: it gives them, and so locks them,
+/// in order of their id, and two bulk changes of the same users wait for each other. In order of the place that their
+/// rows happen to have, they would meet in deadlocks.
+async fn walk_by_id(conn: &mut AsyncPgConnection) -> QueryResult<usize> {
+    Sql::<()>::new("select set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)")
+        .execute(conn)
+        .await
 }
 
 /// Of these users, those whose documents cannot be changed, and why, as `REASON:field`. One that is gone, or does not
