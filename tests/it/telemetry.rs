@@ -10,9 +10,10 @@ use user_service::wire::{POOL, SERVICES, pb};
 use crate::support::{
     Client, TestDatabase,
     collector::{Collector, attributes, hex},
+    eventually,
     folder::Folder,
     person,
-    serve::{Serve, TOKEN, eventually, get, send},
+    serve::{Serve, TOKEN, get, send},
 };
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -98,7 +99,7 @@ async fn p57_logs_are_for_people_unless_json_is_asked_for() {
 
 /// The code of the mail to this address; waits for it.
 async fn code(mails: &Folder, address: &str) -> String {
-    eventually("no mail came", async || {
+    eventually("a mail", async || {
         let mails = fs::read_dir(&mails.0).unwrap().filter_map(|entry| fs::read_to_string(entry.unwrap().path()).ok());
         let mail = mails.into_iter().find(|mail| mail.contains(&format!("To: {address}")))?;
         let is_code = |line: &&str| line.len() == 6 && line.bytes().all(|byte| byte.is_ascii_digit());

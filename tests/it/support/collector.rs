@@ -23,7 +23,7 @@ use opentelemetry_proto::tonic::{
 use tokio::{net::TcpListener, task::JoinHandle};
 use tonic::{Request, Response, Status, transport::server::TcpIncoming};
 
-use super::serve::eventually;
+use super::eventually;
 
 /// A running collector; it goes with the test.
 pub struct Collector {
@@ -91,7 +91,7 @@ impl Collector {
 
     /// The first span that fits; waits for it.
     pub async fn span(&self, fits: impl Fn(&Span) -> bool) -> Span {
-        eventually("no such span came", async || self.spans().into_iter().find(|span| fits(span))).await
+        eventually("a span", async || self.spans().into_iter().find(|span| fits(span))).await
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// How long a test waits before it fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks, so that they take nothing from the work that is waited for.
 const PAUSE: Duration = Duration::from_millis(5);
 

@@ -5,14 +5,14 @@ use std::{
     net::SocketAddr,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::Value;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use super::{Client, TestDatabase};
+use super::{Client, TestDatabase, eventually};
 
 /// A token with every scope.
 pub const TOKEN: &str = "bootstrap-token-of-the-tests-0123456789";
@@ -73,7 +73,7 @@ impl Serve {
 
     /// The first line of the JSON log that fits; waits for it.
     pub async fn logged(&self, fits: impl Fn(&Value) -> bool) -> Value {
-        eventually("the log has no such line", async || {
+        eventually("a line of the log", async || {
             self.log().iter().filter_map(|line| serde_json::from_str(line).ok()).find(|line| fits(line))
         })
         .await
@@ -122,7 +122,7 @@ impl Serve {
 
     /// Waits until it has ended.
     pub async fn ended(&mut self) -> ExitStatus {
-        eventually("it does not end", async || self.process.try_wait().unwrap()).await
+        eventually("its end", async || self.process.try_wait().unwrap()).await
     }
 }
 
@@ -131,18 +131,6 @@ impl Drop for Serve {
         // Gone already where the test stopped it.
         self.process.kill().unwrap_or_default();
         self.process.wait().expect("a child");
-    }
-}
-
-/// Asks again and again until there is something.
-pub async fn eventually<T>(else_say: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = ask().await {
-            return found;
-        }
-        assert!(Instant::now() < end, "{else_say}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
