@@ -16,6 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("user.v1.binpb"), compiler.encode_file_descriptor_set())?;
     let mut config = tonic_prost_build::Config::new();
     config.enable_type_names();
+    config.extern_path(".google.protobuf.Struct", "crate::wire::structure::Struct");
     tonic_prost_build::configure()
         .codec_path("crate::grpc::codec::Codec")
         .emit_rerun_if_changed(false)

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use user_service::wire::{
     json::to_struct,
     pb::{self, get_profile_request::Key},
+    structure::Struct,
 };
 
 use crate::pgbench::{self, Script};
@@ -200,7 +201,7 @@ fn bulk(from: i64, change: &Value) -> pb::BulkUpdateFieldsRequest {
     }
 }
 
-fn object(value: &Value) -> prost_types::Struct {
+fn object(value: &Value) -> Struct {
     to_struct(value.as_object().expect("valid: written as an object").iter())
 }
 

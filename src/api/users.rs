@@ -12,7 +12,7 @@ use crate::{
         profile::{Profile, ReadMask},
     },
     wire::{
-        pb, profile,
+        json, pb, profile,
         user::{self, Secrets},
     },
 };
@@ -30,9 +30,9 @@ impl Api {
         if let Some(kept) = self.kept(once.as_ref()).await? {
             return Ok(kept);
         }
-        let custom = request.profile.as_ref().and_then(|profile| profile.custom_fields.as_ref());
-        let names = custom.into_iter().flat_map(|custom| custom.fields.keys().map(String::as_str));
-        let fields = self.0.fields.knowing(names).await?;
+        let custom = request.profile.as_ref().and_then(|profile| profile.custom_fields.clone());
+        let custom = custom.map(json::object).unwrap_or_default();
+        let fields = self.0.fields.knowing(custom.keys().map(String::as_str)).await?;
         let validate_only = request.validate_only;
         let (mut new, secrets) = user::new_user(request, &fields, self.0.users.now())?;
         self.hash_secrets(&mut new, secrets, validate_only).await?;

@@ -210,7 +210,7 @@ async fn settle_index(conn: &mut AsyncPgConnection, indexed: &[&Field], changed:
         return Ok(());
     }
     let rows = changed.iter().flat_map(|(user_id, created_at, document)| {
-        let values = crate::domain::profiles::index_values(indexed.iter().copied(), document);
+        let values = crate::domain::profiles::index_values(indexed.iter().copied(), &document.fields());
         values.into_iter().map(|(field_id, value)| (field_id, value, *created_at, *user_id))
     });
     let rows: Vec<_> = rows.collect();

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     clock::Clock,
@@ -252,9 +252,10 @@ async fn claim(conn: &mut AsyncPgConnection, update: &Update, profile: &Profile)
     let mut touched: Vec<&Field> = update.changes.iter().map(|change| &*change.field).collect();
     touched.sort_by_key(|field| field.field_id);
     touched.dedup_by_key(|field| field.field_id);
+    let document = profile.custom_fields.fields();
     for field in touched.iter().filter(|field| field.unique) {
         kinds.push(field.unique_kind());
-        let value = profile.custom_fields.get(&field.name).and_then(|value| field.field_type.unique_key(value));
+        let value = document.get(&field.name).and_then(|value| field.field_type.unique_key(value));
         claims.extend(value.map(|value| (format!("custom_fields.{}", field.name), field.unique_kind(), value)));
     }
     if !kinds.is_empty() {
@@ -267,7 +268,7 @@ async fn claim(conn: &mut AsyncPgConnection, update: &Update, profile: &Profile)
     }
     let indexed: Vec<&Field> = touched.into_iter().filter(|field| field.index.is_maintained()).collect();
     if !indexed.is_empty() {
-        let values = index_values(indexed.iter().copied(), &profile.custom_fields);
+        let values = index_values(indexed.iter().copied(), &document);
         join_fill(conn, indexed.iter().copied()).await?;
         let field_ids = indexed.iter().map(|field| field.field_id).collect();
         fields::replace_values(conn, profile.user_id, profile.created_at, field_ids, values).await?;
@@ -276,7 +277,7 @@ async fn claim(conn: &mut AsyncPgConnection, update: &Update, profile: &Profile)
 }
 
 /// The index's rows of a document.
-pub fn index_values<'a>(fields: impl Iterator<Item = &'a Field>, document: &Value) -> Vec<(i64, Vec<u8>)> {
+pub fn index_values<'a>(fields: impl Iterator<Item = &'a Field>, document: &Map<String, Value>) -> Vec<(i64, Vec<u8>)> {
     fields
         .filter_map(|field| Some((field, document.get(&field.name)?)))
         .flat_map(|(field, value)| field.field_type.index_keys(value).into_iter().map(|key| (field.field_id, key)))

@@ -178,7 +178,7 @@ async fn insert(conn: &mut AsyncPgConnection, new: &NewUser, definitions: &Field
     }
     users::insert_account(conn, profile.user_id, &new.account).await?;
     let indexed = definitions.iter().map(|field| &**field).filter(|field| field.index.is_maintained());
-    let values = index_values(indexed, &profile.custom_fields);
+    let values = index_values(indexed, &profile.custom_fields.fields());
     fields::insert_values(conn, profile.user_id, profile.created_at, values).await?;
     Ok(profile)
 }

@@ -6,6 +6,7 @@ pub mod app_name;
 pub mod change;
 pub mod code;
 pub mod delivery;
+pub mod document;
 pub mod field;
 pub mod filter;
 pub mod limit;

@@ -2,11 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use diesel::Queryable;
-use serde_json::Value;
 
 use crate::{
     error::Fault,
-    model::text::{self, Refusal},
+    model::{
+        document::Document,
+        text::{self, Refusal},
+    },
 };
 
 /// A profile, as its table holds it.
@@ -24,7 +26,7 @@ pub struct Profile {
     pub unionid: Option<String>,
     pub is_authorized: bool,
     pub group_ids: Vec<i64>,
-    pub custom_fields: Value,
+    pub custom_fields: Document,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
     pub version: i64,

@@ -10,7 +10,7 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use serde_json::Value;
 
 use crate::{
-    model::filter::Filter,
+    model::{document::Document, filter::Filter},
     store::{
         filter::{self, Narrow},
         sql::Sql,
@@ -38,7 +38,7 @@ pub async fn pick(
 }
 
 /// A profile after its change.
-pub type Changed = (i64, DateTime<Utc>, Value);
+pub type Changed = (i64, DateTime<Utc>, Document);
 
 /// Changes the documents of these users, where they still match; gives those that were changed. `with_documents` says
 /// whether anyone asks for the documents themselves.

@@ -51,7 +51,7 @@ impl Rows {
             line.text(text.as_deref());
         }
         line.text(profile.openid.as_deref()).text(profile.unionid.as_deref()).flag(profile.is_authorized);
-        line.numbers(&profile.group_ids).text(Some(&profile.custom_fields.to_string()));
+        line.numbers(&profile.group_ids).text(Some(profile.custom_fields.as_str()));
         line.time(Some(profile.created_at)).time(Some(profile.updated_at)).number(profile.version).end();
     }
 

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
 use tokio_postgres::{Client, Error, Row, Statement, types::Type};
 
 use crate::model::profile::Profile;
@@ -88,7 +87,7 @@ fn profile(row: &Row) -> Result<Profile, Error> {
         unionid: row.try_get(9)?,
         is_authorized: row.try_get(10)?,
         group_ids: row.try_get(11)?,
-        custom_fields: row.try_get::<_, Value>(12)?,
+        custom_fields: row.try_get(12)?,
         created_at: row.try_get(13)?,
         updated_at: row.try_get(14)?,
         version: row.try_get(15)?,

@@ -152,7 +152,7 @@ pub fn place(keys: &[OrderKey], profile: &Profile) -> Vec<Value> {
             Key::IsAuthorized => Value::from(profile.is_authorized),
             Key::CreatedAt => time(profile.created_at),
             Key::UpdatedAt => time(profile.updated_at),
-            Key::Custom(field) => profile.custom_fields.get(&field.name).cloned().unwrap_or_default(),
+            Key::Custom(field) => profile.custom_fields.field(&field.name),
         })
         .collect()
 }

@@ -5,6 +5,7 @@ pub mod bulk;
 pub mod codes;
 pub mod connector;
 pub mod copy;
+mod document;
 pub mod field_work;
 pub mod fields;
 pub mod filter;

@@ -14,6 +14,8 @@ use diesel::{
 };
 use serde_json::Value;
 
+use crate::model::document::Document;
+
 /// A bound value.
 #[derive(Clone, Debug)]
 pub enum Bind {
@@ -25,6 +27,7 @@ pub enum Bind {
     Text(Option<String>),
     Bytes(Option<Vec<u8>>),
     Json(Option<Value>),
+    Document(Document),
     Time(Option<DateTime<Utc>>),
     Uuid(uuid::Uuid),
     BigInts(Vec<i64>),
@@ -58,6 +61,7 @@ binds! {
     Option<Vec<u8>> => Bind::Bytes;
     Value => |given| Bind::Json(Some(given));
     Option<Value> => Bind::Json;
+    Document => Bind::Document;
     DateTime<Utc> => |given| Bind::Time(Some(given));
     Option<DateTime<Utc>> => Bind::Time;
     uuid::Uuid => Bind::Uuid;
@@ -155,6 +159,7 @@ impl<ST> QueryFragment<Pg> for Sql<ST> {
                     Bind::Text(value) => out.push_bind_param::<Nullable<Text>, _>(value)?,
                     Bind::Bytes(value) => out.push_bind_param::<Nullable<Bytea>, _>(value)?,
                     Bind::Json(value) => out.push_bind_param::<Nullable<Jsonb>, _>(value)?,
+                    Bind::Document(value) => out.push_bind_param::<Jsonb, _>(value)?,
                     Bind::Time(value) => out.push_bind_param::<Nullable<Timestamptz>, _>(value)?,
                     Bind::Uuid(value) => out.push_bind_param::<Uuid, _>(value)?,
                     Bind::BigInts(value) => out.push_bind_param::<Array<BigInt>, _>(value)?,

@@ -53,7 +53,7 @@ pub fn message(field: &Field) -> pb::FieldDefinition {
         r#type: number(kind),
         item_type: item.map(number).unwrap_or_default(),
         description: field.description.clone(),
-        default_value: field.default_value.as_ref().map(|value| json::field_value(Some(field.field_type), value)),
+        default_value: field.default_value.as_ref().map(|value| json::field_value(field.field_type, value)),
         required: field.required,
         unique: field.unique,
         indexed: field.index.is_declared(),

@@ -1,13 +1,18 @@
 //! google.protobuf.Struct and JSON values.
 
-use prost_types::{ListValue, Struct, Value as PbValue, value::Kind};
+use prost_types::{ListValue, Value as PbValue, value::Kind};
 use serde_json::{Map, Value};
 
+use super::structure::{Show, Struct};
 use crate::model::field::{FieldType, ItemType, MAX_SAFE_INTEGER, number};
 
 /// A Struct as JSON. Numbers that are no numbers become text that no type takes, so that they are refused where they
 /// stand.
 pub fn object(given: Struct) -> Map<String, Value> {
+    entries(given.into())
+}
+
+fn entries(given: prost_types::Struct) -> Map<String, Value> {
     given.fields.into_iter().map(|(key, value)| (key, self::value(value))).collect()
 }
 
@@ -22,7 +27,7 @@ pub fn value(given: PbValue) -> Value {
         },
         Some(Kind::StringValue(text)) => Value::String(text),
         Some(Kind::ListValue(list)) => Value::Array(list.values.into_iter().map(value).collect()),
-        Some(Kind::StructValue(object)) => Value::Object(self::object(object)),
+        Some(Kind::StructValue(object)) => Value::Object(entries(object)),
     }
 }
 
@@ -31,10 +36,18 @@ pub fn to_value(given: &Value) -> PbValue {
     written(given, true)
 }
 
-/// A value of a field of this type. Only where integers are declared is one beyond ±2^53 decimal text: any other
-/// number came as a double, and goes as one.
-pub fn field_value(field_type: Option<FieldType>, given: &Value) -> PbValue {
-    written(given, matches!(field_type, None | Some(FieldType::Integer | FieldType::Array(ItemType::Integer))))
+/// A value of a field of this type.
+pub fn field_value(field_type: FieldType, given: &Value) -> PbValue {
+    written(given, show(Some(field_type)) == Show::LargeAsText)
+}
+
+/// How values of a field of this type are shown. Only where integers are declared is one beyond ±2^53 decimal text: any
+/// other number came as a double, and goes as one.
+pub fn show(field_type: Option<FieldType>) -> Show {
+    match field_type {
+        None | Some(FieldType::Integer | FieldType::Array(ItemType::Integer)) => Show::LargeAsText,
+        Some(_) => Show::Yes,
+    }
 }
 
 fn written(given: &Value, large_as_text: bool) -> PbValue {
@@ -53,7 +66,7 @@ fn written(given: &Value, large_as_text: bool) -> PbValue {
         }
         Value::Object(entries) => {
             let fields = entries.iter().map(|(key, value)| (key.clone(), written(value, large_as_text)));
-            Kind::StructValue(Struct { fields: fields.collect() })
+            Kind::StructValue(prost_types::Struct { fields: fields.collect() })
         }
     };
     PbValue { kind: Some(kind) }
@@ -61,5 +74,5 @@ fn written(given: &Value, large_as_text: bool) -> PbValue {
 
 /// JSON entries as a Struct.
 pub fn to_struct<'a>(entries: impl Iterator<Item = (&'a String, &'a Value)>) -> Struct {
-    Struct { fields: entries.map(|(key, value)| (key.clone(), to_value(value))).collect() }
+    prost_types::Struct { fields: entries.map(|(key, value)| (key.clone(), to_value(value))).collect() }.into()
 }

@@ -7,6 +7,7 @@ pub mod field;
 pub mod json;
 pub mod mask;
 pub mod profile;
+pub mod structure;
 pub mod token;
 pub mod user;
 

@@ -1,13 +1,11 @@
 //! Profiles and accounts as messages, and patches from them.
 
-use prost_types::Struct;
-use serde_json::Value;
-
 use crate::{
     domain::profiles::AccountView,
     error::{Fault, Violations},
     model::{
         account::Connection,
+        document::Document,
         field::Fields,
         profile::{
             AccountMask, BuiltinPatch, CustomMask, Profile, ReadMask, etag, parse_avatar, parse_groups, parse_language,
@@ -15,7 +13,11 @@ use crate::{
         },
         text,
     },
-    wire::{json, pb, timestamp},
+    wire::{
+        json, pb,
+        structure::{Show, Struct},
+        timestamp,
+    },
 };
 
 /// A profile's message, with what the mask names; the definitions tell integers from other numbers.
@@ -48,19 +50,18 @@ pub fn message(profile: &Profile, account: Option<&AccountView>, mask: &ReadMask
     }
 }
 
-fn custom_fields(document: &Value, mask: &CustomMask, fields: &Fields) -> Option<Struct> {
-    let is_shown = |name: &String| match mask {
-        CustomMask::All => !fields.hidden().contains(name),
-        CustomMask::Only(names) => names.contains(name),
+fn custom_fields(document: &Document, mask: &CustomMask, fields: &Fields) -> Option<Struct> {
+    let is_shown = |name: &str| match mask {
+        CustomMask::All => !fields.hidden().iter().any(|hidden| hidden == name),
+        CustomMask::Only(names) => names.iter().any(|shown| shown == name),
     };
     if matches!(mask, CustomMask::Only(names) if names.is_empty()) {
         return None;
     }
-    let entries = document.as_object()?.iter().filter(|(name, _)| is_shown(name)).map(|(name, value)| {
-        let field_type = fields.get(name).map(|field| field.field_type);
-        (name.clone(), json::field_value(field_type, value))
-    });
-    Some(Struct { fields: entries.collect() })
+    Some(Struct::of(document, |name| match is_shown(name) {
+        true => json::show(fields.get(name).map(|field| field.field_type)),
+        false => Show::No,
+    }))
 }
 
 /// A connection's message.

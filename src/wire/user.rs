@@ -1,13 +1,13 @@
 //! New users from messages.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::Value;
 
 use crate::{
     domain::users::NewUser,
     error::{Error, Fault, Result, Violations},
     model::{
         account::{parse_email, parse_phone, parse_username},
+        document::Document,
         field::{Fields, document_fits},
         password::{Kind, Secret},
         password_hash::PasswordHash,
@@ -135,7 +135,7 @@ pub fn new_user(given: pb::CreateUserRequest, fields: &Fields, now: DateTime<Utc
         unionid,
         is_authorized: patch.is_authorized.unwrap_or_default(),
         group_ids: patch.group_ids.unwrap_or_default(),
-        custom_fields: Value::Object(document),
+        custom_fields: Document::from(&document),
         created_at,
         updated_at: now,
         version: 1,

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{BigInt, Bytea, Jsonb, Nullable, Text, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use serde_json::{Value, json};
+use serde_json::json;
 use user_service::{
     cli::{crowd, demo},
     domain::profiles::index_values,
-    model::field::Field,
+    model::{document::Document, field::Field},
     store::{
         fields,
         schema::{self, Mark},
@@ -77,10 +77,10 @@ async fn stored_values(conn: &mut AsyncPgConnection) -> BTreeSet<IndexRow> {
 
 async fn expected_values(conn: &mut AsyncPgConnection, known: &[Field]) -> BTreeSet<IndexRow> {
     let statement = Sql::<(BigInt, Timestamptz, Jsonb)>::new("select user_id, created_at, custom_fields from users");
-    let users: Vec<(i64, DateTime<Utc>, Value)> = statement.load(conn).await.unwrap();
+    let users: Vec<(i64, DateTime<Utc>, Document)> = statement.load(conn).await.unwrap();
     let indexed = || known.iter().filter(|field| field.index.is_maintained());
     let rows = users.into_iter().flat_map(|(user_id, created_at, document)| {
-        index_values(indexed(), &document)
+        index_values(indexed(), &document.fields())
             .into_iter()
             .map(move |(field_id, value)| (field_id, value, created_at, user_id))
     });

@@ -100,7 +100,7 @@ impl Part {
                     .map_err(|error| anyhow!("user {number} of the crowd breaks a rule: {:?}", error.violations()))?;
                 new.profile.user_id = user_id;
                 let indexed = fields.iter().map(|field| &**field).filter(|field| field.index.is_maintained());
-                let values = index_values(indexed, &new.profile.custom_fields);
+                let values = index_values(indexed, &new.profile.custom_fields.fields());
                 let claims = new.claims.iter().map(|(_, kind, value)| (kind.as_str(), value.as_str()));
                 rows.add(&new.profile, &new.account, claims, &values);
             }

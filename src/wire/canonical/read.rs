@@ -259,7 +259,7 @@ mod tests {
         assert_eq!((read.user_id, profile.avatar_url.as_str(), profile.gender), (7, "x", 1));
         assert_eq!(profile.group_ids, [1, 2]);
         assert_eq!(read.update_mask.unwrap().paths, ["avatar_url", "custom_fields.aB", "group_ids"]);
-        assert!(read.custom_fields.unwrap().fields.contains_key("a"));
+        assert!(crate::wire::json::object(read.custom_fields.unwrap()).contains_key("a"));
     }
 
     #[test]

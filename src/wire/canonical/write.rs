@@ -11,12 +11,15 @@ use prost::{
     encoding::{self, WireType},
 };
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, SerializeOptions};
-use prost_types::{Duration, Struct, Timestamp, Value as PbValue};
+use prost_types::{Duration, Timestamp, Value as PbValue};
 use serde::Serialize;
 use serde_json::{Value, ser::Formatter};
 
 use super::descriptor;
-use crate::{model::field::MAX_SAFE_INTEGER, wire::json};
+use crate::{
+    model::field::MAX_SAFE_INTEGER,
+    wire::{json, structure::Struct},
+};
 
 const VALID: &str = "valid: encoded from a message of our own";
 

@@ -67,7 +67,7 @@ async fn run(world: &World, user_id: i64, before: Document, changes: Vec<Documen
         let answer = send(world, user_id, &change).await;
         match (apply(&change, &document, &world.fields), answer) {
             (Ok(expected), Ok(profile)) => {
-                let got = from_struct(&profile.custom_fields.unwrap());
+                let got = from_struct(&profile.custom_fields.unwrap().into());
                 compare(&expected, &got, &world.fields)?;
                 document = expected;
             }

@@ -18,10 +18,10 @@ use proptest::{
     strategy::{Strategy, ValueTree},
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
-use prost_types::{ListValue, Struct, Value as PbValue, value::Kind as PbKind};
+use prost_types::{ListValue, Value as PbValue, value::Kind as PbKind};
 use serde_json::{Map, Value, json};
 use tokio_stream::StreamExt;
-use user_service::wire::pb;
+use user_service::wire::{pb, structure::Struct};
 
 use self::make::{Field, Kind, Person};
 use crate::support::{Client, TestApp};
@@ -174,7 +174,11 @@ fn user(person: &Person) -> pb::CreateUserRequest {
 
 /// JSON as a client writes it, each number as a double.
 fn to_struct(entries: &Map<String, Value>) -> Struct {
-    Struct { fields: entries.iter().map(|(key, value)| (key.clone(), to_value(value))).collect() }
+    prost_struct(entries).into()
+}
+
+fn prost_struct(entries: &Map<String, Value>) -> prost_types::Struct {
+    prost_types::Struct { fields: entries.iter().map(|(key, value)| (key.clone(), to_value(value))).collect() }
 }
 
 fn to_value(value: &Value) -> PbValue {
@@ -184,13 +188,13 @@ fn to_value(value: &Value) -> PbValue {
         Value::Number(number) => PbKind::NumberValue(number.as_f64().unwrap()),
         Value::String(text) => PbKind::StringValue(text.clone()),
         Value::Array(items) => PbKind::ListValue(ListValue { values: items.iter().map(to_value).collect() }),
-        Value::Object(entries) => PbKind::StructValue(to_struct(entries)),
+        Value::Object(entries) => PbKind::StructValue(prost_struct(entries)),
     };
     PbValue { kind: Some(kind) }
 }
 
 /// What a client reads, each number as a double.
-fn from_struct(given: &Struct) -> Map<String, Value> {
+fn from_struct(given: &prost_types::Struct) -> Map<String, Value> {
     given.fields.iter().map(|(key, value)| (key.clone(), from_value(value))).collect()
 }
 

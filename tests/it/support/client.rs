@@ -12,6 +12,7 @@ use tonic::{
 use user_service::wire::{
     json as wire_json,
     pb::{self, user_admin_service_client::UserAdminServiceClient, user_service_client::UserServiceClient},
+    structure::Struct,
 };
 
 /// Adds the token.
@@ -99,6 +100,6 @@ pub fn person(nickname: &str) -> pb::CreateUserRequest {
 }
 
 /// JSON as a Struct.
-pub fn json(value: Value) -> prost_types::Struct {
+pub fn json(value: Value) -> Struct {
     wire_json::to_struct(value.as_object().expect("an object").iter())
 }
