@@ -88,9 +88,9 @@ async fn measure(database: String) {
 
     let empty = service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(Body::empty())));
     let guarded = Door::new(app.api.clone()).layer(empty);
-    let routes = grpc::routes(app.api.clone(), tonic_health::server::health_reporter().1, false);
+    let services = grpc::Services::new(app.api.clone(), tonic_health::server::health_reporter().1, false);
     let admitted = Caller::new(service, Scope::ALL.to_vec());
-    let bare = routes.map_request(move |mut request: Request<Body>| {
+    let bare = services.map_request(move |mut request: Request<Body>| {
         request.extensions_mut().insert(admitted.clone());
         request
     });

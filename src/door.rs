@@ -56,15 +56,15 @@ impl Door {
     pub async fn admit(
         &self,
         token: Result<&str>,
-        certified: Option<&Caller>,
+        certified: Option<&Arc<Caller>>,
         service: &str,
         method: &str,
-    ) -> Result<Caller> {
+    ) -> Result<Arc<Caller>> {
         let caller = match (token, certified) {
-            (Err(error), Some(certified)) if error.reason() == Reason::TokenMissing => certified.clone(),
+            (Err(error), Some(certified)) if error.reason() == Reason::TokenMissing => Arc::clone(certified),
             (token, _) => self.api.verify(token?).await?,
         };
-        call::set_caller(caller.name());
+        call::set_caller(caller.clone());
         let rule = scope::rule(service, method).ok_or_else(|| Error::new(Reason::MethodUnknown))?;
         may_call(&caller, rule)?;
         Ok(caller)

@@ -95,14 +95,13 @@ pub async fn serve(
         tokio::time::sleep(drain).await;
         stopping.send_replace(true);
     });
-    let routes = grpc::routes(api.clone(), health_service, config.reflection);
+    let services = grpc::Services::new(api.clone(), health_service, config.reflection);
     let door = Door::new(api);
     let grpc = tonic::transport::Server::builder()
         .max_connection_age(CONNECTION_AGE)
         .http2_max_header_list_size(MAX_HEADERS)
         .layer(door.clone())
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming(listener, grpc_acceptor), heard(stopped.clone()));
+        .serve_with_incoming_shutdown(services, incoming(listener, grpc_acceptor), heard(stopped.clone()));
     let rest_stopped = heard(stopped.clone());
     let rest = async move {
         if let Some((listener, config)) = ports.rest {

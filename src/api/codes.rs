@@ -149,7 +149,7 @@ fn read(caller: &Caller, channel: Channel, given: Given) -> Result<SendCode> {
         app_name: app_name.unwrap_or_default(),
         language,
         may_know_owner: caller.has(Scope::AccountsWrite),
-        caller: caller.name(),
+        caller: caller.to_string(),
         once: given.once,
     })
 }

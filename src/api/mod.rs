@@ -67,7 +67,7 @@ impl Api {
     ///
     /// # Errors
     /// As [`Authenticator::verify`].
-    pub async fn verify(&self, token: &str) -> Result<Caller> {
+    pub async fn verify(&self, token: &str) -> Result<Arc<Caller>> {
         self.0.authenticator.verify(token).await
     }
 

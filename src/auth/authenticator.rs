@@ -23,13 +23,15 @@ const LOOK_UPS: usize = 4;
 pub struct Authenticator {
     tokens: Tokens,
     jwts: Jwts,
-    bootstrap: Option<Bootstrap>,
+    bootstrap: Option<(Bootstrap, Arc<Caller>)>,
     cache: Cache,
     look_ups: Arc<Semaphore>,
 }
 
 impl Authenticator {
     pub fn new(tokens: Tokens, jwts: Jwts, bootstrap: Option<Bootstrap>, cache: Cache) -> Self {
+        let first = Caller::new(Subject::Service(BOOTSTRAP.to_owned()), Scope::ALL.to_vec());
+        let bootstrap = bootstrap.map(|bootstrap| (bootstrap, first.into()));
         Self { tokens, jwts, bootstrap, cache, look_ups: Arc::new(Semaphore::new(LOOK_UPS)) }
     }
 
@@ -37,13 +39,19 @@ impl Authenticator {
     ///
     /// # Errors
     /// TOKEN_INVALID, TOKEN_REVOKED, TOKEN_EXPIRED; AUTH_BACKEND_UNAVAILABLE where it cannot be checked.
-    pub async fn verify(&self, secret: &str) -> Result<Caller> {
+    pub async fn verify(&self, secret: &str) -> Result<Arc<Caller>> {
         let hash = token::hash(secret);
-        if self.bootstrap.as_ref().is_some_and(|bootstrap| bootstrap.matches(&hash)) {
-            return Ok(Caller::new(Subject::Service(BOOTSTRAP.to_owned()), Scope::ALL.to_vec()));
+        if let Some((bootstrap, caller)) = &self.bootstrap
+            && bootstrap.matches(&hash)
+        {
+            return Ok(caller.clone());
         }
-        let grant = self.cache.get(hash, || self.look_up(secret)).await?;
-        Ok(Caller { token: Some(hash), ..grant.caller.clone() })
+        let look_up = async || {
+            let mut grant = self.look_up(secret).await?;
+            Arc::make_mut(&mut grant.caller).token = Some(hash);
+            Ok(grant)
+        };
+        Ok(self.cache.get(hash, look_up).await?.caller.clone())
     }
 
     async fn look_up(&self, secret: &str) -> Result<Grant> {

@@ -78,6 +78,14 @@ impl Cache {
             return kept.outcome;
         }
         metrics::token_cache(Lookup::Miss);
+        // On the heap, so that a call whose verdict is known does not carry the look-up's state about.
+        Box::pin(self.look_up(hash, look_up)).await
+    }
+
+    async fn look_up<F>(&self, hash: TokenHash, look_up: impl Fn() -> F) -> Result<Arc<Grant>>
+    where
+        F: Future<Output = Result<Grant>> + Send,
+    {
         let asked_at = self.revocations.count();
         loop {
             let verdict = self

@@ -6,6 +6,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -201,7 +202,7 @@ async fn tokens(api: &Api, folder: &Path, scopes: &[Scope]) -> anyhow::Result<To
     let file = folder.join("tokens.json");
     let text = fs::read_to_string(&file).unwrap_or_default();
     let mut tokens: Tokens = serde_json::from_str(&text).unwrap_or_default();
-    let is_good = |caller: &Caller| caller.scopes == scopes;
+    let is_good = |caller: &Arc<Caller>| caller.scopes == scopes;
     if !api.verify(&tokens.service).await.as_ref().is_ok_and(is_good) {
         let service = Subject::Service(SERVICE.to_owned());
         tokens.service = api.tokens().issue(&service, scopes, TimeDelta::days(365)).await?.1;

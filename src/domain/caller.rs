@@ -1,5 +1,7 @@
 //! Who is calling, and what they may do.
 
+use std::{fmt, sync::Arc};
+
 use chrono::{DateTime, Utc};
 
 use crate::{
@@ -17,7 +19,7 @@ pub enum Subject {
 /// What a good token is worth.
 #[derive(Clone, Debug)]
 pub struct Grant {
-    pub caller: Caller,
+    pub caller: Arc<Caller>,
     /// When the token was made; a signed one that does not say so counts as old as can be.
     pub issued_at: DateTime<Utc>,
     /// From this moment on it counts no more; a leeway is in it.
@@ -42,14 +44,6 @@ impl Caller {
     /// An operator at the command line, who may do everything.
     pub fn operator() -> Self {
         Self::new(Subject::Service("operator".to_owned()), Scope::ALL.to_vec())
-    }
-
-    /// A name for records of what was done: the service or the user, not the token.
-    pub fn name(&self) -> String {
-        match &self.subject {
-            Subject::Service(name) => format!("service:{name}"),
-            Subject::User(user_id) => format!("user:{user_id}"),
-        }
     }
 
     /// The user, where the token is a user's.
@@ -94,6 +88,16 @@ impl Caller {
             (0, None) => Err((Fault::Required, "a service has no user of its own")),
             (user_id, _) if user_id < 0 => Err((Fault::Range, "must not be negative")),
             (user_id, _) => Ok(user_id),
+        }
+    }
+}
+
+/// The name in records of what was done: the service or the user, not the token.
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.subject {
+            Subject::Service(name) => write!(f, "service:{name}"),
+            Subject::User(user_id) => write!(f, "user:{user_id}"),
         }
     }
 }

@@ -10,7 +10,6 @@ use diesel_async::{
     pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, bb8::Pool},
 };
 use futures_util::FutureExt;
-use tokio_postgres::CancelToken;
 
 use crate::{
     error::{Error, Reason, Result},
@@ -57,7 +56,7 @@ impl Db {
         Self { pool, size, connector }
     }
 
-    async fn lease(&self) -> Result<Lease> {
+    async fn lease(&self) -> Result<Lease<'_>> {
         let conn = self.pool.get_owned().await.map_err(|error| {
             let reason = match &error {
                 bb8::RunError::TimedOut if self.pool.state().connections > 0 => Reason::Overloaded,
@@ -65,16 +64,19 @@ impl Db {
             };
             Error::new(reason).with_source(error)
         })?;
-        let cancel = Some((self.connector.clone(), conn.cancel_token()));
-        Ok(Lease { cancel, conn: Some(conn) })
+        Ok(Lease { conn: Some(conn), connector: &self.connector, is_finished: false })
     }
 
     /// Runs single statements on one connection.
     pub async fn run<T>(&self, work: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T>) -> Result<T> {
-        let mut lease = self.lease().await?;
-        let done = work(&mut lease).await;
-        lease.finish();
-        done
+        // On the heap, as in `transaction`: a call that may come to a statement, and mostly does not, stays small.
+        let run = Box::pin(async {
+            let mut lease = self.lease().await?;
+            let done = work(&mut lease).await;
+            lease.finish();
+            done
+        });
+        run.await
     }
 
     /// Runs the work in one transaction, up to three times more where others were in its way.
@@ -82,6 +84,14 @@ impl Db {
     /// # Errors
     /// What the work fails with; WRITE_CONFLICT when the tries are spent.
     pub async fn transaction<T>(
+        &self,
+        end: End,
+        work: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T> + Clone,
+    ) -> Result<T> {
+        Box::pin(self.begin(end, work)).await
+    }
+
+    async fn begin<T>(
         &self,
         end: End,
         work: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T> + Clone,
@@ -121,19 +131,20 @@ impl Db {
 
 /// A connection in use. Where its call is given up in the middle, the statement is cancelled in the database, and the
 /// connection goes back only when the server has answered.
-struct Lease {
+struct Lease<'a> {
     conn: Option<Pooled>,
-    cancel: Option<(Connector, CancelToken)>,
+    connector: &'a Connector,
+    is_finished: bool,
 }
 
-impl Lease {
+impl Lease<'_> {
     /// The work came to its end: there is nothing to cancel.
     fn finish(mut self) {
-        self.cancel = None;
+        self.is_finished = true;
     }
 }
 
-impl Deref for Lease {
+impl Deref for Lease<'_> {
     type Target = AsyncPgConnection;
 
     fn deref(&self) -> &AsyncPgConnection {
@@ -141,16 +152,18 @@ impl Deref for Lease {
     }
 }
 
-impl DerefMut for Lease {
+impl DerefMut for Lease<'_> {
     fn deref_mut(&mut self) -> &mut AsyncPgConnection {
         self.conn.as_mut().expect("valid: taken on drop alone")
     }
 }
 
-impl Drop for Lease {
+impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        let (Some(mut conn), Some((connector, token))) = (self.conn.take(), self.cancel.take()) else { return };
+        let Some(mut conn) = self.conn.take().filter(|_| !self.is_finished) else { return };
+        let connector = self.connector.clone();
         tokio::spawn(async move {
+            let token = conn.cancel_token();
             if let Err(error) = connector.cancel(&token).await {
                 tracing::debug!(%error, "a statement that was given up could not be cancelled");
             }

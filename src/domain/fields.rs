@@ -2,10 +2,13 @@
 //!
 //! What rests on every replica knowing a change is left to a second step, which `field_work` does when all of them do.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, RwLock},
+    time::Duration,
+};
 
 use diesel_async::AsyncPgConnection;
-use tokio::{sync::RwLock, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     clock::Clock,
@@ -50,12 +53,15 @@ impl Fields {
 
     /// The definitions, never older than the cache's age.
     pub async fn current(&self) -> Result<Arc<Definitions>> {
-        if let Some(loaded) = &*self.cache.read().await
-            && loaded.at.elapsed() < self.age
-        {
-            return Ok(loaded.definitions.clone());
+        match self.cached() {
+            Some(definitions) => Ok(definitions),
+            None => self.reload().await,
         }
-        self.reload().await
+    }
+
+    fn cached(&self) -> Option<Arc<Definitions>> {
+        let cache = self.cache.read().expect("valid: no holder panics");
+        cache.as_ref().filter(|loaded| loaded.at.elapsed() < self.age).map(|loaded| loaded.definitions.clone())
     }
 
     /// The definitions, read anew where they do not know all of `names`: another replica may have just made one.
@@ -70,7 +76,7 @@ impl Fields {
         let (loaded, hidden) =
             self.db.run(async |conn| Ok((fields::list(conn).await?, fields::list_hidden(conn).await?))).await?;
         let definitions = Arc::new(Definitions::new(loaded, hidden));
-        let mut cache = self.cache.write().await;
+        let mut cache = self.cache.write().expect("valid: no holder panics");
         // An older reading that was slower must not hide a newer one.
         if cache.as_ref().is_none_or(|loaded| loaded.at < at) {
             *cache = Some(Loaded { at, definitions: definitions.clone() });

@@ -41,7 +41,7 @@ impl Once {
         clock: &Clock,
     ) -> Option<Self> {
         let request_id = Uuid::parse_str(request_id).ok()?;
-        Some(Self { caller: caller.name(), rpc, request_id, body, keys: keys.clone(), clock: clock.clone() })
+        Some(Self { caller: caller.to_string(), rpc, request_id, body, keys: keys.clone(), clock: clock.clone() })
     }
 
     /// The reply of the first time, if there was one.

@@ -130,7 +130,7 @@ impl Tokens {
         };
         let scopes = token.scopes.iter().filter_map(|scope| Scope::parse(scope)).collect();
         let (issued_at, expires_at) = (token.created_at, token.expires_at);
-        Ok(Grant { caller: Caller::new(subject, scopes), issued_at, expires_at })
+        Ok(Grant { caller: Caller::new(subject, scopes).into(), issued_at, expires_at })
     }
 
     /// Whether a signed token of a user was made before the second in which the password changed, and is not the one

@@ -83,20 +83,20 @@ async fn answer<S>(door: Door, mut inner: S, mut request: Request<Body>) -> Resu
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
-    let path = request.uri().path().trim_start_matches('/').to_owned();
-    let (service, method) = path.split_once('/').unwrap_or((&path, ""));
-    if let Some((service, method)) = wire::rpc(&path) {
-        call::set_rpc(Rpc(service, method));
-    }
+    let rpc = wire::rpc(request.uri().path().trim_start_matches('/')).map(|(service, method)| Rpc(service, method));
+    rpc.inspect(|rpc| call::set_rpc(*rpc));
+    // What is no RPC of ours has no rule, and a token is asked for all the same.
+    let Rpc(service, method) = rpc.unwrap_or(Rpc("", ""));
     let _permit = door.enter()?;
     let limit = deadline(request.headers(), method)?;
-    let call = async {
-        let certified = request.extensions().get::<Peer>().and_then(|peer| peer.caller.as_deref());
+    // On the heap, and so moved no more: each wrapper around a future holds it once more than it need.
+    let call = Box::pin(async {
+        let certified = request.extensions().get::<Peer>().and_then(|peer| peer.caller.as_ref());
         let caller = door.admit(door::bearer(request.headers()), certified, service, method).await?;
         request.extensions_mut().insert(caller);
         let Ok(response) = inner.call(request).await;
         Ok::<_, Error>(explained(response))
-    };
+    });
     door::within(limit, call).await
 }
 

@@ -7,7 +7,15 @@ pub mod layer;
 mod user_admin_service;
 mod user_service;
 
-use tonic::{Request, service::Routes};
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tonic::{Request, body::Body, service::Routes};
 use tonic_health::pb::health_server::{Health, HealthServer};
 
 use crate::{
@@ -16,21 +24,59 @@ use crate::{
     error::{Error, Reason, Result},
     wire::{
         DESCRIPTORS,
-        pb::{user_admin_service_server::UserAdminServiceServer, user_service_server::UserServiceServer},
+        pb::{
+            user_admin_service_server::{self, UserAdminServiceServer},
+            user_service_server::{self, UserServiceServer},
+        },
     },
 };
 
-/// All services of the port, and reflection where it is wanted.
-pub fn routes(api: Api, health: HealthServer<impl Health>, has_reflection: bool) -> Routes {
+/// All services of the port. A call of ours goes to its service at once; a router, which boxes and clones for whatever
+/// may come, has the others.
+#[derive(Clone)]
+pub struct Services {
+    users: UserServiceServer<user_service::UserService>,
+    admin: UserAdminServiceServer<user_admin_service::UserAdminService>,
+    others: Routes,
+}
+
+impl Services {
+    /// The services over these use cases, and reflection where it is wanted.
+    pub fn new(api: Api, health: HealthServer<impl Health>, has_reflection: bool) -> Self {
+        Self {
+            users: UserServiceServer::new(user_service::UserService(api.clone())),
+            admin: UserAdminServiceServer::new(user_admin_service::UserAdminService(api)),
+            others: others(health, has_reflection),
+        }
+    }
+}
+
+impl tower::Service<http::Request<Body>> for Services {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        match request.uri().path().split('/').nth(1) {
+            Some(user_service_server::SERVICE_NAME) => self.users.call(request),
+            Some(user_admin_service_server::SERVICE_NAME) => self.admin.call(request),
+            _ => Box::pin(self.others.call(request)),
+        }
+    }
+}
+
+fn others(health: HealthServer<impl Health>, has_reflection: bool) -> Routes {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     const VALID: &str = "valid: written by build.rs";
-    let routes = Routes::new(UserServiceServer::new(user_service::UserService(api.clone())))
-        .add_service(UserAdminServiceServer::new(user_admin_service::UserAdminService(api)))
-        .add_service(health);
+    let routes = Routes::new(health);
     if !has_reflection {
         return routes;
     }
@@ -38,6 +84,6 @@ pub fn routes(api: Api, health: HealthServer<impl Health>, has_reflection: bool)
 }
 
 /// The caller that the layer found.
-fn caller<T>(request: &Request<T>) -> Result<Caller> {
-    request.extensions().get::<Caller>().cloned().ok_or_else(|| Error::new(Reason::TokenMissing))
+fn caller<T>(request: &Request<T>) -> Result<Arc<Caller>> {
+    request.extensions().get::<Arc<Caller>>().cloned().ok_or_else(|| Error::new(Reason::TokenMissing))
 }

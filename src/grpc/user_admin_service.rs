@@ -1,6 +1,6 @@
 //! `UserAdminService` on the wire.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -142,7 +142,7 @@ impl user_admin_service_server::UserAdminService for UserAdminService {
 /// Reads the stream batch by batch and answers once for each that is committed.
 async fn import(
     api: Api,
-    caller: Caller,
+    caller: Arc<Caller>,
     mut users: Streaming<pb::ImportUsersRequest>,
     answers: &mpsc::Sender<Result<pb::ImportUsersResponse, Status>>,
 ) -> Result<(), Status> {

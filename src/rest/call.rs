@@ -1,6 +1,6 @@
 //! One call at an endpoint: admitted, with its parts read.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use axum::{
     body::{self, Bytes},
@@ -25,7 +25,7 @@ pub use crate::telemetry::call::Rpc;
 /// A call whose caller may make it.
 pub struct Call {
     pub gateway: Gateway,
-    pub caller: Caller,
+    pub caller: Arc<Caller>,
     pub method: Method,
     /// The path as it was sent.
     pub path: String,
@@ -102,8 +102,8 @@ pub async fn admit(
 }
 
 /// The service that the client's certificate speaks for.
-pub fn certified(extensions: &Extensions) -> Option<&Caller> {
-    extensions.get::<Peer>().and_then(|peer| peer.caller.as_deref())
+pub fn certified(extensions: &Extensions) -> Option<&Arc<Caller>> {
+    extensions.get::<Peer>().and_then(|peer| peer.caller.as_ref())
 }
 
 /// The bearer token, where no `token` header contradicts it.

@@ -1,6 +1,6 @@
 //! `POST /v1/users:import`: users from lines of JSON, as long as they come.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
@@ -58,7 +58,7 @@ pub async fn serve(State(gateway): State<Gateway>, request: Request) -> Result<R
 
 struct Import<'a> {
     api: &'a Api,
-    caller: Caller,
+    caller: Arc<Caller>,
     told: pb::ImportUsersResponse,
     batch: Vec<Result<pb::CreateUserRequest>>,
 }

@@ -4,6 +4,8 @@ use std::{
     cell::{Cell, RefCell},
     fmt,
     future::Future,
+    pin::pin,
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -59,7 +61,7 @@ pub struct Call {
 struct Current {
     request_id: String,
     rpc: Cell<Option<Rpc>>,
-    caller: RefCell<Option<String>>,
+    caller: RefCell<Option<Arc<dyn fmt::Display + Send + Sync>>>,
     failure: RefCell<Option<Error>>,
     /// Goes on after its answer began.
     is_detached: bool,
@@ -90,23 +92,19 @@ impl Call {
     }
 
     /// Answers the call. Where this is dropped before, the caller has gone, and the call counts as cancelled.
-    pub async fn run<T>(self, answer: impl Future<Output = T>) -> T {
+    pub fn run<T>(self, answer: impl Future<Output = T>) -> impl Future<Output = T> {
         let Self { current, transport, started, context } = self;
-        let mut end = End { transport, started, context: context.clone(), is_answered: false };
-        CURRENT
-            .scope(current, async move {
-                let answer = async {
-                    match context {
-                        Some(context) => answer.with_context(context).await,
-                        None => answer.await,
-                    }
-                };
-                let answered = answer.await;
-                end.is_answered = true;
-                drop(end);
-                answered
-            })
-            .await
+        CURRENT.scope(current, async move {
+            let mut end = End { transport, started, context: context.clone(), is_answered: false };
+            let answer = pin!(answer);
+            let answered = match context {
+                Some(context) => answer.with_context(context).await,
+                None => answer.await,
+            };
+            end.is_answered = true;
+            drop(end);
+            answered
+        })
     }
 }
 
@@ -130,9 +128,9 @@ pub fn set_rpc(rpc: Rpc) {
     CURRENT.try_with(|current| current.rpc.set(Some(rpc))).unwrap_or_default();
 }
 
-/// Notes who calls, by the name for records.
-pub fn set_caller(name: String) {
-    CURRENT.try_with(|current| *current.caller.borrow_mut() = Some(name)).unwrap_or_default();
+/// Notes who calls, as records name them.
+pub fn set_caller(caller: Arc<dyn fmt::Display + Send + Sync>) {
+    CURRENT.try_with(|current| *current.caller.borrow_mut() = Some(caller)).unwrap_or_default();
 }
 
 /// Notes the error that a call is answered with.
@@ -234,7 +232,7 @@ impl End {
 
     fn log(&self, current: &Current, rpc: Rpc, code: i64, failure: Option<&Error>, took: Duration) {
         let (request_id, caller) = (current.request_id.as_str(), current.caller.borrow());
-        let caller = caller.as_deref();
+        let caller = caller.as_ref().map(tracing::field::display);
         let (reason, milliseconds) = (failure.map(|error| error.reason().as_str()), took.as_micros() as f64 / 1e3);
         let trace_id = self.context.as_ref().map(|context| context.span().span_context().trace_id().to_string());
         match failure {

@@ -43,7 +43,7 @@ impl Verifier {
 
 fn grant(seconds: i64) -> Grant {
     Grant {
-        caller: Caller::new(Subject::User(42), Vec::new()),
+        caller: Caller::new(Subject::User(42), Vec::new()).into(),
         issued_at: start(),
         expires_at: start() + TimeDelta::seconds(seconds),
     }

@@ -41,7 +41,7 @@ impl Rules {
             return Err(invalid("it is not yet valid"));
         }
         let expires_at = moment(claims, "exp")?.ok_or_else(|| invalid("it never expires"))? + LEEWAY;
-        let caller = self.caller(claims)?;
+        let caller = self.caller(claims)?.into();
         if expires_at <= now {
             return Err(Error::new(Reason::TokenExpired));
         }

@@ -136,7 +136,7 @@ async fn p52_a_clients_certificate_speaks_for_its_service() {
     assert!(!call(address, &ca, Some(&leaf(&authority(), &["mailer.test"], None))).await);
 
     let peers = peers.lock().unwrap();
-    let names: Vec<_> = peers.iter().map(|peer| peer.caller.as_ref().map(|caller| caller.name())).collect();
+    let names: Vec<_> = peers.iter().map(|peer| peer.caller.as_ref().map(|caller| caller.to_string())).collect();
     let service = |name: &str| Some(format!("service:{name}"));
     assert_eq!(names, [None, service("billing"), service("mailer"), None]);
     assert_eq!(peers[1].caller.as_ref().unwrap().scopes, [Scope::ProfilesRead]);
