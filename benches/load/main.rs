@@ -9,7 +9,7 @@ mod report;
 mod scenario;
 mod server;
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, process::Stdio, time::Duration};
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
@@ -60,6 +60,10 @@ enum Role {
     Floor,
 }
 
+/// The binary's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -100,9 +104,10 @@ fn measure(arguments: &Arguments, runtime: &tokio::runtime::Runtime) -> anyhow::
     let counter = runtime.block_on(Counter::new(&url))?;
     let mut bench = Bench {
         time: Duration::from_secs(arguments.seconds),
-        client: Worker::start(&["--role", "client"])?,
-        service: Server::start(&["--role", "service", "--url", &url])?,
-        floor: Server::start(&["--role", "floor"])?,
+        client: Worker::start(&["--role", "client"], Stdio::inherit())?,
+        // Its log is written as in production, and read by nobody.
+        service: Server::start(&["--role", "service", "--url", &url], Stdio::null())?,
+        floor: Server::start(&["--role", "floor"], Stdio::inherit())?,
         runtime,
         postgres,
         counter,
@@ -129,8 +134,8 @@ struct Server {
 }
 
 impl Server {
-    fn start(arguments: &[&str]) -> anyhow::Result<Self> {
-        let mut worker = Worker::start(arguments)?;
+    fn start(arguments: &[&str], stderr: Stdio) -> anyhow::Result<Self> {
+        let mut worker = Worker::start(arguments, stderr)?;
         let started = serde_json::from_str(&worker.hear()?)?;
         Ok(Self { worker, started })
     }

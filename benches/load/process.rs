@@ -18,9 +18,10 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub fn start(arguments: &[&str]) -> anyhow::Result<Self> {
+    /// This program in another role, whose stderr goes there.
+    pub fn start(arguments: &[&str], stderr: Stdio) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        let mut child = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut child = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).spawn()?;
         let (stdin, stdout) = child.stdin.take().zip(child.stdout.take()).context("a child without pipes")?;
         Ok(Self { child, stdin, stdout: BufReader::new(stdout) })
     }

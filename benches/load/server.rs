@@ -16,6 +16,7 @@ use user_service::{
     domain::caller::Subject,
     model::scope::Scope,
     server::{self, Ports},
+    telemetry,
     wire::pb,
 };
 
@@ -28,15 +29,21 @@ pub struct Started {
 
 /// A service over a database.
 pub fn build(url: &str) -> anyhow::Result<App> {
+    app::build(&configuration(url), Clock::System)
+}
+
+fn configuration(url: &str) -> Config {
     let mut config = Config::default();
     config.database.url = Secret(url.to_owned());
     config.secrets.keys = vec![SecretKey { id: "load".to_owned(), key: Secret(key_text([7; 32])) }];
-    app::build(&config, Clock::System)
+    config
 }
 
 /// Serves until stdin ends.
 pub async fn run(url: &str) -> anyhow::Result<()> {
-    let app = build(url)?;
+    let config = configuration(url);
+    let _telemetry = telemetry::start(&config.telemetry, telemetry::Role::Service)?;
+    let app = app::build(&config, Clock::System)?;
     let subject = Subject::Service("load".to_owned());
     let (_, token) = app.api.tokens().issue(&subject, Scope::ALL, TimeDelta::days(1)).await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
