@@ -66,7 +66,8 @@ impl FieldWorker {
 async fn fill(conn: &mut AsyncPgConnection, work: &Work, field_type: FieldType) -> Result<()> {
     field_work::lock_fill(conn, work.field_id).await?;
     let users = field_work::read_values(conn, &work.name, work.position, BATCH).await?;
-    let last = users.last().map(|(user_id, ..)| *user_id);
+    let user_ids: Vec<i64> = users.iter().map(|(user_id, ..)| *user_id).collect();
+    let last = user_ids.last().copied();
     let mut rows = Vec::new();
     for (user_id, created_at, value) in users {
         let keys = value.map(|value| field_type.index_keys(&value)).unwrap_or_default();
@@ -79,7 +80,9 @@ async fn fill(conn: &mut AsyncPgConnection, work: &Work, field_type: FieldType) 
         fields::notify(conn).await?;
         return Ok(());
     }
-    bulk::insert_values(conn, rows).await?;
+    // In place of what is there: a write that knew of an older state of the index may have left a value behind, or have
+    // changed a document alone.
+    bulk::replace_values(conn, user_ids, vec![work.field_id], rows).await?;
     match last {
         Some(last) => field_work::save_position(conn, work.field_id, last).await?,
         None => {

@@ -1,24 +1,18 @@
 //! The crowd of `dev --users`: what COPY wrote is what CreateUser would have written.
 
-use std::collections::BTreeSet;
-
-use chrono::{DateTime, Utc};
-use diesel::sql_types::{BigInt, Bytea, Jsonb, Nullable, Text, Timestamptz};
+use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde_json::json;
 use user_service::{
     cli::{crowd, demo},
-    domain::profiles::index_values,
-    model::{document::Document, field::Field},
     store::{
-        fields,
         schema::{self, Mark},
         sql::Sql,
     },
     wire::pb::{self, get_profile_request::Key},
 };
 
-use crate::support::{Client, TestApp, json as object, person, start_time};
+use crate::support::{Client, TestApp, indexes, json as object, person, start_time};
 
 const USERS: u64 = 2000;
 const EXAMPLES: i64 = 243;
@@ -49,8 +43,7 @@ async fn crowd_stands_in_every_table_as_made_one_by_one() {
     assert_eq!(number(&mut conn, "select count(*) from users").await, EXAMPLES + USERS as i64);
     assert_eq!(number(&mut conn, "select count(*) from users natural join accounts").await, EXAMPLES + USERS as i64);
     assert_eq!(number(&mut conn, UNIQUE_VALUES_THAT_DIFFER).await, 0);
-    let known = fields::list(&mut conn).await.unwrap();
-    assert_eq!(stored_values(&mut conn).await, expected_values(&mut conn, &known).await);
+    indexes::assert_whole(&app.database).await;
     let highest = number(&mut conn, "select max(user_id) from users").await;
     let next = app.service().await.create(person("after the crowd")).await.unwrap();
     assert_eq!(next.user_id, highest + 1, "the sequence is past them");
@@ -67,25 +60,6 @@ const UNIQUE_VALUES_THAT_DIFFER: &str = "with expected as (
             from users, field_definitions where is_unique and custom_fields ? name
     ), stored as (select kind, value, user_id from unique_values)
     select count(*) from ((table expected except table stored) union all (table stored except table expected)) d";
-
-type IndexRow = (i64, Vec<u8>, DateTime<Utc>, i64);
-
-async fn stored_values(conn: &mut AsyncPgConnection) -> BTreeSet<IndexRow> {
-    let statement = Sql::<(BigInt, Bytea, Timestamptz, BigInt)>::new("select * from field_values");
-    statement.load::<IndexRow>(conn).await.unwrap().into_iter().collect()
-}
-
-async fn expected_values(conn: &mut AsyncPgConnection, known: &[Field]) -> BTreeSet<IndexRow> {
-    let statement = Sql::<(BigInt, Timestamptz, Jsonb)>::new("select user_id, created_at, custom_fields from users");
-    let users: Vec<(i64, DateTime<Utc>, Document)> = statement.load(conn).await.unwrap();
-    let indexed = || known.iter().filter(|field| field.index.is_maintained());
-    let rows = users.into_iter().flat_map(|(user_id, created_at, document)| {
-        index_values(indexed(), &document.fields())
-            .into_iter()
-            .map(move |(field_id, value)| (field_id, value, created_at, user_id))
-    });
-    rows.collect()
-}
 
 #[tokio::test]
 async fn crowd_is_found_by_every_key() {

@@ -1,8 +1,10 @@
+use diesel::sql_types::{BigInt, Text};
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use serde_json::json;
 use tonic::Code;
-use user_service::wire::pb;
+use user_service::{store::sql::Sql, wire::pb};
 
-use crate::support::{TestApp, fault, json as fields, person};
+use crate::support::{TestApp, eventually, fault, indexes, json as fields, person};
 
 fn field(name: &str, kind: pb::FieldType) -> pb::FieldDefinition {
     pb::FieldDefinition { name: name.to_owned(), r#type: kind.into(), ..Default::default() }
@@ -103,26 +105,12 @@ async fn names_of_fields_have_rules() {
     assert_eq!(fault(client.create_field(field("level", pb::FieldType::String)).await).reason, "FIELD_EXISTS");
 }
 
-/// The index and the documents hold the same.
-async fn assert_index_is_whole(app: &TestApp, name: &str) {
-    use diesel_async::RunQueryDsl;
-    use user_service::store::sql::Sql;
-
-    let mut conn = app.database.connect().await;
-    let differing: i64 = Sql::<diesel::sql_types::BigInt>::new(
-        "select count(*) from (select u.user_id from users u where jsonb_typeof(u.custom_fields -> ",
-    )
-    .bind(name)
-    .push(") = 'integer' or u.custom_fields ? ")
-    .bind(name)
-    .push(
-        ") d full join (select f.user_id, count(*) as rows from field_values f group by f.user_id) i \
-         on i.user_id = d.user_id where d.user_id is null or i.user_id is null or i.rows <> 1",
-    )
-    .get_result(&mut conn)
-    .await
-    .unwrap();
-    assert_eq!(differing, 0);
+/// Whether the field `level` is to be indexed.
+fn indexed(indexed: bool) -> pb::UpdateFieldRequest {
+    pb::UpdateFieldRequest {
+        field: Some(pb::FieldDefinition { indexed, ..field("level", pb::FieldType::Integer) }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["indexed".to_owned()] }),
+    }
 }
 
 async fn work_to_the_end(app: &TestApp) {
@@ -141,11 +129,7 @@ async fn p8_index_fills_while_writers_write_and_readers_rest_on_it_when_it_is_re
         person.profile.as_mut().unwrap().custom_fields = Some(fields(json!({ "level": level })));
         ids.push(client.create(person).await.unwrap().user_id);
     }
-    let update = pb::UpdateFieldRequest {
-        field: Some(pb::FieldDefinition { indexed: true, ..field("level", pb::FieldType::Integer) }),
-        update_mask: Some(prost_types::FieldMask { paths: vec!["indexed".to_owned()] }),
-    };
-    let filling = client.admin.update_field(update.clone()).await.unwrap().into_inner().field.unwrap();
+    let filling = client.admin.update_field(indexed(true)).await.unwrap().into_inner().field.unwrap();
 
     let writes = ids.iter().enumerate().map(|(place, user_id)| {
         let mut client = client.clone();
@@ -164,10 +148,67 @@ async fn p8_index_fills_while_writers_write_and_readers_rest_on_it_when_it_is_re
     assert!(filling.indexed && !filling.index_ready);
     let listed = client.admin.list_fields(pb::ListFieldsRequest {}).await.unwrap().into_inner().fields;
     assert!(listed[0].index_ready);
-    assert_index_is_whole(&app, "level").await;
+    indexes::assert_whole(&app.database).await;
     let request = pb::ListProfilesRequest { filter: Some(fields(json!({ "level": 103 }))), ..Default::default() };
     let found = client.users.list_profiles(request).await.unwrap().into_inner().profiles;
     assert_eq!(found.iter().map(|profile| profile.user_id).collect::<Vec<_>>(), [ids[3]]);
+}
+
+#[tokio::test]
+async fn p8_what_a_late_writer_left_in_an_index_is_gone_when_it_is_filled_anew() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    client.create_field(pb::FieldDefinition { indexed: true, ..field("level", pb::FieldType::Integer) }).await.unwrap();
+    let ann = client.create_named("Ann").await;
+    client.change(ann.user_id, json!({ "level": 1 })).await.unwrap();
+
+    // A write that still keeps the index up ends when the index is gone.
+    client.admin.update_field(indexed(false)).await.unwrap();
+    let mut conn = app.database.connect().await;
+    conn.batch_execute("begin; select from users for update").await.unwrap();
+    let mut late = client.clone();
+    let late = tokio::spawn(async move { late.change(ann.user_id, json!({ "level": 2 })).await });
+    a_writer_waits(&app).await;
+    worked(&app, "none").await;
+    conn.batch_execute("rollback").await.unwrap();
+    late.await.unwrap().unwrap();
+    // The next knows of no index.
+    let replica = app.replica().await;
+    let mut fresh = replica.service().await;
+    fresh.change(ann.user_id, json!({ "level": 3 })).await.unwrap();
+    fresh.admin.update_field(indexed(true)).await.unwrap();
+    worked(&app, "ready").await;
+
+    indexes::assert_whole(&app.database).await;
+    let replica = app.replica().await;
+    let request = pb::ListProfilesRequest { order_by: "level".to_owned(), ..Default::default() };
+    let listed = replica.service().await.users.list_profiles(request).await.unwrap().into_inner().profiles;
+    assert_eq!(listed.iter().map(|profile| profile.user_id).collect::<Vec<_>>(), [ann.user_id]);
+}
+
+/// Has the second steps done until the index of the one field is in this state.
+async fn worked(app: &TestApp, state: &str) {
+    let mut conn = app.database.connect().await;
+    app.clock.advance(chrono::TimeDelta::seconds(31));
+    eventually("the state of the index", async || {
+        app.app.field_worker.step().await.unwrap();
+        let found: String =
+            Sql::<Text>::new("select index_state from field_definitions").get_result(&mut conn).await.unwrap();
+        (found == state).then_some(())
+    })
+    .await;
+}
+
+/// Waits until somebody waits for the lock of a row.
+async fn a_writer_waits(app: &TestApp) {
+    let mut conn = app.database.connect().await;
+    eventually("a writer who waits", async || {
+        let waiting =
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        let waiting: i64 = Sql::<BigInt>::new(waiting).get_result(&mut conn).await.unwrap();
+        (waiting > 0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
