@@ -10,6 +10,7 @@ mod cli;
 mod codes;
 mod config;
 mod confirm_email_change;
+mod crashes;
 mod crowd;
 mod delivery;
 mod doors;

@@ -120,6 +120,12 @@ impl Serve {
         assert!(Command::new("kill").args([name, pid]).status().unwrap().success());
     }
 
+    /// Ends it without a chance to clean up.
+    pub fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
     /// Waits until it has ended.
     pub async fn ended(&mut self) -> ExitStatus {
         eventually("its end", async || self.process.try_wait().unwrap()).await
