@@ -15,6 +15,7 @@ mod crowd;
 mod delivery;
 mod doors;
 mod errors;
+mod field_work;
 mod fields;
 mod fresns_edit;
 mod gathered;
