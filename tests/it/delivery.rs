@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, Text};
 use diesel_async::RunQueryDsl;
 use tokio::{sync::oneshot, task::JoinHandle};
 use user_service::{
@@ -29,7 +29,7 @@ use uuid::Uuid;
 use crate::support::{
     database::TestDatabase,
     eventually,
-    smtp::{Security, SmtpServer},
+    smtp::{Received, Security, SmtpServer},
 };
 
 /// A database, a relay and a clock, with as many workers as a test starts.
@@ -110,6 +110,20 @@ impl Post {
     /// Waits until a delivery looks as it should.
     async fn until(&self, outbox_id: i64, holds: impl Fn(&Delivery) -> bool) -> Delivery {
         eventually("the delivery's state", async || Some(self.find(outbox_id).await).filter(&holds)).await
+    }
+
+    /// Waits until each of these deliveries has been tried so often.
+    async fn until_tried(&self, deliveries: &[i64], tries: i32) {
+        for &outbox_id in deliveries {
+            self.until(outbox_id, |delivery| delivery.attempts == tries).await;
+        }
+    }
+
+    /// Everybody who is written to, with the UUID of the Message-ID.
+    async fn message_ids(&self) -> BTreeSet<(String, String)> {
+        let statement = Sql::<(Text, Text)>::new("select recipient, message_id::text from outbox");
+        let rows = self.db.run(async |conn| Ok(statement.load(conn).await?)).await;
+        rows.unwrap().into_iter().collect()
     }
 
     async fn leased(&self, limit: i64) -> Vec<i64> {
@@ -228,6 +242,46 @@ async fn p44_a_mail_that_is_put_off_comes_later_with_its_code() {
     assert_eq!(received.len(), 1);
     assert!(received[0].data.contains("048009"), "{}", received[0].data);
     worker.stop().await;
+}
+
+#[tokio::test]
+async fn p44_mails_wait_for_a_relay_that_is_away_and_are_sent_once_when_it_is_back() {
+    let mut post = Post::new().await;
+    let worker = post.start(on_call());
+    post.insert(notice("first@example.org")).await;
+    post.waker.wake();
+    // A connection is open by now, and breaks.
+    post.smtp.wait_for(1).await;
+    post.smtp.go_away().await;
+    let mut queued = Vec::new();
+    for index in 0..20 {
+        queued.push(post.insert(notice(&format!("user{index}@example.org"))).await);
+    }
+    let message_ids = post.message_ids().await;
+
+    // A minute, in which each is tried three times.
+    for (seconds, tries) in [(0, 1), (7, 2), (53, 3)] {
+        post.clock.advance(TimeDelta::seconds(seconds));
+        post.waker.wake();
+        post.until_tried(&queued, tries).await;
+    }
+    let refused = post.smtp.received().len();
+    post.smtp.come_back();
+    post.clock.advance(TimeDelta::seconds(97));
+    post.waker.wake();
+    post.until_tried(&queued, 4).await;
+
+    worker.stop().await;
+    let received = post.smtp.received();
+    assert_eq!((refused, received.len()), (1, 21));
+    let sent: BTreeSet<_> = received.iter().map(|mail| (mail.to[0].clone(), message_id(mail))).collect();
+    assert_eq!(sent, message_ids, "each once, with the Message-ID that it had from the first");
+}
+
+/// The UUID of a mail's Message-ID.
+fn message_id(mail: &Received) -> String {
+    let line = mail.data.lines().find_map(|line| line.strip_prefix("Message-ID: <"));
+    line.expect("a Message-ID").split('@').next().unwrap().to_owned()
 }
 
 /// A code whose nonce begins with 9.

@@ -17,9 +17,9 @@ use rustls::{
 };
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
@@ -58,8 +58,20 @@ pub struct Received {
 pub struct SmtpServer {
     pub address: SocketAddr,
     ca_file: PathBuf,
-    shared: Arc<Shared>,
+    manner: Manner,
+    /// Ends all conversations with it.
     accepting: JoinHandle<()>,
+    /// Holds the port while nobody listens.
+    away: Option<TcpSocket>,
+}
+
+/// How all connections are talked to.
+#[derive(Clone)]
+struct Manner {
+    security: Security,
+    login: Login,
+    acceptor: TlsAcceptor,
+    shared: Arc<Shared>,
 }
 
 struct Shared {
@@ -94,8 +106,25 @@ impl SmtpServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared { received: watch::Sender::default(), answers: Mutex::default() });
-        let accepting = tokio::spawn(accept(listener, acceptor, (security, login), Arc::clone(&shared)));
-        Self { address, ca_file, shared, accepting }
+        let manner = Manner { security, login, acceptor, shared };
+        let accepting = tokio::spawn(accept(listener, manner.clone()));
+        Self { address, ca_file, manner, accepting, away: None }
+    }
+
+    /// Breaks all connections and refuses new ones.
+    pub async fn go_away(&mut self) {
+        self.accepting.abort();
+        assert!((&mut self.accepting).await.is_err(), "it accepts until it is told to end");
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(self.address).unwrap();
+        self.away = Some(socket);
+    }
+
+    /// Takes connections again, at the same address.
+    pub fn come_back(&mut self) {
+        let listener = self.away.take().expect("it is away").listen(64).unwrap();
+        self.accepting = tokio::spawn(accept(listener, self.manner.clone()));
     }
 
     /// PEM file with the certificate, which is for `localhost`.
@@ -105,17 +134,17 @@ impl SmtpServer {
 
     /// Answers the next recipients with these codes instead of taking them; with 0 it falls silent.
     pub fn answer_next_with(&self, codes: &[u16]) {
-        self.shared.answers.lock().unwrap().extend(codes);
+        self.manner.shared.answers.lock().unwrap().extend(codes);
     }
 
     /// The mails so far, oldest first.
     pub fn received(&self) -> Vec<Received> {
-        self.shared.received.borrow().clone()
+        self.manner.shared.received.borrow().clone()
     }
 
     /// Waits until `count` mails are there.
     pub async fn wait_for(&self, count: usize) -> Vec<Received> {
-        let mut received = self.shared.received.subscribe();
+        let mut received = self.manner.shared.received.subscribe();
         let arrived = timeout(PATIENCE, received.wait_for(|mails| mails.len() >= count)).await;
         arrived.expect("the mails have arrived").unwrap().clone()
     }
@@ -179,28 +208,24 @@ impl Handler for Conversation {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
-    (security, login): (Security, Login),
-    shared: Arc<Shared>,
-) {
+async fn accept(listener: TcpListener, manner: Manner) {
+    let mut conversations = JoinSet::new();
     for connection in 0.. {
         let (stream, peer) = listener.accept().await.unwrap();
-        let conversation =
-            Conversation { shared: Arc::clone(&shared), connection, to: Vec::new(), data: Vec::new(), login: None };
+        let shared = Arc::clone(&manner.shared);
+        let conversation = Conversation { shared, connection, to: Vec::new(), data: Vec::new(), login: None };
         let mut builder = SessionBuilder::new("localhost");
-        if login == Login::Required {
+        if manner.login == Login::Required {
             builder.enable_auth(AuthMechanism::Plain);
         }
-        match security {
+        match manner.security {
             Security::None => builder.insecure_enable_plaintext_auth(),
             Security::StartTls => builder.enable_start_tls(),
             Security::Tls => &mut builder,
         };
         let session = builder.build(peer.ip(), conversation);
-        let acceptor = acceptor.clone();
-        tokio::spawn(async move {
+        let (acceptor, security) = (manner.acceptor.clone(), manner.security);
+        conversations.spawn(async move {
             // A client that goes away in the middle is part of what is tested.
             converse(stream, acceptor, security, session).await.unwrap_or_default();
         });
