@@ -1,8 +1,10 @@
-//! Request ids of UpdateAccount: whatever becomes of a reply, a change is made once.
+//! Request ids of UpdateAccount and of codes: whatever becomes of a reply, a change is made once.
 
 use futures_util::future::join_all;
+use tonic::Status;
+use user_service::wire::pb;
 
-use crate::support::{Asks, TestApp, fault, given};
+use crate::support::{Asks, Client, TestApp, fault, given};
 
 const ID: &str = "6d1b3c1e-3f8a-4b7e-9f39-1c2d3e4f5a6b";
 const PASSWORD: &str = "violet-lantern-93";
@@ -48,6 +50,61 @@ async fn p20_ten_parallel_repeats_change_once() {
         assert!(replies.iter().all(|reply| *reply == replies[0]), "{replies:?}");
     }
     assert_eq!(app.queued("ann@example.org").await, ["notice.phone_changed", "notice.password_changed"]);
+}
+
+/// All answers that are replies are the same; the others tell that the request is under way.
+fn assert_alike<T: std::fmt::Debug + PartialEq>(answers: Vec<Result<T, Status>>, reply: &T) {
+    for answer in answers {
+        match answer {
+            Ok(answer) => assert_eq!(&answer, reply),
+            Err(_) => assert_eq!(fault(answer).reason, "REQUEST_IN_PROGRESS"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn p20_parallel_repeats_on_two_replicas_change_once() {
+    let app = TestApp::new().await;
+    let replica = app.replica().await;
+    let (user_id, _) = app.join(given("ann@example.org", ""), PASSWORD).await;
+    // One token, for a new password revokes the others.
+    let token = app.user_token(user_id).await;
+    let (mut user, there) = (app.client(&token), replica.client(&token));
+    let clients = [user.clone(), there];
+    let asks = Asks::password("amber-harbour-51").current(PASSWORD).at(&user.account(0).await.etag).once(ID);
+
+    let tries = clients.iter().cycle().take(10).map(|client| {
+        let (mut client, asks) = (client.clone(), asks.clone());
+        async move { client.update(asks).await }
+    });
+    let answers = join_all(tries).await;
+    let reply = user.update(asks).await.unwrap();
+
+    assert_alike(answers, &reply);
+    assert_eq!(user.account(0).await, reply);
+    assert_eq!(app.queued("ann@example.org").await, ["notice.password_changed"]);
+}
+
+#[tokio::test]
+async fn p20_parallel_repeats_on_two_replicas_send_one_code() {
+    let app = TestApp::new().await;
+    let replica = app.replica().await;
+    let (user_id, user) = app.join(given("ann@example.org", ""), "").await;
+    let clients = [user, replica.user(user_id).await];
+    let request = pb::SendEmailCodeRequest {
+        purpose: pb::CodePurpose::Bind.into(),
+        email: "new@example.org".to_owned(),
+        request_id: ID.to_owned(),
+        ..Default::default()
+    };
+    let ask = async |mut client: Client| Ok(client.users.send_email_code(request.clone()).await?.into_inner());
+
+    let answers = join_all(clients.iter().cycle().take(10).map(|client| ask(client.clone()))).await;
+    let [here, there] = [ask(clients[0].clone()).await.unwrap(), ask(clients[1].clone()).await.unwrap()];
+
+    assert_alike(answers, &here);
+    assert_eq!(here, there);
+    assert_eq!(app.queued("new@example.org").await, ["code.bind"]);
 }
 
 #[tokio::test]
