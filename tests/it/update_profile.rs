@@ -6,7 +6,7 @@ use user_service::{
     wire::{json as wire_json, pb},
 };
 
-use crate::support::{TestApp, fault, json as fields};
+use crate::support::{TestApp, fault, json as fields, patiently};
 
 fn update(user_id: i64, profile: pb::Profile, paths: &[&str]) -> pb::UpdateProfileRequest {
     pb::UpdateProfileRequest {
@@ -55,6 +55,28 @@ async fn p13_writers_of_different_fields_both_survive() {
 
     let read = client.get(ann.user_id).await.unwrap().custom_fields.unwrap();
     assert_eq!(wire_json::object(read).len(), 2);
+}
+
+#[tokio::test]
+async fn p22_a_hundred_parallel_additions_lose_none_and_double_none() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    let tags = pb::FieldDefinition { item_type: pb::FieldType::Integer.into(), ..field("tags", pb::FieldType::Array) };
+    client.create_field(tags).await.unwrap();
+    let ann = client.create_named("Ann").await;
+
+    // Fifty values, each of them twice.
+    let writes = (0..100).map(|number| {
+        let mut client = client.clone();
+        let change = json!({ "tags": { "$append_unique": [number % 50] } });
+        async move { patiently(async || client.change(ann.user_id, change.clone()).await).await.unwrap() }
+    });
+    join_all(writes).await;
+
+    let read = client.get(ann.user_id).await.unwrap().custom_fields.unwrap();
+    let mut kept: Vec<i64> = serde_json::from_value(wire_json::object(read)["tags"].clone()).unwrap();
+    kept.sort_unstable();
+    assert_eq!(kept, (0..50).collect::<Vec<_>>());
 }
 
 #[tokio::test]
