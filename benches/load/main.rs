@@ -1,6 +1,9 @@
 //! Load on the whole service at a million users: service, Postgres and client are processes of their own, measured by
 //! turns with pgbench and with a server that gives one fixed reply. See `benches/README.md`.
 
+#[path = "../common/mod.rs"]
+mod common;
+
 mod client;
 mod data;
 mod pgbench;
@@ -16,7 +19,11 @@ use clap::{Parser, ValueEnum};
 use user_service::postgres;
 
 use client::{Job, Load, Outcome};
-use data::{Counter, Folder};
+use common::{
+    cpu,
+    database::{self, Counter},
+    folder::Folder,
+};
 use process::Worker;
 use report::{Cpu, Run, Side};
 use scenario::{Data, Scenario};
@@ -85,16 +92,9 @@ fn measure(arguments: &Arguments, runtime: &tokio::runtime::Runtime) -> anyhow::
         scenario::all(&nothing).iter().for_each(|scenario| println!("  {}", scenario.name));
         return Ok(());
     }
-    let folder = match &arguments.folder {
-        Some(path) => Folder { path: path.clone(), is_kept: true },
-        None => {
-            let path = std::env::temp_dir().join(format!("user-service-load-{}", std::process::id()));
-            Folder { path, is_kept: false }
-        }
-    };
-    std::fs::create_dir_all(&folder.path)?;
-    let postgres = data::start(&folder.path)?;
-    let url = postgres.url(data::DATABASE);
+    let folder = Folder::open(arguments.folder.clone(), "load")?;
+    let postgres = database::start(&folder.path)?;
+    let url = postgres.url(database::DATABASE);
     let data = runtime.block_on(data::fill(&url, arguments.users))?;
     let wanted: Vec<Scenario> = scenario::all(&data).into_iter().filter(is_wanted).collect();
     let pgbench = pgbench::find(postgres.bin_dir());
@@ -184,10 +184,10 @@ impl Bench<'_> {
         self.client.tell(&serde_json::to_string(&job)?)?;
         self.client.hear().context("the client is not ready")?;
         let statements = self.runtime.block_on(self.counter.count());
-        let before = self.cpu(pid, process::cpu(client));
+        let before = self.cpu(pid, cpu::cpu(client));
         self.client.tell("go")?;
         let outcome: Outcome = serde_json::from_str(&self.client.hear()?)?;
-        let after = self.cpu(pid, process::cpu(client));
+        let after = self.cpu(pid, cpu::cpu(client));
         Ok(self.run_of(scenario, side, scenario.in_flight, outcome, (before, after), statements))
     }
 
@@ -195,18 +195,18 @@ impl Bench<'_> {
     fn drive_postgres(&mut self, scenario: &Scenario) -> anyhow::Result<Option<Run>> {
         let (Some(program), Some(script)) = (&self.pgbench, &scenario.script) else { return Ok(None) };
         let own = std::process::id();
-        let (idle, database) = (self.service.worker.pid(), (self.postgres.port(), data::DATABASE));
+        let (idle, database) = (self.service.worker.pid(), (self.postgres.port(), database::DATABASE));
         let statements = self.runtime.block_on(self.counter.count());
-        let before = self.cpu(idle, process::cpu_of_ended(own));
+        let before = self.cpu(idle, cpu::cpu_of_ended(own));
         let outcome = pgbench::run(program, database, &self.data, script, self.time, &self.folder.path)?;
-        let mut after = self.cpu(idle, process::cpu_of_ended(own));
+        let mut after = self.cpu(idle, cpu::cpu_of_ended(own));
         after.server = before.server;
         Ok(Some(self.run_of(scenario, Side::Pgbench, script.clients, outcome, (before, after), statements)))
     }
 
     fn cpu(&self, server: u32, client: Duration) -> Cpu {
-        let postgres = self.postgres.pid().map_or(Duration::ZERO, process::cpu_of_family);
-        Cpu { server: process::cpu(server), postgres, client }
+        let postgres = self.postgres.pid().map_or(Duration::ZERO, cpu::cpu_of_family);
+        Cpu { server: cpu::cpu(server), postgres, client }
     }
 
     fn run_of(

@@ -1,0 +1,5 @@
+//! What more than one bench needs.
+
+pub mod cpu;
+pub mod database;
+pub mod folder;
