@@ -88,6 +88,10 @@ impl Codes {
     }
 
     async fn linger(&self, delivery_id: i64) {
+        if self.linger.is_zero() {
+            // A look that is given up at once would cost a statement and a connection.
+            return;
+        }
         let sent = async {
             while self.find_delivery(delivery_id).await.is_ok_and(|delivery| delivery.state == State::Queued) {
                 tokio::time::sleep(LOOK).await;
