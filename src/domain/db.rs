@@ -6,7 +6,7 @@ use std::{
 };
 
 use diesel_async::{
-    AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, TransactionManager,
+    AsyncConnection, AsyncPgConnection, TransactionManager,
     pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, bb8::Pool},
 };
 use futures_util::FutureExt;
@@ -24,6 +24,7 @@ const RETRIES: usize = 3;
 
 type PgPool = Pool<AsyncPgConnection>;
 type Pooled = diesel_async::pooled_connection::bb8::PooledConnection<'static, AsyncPgConnection>;
+type Manager = <AsyncPgConnection as AsyncConnection>::TransactionManager;
 
 /// What a transaction ends with where its work went well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +97,6 @@ impl Db {
         end: End,
         work: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T> + Clone,
     ) -> Result<T> {
-        type Manager = <AsyncPgConnection as AsyncConnection>::TransactionManager;
         let mut lease = self.lease().await?;
         let mut tries = 0;
         loop {
@@ -130,7 +130,7 @@ impl Db {
 }
 
 /// A connection in use. Where its call is given up in the middle, the statement is cancelled in the database, and the
-/// connection goes back only when the server has answered.
+/// connection is closed when the server has answered.
 struct Lease<'a> {
     conn: Option<Pooled>,
     connector: &'a Connector,
@@ -167,9 +167,11 @@ impl Drop for Lease<'_> {
             if let Err(error) = connector.cancel(&token).await {
                 tracing::debug!(%error, "a statement that was given up could not be cancelled");
             }
-            // Waits until the server has answered; what is still open then closes with the connection.
-            if let Err(error) = conn.batch_execute("rollback").await {
-                tracing::debug!(%error, "a connection that was given up is closed");
+            // Waits until the server has answered. The request to cancel is another connection's and may come later
+            // still, when it would end the next call's statement: so the pool gets this one with a transaction open,
+            // and closes it.
+            if let Err(error) = Manager::begin_transaction(&mut *conn).await {
+                tracing::debug!(%error, "a connection that was given up does not answer");
             }
         });
     }

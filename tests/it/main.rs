@@ -20,6 +20,7 @@ mod fields;
 mod fresns_edit;
 mod gathered;
 mod get_profile;
+mod given_up;
 mod health;
 mod import_users;
 mod layering;
