@@ -78,7 +78,8 @@ fn smtp_relay(smtp: &config::Smtp) -> anyhow::Result<Smtp> {
         tls: smtp.tls,
         credentials: smtp.username.clone().zip(password),
         ca_file: smtp.ca_file.clone(),
-        idle_connections: 4,
+        // Each send that ends finds room for its connection, and the next one finds a connection.
+        idle_connections: Settings::default().concurrency,
     };
     Smtp::new(&settings).context("mail.smtp")
 }
