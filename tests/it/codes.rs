@@ -97,6 +97,32 @@ async fn p39_fifty_wrong_at_once_count_as_fifty() {
 }
 
 #[tokio::test]
+async fn p39_tries_hold_over_replicas_and_restarts() {
+    let app = TestApp::new().await;
+    let (user_id, mut here) = app.join(given("ann@example.org", ""), "").await;
+    let replica = app.replica().await;
+    let mut there = replica.user(user_id).await;
+    for _ in 0..2 {
+        let code = app.bind_code(&mut here, PHONE).await;
+        for left in ["4", "3", "2", "1", "0"] {
+            std::mem::swap(&mut here, &mut there);
+            let refused = fault(show(&mut here, &wrong(&code)).await);
+            assert_eq!(refused.metadata["attemptsRemaining"], left);
+        }
+        let restarted = app.replica().await;
+        let spent = fault(show(&mut restarted.user(user_id).await, &code).await);
+        assert!(["CODE_ATTEMPTS_EXHAUSTED", "CODE_BUDGET_EXCEEDED"].contains(&spent.reason.as_str()), "{spent:?}");
+        app.clock.advance(TimeDelta::seconds(61));
+    }
+
+    let code = app.bind_code(&mut here, PHONE).await;
+    let restarted = app.replica().await;
+    let over_the_day = fault(show(&mut restarted.user(user_id).await, &code).await);
+
+    assert_eq!(over_the_day.reason, "CODE_BUDGET_EXCEEDED");
+}
+
+#[tokio::test]
 async fn p39_tries_count_when_the_call_fails_by_another_proof_and_right_ones_are_given_back() {
     let app = TestApp::new().await;
     let mut ann = ann(&app).await;

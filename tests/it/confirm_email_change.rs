@@ -7,7 +7,7 @@ use user_service::{
     wire::pb::{self, CodePurpose},
 };
 
-use crate::support::{Asks, TestApp, fault, given, wrong};
+use crate::support::{Asks, TestApp, fault, given, patiently, wrong};
 
 const ID: &str = "6d1b3c1e-3f8a-4b7e-9f39-1c2d3e4f5a6b";
 
@@ -158,6 +158,25 @@ async fn p20_a_confirmation_repeated_ten_times_is_one() {
     assert!(replies.iter().all(|reply| *reply == replies[0]), "{replies:?}");
     assert_eq!(app.queued("+8613800138000").await, ["notice.email_changed"]);
     assert_eq!(reused.reason, "REQUEST_ID_REUSED");
+}
+
+#[tokio::test]
+async fn p40_twenty_right_confirmations_at_once_are_one_success() {
+    let app = TestApp::new().await;
+    let (_, mut ann) = app.join(given("ann@example.org", ""), "").await;
+    let code = app.bind_code(&mut ann, "new@example.org").await;
+    let current = app.code(&mut ann, CodePurpose::Replace, "ann@example.org").await;
+
+    let tries = (0..20).map(|_| {
+        let (mut ann, code, current) = (ann.clone(), code.clone(), current.clone());
+        async move { patiently(async || ann.confirm("new@example.org", &code, &current).await).await }
+    });
+    let (won, lost): (Vec<_>, Vec<_>) = join_all(tries).await.into_iter().partition(Result::is_ok);
+    let later = fault(ann.confirm("new@example.org", &code, &current).await);
+
+    assert_eq!((won.len(), lost.len()), (1, 19));
+    assert_eq!(later.reason, "CODE_USED");
+    assert_eq!(app.queued("ann@example.org").await, ["code.replace", "notice.email_changed"]);
 }
 
 #[tokio::test]

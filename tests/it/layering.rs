@@ -43,6 +43,28 @@ fn modules_name_only_what_lies_below_them() {
     assert_eq!(faults, Vec::<String>::new());
 }
 
+/// Where a secret meets what a caller shows.
+const COMPARES: &[&str] =
+    &["src/domain/accounts/proofs.rs", "src/model/password.rs", "src/model/password_hash.rs", "src/auth/bootstrap.rs"];
+
+#[test]
+fn p38_secrets_are_compared_in_constant_time() {
+    for file in COMPARES {
+        assert!(fs::read_to_string(file).unwrap().contains(".ct_eq("), "{file} compares otherwise");
+    }
+    let mut faults = Vec::new();
+    for file in files(Path::new("src")) {
+        let text = fs::read_to_string(&file).unwrap();
+        for (number, line) in text.split("#[cfg(test)]").next().unwrap_or_default().lines().enumerate() {
+            let is_compare = line.contains("==") || line.contains("!=");
+            if is_compare && ["digits", "expose", "nonce"].iter().any(|name| line.contains(name)) {
+                faults.push(format!("{}:{}: {}", file.display(), number + 1, line.trim()));
+            }
+        }
+    }
+    assert_eq!(faults, Vec::<String>::new());
+}
+
 /// Paths after `crate::` in a line, and the first steps inside a `use crate::{` block.
 fn named(line: &str, in_block: bool) -> Vec<String> {
     let paths = line

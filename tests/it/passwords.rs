@@ -230,3 +230,37 @@ async fn p29_a_wrong_password_leaves_a_right_code_unburnt() {
     assert_eq!(wrong.metadata["attemptsRemaining"], "4", "the right code's try was given back");
     assert!(done.is_ok());
 }
+
+#[tokio::test]
+async fn p32_a_hash_that_would_cost_too_much_is_refused_when_it_comes() {
+    let app = TestApp::new().await;
+    let mut service = app.service().await;
+    let end = "c2l4dGVlbiBieXRlcyBvaw$DFJl3+LYuTnYvEglMJWlNe078oGA5gKVBvWvbqtptz4";
+    let too_costly = [
+        format!("$argon2id$v=19$m=262145,t=1,p=1${end}"),
+        format!("$argon2id$v=19$m=19456,t=4294967295,p=1${end}"),
+        format!("$scrypt$ln=30,r=8,p=1${end}"),
+        format!("$pbkdf2-sha256$i=4000001${end}"),
+        "$2b$17$8IIJC3pc2snCrOclajrYp.DG4/0uBburRnnQ.RDQpMOiSFDBNmZMe".to_owned(),
+    ];
+    let member = |hash: &str| pb::CreateUserRequest {
+        account: Some(pb::Account { username: Some("mara.quill".to_owned()), ..Default::default() }),
+        password_hash: hash.to_owned(),
+        wallet_password_hash: hash.to_owned(),
+        ..Default::default()
+    };
+
+    for hash in &too_costly {
+        let refused = fault(service.create(member(hash)).await);
+        let told = ["password_hash", "wallet_password_hash"].map(|path| (path.to_owned(), "FIELD_RANGE".to_owned()));
+        assert_eq!(refused.fields, told, "{hash}");
+    }
+    let users = too_costly.iter().map(|hash| pb::ImportUsersRequest { user: Some(member(hash)) });
+    let users: Vec<_> = users.collect();
+    let mut answers = service.admin.import_users(tokio_stream::iter(users)).await.unwrap().into_inner();
+    let batch = answers.message().await.unwrap().unwrap();
+
+    assert_eq!((batch.created, batch.failed), (0, 5));
+    assert!(batch.failures.iter().all(|failure| failure.field == "password_hash"), "{batch:?}");
+    assert!(service.get_by(Key::Username("mara.quill".to_owned())).await.is_err());
+}
