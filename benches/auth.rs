@@ -1,10 +1,13 @@
-//! What it costs to tell who calls: CPU of one call through the layer for each kind of token, with and without a kept
-//! verdict, beside the same call without the layer.
+//! What it costs to tell who calls: CPU of one verdict for each kind of token, kept and new, and of the whole layer
+//! around a call, beside GetProfile without that layer.
 //!
 //! `cargo bench --bench auth`. It uses the database of `DATABASE_URL`, where it makes one of its own, else a Postgres of
 //! its own. Everything runs on one thread, whose time on a CPU is counted; Postgres's own is not in it.
 
-use std::{convert::Infallible, fs, future::Future};
+#[path = "common/folder.rs"]
+mod folder;
+
+use std::{convert::Infallible, fs, path::Path};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::TimeDelta;
@@ -44,16 +47,16 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let server = std::env::var("DATABASE_URL").is_err().then(|| {
-        let folder = postgres::default_folder().join("bench-auth");
-        postgres::Server::start(&postgres::Settings { folder: &folder, extra: &[] }).expect("Postgres")
-    });
+    let folder = folder::Folder::open(None, "auth").expect("a folder");
+    let server = std::env::var("DATABASE_URL")
+        .is_err()
+        .then(|| postgres::Server::start(&postgres::Settings { folder: &folder.path, extra: &[] }).expect("Postgres"));
     let url = server.as_ref().map_or_else(|| std::env::var("DATABASE_URL").expect("set"), |own| own.url("postgres"));
     let migrating = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let database = migrating.block_on(prepare(&url));
     drop(migrating);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(measure(database));
+    runtime.block_on(measure(database, &folder.path));
 }
 
 async fn prepare(url: &str) -> String {
@@ -67,9 +70,9 @@ async fn prepare(url: &str) -> String {
     url.into()
 }
 
-async fn measure(database: String) {
+async fn measure(database: String, folder: &Path) {
     let signer = Signer::new();
-    let app = build(database, &signer);
+    let app = build(database, folder, &signer);
     let service = Subject::Service("bench".to_owned());
     let create = pb::CreateUserRequest {
         profile: Some(pb::Profile { nickname: "Ann".to_owned(), ..Default::default() }),
@@ -94,34 +97,36 @@ async fn measure(database: String) {
         request.extensions_mut().insert(admitted.clone());
         request
     });
-    let whole = per_call(FEW, |_| bare.clone().oneshot(request("", user))).await;
-    let nothing = per_call(MANY, |_| empty.oneshot(request("", user))).await;
+    let whole = per_call(FEW, async |_| answer(bare.clone(), request("", user)).await).await;
     println!("{:<46}{:>10.1} µs", "GetProfile without the layer", whole);
-    println!("{:<46}{:>10.1} µs", "an empty call without the layer", nothing);
+    let told = |what: String, cost: f64| {
+        println!("{what:<46}{cost:>10.1} µs   GetProfile × {:.3}", (whole + cost) / whole);
+    };
     for (name, tokens) in [("opaque token", &opaque), ("JWT of a service", &of_service), ("JWT of a user", &of_user)] {
-        let ask = async |token: &str| {
-            let answered = guarded.clone().oneshot(request(token, user)).await?;
-            assert!(!answered.headers().contains_key("grpc-status"), "{:?}", answered.headers());
-            Ok::<_, Infallible>(answered)
-        };
-        let uncached = per_call(FEW, |number| ask(&tokens[number])).await - nothing;
-        let cached = per_call(MANY, |_| ask(&tokens[0])).await - nothing;
-        for (kind, cost) in [("cached", cached), ("uncached", uncached)] {
-            let ratio = (whole + cost) / whole;
-            println!("{:<46}{cost:>10.1} µs   GetProfile × {ratio:.3}", format!("the layer, {kind} {name}"));
-        }
+        let verify = async |number: usize| drop(app.api.verify(&tokens[number]).await.expect("a good token"));
+        told(format!("who calls, uncached {name}"), per_call(FEW, verify).await);
+        told(format!("who calls, cached {name}"), per_call(MANY, async |_| verify(0).await).await);
+        let nothing = per_call(MANY, async |_| answer(empty, request(&tokens[0], user)).await).await;
+        let layer = per_call(MANY, async |_| answer(guarded.clone(), request(&tokens[0], user)).await).await;
+        told(format!("the whole layer, cached {name}"), layer - nothing);
     }
 }
 
+/// One call that must be answered well.
+async fn answer<S>(service: S, request: Request<Body>)
+where
+    S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    let Ok(response) = service.oneshot(request).await;
+    let status = response.headers().get("grpc-status");
+    assert!(status.is_none_or(|status| status == "0"), "{:?}", response.headers());
+}
+
 /// Microseconds of CPU of one call.
-async fn per_call<F: Future<Output = Result<Response<Body>, Infallible>>>(
-    calls: usize,
-    call: impl Fn(usize) -> F,
-) -> f64 {
+async fn per_call(calls: usize, call: impl AsyncFn(usize)) -> f64 {
     let start = cpu_nanos();
     for number in 0..calls {
-        let Ok(response) = call(number).await;
-        drop(response);
+        call(number).await;
     }
     (cpu_nanos() - start) as f64 / calls as f64 / 1000.0
 }
@@ -144,8 +149,8 @@ fn request(token: &str, user_id: i64) -> Request<Body> {
         .expect("a request")
 }
 
-fn build(database: String, signer: &Signer) -> App {
-    let keys = std::env::temp_dir().join(format!("user-service-bench-{}.json", std::process::id()));
+fn build(database: String, folder: &Path, signer: &Signer) -> App {
+    let keys = folder.join("keys.json");
     fs::write(&keys, json!({ "keys": [signer.jwk()] }).to_string()).expect("a file");
     let mut config = Config::default();
     config.database.url = Secret(database);
