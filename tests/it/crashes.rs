@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 use tokio_stream::StreamExt;
 use tonic::Status;
 use tonic_health::pb::health_check_response::ServingStatus::Serving;
-use user_service::wire::pb::{self, update_result::Outcome};
+use user_service::wire::{
+    pb::{self, update_result::Outcome},
+    structure::Struct,
+};
 
 use crate::support::{
     Client, TestApp,
@@ -58,7 +61,7 @@ async fn with_score() -> (TestApp, Client) {
     (app, client)
 }
 
-fn score(score: Value) -> Option<prost_types::Struct> {
+fn score(score: Value) -> Option<Struct> {
     Some(fields(json!({ "score": score })))
 }
 

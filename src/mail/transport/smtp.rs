@@ -18,7 +18,7 @@ use lettre::transport::smtp::{
     extension::ClientId,
 };
 use secrecy::{ExposeSecret, SecretString};
-use tokio::time::timeout;
+use tokio::{net::TcpStream, time::timeout};
 
 use crate::mail::SendError;
 
@@ -128,28 +128,37 @@ impl Smtp {
     pub async fn send(&self, letter: &lettre::Message) -> Result<(), SendError> {
         let mut connection = match self.idle_connection().await {
             Some(connection) => connection,
-            None => timeout(CONNECT, self.connect())
-                .await
-                .map_err(|_| SendError::retry("smtp connect timeout"))?
-                .map_err(|error| classify(&error))?,
+            None => timeout(CONNECT, self.connect()).await.map_err(|_| SendError::retry("smtp connect timeout"))??,
         };
         connection.send(letter.envelope(), &letter.formatted()).await.map_err(|error| classify(&error))?;
         self.keep(connection);
         Ok(())
     }
 
-    async fn connect(&self) -> Result<AsyncSmtpConnection, Error> {
-        let at_once = self.parameters.clone().filter(|_| self.tls == Tls::Tls);
-        let server = (self.host.as_str(), self.port);
-        let mut connection =
-            AsyncSmtpConnection::connect_tokio1(server, Some(CONNECT), &self.hello, at_once, None).await?;
+    async fn connect(&self) -> Result<AsyncSmtpConnection, SendError> {
+        let mut connection = self.open().await?;
         if let (Tls::StartTls, Some(parameters)) = (self.tls, &self.parameters) {
-            connection.starttls(parameters.clone(), &self.hello).await?;
+            connection.starttls(parameters.clone(), &self.hello).await.map_err(|error| classify(&error))?;
         }
         if let Some(credentials) = &self.credentials {
-            connection.auth(DEFAULT_MECHANISMS, credentials).await?;
+            connection.auth(DEFAULT_MECHANISMS, credentials).await.map_err(|error| classify(&error))?;
         }
         Ok(connection)
+    }
+
+    async fn open(&self) -> Result<AsyncSmtpConnection, SendError> {
+        let server = (self.host.as_str(), self.port);
+        let opened = if self.tls == Tls::Tls {
+            let at_once = self.parameters.clone();
+            AsyncSmtpConnection::connect_tokio1(server, Some(CONNECT), &self.hello, at_once, None).await
+        } else {
+            // lettre writes a mail and its end apart: without this the end waits until the relay, which takes its time
+            // with that, acknowledges the mail. Where TLS comes first, lettre alone has the socket.
+            let stream = TcpStream::connect(server).await.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
+            let stream = stream.map_err(|_| SendError::retry("smtp connection"))?;
+            AsyncSmtpConnection::connect_with_transport(Box::new(stream), &self.hello).await
+        };
+        opened.map_err(|error| classify(&error))
     }
 
     /// One that lay idle and still answers.
