@@ -134,19 +134,30 @@ impl Config {
 /// # Errors
 /// None that a configuration of ours can meet.
 pub fn printed(config: &Config) -> anyhow::Result<String> {
-    const MASK: &str = "***";
     let mut shown = config.clone();
-    if let Ok(mut url) = url::Url::parse(&shown.database.url.0)
-        && url.password().is_some()
-    {
-        // Only a URL without a host refuses a password, and this one has one.
-        url.set_password(Some(MASK)).unwrap_or_default();
-        shown.database.url = Secret(url.to_string());
-    }
+    shown.database.url = Secret(without_password(&shown.database.url.0));
     let keys = shown.secrets.keys.iter_mut().map(|key| &mut key.key);
     let password = shown.mail.smtp.as_mut().and_then(|smtp| smtp.password.as_mut());
     for secret in keys.chain(shown.auth.bootstrap_token.as_mut()).chain(password).chain(shown.sms.secret.as_mut()) {
         MASK.clone_into(&mut secret.0);
     }
     Ok(toml::to_string(&shown)?)
+}
+
+const MASK: &str = "***";
+
+/// The URL of a database, or of several that stand for each other, without its password. Where the password may stand
+/// anywhere, nothing is shown.
+fn without_password(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) if !rest.contains("password") => match rest.rsplit_once('@') {
+            Some((user, place)) => match user.split_once(':') {
+                Some((name, _)) => format!("{scheme}://{name}:{MASK}@{place}"),
+                None => url.to_owned(),
+            },
+            None => url.to_owned(),
+        },
+        None if url.is_empty() => String::new(),
+        _ => MASK.to_owned(),
+    }
 }

@@ -40,3 +40,22 @@ fn secrets_are_masked_wherever_they_show() {
     assert!(!printed.contains('…') && !printed.contains(":secret@"), "{printed}");
     assert!(!format!("{read:?}").contains('…'));
 }
+
+#[test]
+fn password_of_the_database_is_masked_in_every_form_of_its_url() {
+    let shown = |url: &str| {
+        let mut config = Config::default();
+        config.database.url = config::Secret(url.to_owned());
+        let printed: toml::Value = toml::from_str(&config::printed(&config).unwrap()).unwrap();
+        printed["database"]["url"].as_str().unwrap().to_owned()
+    };
+
+    assert_eq!(shown("postgres://me:hid@a:5432,b:5433/users"), "postgres://me:***@a:5432,b:5433/users");
+    assert_eq!(shown("postgres://me:hi@d/@a/users"), "postgres://me:***@a/users");
+    for open in ["postgres://me@a,b/users?target_session_attrs=read-write", "postgres://a:5432/users", ""] {
+        assert_eq!(shown(open), open);
+    }
+    for hidden in ["postgres://a/users?user=me&password=hid", "host=a,b user=me password='h i d'"] {
+        assert_eq!(shown(hidden), "***");
+    }
+}
