@@ -14,9 +14,6 @@ use crate::{
     store::schema::Fit,
 };
 
-/// How long new calls are still taken after the stop was asked for, until every balancer has heard of it.
-const DRAIN: Duration = Duration::from_secs(5);
-
 /// Serves until it is told to stop.
 pub async fn run(file: Option<&Path>) -> anyhow::Result<()> {
     let config = config::load(file)?;
@@ -32,7 +29,8 @@ pub async fn run(file: Option<&Path>) -> anyhow::Result<()> {
         Some(address) => Some(open("operations", address).await?),
         None => None,
     };
-    server::serve_until_signal(app, Ports { grpc, rest, operations }, DRAIN, &mut signals).await
+    let drain = Duration::from_secs(config.operations.drain_seconds);
+    server::serve_until_signal(app, Ports { grpc, rest, operations }, drain, &mut signals).await
 }
 
 /// A database that is away, or not yet migrated, is waited for; one that was migrated by a newer binary is no place to

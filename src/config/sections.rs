@@ -197,11 +197,13 @@ pub struct Operations {
     pub address: Option<SocketAddr>,
     /// Between two pings of the database. Health is lost after three that fail, and back after one.
     pub ping_seconds: u64,
+    /// How long new calls are still taken after the stop was asked for, until every balancer has heard of it.
+    pub drain_seconds: u64,
 }
 
 impl Default for Operations {
     fn default() -> Self {
-        Self { address: None, ping_seconds: 5 }
+        Self { address: None, ping_seconds: 5, drain_seconds: 5 }
     }
 }
 

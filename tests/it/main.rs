@@ -36,6 +36,7 @@ mod plans;
 mod postgres_tls;
 mod request_ids;
 mod rest;
+mod restarts;
 mod schema;
 mod seeds_fresns;
 mod seeds_lancens;

@@ -84,6 +84,14 @@ impl Client {
         Ok(self.admin.create_field(request).await?.into_inner().field.unwrap())
     }
 
+    /// Gives a user another nickname.
+    pub async fn rename(&mut self, user_id: i64, nickname: &str) -> Result<pb::Profile, Status> {
+        let profile = person(nickname).profile;
+        let update_mask = Some(prost_types::FieldMask { paths: vec!["nickname".to_owned()] });
+        let request = pb::UpdateProfileRequest { user_id, profile, update_mask, ..Default::default() };
+        Ok(self.users.update_profile(request).await?.into_inner().profile.unwrap())
+    }
+
     /// Changes custom fields.
     pub async fn change(&mut self, user_id: i64, change: Value) -> Result<pb::Profile, Status> {
         let request = pb::UpdateProfileRequest { user_id, custom_fields: Some(json(change)), ..Default::default() };

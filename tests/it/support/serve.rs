@@ -19,6 +19,11 @@ pub const TOKEN: &str = "bootstrap-token-of-the-tests-0123456789";
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The keys of every process over one database.
+pub fn keys() -> String {
+    format!("[{{id=\"test\",key=\"{}\"}}]", user_service::config::key_text([7; 32]))
+}
+
 /// A running `serve`; it goes with the test.
 pub struct Serve {
     process: Child,
@@ -33,10 +38,18 @@ impl Serve {
 
     /// With more variables of the section and key, for example `("MAIL__FOLDER", "/tmp/x")`.
     pub fn start_with(database: &TestDatabase, more: &[(&str, &str)]) -> Self {
-        let key = user_service::config::key_text([7; 32]);
-        let (url, keys) = (database.url(), format!("[{{id=\"test\",key=\"{key}\"}}]"));
+        Self::spawn(&database.url(), "trace", more)
+    }
+
+    /// For many calls: with a log that has no line for each of them, and a drain of one second.
+    pub fn start_for_load(url: &str) -> Self {
+        Self::spawn(url, "info,user_service::telemetry::call=off", &[("OPERATIONS__DRAIN_SECONDS", "1")])
+    }
+
+    fn spawn(url: &str, log: &str, more: &[(&str, &str)]) -> Self {
+        let keys = keys();
         let mut variables = vec![
-            ("DATABASE__URL", url.as_str()),
+            ("DATABASE__URL", url),
             ("SECRETS__KEYS", &keys),
             ("AUTH__BOOTSTRAP_TOKEN", TOKEN),
             ("GRPC__ADDRESS", "127.0.0.1:0"),
@@ -48,10 +61,7 @@ impl Serve {
         variables.extend(more);
         let mut command = Command::new(env!("CARGO_BIN_EXE_user-service"));
         command.arg("serve").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        command
-            .env("RUST_LOG", "trace")
-            .env("OTEL_METRIC_EXPORT_INTERVAL", "200")
-            .env("OTEL_BSP_SCHEDULE_DELAY", "200");
+        command.env("RUST_LOG", log).env("OTEL_METRIC_EXPORT_INTERVAL", "200").env("OTEL_BSP_SCHEDULE_DELAY", "200");
         for (key, value) in variables {
             command.env(format!("USER_SERVICE__{key}"), value);
         }
@@ -124,6 +134,11 @@ impl Serve {
     pub fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
+    }
+
+    /// Whether it has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
     }
 
     /// Waits until it has ended.

@@ -1,11 +1,14 @@
 //! The texts of the statements that connections send.
 
-use diesel::{connection::DebugQuery, sql_types::Text};
-use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+use diesel::{
+    connection::DebugQuery,
+    sql_types::{BigInt, Text},
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use tokio_postgres::{Client, SimpleQueryMessage};
 use user_service::store::sql::Sql;
 
-use super::TestDatabase;
+use super::{TestDatabase, eventually};
 
 /// The text of a statement, without its values.
 pub fn text_of(query: &dyn DebugQuery) -> String {
@@ -33,4 +36,18 @@ pub async fn prepared(client: &Client) -> Vec<(String, String)> {
         _ => None,
     });
     rows.collect()
+}
+
+/// Statements of others on this database that wait for a lock.
+async fn waiting(conn: &mut AsyncPgConnection) -> i64 {
+    let statement = Sql::<BigInt>::new(
+        "select count(*) from pg_stat_activity \
+         where datname = current_database() and state = 'active' and wait_event_type = 'Lock'",
+    );
+    statement.get_result(conn).await.unwrap()
+}
+
+/// Waits until so many of them do.
+pub async fn until_waiting(conn: &mut AsyncPgConnection, count: i64) {
+    eventually("statements that wait", async || (waiting(conn).await == count).then_some(())).await;
 }
