@@ -1,15 +1,22 @@
 //! How connections to the database are made: by the URL's `sslmode`, with chain and name checked wherever TLS is used.
 
-use std::{error::Error, path::Path};
+use std::{error::Error, path::Path, time::Duration};
 
 use diesel::{ConnectionError, ConnectionResult};
 use diesel_async::{AsyncConnection, AsyncPgConnection};
-use tokio_postgres::{CancelToken, Client, Connection, Socket};
+use tokio_postgres::{CancelToken, Client, Config, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::{telemetry::statement::Watcher, tls};
 
 type Tls = <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<Socket>>::Stream;
+
+/// How long a host may take to be reached, so that there is time for another within the second that a call waits.
+const REACH: Duration = Duration::from_millis(400);
+/// How long a host may leave what was sent unanswered by its kernel; one that lost its power says nothing.
+const SILENCE: Duration = Duration::from_secs(10);
+/// After which an idle connection is asked whether its other end is there.
+const IDLE: Duration = Duration::from_secs(30);
 
 /// Makes connections.
 #[derive(Clone)]
@@ -27,10 +34,10 @@ impl Connector {
     }
 
     /// A bare connection, whose second half somebody has to drive. The server's chain and name are checked wherever TLS
-    /// is used, so that `sslmode=verify-ca` and `sslmode=verify-full` ask for no more than `require` does.
+    /// is used, so that `sslmode=verify-ca` and `sslmode=verify-full` ask for no more than `require` does. The URL may
+    /// name several hosts, which are tried in turn.
     pub async fn connect(&self, url: &str) -> Result<(Client, Connection<Socket, Tls>), tokio_postgres::Error> {
-        let url = url.replace("sslmode=verify-full", "sslmode=require").replace("sslmode=verify-ca", "sslmode=require");
-        tokio_postgres::connect(&url, self.tls.clone()).await
+        config(url)?.connect(self.tls.clone()).await
     }
 
     /// A connection for statements.
@@ -46,6 +53,22 @@ impl Connector {
     pub async fn cancel(&self, token: &CancelToken) -> Result<(), tokio_postgres::Error> {
         token.cancel_query(self.tls.clone()).await
     }
+}
+
+/// What a URL says, and where it says nothing, how long a host that is gone is waited for.
+fn config(url: &str) -> Result<Config, tokio_postgres::Error> {
+    let url = url.replace("sslmode=verify-full", "sslmode=require").replace("sslmode=verify-ca", "sslmode=require");
+    let mut config: Config = url.parse()?;
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(REACH);
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(SILENCE);
+    }
+    if !url.contains("keepalives") {
+        config.keepalives_idle(IDLE);
+    }
+    Ok(config)
 }
 
 /// An error with what lies behind it: that a handshake failed says little without the reason.

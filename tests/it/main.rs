@@ -30,6 +30,7 @@ mod minapp_account;
 mod notices;
 mod operations;
 mod oracle;
+mod outage;
 mod outbox;
 mod passwords;
 mod plans;

@@ -64,6 +64,11 @@ impl TestApp {
         Self::start(Shared::new(database).await, |_| {}).await
     }
 
+    /// A service over this database, which it knows by another URL.
+    pub async fn over_url(database: TestDatabase, url: &str) -> Self {
+        Self::start(Shared::new(database).await, |config| config.database.url = Secret(url.to_owned())).await
+    }
+
     /// A service over a new database, with another configuration.
     pub async fn configured(configure: impl FnOnce(&mut Config)) -> Self {
         Self::start(Shared::new(TestDatabase::new().await).await, configure).await
