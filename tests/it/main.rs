@@ -32,6 +32,7 @@ mod operations;
 mod oracle;
 mod outage;
 mod outbox;
+mod overload;
 mod passwords;
 mod plans;
 mod postgres_tls;
