@@ -6,7 +6,7 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use http::{HeaderMap, Request, Response};
@@ -56,11 +56,13 @@ where
         if path.starts_with("/grpc.health.") || path.starts_with("/grpc.reflection.") {
             return Box::pin(pass(inner, request));
         }
+        // The transport's own timer begins here; on a busy machine the call itself begins later.
+        let came = Instant::now();
         let call = Call::new(request.headers(), Transport::Grpc);
         let header = call.header();
         let door = self.door.clone();
         Box::pin(call.run(async move {
-            let answered = answer(door, inner, request).await;
+            let answered = answer(door, inner, request, came).await;
             let mut response = answered.unwrap_or_else(|error| Status::from(error).into_http());
             response.headers_mut().insert(REQUEST_ID_HEADER, header);
             Ok(response)
@@ -79,7 +81,7 @@ where
     Ok(response)
 }
 
-async fn answer<S>(door: Door, mut inner: S, mut request: Request<Body>) -> Result<Response<Body>>
+async fn answer<S>(door: Door, mut inner: S, mut request: Request<Body>, came: Instant) -> Result<Response<Body>>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
@@ -88,7 +90,7 @@ where
     // What is no RPC of ours has no rule, and a token is asked for all the same.
     let Rpc(service, method) = rpc.unwrap_or(Rpc("", ""));
     let _permit = door.enter()?;
-    let limit = deadline(request.headers(), method)?;
+    let limit = deadline(request.headers(), method, came)?;
     // On the heap, and so moved no more: each wrapper around a future holds it once more than it need.
     let call = Box::pin(async {
         let certified = request.extensions().get::<Peer>().and_then(|peer| peer.caller.as_ref());
@@ -100,8 +102,9 @@ where
     door::within(limit, call).await
 }
 
-/// How long a call may take: what its caller gives it, and our own bound. An import has its caller's alone.
-fn deadline(headers: &HeaderMap, method: &str) -> Result<Option<Duration>> {
+/// How long a call that came then may still take: what its caller gives it, and our own bound. An import has its
+/// caller's alone.
+fn deadline(headers: &HeaderMap, method: &str, came: Instant) -> Result<Option<Duration>> {
     let given =
         match headers.get("grpc-timeout") {
             None => None,
@@ -113,7 +116,7 @@ fn deadline(headers: &HeaderMap, method: &str) -> Result<Option<Duration>> {
         return Ok(given);
     };
     // A moment earlier than the transport's own timer, which would answer CANCELLED.
-    let given = given.map(|given| given.saturating_sub(Duration::from_millis(5)));
+    let given = given.map(|given| given.saturating_sub(Duration::from_millis(5) + came.elapsed()));
     Ok(Some(given.map_or(bound, |given| given.min(bound))))
 }
 

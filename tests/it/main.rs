@@ -12,6 +12,7 @@ mod config;
 mod confirm_email_change;
 mod crashes;
 mod crowd;
+mod deadlines;
 mod delivery;
 mod doors;
 mod errors;
