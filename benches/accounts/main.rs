@@ -2,6 +2,7 @@
 //! fast a code comes. See `benches/README.md`.
 
 #[path = "../common/mod.rs"]
+#[expect(dead_code, reason = "the other benches ask for more")]
 mod common;
 
 mod callers;

@@ -3,3 +3,4 @@
 pub mod cpu;
 pub mod database;
 pub mod folder;
+pub mod memory;

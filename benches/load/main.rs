@@ -23,6 +23,7 @@ use common::{
     cpu,
     database::{self, Counter},
     folder::Folder,
+    memory,
 };
 use process::Worker;
 use report::{Cpu, Run, Side};
@@ -230,8 +231,8 @@ impl Bench<'_> {
     }
 
     fn print_memory(&self) {
-        let (service, client) = (process::memory(self.service.worker.pid()), process::memory(self.client.pid()));
-        let postgres = self.postgres.pid().map_or(0, process::memory_of_family);
+        let (service, client) = (memory::memory(self.service.worker.pid()), memory::memory(self.client.pid()));
+        let postgres = self.postgres.pid().map_or(0, memory::memory_of_family);
         println!("\nmemory of the service {} MiB, at most {} MiB", service.now, service.highest);
         println!("memory of the client {} MiB, at most {} MiB", client.now, client.highest);
         println!("memory of Postgres {postgres} MiB, what its processes share counted once");

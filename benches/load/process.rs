@@ -1,14 +1,11 @@
-//! Processes of the load, and their memory.
+//! Processes of the load.
 
 use std::{
-    fs,
     io::{BufRead, BufReader, Write},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
 use anyhow::{Context, bail};
-
-use crate::common::cpu::children;
 
 /// This program once more, in another role; it ends when it is dropped.
 pub struct Worker {
@@ -51,29 +48,4 @@ impl Drop for Worker {
             eprintln!("a process of the load does not end: {error}");
         }
     }
-}
-
-/// Memory in MiB.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Memory {
-    pub now: u64,
-    pub highest: u64,
-}
-
-fn kilobytes(file: &str, name: &str) -> u64 {
-    let text = fs::read_to_string(file).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
-}
-
-/// Resident memory of a process.
-pub fn memory(pid: u32) -> Memory {
-    let file = format!("/proc/{pid}/status");
-    Memory { now: kilobytes(&file, "VmRSS") / 1024, highest: kilobytes(&file, "VmHWM") / 1024 }
-}
-
-/// Memory of a process and its children, what they share counted once.
-pub fn memory_of_family(pid: u32) -> u64 {
-    let share = |pid: u32| kilobytes(&format!("/proc/{pid}/smaps_rollup"), "Pss");
-    (share(pid) + children(pid).into_iter().map(share).sum::<u64>()) / 1024
 }
