@@ -7,7 +7,7 @@
 #[path = "common/folder.rs"]
 mod folder;
 
-use std::{convert::Infallible, fs, path::Path};
+use std::{convert::Infallible, fs, path::Path, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::TimeDelta;
@@ -92,7 +92,7 @@ async fn measure(database: String, folder: &Path) {
     let empty = service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(Body::empty())));
     let guarded = Door::new(app.api.clone()).layer(empty);
     let services = grpc::Services::new(app.api.clone(), tonic_health::server::health_reporter().1, false);
-    let admitted = Caller::new(service, Scope::ALL.to_vec());
+    let admitted = Arc::new(Caller::new(service, Scope::ALL.to_vec()));
     let bare = services.map_request(move |mut request: Request<Body>| {
         request.extensions_mut().insert(admitted.clone());
         request

@@ -50,7 +50,7 @@ pub fn keyset(_: &Data) -> Script {
 pub fn indexed(field_id: i64, level: i64) -> Script {
     script(format!(
         "select {COLUMNS} from field_values d join users u on u.user_id = d.user_id where d.field_id = {field_id} \
-         and d.value = '\\x8{level:015x}'::bytea and (u.custom_fields -> 'level') = any(array['{level}'::jsonb]) \
+         and d.value = '\\x8{level:015x}'::bytea and case when (u.custom_fields -> 'level') = any(array['{level}'::jsonb]) then true else false end \
          order by d.created_at desc, d.user_id desc limit 21"
     ))
 }

@@ -10,11 +10,12 @@ use user_service::{
     clock::{Clock, ManualClock},
     config::{self, Config, Secret, SecretKey},
     domain::caller::Subject,
+    error::Reason,
     model::scope::Scope,
     server::{self, Ports},
 };
 
-use super::{Client, TestDatabase, folder::Folder, texts::Texts};
+use super::{Client, TestDatabase, eventually, folder::Folder, texts::Texts};
 
 /// A running service, its database and its clock; all of it goes with the test.
 pub struct TestApp {
@@ -145,9 +146,7 @@ impl TestApp {
 
     /// A client with these scopes.
     pub async fn service_with(&self, scopes: &[Scope]) -> Client {
-        let subject = Subject::Service("test".to_owned());
-        let (_, secret) = self.api.tokens().issue(&subject, scopes, TimeDelta::days(30)).await.unwrap();
-        self.client(&secret)
+        self.client(&self.issue(Subject::Service("test".to_owned()), scopes).await)
     }
 
     /// A client with a token of this user.
@@ -157,8 +156,16 @@ impl TestApp {
 
     /// A token of this user.
     pub async fn user_token(&self, user_id: i64) -> String {
-        let subject = Subject::User(user_id);
-        self.api.tokens().issue(&subject, &[], TimeDelta::days(30)).await.unwrap().1
+        self.issue(Subject::User(user_id), &[]).await
+    }
+
+    /// A token. The first connection may take a busy machine longer than a call waits for one.
+    async fn issue(&self, subject: Subject, scopes: &[Scope]) -> String {
+        eventually("a token", async || match self.api.tokens().issue(&subject, scopes, TimeDelta::days(30)).await {
+            Err(error) if error.reason() == Reason::DatabaseUnavailable => None,
+            issued => Some(issued.unwrap().1),
+        })
+        .await
     }
 
     /// A client with this token.
