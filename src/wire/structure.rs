@@ -1,5 +1,5 @@
-//! google.protobuf.Struct as its bytes: a document goes from the text that the database gives to the wire without a tree
-//! of values in between.
+//! google.protobuf.Struct as it is read, and as it is written: a document goes from the text that the database gives to
+//! the wire without a tree of values in between.
 
 use std::fmt;
 
@@ -12,9 +12,14 @@ use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqA
 
 use crate::model::{document::Document, field::MAX_SAFE_INTEGER};
 
-/// The encoded entries of a Struct.
+/// A Struct.
 #[derive(Clone, Default)]
-pub struct Struct(Vec<u8>);
+pub struct Struct {
+    /// Entries that came as values. They have one order, whichever they came in, by which a repeated request is known.
+    read: prost_types::Struct,
+    /// Encoded entries.
+    written: Vec<u8>,
+}
 
 /// What becomes of a field of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,22 +34,24 @@ impl Struct {
     /// The fields of a document that are shown.
     pub fn of(document: &Document, show: impl Fn(&str) -> Show) -> Self {
         let text = document.as_str();
-        let mut out = Vec::with_capacity(2 * text.len());
-        let entries = Entries { out: &mut out, show: &show };
+        let mut written = Vec::with_capacity(2 * text.len());
+        let entries = Entries { out: &mut written, show: &show };
         serde_json::Deserializer::from_str(text).deserialize_map(entries).expect("valid: the text of an object");
-        Self(out)
+        Self { written, ..Self::default() }
     }
 }
 
 impl From<prost_types::Struct> for Struct {
     fn from(given: prost_types::Struct) -> Self {
-        Self(given.encode_to_vec())
+        Self { read: given, written: Vec::new() }
     }
 }
 
 impl From<Struct> for prost_types::Struct {
     fn from(given: Struct) -> Self {
-        Self::decode(given.0.as_slice()).expect("valid: it was encoded, or decoded, before")
+        let mut whole = given.read;
+        whole.merge(given.written.as_slice()).expect("valid: written here");
+        whole
     }
 }
 
@@ -63,10 +70,10 @@ impl fmt::Debug for Struct {
 
 impl Message for Struct {
     fn encode_raw(&self, buf: &mut impl BufMut) {
-        buf.put_slice(&self.0);
+        self.read.encode_raw(buf);
+        buf.put_slice(&self.written);
     }
 
-    /// One entry, which has to be as prost has them.
     fn merge_field(
         &mut self,
         tag: u32,
@@ -74,18 +81,16 @@ impl Message for Struct {
         buf: &mut impl Buf,
         ctx: DecodeContext,
     ) -> Result<(), DecodeError> {
-        let mut entry = prost_types::Struct::default();
-        entry.merge_field(tag, wire_type, buf, ctx)?;
-        entry.encode_raw(&mut self.0);
-        Ok(())
+        self.read.merge_field(tag, wire_type, buf, ctx)
     }
 
     fn encoded_len(&self) -> usize {
-        self.0.len()
+        self.read.encoded_len() + self.written.len()
     }
 
     fn clear(&mut self) {
-        self.0.clear();
+        self.read.clear();
+        self.written.clear();
     }
 }
 
@@ -313,12 +318,22 @@ mod tests {
     fn what_is_no_struct_is_refused() {
         let good = Struct::of(&Document::of_text(r#"{"a": "text", "b": [1]}"#.to_owned()), |_| Show::Yes);
         let bytes = good.encode_to_vec();
-        assert_eq!(Struct::decode(bytes.as_slice()).unwrap().encode_to_vec(), bytes);
+        assert_eq!(Struct::decode(bytes.as_slice()).unwrap(), good);
         for cut in 1..bytes.len() {
             let read = Struct::decode(&bytes[..cut]);
             assert_eq!(read.is_ok(), prost_types::Struct::decode(&bytes[..cut]).is_ok(), "{cut}");
         }
         let not_utf8 = [0x0a, 0x05, 0x0a, 0x01, 0xff, 0x12, 0x00];
         assert!(Struct::decode(not_utf8.as_slice()).is_err());
+    }
+
+    #[test]
+    fn what_is_read_has_one_order() {
+        let encoded = |text: &str| Struct::of(&Document::of_text(text.to_owned()), |_| Show::Yes).encode_to_vec();
+        let one = encoded(r#"{"a": 1, "b": {"c": 2, "d": 3}}"#);
+        let other = encoded(r#"{"b": {"d": 3, "c": 2}, "a": 1}"#);
+        assert_ne!(one, other);
+        let read_again = |bytes: &[u8]| Struct::decode(bytes).unwrap().encode_to_vec();
+        assert_eq!(read_again(&one), read_again(&other));
     }
 }

@@ -2,8 +2,11 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tonic::Code;
 use user_service::{
-    model::scope::Scope,
-    wire::{json as wire_json, pb},
+    model::{document::Document, scope::Scope},
+    wire::{
+        json as wire_json, pb,
+        structure::{Show, Struct},
+    },
 };
 
 use crate::support::{TestApp, fault, json as fields, patiently};
@@ -245,4 +248,25 @@ async fn p20_repeated_request_id_counts_once() {
     let read = client.get(ann.user_id).await.unwrap().custom_fields.unwrap();
     assert_eq!(read, fields(json!({ "score": 5 })));
     assert_eq!((reused.reason.as_str(), reused.paths()), ("REQUEST_ID_REUSED", vec!["request_id"]));
+}
+
+#[tokio::test]
+async fn p20_entries_in_another_order_are_the_same_request() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    for name in ["a", "b"] {
+        client.create_field(field(name, pb::FieldType::Integer)).await.unwrap();
+    }
+    let ann = client.create_named("Ann").await;
+    let change = |text: &str| pb::UpdateProfileRequest {
+        user_id: ann.user_id,
+        custom_fields: Some(Struct::of(&Document::of_text(text.to_owned()), |_| Show::Yes)),
+        request_id: "6d1b3c1e-3f8a-4b7e-9f39-1c2d3e4f5a6b".to_owned(),
+        ..Default::default()
+    };
+
+    let first = client.users.update_profile(change(r#"{"a": {"$incr_by": 1}, "b": 2}"#)).await.unwrap().into_inner();
+    let again = client.users.update_profile(change(r#"{"b": 2, "a": {"$incr_by": 1}}"#)).await.unwrap().into_inner();
+
+    assert_eq!(again, first, "maps have no order on the wire, and many clients send them in another each time");
 }
