@@ -48,9 +48,21 @@ async fn p50_a_revocation_reaches_another_replica_within_200_milliseconds() {
     assert!(fastest < Duration::from_millis(200), "{fastest:?}");
 }
 
-#[tokio::test]
+/// Waits until the service listens. As it begins to, it forgets every verdict, which on a busy machine may be late.
+async fn hears(stage: &Stage) {
+    let there = stage.replica().await;
+    let (token, secret) = stage.app.api.tokens().issue(&Subject::User(USER_ID), &[], TimeDelta::days(1)).await.unwrap();
+    let mut client = stage.app.client(&secret);
+    assert_eq!(call(&mut client).await, "OK");
+    let revoke = pb::RevokeTokenRequest { token_id: token.token_id };
+    there.service().await.admin.revoke_token(revoke).await.unwrap();
+    becomes(&mut client, "TOKEN_REVOKED").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p50_a_revocation_that_nobody_told_holds_within_30_seconds() {
     let stage = Stage::new().await;
+    hears(&stage).await;
     let subject = Subject::User(USER_ID);
     let (token, secret) = stage.app.api.tokens().issue(&subject, &[], TimeDelta::days(1)).await.unwrap();
     assert_eq!(stage.call(&secret).await, "OK");
