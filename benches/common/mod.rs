@@ -3,4 +3,5 @@
 pub mod cpu;
 pub mod database;
 pub mod folder;
+pub mod http2;
 pub mod memory;

@@ -16,14 +16,13 @@ use bytes::{BufMut, Bytes, BytesMut};
 use hdrhistogram::Histogram;
 use http::{HeaderMap, Request, header};
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper::client::conn::http2::SendRequest;
 use prost::Message;
 use tokio::task::JoinSet;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus};
 use user_service::wire::pb;
 
-use crate::service::TOKEN;
+use crate::{common::http2, service::TOKEN};
 
 /// After a failure, before the caller tries again.
 const BREATH: Duration = Duration::from_millis(5);
@@ -66,16 +65,7 @@ pub struct Callers {
 
 impl Callers {
     pub async fn connect(address: SocketAddr, connections: usize) -> anyhow::Result<Self> {
-        let mut senders = Vec::new();
-        for _ in 0..connections {
-            let stream = tokio::net::TcpStream::connect(address).await.context("the service is away")?;
-            stream.set_nodelay(true)?;
-            let mut builder = Builder::new(TokioExecutor::new());
-            builder.initial_stream_window_size(4 << 20).initial_connection_window_size(16 << 20);
-            let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
-            tokio::spawn(connection);
-            senders.push(sender);
-        }
+        let senders = http2::connect(address, connections).await?;
         Ok(Self { senders, address, next: Arc::default() })
     }
 

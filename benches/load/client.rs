@@ -15,14 +15,16 @@ use bytes::{Bytes, BytesMut};
 use hdrhistogram::Histogram;
 use http::{HeaderMap, HeaderValue, Request, Uri, header};
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper::client::conn::http2::SendRequest;
 use prost::Message;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use user_service::wire::pb;
 
-use crate::scenario::{self, Data, Requests, frame};
+use crate::{
+    common::http2,
+    scenario::{self, Data, Requests, frame},
+};
 
 /// Most connections of a run.
 const CONNECTIONS: usize = 8;
@@ -155,16 +157,7 @@ impl Notes {
 
 impl Callers {
     async fn connect(job: &Job, in_flight: usize, path: &str) -> anyhow::Result<Self> {
-        let mut senders = Vec::new();
-        for _ in 0..in_flight.clamp(1, CONNECTIONS) {
-            let stream = tokio::net::TcpStream::connect(job.address).await.context("the service is away")?;
-            stream.set_nodelay(true)?;
-            let mut builder = Builder::new(TokioExecutor::new());
-            builder.initial_stream_window_size(4 << 20).initial_connection_window_size(16 << 20);
-            let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
-            tokio::spawn(connection);
-            senders.push(sender);
-        }
+        let senders = http2::connect(job.address, in_flight.clamp(1, CONNECTIONS)).await?;
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(header::TE, HeaderValue::from_static("trailers"));

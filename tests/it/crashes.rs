@@ -39,6 +39,18 @@ async fn ask_killed<A: std::fmt::Debug>(app: &TestApp, hold: Hold, ask: &impl As
     gate.close(&app.database).await;
 }
 
+/// Asks a process that is killed before its COMMIT, and another that is killed after it; everybody after each.
+async fn ask_killed_around_commit<A: std::fmt::Debug>(
+    app: &TestApp,
+    client: &mut Client,
+    ask: &impl AsyncFn(Client) -> Result<A, Status>,
+) -> (Vec<pb::Profile>, Vec<pb::Profile>) {
+    ask_killed(app, Hold::BeforeCommit, ask).await;
+    let untouched = everybody(client).await;
+    ask_killed(app, Hold::AfterCommit, ask).await;
+    (untouched, everybody(client).await)
+}
+
 /// Asks a process that lives.
 async fn ask_living<A>(app: &TestApp, ask: &impl AsyncFn(Client) -> Result<A, Status>) -> A {
     let serve = Serve::start(&app.database);
@@ -80,10 +92,7 @@ async fn p20_an_increment_counts_once_though_its_processes_die_around_the_commit
         Ok(client.users.update_profile(request).await?.into_inner().profile.unwrap())
     };
 
-    ask_killed(&app, Hold::BeforeCommit, &ask).await;
-    let untouched = everybody(&mut client).await;
-    ask_killed(&app, Hold::AfterCommit, &ask).await;
-    let done = everybody(&mut client).await;
+    let (untouched, done) = ask_killed_around_commit(&app, &mut client, &ask).await;
     client.change(done[0].user_id, json!({ "score": 100 })).await.unwrap();
     let answer = ask_living(&app, &ask).await;
 
@@ -110,10 +119,7 @@ async fn p20_a_bulk_change_counts_once_though_its_processes_die_around_the_commi
         Ok(client.users.bulk_update_fields(request).await?.into_inner())
     };
 
-    ask_killed(&app, Hold::BeforeCommit, &ask).await;
-    let untouched = everybody(&mut client).await;
-    ask_killed(&app, Hold::AfterCommit, &ask).await;
-    let done = everybody(&mut client).await;
+    let (untouched, done) = ask_killed_around_commit(&app, &mut client, &ask).await;
     client.change(done[0].user_id, json!({ "score": 100 })).await.unwrap();
     let answer = ask_living(&app, &ask).await;
 
@@ -136,10 +142,7 @@ async fn p20_a_user_is_made_once_though_the_processes_die_around_the_commit() {
         client.create(pb::CreateUserRequest { request_id: ID.to_owned(), ..person("Ann") }).await
     };
 
-    ask_killed(&app, Hold::BeforeCommit, &ask).await;
-    let untouched = everybody(&mut client).await;
-    ask_killed(&app, Hold::AfterCommit, &ask).await;
-    let done = everybody(&mut client).await;
+    let (untouched, done) = ask_killed_around_commit(&app, &mut client, &ask).await;
     let answer = ask_living(&app, &ask).await;
 
     assert_eq!(untouched, []);
@@ -166,10 +169,7 @@ async fn p20_imported_users_stand_once_though_the_processes_die_around_the_commi
         Ok(all)
     };
 
-    ask_killed(&app, Hold::BeforeCommit, &ask).await;
-    let untouched = everybody(&mut client).await;
-    ask_killed(&app, Hold::AfterCommit, &ask).await;
-    let done = everybody(&mut client).await;
+    let (untouched, done) = ask_killed_around_commit(&app, &mut client, &ask).await;
     let answers = ask_living(&app, &ask).await;
 
     assert_eq!(untouched, []);

@@ -12,7 +12,7 @@ use user_service::{
     wire::pb::{self, get_profile_request::Key},
 };
 
-use crate::support::{Client, TestApp, indexes, json as object, person, start_time};
+use crate::support::{TestApp, indexes, json as object, person, start_time};
 
 const USERS: u64 = 2000;
 const EXAMPLES: i64 = 243;
@@ -103,19 +103,6 @@ async fn crowd_is_filtered_and_ordered() {
     }
     let newest = "select user_id from users order by created_at desc, user_id desc";
     let expected: Vec<i64> = Sql::<BigInt>::new(newest).load(&mut conn).await.unwrap();
-    assert_eq!(walk(&mut client).await, expected);
-}
-
-/// Everybody, newest first, by pages.
-async fn walk(client: &mut Client) -> Vec<i64> {
-    let mut request = pb::ListProfilesRequest { page_size: 300, ..Default::default() };
-    let mut seen = Vec::new();
-    loop {
-        let page = client.users.list_profiles(request.clone()).await.unwrap().into_inner();
-        seen.extend(page.profiles.iter().map(|profile| profile.user_id));
-        if page.next_page_token.is_empty() {
-            return seen;
-        }
-        request.page_token = page.next_page_token;
-    }
+    let newest_first = pb::ListProfilesRequest { page_size: 300, ..Default::default() };
+    assert_eq!(client.walk(newest_first).await, expected);
 }

@@ -259,21 +259,8 @@ async fn p8_indexes_are_what_the_documents_say_though_processes_die_while_they_a
 
     assert!(written > 100, "{written}");
     indexes::assert_whole(&world.database).await;
-    assert_eq!(by_level(&mut world.client()).await, by_level_of_documents(&mut world.conn).await);
-}
-
-/// Everybody in order of the level, by pages.
-async fn by_level(client: &mut Client) -> Vec<i64> {
-    let mut request = pb::ListProfilesRequest { order_by: "level".to_owned(), page_size: 1000, ..Default::default() };
-    let mut seen = Vec::new();
-    loop {
-        let page = client.users.list_profiles(request.clone()).await.unwrap().into_inner();
-        seen.extend(page.profiles.iter().map(|profile| profile.user_id));
-        if page.next_page_token.is_empty() {
-            return seen;
-        }
-        request.page_token = page.next_page_token;
-    }
+    let by_level = pb::ListProfilesRequest { order_by: "level".to_owned(), page_size: 1000, ..Default::default() };
+    assert_eq!(world.client().walk(by_level).await, by_level_of_documents(&mut world.conn).await);
 }
 
 async fn by_level_of_documents(conn: &mut AsyncPgConnection) -> Vec<i64> {

@@ -61,6 +61,19 @@ impl Client {
         self.create(person(nickname)).await.unwrap()
     }
 
+    /// The ids of everybody whom the request lists, page by page.
+    pub async fn walk(&mut self, mut request: pb::ListProfilesRequest) -> Vec<i64> {
+        let mut seen = Vec::new();
+        loop {
+            let page = self.users.list_profiles(request.clone()).await.unwrap().into_inner();
+            seen.extend(page.profiles.iter().map(|profile| profile.user_id));
+            if page.next_page_token.is_empty() {
+                return seen;
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
     /// Reads a user whole.
     pub async fn get(&mut self, user_id: i64) -> Result<pb::Profile, Status> {
         self.get_by(pb::get_profile_request::Key::UserId(user_id)).await
