@@ -1,10 +1,11 @@
 //! CreateUser, ImportUsers and DeleteUser.
 
+use futures_util::{StreamExt, stream};
 use prost::Message;
 
 use super::{Api, reply};
 use crate::{
-    domain::{accounts::first_hashes, caller::Caller, users::NewUser},
+    domain::{accounts::first_hashes, caller::Caller, once::Once, users::NewUser},
     error::{Error, Fault, Kind, Result},
     model::{
         account::Folded,
@@ -19,6 +20,8 @@ use crate::{
 
 /// Users of one batch of an import.
 pub const BATCH: usize = 500;
+/// Users of an import whose passwords wait to be hashed at the same time.
+const HASHED: usize = 16;
 
 impl Api {
     /// Makes a user.
@@ -57,22 +60,9 @@ impl Api {
         let mut users = Vec::with_capacity(batch.len());
         let mut places = Vec::with_capacity(batch.len());
         let mut failures = Vec::new();
-        for (place, request) in (index..).zip(batch) {
-            let read = request.and_then(|request| {
-                if request.validate_only {
-                    return Err(Error::invalid("validate_only", Fault::Format, "is not possible in an import"));
-                }
-                let once = self.once(caller, "CreateUser", &request.request_id, &request);
-                Ok((user::new_user(request, &fields, self.0.users.now())?, once))
-            });
-            let hashed = match read {
-                Ok(((mut new, secrets), once)) => {
-                    let hashed = self.hash_secrets(&mut new, secrets, false).await;
-                    hashed.map(|()| (new, once))
-                }
-                Err(error) => Err(error),
-            };
-            match hashed {
+        let mut read = stream::iter(batch).map(|request| self.read_imported(caller, request, &fields)).buffered(HASHED);
+        for place in index..next_index {
+            match read.next().await.expect("valid: one for each") {
                 Ok(user) => {
                     users.push(user);
                     places.push(place);
@@ -91,6 +81,22 @@ impl Api {
         failures.sort_by_key(|failure| failure.index);
         let failed = failures.len() as i64;
         Ok(pb::ImportUsersResponse { created: next_index - index - failed, failures, failed, next_index })
+    }
+
+    async fn read_imported(
+        &self,
+        caller: &Caller,
+        request: Result<pb::CreateUserRequest>,
+        fields: &Fields,
+    ) -> Result<(NewUser, Option<Once>)> {
+        let request = request?;
+        if request.validate_only {
+            return Err(Error::invalid("validate_only", Fault::Format, "is not possible in an import"));
+        }
+        let once = self.once(caller, "CreateUser", &request.request_id, &request);
+        let (mut new, secrets) = user::new_user(request, fields, self.0.users.now())?;
+        self.hash_secrets(&mut new, secrets, false).await?;
+        Ok((new, once))
     }
 
     /// Checks the passwords of a new user, and puts their hashes into the account.

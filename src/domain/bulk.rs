@@ -12,7 +12,7 @@ use crate::{
         db::{Db, End},
         fields::join_fill,
         once::{Once, Outcome},
-        profiles::refused,
+        profiles::{index_rows, refused},
     },
     error::{Error, Fault, Reason, Result},
     model::{
@@ -20,7 +20,7 @@ use crate::{
         field::Field,
         filter::Filter,
     },
-    store::{bulk, listing, unique_values},
+    store::{bulk, fields, listing, unique_values},
 };
 
 /// What is to be changed, and on whom.
@@ -169,7 +169,7 @@ async fn claim(conn: &mut AsyncPgConnection, update: &BulkUpdate, user_ids: &[i6
         let Op::Set(value) = &change.op else { continue };
         let Some(value) = change.field.field_type.unique_key(value) else { continue };
         let kind = change.field.unique_kind();
-        let is_new = !unique_values::claim(conn, *lowest, &[(kind.clone(), value.clone())]).await?.is_empty();
+        let is_new = !unique_values::claim(conn, [(*lowest, kind.as_str(), value.as_str())]).await?.is_empty();
         let holder = unique_values::find(conn, &kind, &value).await?;
         let path = format!("custom_fields.{}", change.field.name);
         for user_id in user_ids.iter().filter(|user_id| Some(**user_id) != holder) {
@@ -210,14 +210,13 @@ async fn settle_index(conn: &mut AsyncPgConnection, indexed: &[&Field], changed:
         return Ok(());
     }
     let rows = changed.iter().flat_map(|(user_id, created_at, document)| {
-        let values = crate::domain::profiles::index_values(indexed.iter().copied(), &document.fields());
-        values.into_iter().map(|(field_id, value)| (field_id, value, *created_at, *user_id))
+        index_rows(indexed.iter().copied(), (*user_id, *created_at), &document.fields())
     });
     let rows: Vec<_> = rows.collect();
     join_fill(conn, indexed.iter().copied()).await?;
     let user_ids = changed.iter().map(|(user_id, ..)| *user_id).collect();
     let field_ids = indexed.iter().map(|field| field.field_id).collect();
-    bulk::replace_values(conn, user_ids, field_ids, rows).await?;
+    fields::replace_values(conn, user_ids, field_ids, rows).await?;
     Ok(())
 }
 

@@ -10,7 +10,10 @@ use crate::{
     domain::db::{Db, End},
     error::Result,
     model::field::{Field, FieldType, Index, MAX_KEY_TEXT},
-    store::{bulk, field_work, field_work::Work, fields},
+    store::{
+        field_work::{self, Work},
+        fields::{self, IndexRow},
+    },
 };
 
 /// Users, or rows of an index, in one transaction: writers of a field that is being filled wait for one.
@@ -71,10 +74,10 @@ async fn fill(conn: &mut AsyncPgConnection, work: &Work, field_type: FieldType) 
     let mut rows = Vec::new();
     for (user_id, created_at, value) in users {
         let keys = value.map(|value| field_type.index_keys(&value)).unwrap_or_default();
-        rows.extend(keys.into_iter().map(|key| (work.field_id, key, created_at, user_id)));
+        rows.extend(keys.into_iter().map(|value| IndexRow { field_id: work.field_id, value, created_at, user_id }));
     }
     // A text that came in while the replicas had not all heard of the index.
-    if rows.iter().any(|(_, key, ..)| key.len() > MAX_KEY_TEXT * 4) {
+    if rows.iter().any(|row| row.value.len() > MAX_KEY_TEXT * 4) {
         tracing::warn!(field = work.name, "a text is too long for an index, so the field is not indexed");
         field_work::set_index(conn, work.field_id, Index::Leaving).await?;
         fields::notify(conn).await?;
@@ -82,7 +85,7 @@ async fn fill(conn: &mut AsyncPgConnection, work: &Work, field_type: FieldType) 
     }
     // In place of what is there: a write that knew of an older state of the index may have left a value behind, or have
     // changed a document alone.
-    bulk::replace_values(conn, user_ids, vec![work.field_id], rows).await?;
+    fields::replace_values(conn, user_ids, vec![work.field_id], rows).await?;
     match last {
         Some(last) => field_work::save_position(conn, work.field_id, last).await?,
         None => {

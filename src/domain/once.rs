@@ -13,7 +13,8 @@ use crate::{
     clock::Clock,
     domain::{caller::Caller, db::Db, keys::Keys},
     error::{Error, Fault, Reason, Result},
-    store::idempotency,
+    model::token,
+    store::idempotency::{self, Kept, RequestKey},
 };
 
 /// How long a reply is kept.
@@ -22,9 +23,7 @@ pub const LIFE: TimeDelta = TimeDelta::hours(24);
 /// A request with an id of its own.
 #[derive(Clone)]
 pub struct Once {
-    caller: String,
-    rpc: &'static str,
-    request_id: Uuid,
+    key: RequestKey,
     body: Vec<u8>,
     keys: Keys,
     clock: Clock,
@@ -41,7 +40,13 @@ impl Once {
         clock: &Clock,
     ) -> Option<Self> {
         let request_id = Uuid::parse_str(request_id).ok()?;
-        Some(Self { caller: caller.to_string(), rpc, request_id, body, keys: keys.clone(), clock: clock.clone() })
+        let key = RequestKey { request_id, caller: caller.to_string(), rpc };
+        Some(Self { key, body, keys: keys.clone(), clock: clock.clone() })
+    }
+
+    /// Which request it is.
+    pub fn key(&self) -> &RequestKey {
+        &self.key
     }
 
     /// The reply of the first time, if there was one.
@@ -49,23 +54,22 @@ impl Once {
     /// # Errors
     /// REQUEST_ID_REUSED where it came with another body.
     pub async fn kept(&self, db: &Db) -> Result<Option<Vec<u8>>> {
-        db.run(async |conn| self.find(conn).await).await
+        let since = self.clock.now() - LIFE;
+        let found = db.run(async |conn| Ok(idempotency::find(conn, &[&self.key], since).await?)).await?;
+        found.into_values().next().map(|kept| self.reply_of(kept)).transpose()
     }
 
-    async fn find(&self, conn: &mut AsyncPgConnection) -> Result<Option<Vec<u8>>> {
-        let since = self.clock.now() - LIFE;
-        let found = idempotency::find(conn, &self.caller, self.rpc, self.request_id, since).await?;
-        let Some((key_id, fingerprint, reply)) = found else {
-            return Ok(None);
-        };
-        if self.keys.sign_with(&key_id, "fingerprint", &self.body).as_deref() == Some(&fingerprint) {
-            return Ok(Some(reply));
-        }
-        Err(Error::new(Reason::RequestIdReused).with_violation(
-            "request_id",
-            Fault::Format,
-            "was used with another body",
-        ))
+    fn reply_of(&self, kept: Kept) -> Result<Vec<u8>> {
+        let is_same = self.keys.sign_with(&kept.key_id, "fingerprint", &self.body).as_ref() == Some(&kept.fingerprint);
+        if is_same { Ok(kept.reply) } else { Err(reused()) }
+    }
+
+    /// The reply that a repeat of this request gets.
+    ///
+    /// # Errors
+    /// REQUEST_ID_REUSED where it comes with another body.
+    pub fn repeat(&self, repeat: &Once, reply: &[u8]) -> Result<Vec<u8>> {
+        if self.body == repeat.body { Ok(reply.to_vec()) } else { Err(reused()) }
     }
 
     /// Takes the request in its transaction; gives the reply of another who came first.
@@ -73,36 +77,60 @@ impl Once {
     /// # Errors
     /// REQUEST_IN_PROGRESS while another runs it.
     pub async fn begin(&self, conn: &mut AsyncPgConnection) -> Result<Option<Vec<u8>>> {
-        let name = format!("{}/{}/{}", self.caller, self.rpc, self.request_id);
-        let hash = crate::model::token::hash(&name);
-        let number = i64::from_le_bytes(hash[..8].try_into().expect("valid: eight of 32 bytes"));
-        if !idempotency::try_lock(conn, number).await? {
-            return Err(Error::new(Reason::RequestInProgress));
-        }
-        self.find(conn).await
+        begin(conn, &[self]).await?.pop().expect("valid: one for each")
     }
 
     /// Keeps the reply in the transaction of the work.
     pub async fn end(&self, conn: &mut AsyncPgConnection, user_id: Option<i64>, reply: Vec<u8>) -> Result<()> {
-        let fingerprint = self.keys.sign("fingerprint", &self.body);
-        let (key_id, now) = (self.keys.current(), self.clock.now());
-        idempotency::insert(conn, &self.caller, self.rpc, self.request_id, user_id, key_id, fingerprint, reply, now)
-            .await?;
-        Ok(())
+        end(conn, vec![(self, user_id, reply)]).await
+    }
+
+    /// A number that stands for the request among the locks of the database.
+    fn lock_number(&self) -> i64 {
+        let RequestKey { caller, rpc, request_id } = &self.key;
+        let hash = token::hash(&format!("{caller}/{rpc}/{request_id}"));
+        i64::from_le_bytes(hash[..8].try_into().expect("valid: eight of 32 bytes"))
     }
 }
 
-type Name = (String, &'static str, Uuid);
+fn reused() -> Error {
+    Error::new(Reason::RequestIdReused).with_violation("request_id", Fault::Format, "was used with another body")
+}
+
+/// Takes requests in their transaction, as [`Once::begin`] does one; gives for each what it gives.
+pub async fn begin(conn: &mut AsyncPgConnection, requests: &[&Once]) -> Result<Vec<Result<Option<Vec<u8>>>>> {
+    let Some(first) = requests.first() else { return Ok(Vec::new()) };
+    let locked = idempotency::try_lock(conn, requests.iter().map(|once| once.lock_number()).collect()).await?;
+    let keys: Vec<&RequestKey> = requests.iter().map(|once| &once.key).collect();
+    let mut found = idempotency::find(conn, &keys, first.clock.now() - LIFE).await?;
+    let begun = requests.iter().enumerate().map(|(place, once)| match found.remove(&place) {
+        _ if !locked.contains(&once.lock_number()) => Err(Error::new(Reason::RequestInProgress)),
+        kept => kept.map(|kept| once.reply_of(kept)).transpose(),
+    });
+    Ok(begun.collect())
+}
+
+/// Keeps replies in the transaction of the work: whose data each holds, and the reply.
+pub async fn end(conn: &mut AsyncPgConnection, replies: Vec<(&Once, Option<i64>, Vec<u8>)>) -> Result<()> {
+    let Some((first, ..)) = replies.first() else { return Ok(()) };
+    let now = first.clock.now();
+    let kept = replies.into_iter().map(|(once, user_id, reply)| {
+        let (key_id, fingerprint) = (once.keys.current().to_owned(), once.keys.sign("fingerprint", &once.body));
+        (&once.key, user_id, Kept { key_id, fingerprint, reply })
+    });
+    idempotency::insert(conn, kept.collect(), now).await?;
+    Ok(())
+}
 
 /// The requests that this replica is at. A call whose proofs are counted before its transaction begins is noted here
 /// first: repeats of it that come together are one try, not many.
 #[derive(Clone, Default)]
-pub struct Running(Arc<Mutex<HashSet<Name>>>);
+pub struct Running(Arc<Mutex<HashSet<RequestKey>>>);
 
 /// A request under way, until this is dropped.
 pub struct Run {
     running: Running,
-    name: Name,
+    key: RequestKey,
 }
 
 impl Running {
@@ -111,15 +139,15 @@ impl Running {
     /// # Errors
     /// REQUEST_IN_PROGRESS where it is already.
     pub fn enter(&self, once: &Once) -> Result<Run> {
-        let name = (once.caller.clone(), once.rpc, once.request_id);
-        let is_new = self.0.lock().expect("valid: no holder panics").insert(name.clone());
-        if is_new { Ok(Run { running: self.clone(), name }) } else { Err(Error::new(Reason::RequestInProgress)) }
+        let key = once.key.clone();
+        let is_new = self.0.lock().expect("valid: no holder panics").insert(key.clone());
+        if is_new { Ok(Run { running: self.clone(), key }) } else { Err(Error::new(Reason::RequestInProgress)) }
     }
 }
 
 impl Drop for Run {
     fn drop(&mut self) {
-        self.running.0.lock().expect("valid: no holder panics").remove(&self.name);
+        self.running.0.lock().expect("valid: no holder panics").remove(&self.key);
     }
 }
 

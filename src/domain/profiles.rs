@@ -22,7 +22,8 @@ use crate::{
         profile::{BuiltinPatch, Profile},
     },
     store::{
-        accounts, fields,
+        accounts,
+        fields::{self, IndexRow},
         listing::{self, Selection},
         profiles, unique_values,
     },
@@ -260,7 +261,7 @@ async fn claim(conn: &mut AsyncPgConnection, update: &Update, profile: &Profile)
     }
     if !kinds.is_empty() {
         unique_values::free(conn, profile.user_id, kinds).await?;
-        take(conn, profile.user_id, claims).await?;
+        take(conn, profile.user_id, &claims).await?;
     }
     if loses_login && unique_values::count_credentials(conn, profile.user_id).await? == 0 {
         let name = if update.builtin.openid.is_some() { "profile.openid" } else { "profile.unionid" };
@@ -268,43 +269,52 @@ async fn claim(conn: &mut AsyncPgConnection, update: &Update, profile: &Profile)
     }
     let indexed: Vec<&Field> = touched.into_iter().filter(|field| field.index.is_maintained()).collect();
     if !indexed.is_empty() {
-        let values = index_values(indexed.iter().copied(), &document);
+        let rows = index_rows(indexed.iter().copied(), (profile.user_id, profile.created_at), &document);
         join_fill(conn, indexed.iter().copied()).await?;
         let field_ids = indexed.iter().map(|field| field.field_id).collect();
-        fields::replace_values(conn, profile.user_id, profile.created_at, field_ids, values).await?;
+        fields::replace_values(conn, vec![profile.user_id], field_ids, rows).await?;
     }
     Ok(())
 }
 
-/// The index's rows of a document.
-pub fn index_values<'a>(fields: impl Iterator<Item = &'a Field>, document: &Map<String, Value>) -> Vec<(i64, Vec<u8>)> {
+/// The rows that a user has in the index of these fields.
+pub fn index_rows<'a>(
+    fields: impl Iterator<Item = &'a Field>,
+    (user_id, created_at): (i64, DateTime<Utc>),
+    document: &Map<String, Value>,
+) -> Vec<IndexRow> {
     fields
         .filter_map(|field| Some((field, document.get(&field.name)?)))
         .flat_map(|(field, value)| field.field_type.index_keys(value).into_iter().map(|key| (field.field_id, key)))
+        .map(|(field_id, value)| IndexRow { field_id, value, created_at, user_id })
         .collect()
 }
 
 /// Claims unique values, each with its path in the request and its kind.
 ///
 /// # Errors
-/// The first reason of the table of errors, with a violation for each value that is taken.
-pub async fn take(conn: &mut AsyncPgConnection, user_id: i64, claims: Vec<(String, String, String)>) -> Result<()> {
+/// As [`refuse_taken`].
+pub async fn take(conn: &mut AsyncPgConnection, user_id: i64, claims: &[(String, String, String)]) -> Result<()> {
     if claims.is_empty() {
         return Ok(());
     }
-    let pairs: Vec<_> = claims.iter().map(|(_, kind, value)| (kind.clone(), value.clone())).collect();
-    let held = unique_values::claim(conn, user_id, &pairs).await?;
+    let values = claims.iter().map(|(_, kind, value)| (user_id, kind.as_str(), value.as_str()));
+    let held = unique_values::claim(conn, values).await?;
+    refuse_taken(claims.iter().filter(|(_, kind, _)| !held.contains(kind)))
+}
+
+/// Refuses where there is a claim that another user holds.
+///
+/// # Errors
+/// The first reason of the table of errors, with a violation for each value that is taken.
+pub fn refuse_taken<'a>(lost: impl Iterator<Item = &'a (String, String, String)>) -> Result<()> {
     let reason = |kind: &str| match kind {
         "username" => Reason::UsernameTaken,
         "email" => Reason::EmailTaken,
         "phone" => Reason::PhoneTaken,
         _ => Reason::ValueTaken,
     };
-    let mut lost: Vec<(Reason, &str)> = claims
-        .iter()
-        .filter(|(_, kind, _)| !held.contains(kind))
-        .map(|(path, kind, _)| (reason(kind), path.as_str()))
-        .collect();
+    let mut lost: Vec<(Reason, &str)> = lost.map(|(path, kind, _)| (reason(kind), path.as_str())).collect();
     lost.sort_by_key(|(reason, _)| Reason::ALL.iter().position(|known| known == reason));
     let mut lost = lost.into_iter();
     match lost.next() {

@@ -1,5 +1,7 @@
 //! Making, importing and erasing users.
 
+use std::collections::{HashMap, HashSet};
+
 use diesel_async::AsyncPgConnection;
 
 use crate::{
@@ -7,13 +9,18 @@ use crate::{
     domain::{
         db::{Db, End},
         fields::join_fill,
-        once::{Once, Outcome},
-        profiles::{index_values, take},
+        once::{self, Once, Outcome},
+        profiles::{index_rows, refuse_taken},
     },
-    error::{Error, Reason, Result},
-    model::{field::Fields, profile::Profile},
+    error::{Error, Fault, Reason, Result},
+    model::{
+        field::{Field, Fields},
+        profile::Profile,
+    },
     store::{
         fields,
+        idempotency::RequestKey,
+        unique_values,
         users::{self, NewAccount},
     },
 };
@@ -57,51 +64,31 @@ impl Users {
         let end = if validate_only { End::RollBack } else { End::Commit };
         self.db
             .transaction(end, async |conn| {
-                if let Some(once) = once
-                    && let Some(kept) = once.begin(conn).await?
+                let mut outcome = make(conn, &[(new, once)], definitions, &reply).await?.pop();
+                if let Some(Ok(Outcome::New(made))) = &mut outcome
+                    && validate_only
                 {
-                    return Ok(Outcome::Kept(kept));
+                    made.user_id = new.profile.user_id;
                 }
-                let mut made = insert(conn, new, definitions).await?;
-                if validate_only && new.profile.user_id == 0 {
-                    made.user_id = 0;
-                }
-                if let Some(once) = once {
-                    once.end(conn, Some(made.user_id), reply(&made)).await?;
-                }
-                Ok(Outcome::New(made))
+                outcome.expect("valid: one for each")
             })
             .await
     }
 
     /// Makes a batch of users in one transaction, each by itself: one that fails leaves the others alone.
+    ///
+    /// # Errors
+    /// What kept the whole batch from being written.
     pub async fn import(
         &self,
         batch: &[(NewUser, Option<Once>)],
         definitions: &Fields,
         reply: impl Fn(&Profile) -> Vec<u8> + Sync,
     ) -> Result<Vec<Result<()>>> {
-        self.db
-            .transaction(End::Commit, async |conn| {
-                let mut outcomes = Vec::with_capacity(batch.len());
-                for (new, once) in batch {
-                    let outcome = import_one(conn, new, once.as_ref(), definitions, &reply).await;
-                    outcomes.push(match outcome {
-                        // What broke the transaction breaks the batch; the rest is this user's own fault.
-                        Err(error)
-                            if matches!(
-                                error.reason(),
-                                Reason::Internal | Reason::WriteConflict | Reason::DatabaseUnavailable
-                            ) =>
-                        {
-                            return Err(error);
-                        }
-                        outcome => outcome,
-                    });
-                }
-                Ok(outcomes)
-            })
-            .await
+        let batch: Vec<_> = batch.iter().map(|(new, once)| (new, once.as_ref())).collect();
+        let outcomes =
+            self.db.transaction(End::Commit, async |conn| make(conn, &batch, definitions, &reply).await).await?;
+        Ok(outcomes.into_iter().map(|outcome| outcome.map(|_| ())).collect())
     }
 
     /// Erases the user and all that belongs to it.
@@ -125,60 +112,122 @@ impl Users {
     }
 }
 
-async fn import_one(
+/// Makes users, a table after the other, and tells what became of each. Who gets what is decided in their order from
+/// what others hold; where others took something of it in the meantime, nothing stands and the transaction begins anew.
+///
+/// # Errors
+/// WRITE_CONFLICT where others were faster, and what keeps all from being written.
+async fn make(
     conn: &mut AsyncPgConnection,
-    new: &NewUser,
-    once: Option<&Once>,
+    batch: &[(&NewUser, Option<&Once>)],
     definitions: &Fields,
     reply: &impl Fn(&Profile) -> Vec<u8>,
-) -> Result<()> {
-    if let Some(once) = once
-        && once.begin(conn).await?.is_some()
-    {
-        return Ok(());
+) -> Result<Vec<Result<Outcome<Profile>>>> {
+    let requests: Vec<&Once> = batch.iter().filter_map(|(_, once)| *once).collect();
+    let mut begun = once::begin(conn, &requests).await?.into_iter();
+    let mut decisions = Decisions::begin(conn, batch).await?;
+    let mut outcomes = Vec::with_capacity(batch.len());
+    for (new, once) in batch {
+        let kept = once.and_then(|_| begun.next()).unwrap_or(Ok(None));
+        outcomes.push(match kept {
+            Err(error) => Err(error),
+            Ok(Some(kept)) => Ok(Outcome::Kept(kept)),
+            Ok(None) => decisions.decide(new, *once, reply),
+        });
     }
-    let made = insert(conn, new, definitions).await?;
-    if let Some(once) = once {
-        once.end(conn, Some(made.user_id), reply(&made)).await?;
-    }
-    Ok(())
+    decisions.write(conn, definitions).await?;
+    Ok(outcomes)
 }
 
-/// Claims first: a value that is taken then leaves nothing else behind, and what was claimed is given back.
-async fn insert(conn: &mut AsyncPgConnection, new: &NewUser, definitions: &Fields) -> Result<Profile> {
-    let mut profile = new.profile.clone();
-    let taken = || {
-        Error::new(Reason::UserIdTaken).with_resource("user.v1.User", "profile.user_id").with_violation(
-            "profile.user_id",
-            crate::error::Fault::Format,
-            "is or was in use",
-        )
-    };
-    if profile.user_id != 0 {
-        if users::is_used(conn, profile.user_id).await? {
-            return Err(taken());
+/// Who of a batch gets what.
+struct Decisions<'a> {
+    /// Ids that are or were in use.
+    used: HashSet<i64>,
+    /// Kinds and values that somebody holds.
+    held: HashSet<(String, String)>,
+    /// Ids for those who bring none.
+    drawn: std::vec::IntoIter<i64>,
+    made: Vec<(&'a NewUser, Profile)>,
+    replies: HashMap<&'a RequestKey, (&'a Once, i64, Vec<u8>)>,
+}
+
+impl<'a> Decisions<'a> {
+    async fn begin(conn: &mut AsyncPgConnection, batch: &[(&NewUser, Option<&Once>)]) -> Result<Self> {
+        let (given, missing): (Vec<i64>, Vec<i64>) =
+            batch.iter().map(|(new, _)| new.profile.user_id).partition(|user_id| *user_id != 0);
+        if let Some(highest) = given.iter().copied().filter(|user_id| *user_id < SEQUENCE_END).max() {
+            users::pass(conn, highest).await?;
         }
-        if profile.user_id < SEQUENCE_END {
-            users::pass(conn, profile.user_id).await?;
-        }
-        if !users::insert_profile(conn, &profile).await? {
-            return Err(taken());
-        }
-    } else {
-        loop {
-            profile.user_id = users::next_id(conn).await?;
-            if !users::is_used(conn, profile.user_id).await? && users::insert_profile(conn, &profile).await? {
-                break;
-            }
-        }
+        let claims = batch.iter().flat_map(|(new, _)| &new.claims);
+        let (kinds, values): (Vec<_>, Vec<_>) = claims.map(|(_, kind, value)| (kind.clone(), value.clone())).unzip();
+        Ok(Self {
+            used: users::find_used(conn, given).await?,
+            held: unique_values::find_held(conn, kinds, values).await?,
+            drawn: users::draw_ids(conn, missing.len()).await?.into_iter(),
+            made: Vec::with_capacity(batch.len()),
+            replies: HashMap::new(),
+        })
     }
-    if let Err(error) = take(conn, profile.user_id, new.claims.clone()).await {
-        users::undo_insert(conn, profile.user_id).await?;
-        return Err(error);
+
+    fn decide(
+        &mut self,
+        new: &'a NewUser,
+        once: Option<&'a Once>,
+        reply: impl Fn(&Profile) -> Vec<u8>,
+    ) -> Result<Outcome<Profile>> {
+        if let Some(once) = once
+            && let Some((first, _, reply)) = self.replies.get(once.key())
+        {
+            return Ok(Outcome::Kept(first.repeat(once, reply)?));
+        }
+        let mut profile = new.profile.clone();
+        if profile.user_id == 0 {
+            profile.user_id = self.drawn.next().expect("valid: one was drawn for each");
+        }
+        if self.used.contains(&profile.user_id) {
+            return Err(Error::new(Reason::UserIdTaken)
+                .with_resource("user.v1.User", "profile.user_id")
+                .with_violation("profile.user_id", Fault::Format, "is or was in use"));
+        }
+        let pair = |kind: &String, value: &String| (kind.clone(), value.clone());
+        refuse_taken(new.claims.iter().filter(|(_, kind, value)| self.held.contains(&pair(kind, value))))?;
+        self.used.insert(profile.user_id);
+        self.held.extend(new.claims.iter().map(|(_, kind, value)| pair(kind, value)));
+        if let Some(once) = once {
+            self.replies.insert(once.key(), (once, profile.user_id, reply(&profile)));
+        }
+        self.made.push((new, profile.clone()));
+        Ok(Outcome::New(profile))
     }
-    users::insert_account(conn, profile.user_id, &new.account).await?;
-    let indexed = definitions.iter().map(|field| &**field).filter(|field| field.index.is_maintained());
-    let values = index_values(indexed, &profile.custom_fields.fields());
-    fields::insert_values(conn, profile.user_id, profile.created_at, values).await?;
-    Ok(profile)
+
+    async fn write(self, conn: &mut AsyncPgConnection, definitions: &Fields) -> Result<()> {
+        if self.made.is_empty() {
+            return Ok(());
+        }
+        let profiles = self.made.iter().map(|(_, profile)| profile);
+        if users::insert_profiles(conn, profiles).await? < self.made.len() {
+            return Err(Error::new(Reason::WriteConflict));
+        }
+        let claims: Vec<_> = self
+            .made
+            .iter()
+            .flat_map(|(new, profile)| {
+                new.claims.iter().map(|(_, kind, value)| (profile.user_id, kind.as_str(), value.as_str()))
+            })
+            .collect();
+        if !claims.is_empty() && unique_values::claim(conn, claims.iter().copied()).await?.len() < claims.len() {
+            return Err(Error::new(Reason::WriteConflict));
+        }
+        let accounts: Vec<_> = self.made.iter().map(|(new, profile)| (profile.user_id, &new.account)).collect();
+        users::insert_accounts(conn, &accounts).await?;
+        let indexed: Vec<&Field> =
+            definitions.iter().map(|field| &**field).filter(|field| field.index.is_maintained()).collect();
+        let rows = self.made.iter().flat_map(|(_, profile)| {
+            let key = (profile.user_id, profile.created_at);
+            index_rows(indexed.iter().copied(), key, &profile.custom_fields.fields())
+        });
+        fields::insert_values(conn, rows.collect()).await?;
+        let replies = self.replies.into_values().map(|(once, user_id, reply)| (once, Some(user_id), reply));
+        once::end(conn, replies.collect()).await
+    }
 }

@@ -10,6 +10,7 @@ use tokio_postgres::{Client, Error, Transaction};
 use crate::{
     model::{account::Folded, profile::Profile},
     store::{
+        fields::IndexRow,
         schema::{MARK, Mark},
         users::NewAccount,
     },
@@ -31,16 +32,16 @@ impl Rows {
         profile: &Profile,
         account: &NewAccount,
         claims: impl Iterator<Item = (&'a str, &'a str)>,
-        values: &[(i64, Vec<u8>)],
+        values: &[IndexRow],
     ) {
         self.add_profile(profile);
         self.add_account(profile.user_id, account);
         for (kind, value) in claims {
             self.unique_values.text(Some(kind)).text(Some(value)).number(profile.user_id).end();
         }
-        for (field_id, value) in values {
-            let line = self.field_values.number(*field_id).bytes(value);
-            line.time(Some(profile.created_at)).number(profile.user_id).end();
+        for row in values {
+            let line = self.field_values.number(row.field_id).bytes(&row.value);
+            line.time(Some(row.created_at)).number(row.user_id).end();
         }
     }
 

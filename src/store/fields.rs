@@ -146,38 +146,49 @@ pub async fn notify(conn: &mut AsyncPgConnection) -> QueryResult<usize> {
     Sql::<()>::new("select pg_notify(").bind(CHANNEL).push(", '')").execute(conn).await
 }
 
-/// Puts the values of one user's indexed fields in place of those that were there.
-pub async fn replace_values(
-    conn: &mut AsyncPgConnection,
-    user_id: i64,
-    created_at: DateTime<Utc>,
-    field_ids: Vec<i64>,
-    values: Vec<(i64, Vec<u8>)>,
-) -> QueryResult<()> {
-    let statement = Sql::<()>::new("delete from field_values where user_id = ").bind(user_id);
-    statement.push(" and field_id = any(").bind(field_ids).push(")").execute(conn).await?;
-    insert_values(conn, user_id, created_at, values).await
+/// A row of the index: the value of a field, or an item of one, in bytes that sort as the value does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexRow {
+    pub field_id: i64,
+    pub value: Vec<u8>,
+    /// The user's.
+    pub created_at: DateTime<Utc>,
+    pub user_id: i64,
 }
 
-/// Adds values of one user's indexed fields.
-pub async fn insert_values(
+/// Puts rows in place of those that the users have of these fields.
+pub async fn replace_values(
     conn: &mut AsyncPgConnection,
-    user_id: i64,
-    created_at: DateTime<Utc>,
-    values: Vec<(i64, Vec<u8>)>,
-) -> QueryResult<()> {
-    if values.is_empty() {
-        return Ok(());
+    user_ids: Vec<i64>,
+    field_ids: Vec<i64>,
+    rows: Vec<IndexRow>,
+) -> QueryResult<usize> {
+    let statement = Sql::<()>::new("delete from field_values where user_id = any(").bind(user_ids);
+    statement.push(") and field_id = any(").bind(field_ids).push(")").execute(conn).await?;
+    insert_values(conn, rows).await
+}
+
+/// Adds rows to the index. Those that are there already stay.
+pub async fn insert_values(conn: &mut AsyncPgConnection, rows: Vec<IndexRow>) -> QueryResult<usize> {
+    if rows.is_empty() {
+        return Ok(0);
     }
-    let (fields, values): (Vec<i64>, Vec<Vec<u8>>) = values.into_iter().unzip();
-    let statement = Sql::<()>::new("insert into field_values (field_id, value, created_at, user_id) select f, v, ")
-        .bind(created_at)
+    let mut columns = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for IndexRow { field_id, value, created_at, user_id } in rows {
+        columns.0.push(field_id);
+        columns.1.push(value);
+        columns.2.push(created_at);
+        columns.3.push(user_id);
+    }
+    Sql::<()>::new("insert into field_values (field_id, value, created_at, user_id) select * from unnest(")
+        .bind(columns.0)
         .push(", ")
-        .bind(user_id)
-        .push(" from unnest(")
-        .bind(fields)
+        .bind(columns.1)
         .push(", ")
-        .bind(values)
-        .push(") as given (f, v) on conflict do nothing");
-    statement.execute(conn).await.map(|_| ())
+        .bind(columns.2)
+        .push(", ")
+        .bind(columns.3)
+        .push(") on conflict do nothing")
+        .execute(conn)
+        .await
 }

@@ -1,75 +1,105 @@
 //! Table `idempotency`: replies of writes that carried a request id.
 
+use std::collections::{HashMap, HashSet};
+
 use chrono::{DateTime, Utc};
 use diesel::{
-    OptionalExtension, QueryResult,
-    sql_types::{Bool, Bytea, Text},
+    QueryResult,
+    sql_types::{BigInt, Bytea, Text},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
 use crate::store::sql::Sql;
 
-/// Key id, fingerprint and reply of an earlier request, where it is not older than `since`.
+/// Which request it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RequestKey {
+    pub request_id: Uuid,
+    /// The service or the user who sent it.
+    pub caller: String,
+    pub rpc: &'static str,
+}
+
+/// What is kept of a request.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// The key of the fingerprint.
+    pub key_id: String,
+    pub fingerprint: Vec<u8>,
+    pub reply: Vec<u8>,
+}
+
+/// What is kept of these requests and is not older than `since`, each with its place among them.
 pub async fn find(
     conn: &mut AsyncPgConnection,
-    caller: &str,
-    rpc: &str,
-    request_id: Uuid,
+    requests: &[&RequestKey],
     since: DateTime<Utc>,
-) -> QueryResult<Option<(String, Vec<u8>, Vec<u8>)>> {
-    Sql::<(Text, Bytea, Bytea)>::new("select key_id, fingerprint, reply from idempotency where request_id = ")
-        .bind(request_id)
-        .push(" and caller = ")
-        .bind(caller)
-        .push(" and rpc = ")
-        .bind(rpc)
-        .push(" and created_at > ")
-        .bind(since)
-        .get_result(conn)
-        .await
-        .optional()
-}
-
-/// Takes the right to run a request, until the transaction ends; false where another holds it.
-pub async fn try_lock(conn: &mut AsyncPgConnection, number: i64) -> QueryResult<bool> {
-    Sql::<Bool>::new("select pg_try_advisory_xact_lock(").bind(number).push(")").get_result(conn).await
-}
-
-/// Keeps a reply; one that is too old to count gives way.
-#[expect(clippy::too_many_arguments, reason = "one parameter a column")]
-pub async fn insert(
-    conn: &mut AsyncPgConnection,
-    caller: &str,
-    rpc: &str,
-    request_id: Uuid,
-    user_id: Option<i64>,
-    key_id: &str,
-    fingerprint: Vec<u8>,
-    reply: Vec<u8>,
-    now: DateTime<Utc>,
-) -> QueryResult<usize> {
-    Sql::<()>::new(
-        "insert into idempotency (request_id, caller, rpc, user_id, key_id, fingerprint, reply, created_at) values (",
+) -> QueryResult<HashMap<usize, Kept>> {
+    let statement = Sql::<(BigInt, Text, Bytea, Bytea)>::new(
+        "select given.place, kept.key_id, kept.fingerprint, kept.reply from unnest(",
     )
-    .bind(request_id)
-    .push(", ")
-    .bind(caller)
-    .push(", ")
-    .bind(rpc)
-    .push(", ")
-    .bind(user_id)
-    .push(", ")
-    .bind(key_id)
-    .push(", ")
-    .bind(fingerprint)
-    .push(", ")
-    .bind(reply)
-    .push(", ")
-    .bind(now)
+    .append(columns(requests))
     .push(
-        ") on conflict (request_id, caller, rpc) do update set user_id = excluded.user_id, key_id = excluded.key_id, \
-         fingerprint = excluded.fingerprint, reply = excluded.reply, created_at = excluded.created_at",
+        ") with ordinality as given (request_id, caller, rpc, place) join idempotency kept \
+         on kept.request_id = given.request_id and kept.caller = given.caller collate \"C\" \
+         and kept.rpc = given.rpc collate \"C\" where kept.created_at > ",
+    )
+    .bind(since);
+    let rows: Vec<(i64, String, Vec<u8>, Vec<u8>)> = statement.load(conn).await?;
+    let kept = |(place, key_id, fingerprint, reply)| (place as usize - 1, Kept { key_id, fingerprint, reply });
+    Ok(rows.into_iter().map(kept).collect())
+}
+
+fn columns(requests: &[&RequestKey]) -> Sql {
+    Sql::new("")
+        .bind(requests.iter().map(|request| request.request_id).collect::<Vec<_>>())
+        .push(", ")
+        .bind(requests.iter().map(|request| request.caller.clone()).collect::<Vec<_>>())
+        .push(", ")
+        .bind(requests.iter().map(|request| request.rpc.to_owned()).collect::<Vec<_>>())
+}
+
+/// Takes the right to run requests, until the transaction ends; gives those that no other holds.
+pub async fn try_lock(conn: &mut AsyncPgConnection, numbers: Vec<i64>) -> QueryResult<HashSet<i64>> {
+    let statement = Sql::<BigInt>::new("select number from unnest(").bind(numbers);
+    let locked: Vec<i64> =
+        statement.push(") as given (number) where pg_try_advisory_xact_lock(number)").load(conn).await?;
+    Ok(locked.into_iter().collect())
+}
+
+/// A reply that is to be kept, and whose data it holds where it is one user's.
+pub type Reply<'a> = (&'a RequestKey, Option<i64>, Kept);
+
+/// Keeps replies; one that is too old to count gives way.
+pub async fn insert(conn: &mut AsyncPgConnection, replies: Vec<Reply<'_>>, now: DateTime<Utc>) -> QueryResult<usize> {
+    let requests: Vec<&RequestKey> = replies.iter().map(|(request, ..)| *request).collect();
+    let mut kept = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (_, user_id, Kept { key_id, fingerprint, reply }) in replies {
+        kept.0.push(user_id);
+        kept.1.push(key_id);
+        kept.2.push(fingerprint);
+        kept.3.push(reply);
+    }
+    Sql::<()>::new(
+        "insert into idempotency (request_id, caller, rpc, user_id, key_id, fingerprint, reply, created_at) ",
+    )
+    .push("select given.*, ")
+    .bind(now)
+    .push(" from unnest(")
+    .append(columns(&requests))
+    .push(", ")
+    .bind(kept.0)
+    .push(", ")
+    .bind(kept.1)
+    .push(", ")
+    .bind(kept.2)
+    .push(", ")
+    .bind(kept.3)
+    .push(
+        ") as given on conflict (request_id, caller, rpc) do update set user_id = excluded.user_id, \
+             key_id = excluded.key_id, fingerprint = excluded.fingerprint, reply = excluded.reply, \
+             created_at = excluded.created_at",
     )
     .execute(conn)
     .await

@@ -31,10 +31,13 @@ pub enum Bind {
     Time(Option<DateTime<Utc>>),
     Uuid(uuid::Uuid),
     BigInts(Vec<i64>),
+    OptionalBigInts(Vec<Option<i64>>),
     Texts(Vec<String>),
     OptionalTexts(Vec<Option<String>>),
     BytesList(Vec<Vec<u8>>),
     Jsons(Vec<Value>),
+    Documents(Vec<Document>),
+    Uuids(Vec<uuid::Uuid>),
     Times(Vec<DateTime<Utc>>),
     OptionalTimes(Vec<Option<DateTime<Utc>>>),
     SmallInts(Vec<i16>),
@@ -66,10 +69,13 @@ binds! {
     Option<DateTime<Utc>> => Bind::Time;
     uuid::Uuid => Bind::Uuid;
     Vec<i64> => Bind::BigInts;
+    Vec<Option<i64>> => Bind::OptionalBigInts;
     Vec<String> => Bind::Texts;
     Vec<Option<String>> => Bind::OptionalTexts;
     Vec<Vec<u8>> => Bind::BytesList;
     Vec<Value> => Bind::Jsons;
+    Vec<Document> => Bind::Documents;
+    Vec<uuid::Uuid> => Bind::Uuids;
     Vec<DateTime<Utc>> => Bind::Times;
     Vec<Option<DateTime<Utc>>> => Bind::OptionalTimes;
     Vec<i16> => Bind::SmallInts;
@@ -163,10 +169,13 @@ impl<ST> QueryFragment<Pg> for Sql<ST> {
                     Bind::Time(value) => out.push_bind_param::<Nullable<Timestamptz>, _>(value)?,
                     Bind::Uuid(value) => out.push_bind_param::<Uuid, _>(value)?,
                     Bind::BigInts(value) => out.push_bind_param::<Array<BigInt>, _>(value)?,
+                    Bind::OptionalBigInts(value) => out.push_bind_param::<Array<Nullable<BigInt>>, _>(value)?,
                     Bind::Texts(value) => out.push_bind_param::<Array<Text>, _>(value)?,
                     Bind::OptionalTexts(value) => out.push_bind_param::<Array<Nullable<Text>>, _>(value)?,
                     Bind::BytesList(value) => out.push_bind_param::<Array<Bytea>, _>(value)?,
                     Bind::Jsons(value) => out.push_bind_param::<Array<Jsonb>, _>(value)?,
+                    Bind::Documents(value) => out.push_bind_param::<Array<Jsonb>, _>(value)?,
+                    Bind::Uuids(value) => out.push_bind_param::<Array<Uuid>, _>(value)?,
                     Bind::Times(value) => out.push_bind_param::<Array<Timestamptz>, _>(value)?,
                     Bind::OptionalTimes(value) => out.push_bind_param::<Array<Nullable<Timestamptz>>, _>(value)?,
                     Bind::SmallInts(value) => out.push_bind_param::<Array<SmallInt>, _>(value)?,

@@ -1,5 +1,7 @@
 //! Table `unique_values`: every value that only one user may hold.
 
+use std::collections::HashSet;
+
 use diesel::{
     OptionalExtension, QueryResult,
     sql_types::{BigInt, Text},
@@ -14,20 +16,38 @@ pub async fn find(conn: &mut AsyncPgConnection, kind: &str, value: &str) -> Quer
     statement.push(" and value = ").bind(value).get_result(conn).await.optional()
 }
 
-/// Claims values for a user; gives the kinds that the user holds afterwards. The others are taken.
+/// Of these kinds and values, those that somebody holds.
+pub async fn find_held(
+    conn: &mut AsyncPgConnection,
+    kinds: Vec<String>,
+    values: Vec<String>,
+) -> QueryResult<HashSet<(String, String)>> {
+    let statement = Sql::<(Text, Text)>::new("select held.kind, held.value from unnest(").bind(kinds).push(", ");
+    let statement = statement.bind(values).push(
+        ") as given (kind, value) join unique_values held on held.kind = given.kind collate \"C\" \
+         and held.value = given.value collate \"C\"",
+    );
+    Ok(statement.load(conn).await?.into_iter().collect())
+}
+
+/// Claims values, each for its user; gives the kinds of those that are free and now held. The others are taken.
 pub async fn claim(
     conn: &mut AsyncPgConnection,
-    user_id: i64,
-    claims: &[(String, String)],
+    claims: impl IntoIterator<Item = (i64, &str, &str)>,
 ) -> QueryResult<Vec<String>> {
-    let (kinds, values): (Vec<String>, Vec<String>) = claims.iter().cloned().unzip();
-    let statement = Sql::<Text>::new("insert into unique_values (kind, value, user_id) select kind, value, ")
-        .bind(user_id)
-        .push(" from unnest(")
-        .bind(kinds)
-        .push("::text[], ")
-        .bind(values)
-        .push("::text[]) as given (kind, value) order by kind, value on conflict do nothing returning kind");
+    let mut columns = (Vec::new(), Vec::new(), Vec::new());
+    for (user_id, kind, value) in claims {
+        columns.0.push(kind.to_owned());
+        columns.1.push(value.to_owned());
+        columns.2.push(user_id);
+    }
+    let statement = Sql::<Text>::new("insert into unique_values (kind, value, user_id) select * from unnest(")
+        .bind(columns.0)
+        .push(", ")
+        .bind(columns.1)
+        .push(", ")
+        .bind(columns.2)
+        .push(") as given (kind, value, user_id) order by kind, value on conflict do nothing returning kind");
     statement.load(conn).await
 }
 

@@ -1,9 +1,8 @@
 //! Making and erasing a user over all of its tables.
 
-use diesel::{
-    OptionalExtension, QueryResult,
-    sql_types::{BigInt, Bool},
-};
+use std::collections::HashSet;
+
+use diesel::{QueryResult, sql_types::BigInt};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use crate::{
@@ -24,20 +23,26 @@ pub struct NewAccount {
     pub wallet_password_hash: Option<String>,
 }
 
-/// Draws the next id.
-pub async fn next_id(conn: &mut AsyncPgConnection) -> QueryResult<i64> {
-    Sql::<BigInt>::new("select nextval(pg_get_serial_sequence('users', 'user_id'))").get_result(conn).await
+/// Draws so many ids that nobody has or had.
+pub async fn draw_ids(conn: &mut AsyncPgConnection, count: usize) -> QueryResult<Vec<i64>> {
+    let mut free = Vec::with_capacity(count);
+    while free.len() < count {
+        let statement = Sql::<BigInt>::new("select nextval('users_user_id_seq') from generate_series(1, ");
+        let drawn: Vec<i64> = statement.bind((count - free.len()) as i64).push(")").load(conn).await?;
+        let used = find_used(conn, drawn.clone()).await?;
+        free.extend(drawn.into_iter().filter(|user_id| !used.contains(user_id)));
+    }
+    Ok(free)
 }
 
-/// Whether the id is or was in use.
-pub async fn is_used(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<bool> {
-    Sql::<Bool>::new("select exists (select 1 from users where user_id = ")
-        .bind(user_id)
-        .push(") or exists (select 1 from deleted_users where user_id = ")
-        .bind(user_id)
-        .push(")")
-        .get_result(conn)
-        .await
+/// Of these ids, those that are or were in use.
+pub async fn find_used(conn: &mut AsyncPgConnection, user_ids: Vec<i64>) -> QueryResult<HashSet<i64>> {
+    if user_ids.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let statement = Sql::<BigInt>::new("select user_id from users where user_id = any(").bind(user_ids.clone());
+    let statement = statement.push(") union all select user_id from deleted_users where user_id = any(").bind(user_ids);
+    Ok(statement.push(")").load::<i64>(conn).await?.into_iter().collect())
 }
 
 /// Moves the sequence past an explicit id.
@@ -50,76 +55,98 @@ pub async fn pass(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<usi
         .await
 }
 
-/// Makes the profile's row; false where the id is in use.
-pub async fn insert_profile(conn: &mut AsyncPgConnection, new: &Profile) -> QueryResult<bool> {
-    let made = Sql::<BigInt>::new(
+/// Makes the profiles' rows, and tells how many: less than were given where others took an id meanwhile.
+pub async fn insert_profiles<'a>(
+    conn: &mut AsyncPgConnection,
+    new: impl Iterator<Item = &'a Profile>,
+) -> QueryResult<usize> {
+    let new: Vec<&Profile> = new.collect();
+    let texts = |column: fn(&Profile) -> &Option<String>| -> Vec<_> {
+        new.iter().map(|profile| column(profile).clone()).collect()
+    };
+    // An array of arrays is a matrix to Postgres, so each user's groups go as the text of an array.
+    let groups = |profile: &&Profile| {
+        let ids: Vec<String> = profile.group_ids.iter().map(i64::to_string).collect();
+        format!("{{{}}}", ids.join(","))
+    };
+    Sql::<()>::new(
         "insert into users (user_id, nickname, avatar_url, gender, country, province, city, language, openid, unionid, \
-         is_authorized, group_ids, custom_fields, created_at, updated_at, version) values (",
+         is_authorized, group_ids, custom_fields, created_at, updated_at, version) select user_id, nickname, \
+         avatar_url, gender, country, province, city, language, openid, unionid, is_authorized, group_ids::bigint[], \
+         custom_fields, created_at, updated_at, version from unnest(",
     )
-    .bind(new.user_id)
+    .bind(new.iter().map(|profile| profile.user_id).collect::<Vec<_>>())
     .push(", ")
-    .bind(new.nickname.clone())
+    .bind(texts(|profile| &profile.nickname))
     .push(", ")
-    .bind(new.avatar_url.clone())
+    .bind(texts(|profile| &profile.avatar_url))
     .push(", ")
-    .bind(new.gender)
+    .bind(new.iter().map(|profile| profile.gender).collect::<Vec<_>>())
     .push(", ")
-    .bind(new.country.clone())
+    .bind(texts(|profile| &profile.country))
     .push(", ")
-    .bind(new.province.clone())
+    .bind(texts(|profile| &profile.province))
     .push(", ")
-    .bind(new.city.clone())
+    .bind(texts(|profile| &profile.city))
     .push(", ")
-    .bind(new.language.clone())
+    .bind(texts(|profile| &profile.language))
     .push(", ")
-    .bind(new.openid.clone())
+    .bind(texts(|profile| &profile.openid))
     .push(", ")
-    .bind(new.unionid.clone())
+    .bind(texts(|profile| &profile.unionid))
     .push(", ")
-    .bind(new.is_authorized)
+    .bind(new.iter().map(|profile| profile.is_authorized).collect::<Vec<_>>())
     .push(", ")
-    .bind(new.group_ids.clone())
+    .bind(new.iter().map(groups).collect::<Vec<_>>())
     .push(", ")
-    .bind(new.custom_fields.clone())
+    .bind(new.iter().map(|profile| profile.custom_fields.clone()).collect::<Vec<_>>())
     .push(", ")
-    .bind(new.created_at)
+    .bind(new.iter().map(|profile| profile.created_at).collect::<Vec<_>>())
     .push(", ")
-    .bind(new.updated_at)
+    .bind(new.iter().map(|profile| profile.updated_at).collect::<Vec<_>>())
     .push(", ")
-    .bind(new.version)
-    .push(") on conflict do nothing returning user_id");
-    Ok(made.get_result::<i64>(conn).await.optional()?.is_some())
+    .bind(new.iter().map(|profile| profile.version).collect::<Vec<_>>())
+    .push(
+        ") as given (user_id, nickname, avatar_url, gender, country, province, city, language, openid, unionid, \
+         is_authorized, group_ids, custom_fields, created_at, updated_at, version) order by user_id \
+         on conflict do nothing",
+    )
+    .execute(conn)
+    .await
 }
 
-/// Makes the account's row.
-pub async fn insert_account(conn: &mut AsyncPgConnection, user_id: i64, new: &NewAccount) -> QueryResult<usize> {
-    let shown = |folded: &Option<Folded>| folded.as_ref().map(|folded| folded.shown.clone());
-    let key = |folded: &Option<Folded>| folded.as_ref().map(|folded| folded.key.clone());
+/// Makes the accounts' rows.
+pub async fn insert_accounts(conn: &mut AsyncPgConnection, new: &[(i64, &NewAccount)]) -> QueryResult<usize> {
+    let texts = |column: fn(&NewAccount) -> Option<&String>| -> Vec<_> {
+        new.iter().map(|(_, account)| column(account).cloned()).collect()
+    };
+    let flags =
+        |column: fn(&NewAccount) -> bool| -> Vec<_> { new.iter().map(|(_, account)| column(account)).collect() };
     Sql::<()>::new(
         "insert into accounts (user_id, username, username_key, email, email_key, email_verified, phone, \
-         phone_verified, last_login_at, password_hash, wallet_password_hash) values (",
+         phone_verified, last_login_at, password_hash, wallet_password_hash) select * from unnest(",
     )
-    .bind(user_id)
+    .bind(new.iter().map(|(user_id, _)| *user_id).collect::<Vec<_>>())
     .push(", ")
-    .bind(shown(&new.username))
+    .bind(texts(|account| account.username.as_ref().map(|folded| &folded.shown)))
     .push(", ")
-    .bind(key(&new.username))
+    .bind(texts(|account| account.username.as_ref().map(|folded| &folded.key)))
     .push(", ")
-    .bind(shown(&new.email))
+    .bind(texts(|account| account.email.as_ref().map(|folded| &folded.shown)))
     .push(", ")
-    .bind(key(&new.email))
+    .bind(texts(|account| account.email.as_ref().map(|folded| &folded.key)))
     .push(", ")
-    .bind(new.email_verified)
+    .bind(flags(|account| account.email_verified))
     .push(", ")
-    .bind(shown(&new.phone))
+    .bind(texts(|account| account.phone.as_ref().map(|folded| &folded.shown)))
     .push(", ")
-    .bind(new.phone_verified)
+    .bind(flags(|account| account.phone_verified))
     .push(", ")
-    .bind(new.last_login_at)
+    .bind(new.iter().map(|(_, account)| account.last_login_at).collect::<Vec<_>>())
     .push(", ")
-    .bind(new.password_hash.clone())
+    .bind(texts(|account| account.password_hash.as_ref()))
     .push(", ")
-    .bind(new.wallet_password_hash.clone())
+    .bind(texts(|account| account.wallet_password_hash.as_ref()))
     .push(")")
     .execute(conn)
     .await
@@ -150,12 +177,4 @@ pub async fn delete(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<b
         .execute(conn)
         .await?;
     Ok(true)
-}
-
-/// Takes back a profile that was made in this transaction, with what was claimed for it.
-pub async fn undo_insert(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<()> {
-    for statement in ["delete from users where user_id = ", "delete from unique_values where user_id = "] {
-        Sql::<()>::new(statement).bind(user_id).execute(conn).await?;
-    }
-    Ok(())
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
 use crate::{
-    domain::profiles::index_values,
+    domain::profiles::index_rows,
     model::field::Fields,
     store::{
         connector::Connector,
@@ -100,7 +100,8 @@ impl Part {
                     .map_err(|error| anyhow!("user {number} of the crowd breaks a rule: {:?}", error.violations()))?;
                 new.profile.user_id = user_id;
                 let indexed = fields.iter().map(|field| &**field).filter(|field| field.index.is_maintained());
-                let values = index_values(indexed, &new.profile.custom_fields.fields());
+                let key = (user_id, new.profile.created_at);
+                let values = index_rows(indexed, key, &new.profile.custom_fields.fields());
                 let claims = new.claims.iter().map(|(_, kind, value)| (kind.as_str(), value.as_str()));
                 rows.add(&new.profile, &new.account, claims, &values);
             }

@@ -27,8 +27,8 @@ impl Accounts {
                 if let Some(link) = linked.into_iter().find(same) {
                     return Ok(link);
                 }
-                let claim = ("connection".to_owned(), value.clone());
-                if unique_values::claim(conn, user_id, &[claim]).await?.is_empty() {
+                let claim = (user_id, "connection", value.as_str());
+                if unique_values::claim(conn, [claim]).await?.is_empty() {
                     return Err(Error::taken(Reason::ConnectionTaken, "subject"));
                 }
                 let connection_id =

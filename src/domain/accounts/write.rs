@@ -137,7 +137,7 @@ async fn claim(conn: &mut AsyncPgConnection, change: &Change<'_>, login: &Login)
         return Ok(());
     }
     unique_values::free(conn, login.user_id, kinds).await?;
-    take(conn, login.user_id, claims).await
+    take(conn, login.user_id, &claims).await
 }
 
 /// Frees an address that another user holds without having proved it, unless it is that user's last way to log in.

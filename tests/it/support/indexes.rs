@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use diesel::sql_types::{BigInt, Bytea, Jsonb, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use user_service::{
-    domain::profiles::index_values,
+    domain::profiles::index_rows,
     model::document::Document,
     store::{fields, sql::Sql},
 };
@@ -36,8 +36,8 @@ async fn expected(conn: &mut AsyncPgConnection) -> BTreeSet<Row> {
     let statement = Sql::<(BigInt, Timestamptz, Jsonb)>::new("select user_id, created_at, custom_fields from users");
     let users: Vec<(i64, DateTime<Utc>, Document)> = statement.load(conn).await.unwrap();
     let rows = users.into_iter().flat_map(|(user_id, created_at, document)| {
-        let values = index_values(indexed(), &document.fields()).into_iter();
-        values.map(move |(field_id, value)| (field_id, value, created_at, user_id))
+        let rows = index_rows(indexed(), (user_id, created_at), &document.fields()).into_iter();
+        rows.map(|row| (row.field_id, row.value, row.created_at, row.user_id))
     });
     rows.collect()
 }
