@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
-use serde_json::Value;
 
 use crate::{
     clock::Clock,
@@ -97,7 +96,7 @@ async fn change(conn: &mut AsyncPgConnection, update: &BulkUpdate, now: DateTime
 
     let claims = claim(conn, update, &user_ids).await?;
     let wanted: Vec<i64> = user_ids.iter().copied().filter(|user_id| !claims.lost.contains_key(user_id)).collect();
-    let changes = Value::from(update.changes.iter().map(Change::to_json).collect::<Vec<_>>());
+    let changes = Change::list(&update.changes);
     let indexed: Vec<&Field> = touched(update).filter(|field| field.index.is_maintained()).collect();
     let changed = bulk::update(conn, &wanted, &update.filter, &changes, now, !indexed.is_empty()).await?;
 

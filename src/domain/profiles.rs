@@ -156,16 +156,15 @@ impl Profiles {
     ) -> Result<Outcome<Profile>> {
         let now = self.clock.now();
         let end = if update.validate_only { End::RollBack } else { End::Commit };
-        let changes = Value::from(update.changes.iter().map(Change::to_json).collect::<Vec<_>>());
         let needs_claims = update.builtin.openid.is_some() || update.builtin.unionid.is_some();
         let needs_values =
             update.changes.iter().any(|change| change.field.unique || change.field.index.is_maintained());
         if !needs_claims && !needs_values && update.once.is_none() && end == End::Commit {
             // No other table changes, so the one statement is its own transaction.
-            let done = self.db.run(async |conn| apply(conn, update, &changes, now).await).await;
+            let done = self.db.run(async |conn| apply(conn, update, now).await).await;
             return match done {
                 Ok(profile) => Ok(Outcome::New(profile)),
-                Err(error) => Err(self.explain(error, update, &changes).await),
+                Err(error) => Err(self.explain(error, update).await),
             };
         }
         let done = self
@@ -180,7 +179,7 @@ impl Profiles {
                     End::RollBack => profiles::lock(conn, update.user_id).await?,
                     End::Commit => None,
                 };
-                let mut profile = apply(conn, update, &changes, now).await?;
+                let mut profile = apply(conn, update, now).await?;
                 claim(conn, update, &profile).await?;
                 if let Some(stored) = stored {
                     (profile.version, profile.updated_at) = (stored.version, stored.updated_at);
@@ -193,16 +192,17 @@ impl Profiles {
             .await;
         match done {
             Ok(outcome) => Ok(outcome),
-            Err(error) => Err(self.explain(error, update, &changes).await),
+            Err(error) => Err(self.explain(error, update).await),
         }
     }
 
     /// Tells why the database refused a change of the document, which it does without a word.
-    async fn explain(&self, error: Error, update: &Update, changes: &Value) -> Error {
+    async fn explain(&self, error: Error, update: &Update) -> Error {
         if error.reason() != Reason::OpTypeMismatch {
             return error;
         }
-        let told = self.db.run(async |conn| Ok(profiles::find_refusal(conn, update.user_id, changes).await?)).await;
+        let told =
+            self.db.run(async |conn| Ok(profiles::find_refusal(conn, update.user_id, &update.changes).await?)).await;
         match told {
             Ok(Some(refusal)) => refused(&refusal),
             Ok(None) => Error::new(Reason::WriteConflict),
@@ -224,9 +224,9 @@ pub fn refused(refusal: &str) -> Error {
 }
 
 /// The UPDATE itself, and what it means that no row came back.
-async fn apply(conn: &mut AsyncPgConnection, update: &Update, changes: &Value, now: DateTime<Utc>) -> Result<Profile> {
+async fn apply(conn: &mut AsyncPgConnection, update: &Update, now: DateTime<Utc>) -> Result<Profile> {
     let version = update.version.map(|version| version.unwrap_or(-1));
-    match profiles::update(conn, update.user_id, &update.builtin, changes, version, now).await? {
+    match profiles::update(conn, update.user_id, &update.builtin, &update.changes, version, now).await? {
         profiles::Updated::Done(profile) => Ok(*profile),
         profiles::Updated::Refused(_) => Err(Error::new(Reason::OpTypeMismatch)),
         profiles::Updated::Unmatched => match profiles::find_version(conn, update.user_id).await? {

@@ -36,8 +36,12 @@ pub enum Op {
 }
 
 impl Change {
-    /// As the database's function `change_document` reads it.
-    pub fn to_json(&self) -> Value {
+    /// As the database's function `change_document` reads them.
+    pub fn list(changes: &[Change]) -> Value {
+        Value::from(changes.iter().map(Change::to_json).collect::<Vec<_>>())
+    }
+
+    fn to_json(&self) -> Value {
         let (op, value) = match &self.op {
             Op::Set(value) => ("set", value.clone()),
             Op::Unset => ("unset", Value::Null),

@@ -7,10 +7,13 @@ use diesel::{
     sql_types::{Array, BigInt, Bool, Jsonb, Nullable, SmallInt, Text, Timestamptz},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
-    model::profile::{BuiltinPatch, Profile},
+    model::{
+        change::{Change, Op},
+        profile::{BuiltinPatch, Profile},
+    },
     store::sql::Sql,
 };
 
@@ -73,7 +76,7 @@ pub async fn update(
     conn: &mut AsyncPgConnection,
     user_id: i64,
     patch: &BuiltinPatch,
-    changes: &Value,
+    changes: &[Change],
     version: Option<i64>,
     now: DateTime<Utc>,
 ) -> QueryResult<Updated> {
@@ -115,9 +118,8 @@ pub async fn update(
     if let Some(groups) = group_ids {
         statement = statement.push(", group_ids = ").bind(groups.clone());
     }
-    if changes.as_array().is_some_and(|changes| !changes.is_empty()) {
-        statement =
-            statement.push(", custom_fields = change_document(u.custom_fields, ").bind(changes.clone()).push(")");
+    if !changes.is_empty() {
+        statement = statement.push(", custom_fields = ").append(changed(changes));
     }
     statement = statement.push(" where u.user_id = ").bind(user_id);
     if let Some(version) = version {
@@ -135,10 +137,45 @@ pub async fn update(
     }
 }
 
+/// The document after the changes, or a fault as a JSON string. The most usual ones are part of the statement itself; to
+/// go through a list of any others costs more than they do.
+fn changed(changes: &[Change]) -> Sql {
+    if let [Change { op: Op::IncrBy(operand), path, field }] = changes
+        && let [name] = path.as_slice()
+    {
+        return Sql::new("limited(add_number(u.custom_fields, ")
+            .bind(name.as_str())
+            .push(", ")
+            .bind(operand.clone())
+            .push(", ")
+            .bind(field.field_type.names().0)
+            .push("))");
+    }
+    let mut set = Map::new();
+    let mut unset = Vec::new();
+    for Change { field, op, .. } in changes {
+        match op {
+            Op::Set(value) => {
+                set.insert(field.name.clone(), value.clone());
+            }
+            Op::Unset => unset.push(field.name.clone()),
+            _ => {
+                let list = Sql::new("change_document(u.custom_fields, ").bind(Change::list(changes));
+                return list.push(")");
+            }
+        }
+    }
+    Sql::new("limited((u.custom_fields || ").bind(Value::Object(set)).push(") - ").bind(unset).push(")")
+}
+
 /// Why a change of the document cannot be done, as `REASON:field`; `None` where it can.
-pub async fn find_refusal(conn: &mut AsyncPgConnection, user_id: i64, changes: &Value) -> QueryResult<Option<String>> {
+pub async fn find_refusal(
+    conn: &mut AsyncPgConnection,
+    user_id: i64,
+    changes: &[Change],
+) -> QueryResult<Option<String>> {
     let statement = Sql::<Nullable<Text>>::new("select n.made #>> '{}' from (select change_document(custom_fields, ")
-        .bind(changes.clone())
+        .bind(Change::list(changes))
         .push(") as made from users where user_id = ")
         .bind(user_id)
         .push(") n where jsonb_typeof(n.made) = 'string'");
