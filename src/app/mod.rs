@@ -96,7 +96,7 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
         deliveries: Deliveries::new(db.clone(), clock.clone()),
         fields: fields.clone(),
         passwords,
-        profiles: Profiles::new(db.clone(), clock.clone(), Reads::new(url.clone(), connector.clone())),
+        profiles: Profiles::new(db.clone(), clock.clone(), Reads::new(&url, &connector)),
         tokens,
         users: Users::new(db.clone(), clock.clone()),
         db: db.clone(),

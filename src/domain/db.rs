@@ -2,29 +2,29 @@
 
 use std::{
     ops::{Deref, DerefMut},
+    sync::Arc,
     time::Duration,
 };
 
-use diesel_async::{
-    AsyncConnection, AsyncPgConnection, TransactionManager,
-    pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, bb8::Pool},
-};
-use futures_util::FutureExt;
+use bb8::{ManageConnection, Pool, PooledConnection, QueueStrategy, RunError};
+use diesel::ConnectionError;
+use diesel_async::{AsyncConnection, AsyncPgConnection, TransactionManager, pooled_connection::PoolableConnection};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     error::{Error, Reason, Result},
-    store::connector::Connector,
+    store::{connector::Connector, wire::Wire},
     telemetry::metrics::Connections,
 };
 
 /// How long a call waits for a connection.
 const WAIT: Duration = Duration::from_secs(1);
+/// Between two requests to cancel a statement that was given up.
+const CANCEL_AGAIN: Duration = Duration::from_millis(50);
 /// How often a transaction is begun anew after a deadlock or a serialization failure.
 const RETRIES: usize = 3;
 
-type PgPool = Pool<AsyncPgConnection>;
-type Pooled = diesel_async::pooled_connection::bb8::PooledConnection<'static, AsyncPgConnection>;
-type Manager = <AsyncPgConnection as AsyncConnection>::TransactionManager;
+type Transactions = <AsyncPgConnection as AsyncConnection>::TransactionManager;
 
 /// What a transaction ends with where its work went well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,35 +37,79 @@ pub enum End {
 /// The database.
 #[derive(Clone)]
 pub struct Db {
-    pool: PgPool,
+    pool: Pool<Sessions>,
+    /// One for each connection, given in the order in which they are asked for; the pool itself lets latecomers pass.
+    turns: Arc<Semaphore>,
     size: u32,
     connector: Connector,
+}
+
+/// Makes the pool's connections.
+struct Sessions {
+    url: String,
+    connector: Connector,
+}
+
+/// A connection, which its user drives.
+struct Session {
+    conn: AsyncPgConnection,
+    wire: Wire,
+}
+
+impl Session {
+    async fn drive<T>(&mut self, work: impl AsyncFnOnce(&mut AsyncPgConnection) -> T) -> T {
+        self.wire.drive(work(&mut self.conn)).await
+    }
+}
+
+impl ManageConnection for Sessions {
+    type Connection = Session;
+    type Error = ConnectionError;
+
+    async fn connect(&self) -> Result<Session, ConnectionError> {
+        let (conn, wire) = self.connector.establish_driven(&self.url).await?;
+        Ok(Session { conn, wire })
+    }
+
+    async fn is_valid(&self, session: &mut Session) -> Result<(), ConnectionError> {
+        match session.wire.is_open().await {
+            true => Ok(()),
+            false => Err(ConnectionError::BadConnection("the server closed it".to_owned())),
+        }
+    }
+
+    fn has_broken(&self, session: &mut Session) -> bool {
+        std::thread::panicking() || session.conn.is_broken()
+    }
 }
 
 impl Db {
     /// A pool of at most `size` connections; none is opened before it is needed.
     pub fn new(url: &str, connector: Connector, size: u32) -> Self {
-        let mut config = ManagerConfig::default();
-        config.recycling_method = RecyclingMethod::Fast;
-        let setup = connector.clone();
-        config.custom_setup = Box::new(move |url| {
-            let (connector, url) = (setup.clone(), url.to_owned());
-            async move { connector.establish(&url).await }.boxed()
-        });
-        let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new_with_config(url, config);
-        let pool = Pool::builder().max_size(size).connection_timeout(WAIT).build_unchecked(manager);
-        Self { pool, size, connector }
+        let sessions = Sessions { url: url.to_owned(), connector: connector.clone() };
+        let pool = Pool::builder()
+            .max_size(size)
+            .connection_timeout(WAIT)
+            // The one that was used last has its statements and its server process at hand.
+            .queue_strategy(QueueStrategy::Lifo)
+            .build_unchecked(sessions);
+        Self { pool, turns: Arc::new(Semaphore::new(size as usize)), size, connector }
     }
 
     async fn lease(&self) -> Result<Lease<'_>> {
-        let conn = self.pool.get_owned().await.map_err(|error| {
+        let taking = async {
+            let turn = self.turns.clone().acquire_owned().await.expect("valid: never closed");
+            self.pool.get_owned().await.map(|session| (session, turn))
+        };
+        let taken = tokio::time::timeout(WAIT, taking).await.unwrap_or(Err(RunError::TimedOut));
+        let taken = taken.map_err(|error| {
             let reason = match &error {
-                bb8::RunError::TimedOut if self.pool.state().connections > 0 => Reason::Overloaded,
-                bb8::RunError::TimedOut | bb8::RunError::User(_) => Reason::DatabaseUnavailable,
+                RunError::TimedOut if self.pool.state().connections > 0 => Reason::Overloaded,
+                RunError::TimedOut | RunError::User(_) => Reason::DatabaseUnavailable,
             };
             Error::new(reason).with_source(error)
         })?;
-        Ok(Lease { conn: Some(conn), connector: &self.connector, is_finished: false })
+        Ok(Lease { taken: Some(taken), connector: &self.connector, is_finished: false })
     }
 
     /// Runs single statements on one connection.
@@ -73,7 +117,7 @@ impl Db {
         // On the heap, as in `transaction`: a call that may come to a statement, and mostly does not, stays small.
         let run = Box::pin(async {
             let mut lease = self.lease().await?;
-            let done = work(&mut lease).await;
+            let done = lease.drive(work).await;
             lease.finish();
             done
         });
@@ -98,27 +142,9 @@ impl Db {
         work: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T> + Clone,
     ) -> Result<T> {
         let mut lease = self.lease().await?;
-        let mut tries = 0;
-        loop {
-            Manager::begin_transaction(&mut *lease).await?;
-            let done = work.clone()(&mut lease).await;
-            let done = match done {
-                Ok(value) if end == End::Commit => {
-                    Manager::commit_transaction(&mut *lease).await.map(|()| value).map_err(Error::from)
-                }
-                outcome => match Manager::rollback_transaction(&mut *lease).await {
-                    Ok(()) => outcome,
-                    Err(error) => outcome.and(Err(error.into())),
-                },
-            };
-            match done {
-                Err(error) if error.reason() == Reason::WriteConflict && tries < RETRIES => tries += 1,
-                done => {
-                    lease.finish();
-                    return done;
-                }
-            }
-        }
+        let done = lease.drive(async |conn| try_transaction(conn, end, work).await).await;
+        lease.finish();
+        done
     }
 
     /// The connections of the pool at this moment.
@@ -129,10 +155,35 @@ impl Db {
     }
 }
 
+/// Runs the work in a transaction, again where others were in its way.
+async fn try_transaction<T>(
+    conn: &mut AsyncPgConnection,
+    end: End,
+    work: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T> + Clone,
+) -> Result<T> {
+    let mut tries = 0;
+    loop {
+        Transactions::begin_transaction(conn).await?;
+        let done = match work.clone()(conn).await {
+            Ok(value) if end == End::Commit => {
+                Transactions::commit_transaction(conn).await.map(|()| value).map_err(Error::from)
+            }
+            outcome => match Transactions::rollback_transaction(conn).await {
+                Ok(()) => outcome,
+                Err(error) => outcome.and(Err(error.into())),
+            },
+        };
+        match done {
+            Err(error) if error.reason() == Reason::WriteConflict && tries < RETRIES => tries += 1,
+            done => return done,
+        }
+    }
+}
+
 /// A connection in use. Where its call is given up in the middle, the statement is cancelled in the database, and the
 /// connection is closed when the server has answered.
 struct Lease<'a> {
-    conn: Option<Pooled>,
+    taken: Option<(PooledConnection<'static, Sessions>, OwnedSemaphorePermit)>,
     connector: &'a Connector,
     is_finished: bool,
 }
@@ -145,34 +196,46 @@ impl Lease<'_> {
 }
 
 impl Deref for Lease<'_> {
-    type Target = AsyncPgConnection;
+    type Target = Session;
 
-    fn deref(&self) -> &AsyncPgConnection {
-        self.conn.as_ref().expect("valid: taken on drop alone")
+    fn deref(&self) -> &Session {
+        &self.taken.as_ref().expect("valid: taken on drop alone").0
     }
 }
 
 impl DerefMut for Lease<'_> {
-    fn deref_mut(&mut self) -> &mut AsyncPgConnection {
-        self.conn.as_mut().expect("valid: taken on drop alone")
+    fn deref_mut(&mut self) -> &mut Session {
+        &mut self.taken.as_mut().expect("valid: taken on drop alone").0
     }
 }
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        let Some(mut conn) = self.conn.take().filter(|_| !self.is_finished) else { return };
+        let Some((mut session, turn)) = self.taken.take().filter(|_| !self.is_finished) else { return };
         let connector = self.connector.clone();
         tokio::spawn(async move {
-            let token = conn.cancel_token();
-            if let Err(error) = connector.cancel(&token).await {
-                tracing::debug!(%error, "a statement that was given up could not be cancelled");
+            let token = session.conn.cancel_token();
+            // A request to cancel that comes before the server has begun is lost, so it is repeated.
+            let cancelling = async {
+                loop {
+                    if let Err(error) = connector.cancel(&token).await {
+                        tracing::debug!(%error, "a statement that was given up could not be cancelled");
+                    }
+                    tokio::time::sleep(CANCEL_AGAIN).await;
+                }
+            };
+            // The server has answered when it has begun this. A request to cancel is another connection's and may come
+            // later still, when it would end the next call's statement: so the pool gets this one with a transaction
+            // open, and closes it.
+            let answered = session.drive(async |conn| Transactions::begin_transaction(conn).await);
+            tokio::select! {
+                answered = answered => if let Err(error) = answered {
+                    tracing::debug!(%error, "a connection that was given up does not answer");
+                },
+                () = cancelling => {}
             }
-            // Waits until the server has answered. The request to cancel is another connection's and may come later
-            // still, when it would end the next call's statement: so the pool gets this one with a transaction open,
-            // and closes it.
-            if let Err(error) = Manager::begin_transaction(&mut *conn).await {
-                tracing::debug!(%error, "a connection that was given up does not answer");
-            }
+            drop(session);
+            drop(turn);
         });
     }
 }

@@ -4,9 +4,17 @@
 //! at once. A read joins only a batch whose statement was not yet sent: its snapshot is taken after it was asked, and
 //! whatever was committed before that is seen.
 
-use std::{collections::HashMap, hash::Hash, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::Hash,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::{
+    sync::{Notify, oneshot},
+    task::JoinSet,
+};
 use tokio_postgres::{Client, error::SqlState};
 
 use crate::{
@@ -15,16 +23,15 @@ use crate::{
     store::{
         connector::Connector,
         gathered::{self, Statements, UniqueKey},
+        wire::Wire,
     },
     telemetry::statement,
 };
 
-/// Connections that the reads of a replica share.
+/// Connections that the reads of a replica share, each with one batch under way.
 const CONNECTIONS: usize = 2;
-/// Statements under way on each, so that the next is there when the server is done with one.
-const PIPELINED: usize = 2;
 /// Most reads in one statement.
-const BATCH: usize = 64;
+const BATCH: usize = 32;
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(1);
 /// What the server itself bounds a statement with; callers leave at their own deadlines.
@@ -58,7 +65,47 @@ impl Ask {
 /// Reads of single profiles and of the users behind unique values.
 #[derive(Clone)]
 pub struct Reads {
-    asks: mpsc::UnboundedSender<Ask>,
+    queue: Arc<Queue>,
+    /// What sends the batches; it ends with the last clone.
+    _sessions: Arc<JoinSet<()>>,
+}
+
+/// What was asked and not yet sent.
+#[derive(Default)]
+struct Queue {
+    asks: Mutex<VecDeque<Ask>>,
+    came: Notify,
+}
+
+impl Queue {
+    fn push(&self, ask: Ask) {
+        self.asks.lock().expect("valid: no holder panics").push_back(ask);
+        self.came.notify_one();
+    }
+
+    /// Waits for the next batch.
+    async fn batch(&self) -> Vec<Ask> {
+        loop {
+            let came = self.came.notified();
+            let batch = self.take();
+            if !batch.is_empty() {
+                return batch;
+            }
+            came.await;
+        }
+    }
+
+    fn take(&self) -> Vec<Ask> {
+        let mut asks = self.asks.lock().expect("valid: no holder panics");
+        let size = asks.len().min(BATCH);
+        let mut batch: Vec<Ask> = asks.drain(..size).collect();
+        if !asks.is_empty() {
+            self.came.notify_one();
+        }
+        drop(asks);
+        batch.retain(|ask| !ask.is_given_up());
+        batch
+    }
 }
 
 impl Reads {
@@ -66,10 +113,13 @@ impl Reads {
     ///
     /// # Panics
     /// Outside of a runtime.
-    pub fn new(url: String, connector: Connector) -> Self {
-        let (asks, queue) = mpsc::unbounded_channel();
-        tokio::spawn(dispatch(queue, url, connector));
-        Self { asks }
+    pub fn new(url: &str, connector: &Connector) -> Self {
+        let queue = Arc::<Queue>::default();
+        let mut sessions = JoinSet::new();
+        for _ in 0..CONNECTIONS {
+            sessions.spawn(serve(Arc::clone(&queue), url.to_owned(), connector.clone()));
+        }
+        Self { queue, _sessions: Arc::new(sessions) }
     }
 
     /// One profile.
@@ -90,48 +140,46 @@ impl Reads {
 
     async fn ask<V>(&self, text: &'static str, ask: impl FnOnce(Answer<V>) -> Ask) -> Result<Option<Arc<V>>> {
         let (answer, answered) = oneshot::channel();
-        let is_gone = || Error::new(Reason::ShuttingDown);
-        self.asks.send(ask(answer)).map_err(|_| is_gone())?;
+        self.queue.push(ask(answer));
         // The statement itself runs for many callers, in no call of theirs.
-        statement::traced(text, answered).await.map_err(|_| is_gone())?
+        statement::traced(text, answered).await.map_err(|_| Error::new(Reason::ShuttingDown))?
     }
 }
 
-/// A connection with its statements.
+/// A connection with its statements, and its wire.
 struct Session {
     client: Client,
     statements: Statements,
+    wire: Wire,
 }
 
-/// Sends a batch whenever one of the places is free.
-async fn dispatch(mut queue: mpsc::UnboundedReceiver<Ask>, url: String, connector: Connector) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS * PIPELINED));
-    let mut sessions: [Option<Arc<Session>>; CONNECTIONS] = Default::default();
-    let mut turn = 0;
-    while let Some(first) = queue.recv().await {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
-        let mut batch = vec![first];
-        while batch.len() < BATCH
-            && let Ok(ask) = queue.try_recv()
-        {
-            batch.push(ask);
-        }
-        batch.retain(|ask| !ask.is_given_up());
-        turn = (turn + 1) % CONNECTIONS;
-        let session = match &sessions[turn] {
-            Some(session) if !session.client.is_closed() => Ok(session.clone()),
-            _ => connect(&url, &connector).await.map(Arc::new),
-        };
-        match session {
-            Ok(session) => {
-                sessions[turn] = Some(session.clone());
-                tokio::spawn(async move {
-                    answer(&session, batch).await;
-                    drop(place);
-                });
+/// Sends batch after batch over one connection, and over a new one where it is gone.
+async fn serve(queue: Arc<Queue>, url: String, connector: Connector) {
+    let mut batch = queue.batch().await;
+    loop {
+        batch = match connect(&url, &connector).await {
+            Ok(session) => session.serve(&queue, batch).await,
+            Err(error) => {
+                batch.into_iter().for_each(|ask| ask.fail(&error));
+                queue.batch().await
             }
-            Err(error) => batch.into_iter().for_each(|ask| ask.fail(&error)),
-        }
+        };
+    }
+}
+
+impl Session {
+    /// Answers until the connection is gone; gives the batch that came then.
+    async fn serve(mut self, queue: &Queue, first: Vec<Ask>) -> Vec<Ask> {
+        let (client, statements) = (&self.client, &self.statements);
+        let answering = async {
+            let mut batch = first;
+            while !client.is_closed() {
+                answer(client, statements, batch).await;
+                batch = queue.batch().await;
+            }
+            batch
+        };
+        self.wire.drive(answering).await
     }
 }
 
@@ -139,20 +187,19 @@ async fn connect(url: &str, connector: &Connector) -> Result<Session> {
     let unavailable = |error: tokio_postgres::Error| Error::new(Reason::DatabaseUnavailable).with_source(error);
     let connecting = async {
         let (client, connection) = connector.connect(url).await.map_err(unavailable)?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection of gathered reads is gone");
-            }
-        });
-        client.batch_execute(STATEMENT_TIMEOUT).await.map_err(unavailable)?;
-        let statements = Statements::prepare(&client).await.map_err(unavailable)?;
-        Ok(Session { client, statements })
+        let mut wire = Wire::new(connection);
+        let preparing = async {
+            client.batch_execute(STATEMENT_TIMEOUT).await?;
+            Statements::prepare(&client).await
+        };
+        let statements = wire.drive(preparing).await.map_err(unavailable)?;
+        Ok(Session { client, statements, wire })
     };
     tokio::time::timeout(CONNECT, connecting).await.unwrap_or_else(|_| Err(Error::new(Reason::DatabaseUnavailable)))
 }
 
 /// Runs a batch's statements and gives everyone their own.
-async fn answer(session: &Session, batch: Vec<Ask>) {
+async fn answer(client: &Client, statements: &Statements, batch: Vec<Ask>) {
     let mut profiles = Vec::new();
     let mut holders = Vec::new();
     for ask in batch {
@@ -161,7 +208,6 @@ async fn answer(session: &Session, batch: Vec<Ask>) {
             Ask::Holder(key, answer) => holders.push((key, answer)),
         }
     }
-    let (client, statements) = (&session.client, &session.statements);
     let of_profiles = async {
         if !profiles.is_empty() {
             let keys: Vec<i64> = distinct(profiles.iter().map(|(key, _)| *key));

@@ -7,9 +7,10 @@ use diesel_async::{AsyncConnection, AsyncPgConnection};
 use tokio_postgres::{CancelToken, Client, Config, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::{telemetry::statement::Watcher, tls};
+use crate::{store::wire::Wire, telemetry::statement::Watcher, tls};
 
-type Tls = <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<Socket>>::Stream;
+/// What TLS makes of a socket.
+pub type Stream = <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<Socket>>::Stream;
 
 /// How long a host may take to be reached, so that there is time for another within the second that a call waits.
 const REACH: Duration = Duration::from_millis(400);
@@ -36,17 +37,22 @@ impl Connector {
     /// A bare connection, whose second half somebody has to drive. The server's chain and name are checked wherever TLS
     /// is used, so that `sslmode=verify-ca` and `sslmode=verify-full` ask for no more than `require` does. The URL may
     /// name several hosts, which are tried in turn.
-    pub async fn connect(&self, url: &str) -> Result<(Client, Connection<Socket, Tls>), tokio_postgres::Error> {
+    pub async fn connect(&self, url: &str) -> Result<(Client, Connection<Socket, Stream>), tokio_postgres::Error> {
         config(url)?.connect(self.tls.clone()).await
     }
 
-    /// A connection for statements.
+    /// A connection for statements, which is driven in a task of its own.
     pub async fn establish(&self, url: &str) -> ConnectionResult<AsyncPgConnection> {
-        let (client, connection) =
-            self.connect(url).await.map_err(|error| ConnectionError::BadConnection(with_sources(&error)))?;
-        let mut connection = AsyncPgConnection::try_from_client_and_connection(client, connection).await?;
-        connection.set_instrumentation(Watcher::default());
-        Ok(connection)
+        let (client, connection) = self.connect(url).await.map_err(bad)?;
+        Ok(watched(AsyncPgConnection::try_from_client_and_connection(client, connection).await?))
+    }
+
+    /// A connection for statements, and its wire, which whoever runs them drives.
+    pub async fn establish_driven(&self, url: &str) -> ConnectionResult<(AsyncPgConnection, Wire)> {
+        let (client, connection) = self.connect(url).await.map_err(bad)?;
+        let mut wire = Wire::new(connection);
+        let conn = wire.drive(AsyncPgConnection::try_from(client)).await?;
+        Ok((watched(conn), wire))
     }
 
     /// Asks the server to give up what a connection is doing.
@@ -69,6 +75,15 @@ fn config(url: &str) -> Result<Config, tokio_postgres::Error> {
         config.keepalives_idle(IDLE);
     }
     Ok(config)
+}
+
+fn watched(mut conn: AsyncPgConnection) -> AsyncPgConnection {
+    conn.set_instrumentation(Watcher::default());
+    conn
+}
+
+fn bad(error: tokio_postgres::Error) -> ConnectionError {
+    ConnectionError::BadConnection(with_sources(&error))
 }
 
 /// An error with what lies behind it: that a handshake failed says little without the reason.

@@ -20,6 +20,7 @@ pub mod sql;
 pub mod tokens;
 pub mod unique_values;
 pub mod users;
+pub mod wire;
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 

@@ -18,8 +18,21 @@ const SHORT: &str = "select count(*)::text from generate_series(1, 20000)";
 /// Work of some more, which is given up before its end.
 const LONG: &str = "select count(*)::text from generate_series(1, 50000)";
 
+/// Work of hours.
+const ENDLESS: &str = "select count(*)::text from generate_series(1, 100000000000)";
+
 #[tokio::test]
 async fn p55_a_statement_that_is_given_up_takes_no_other_along() {
+    give_up(LONG, Duration::from_millis(1)).await;
+}
+
+#[tokio::test]
+async fn p55_a_statement_that_would_never_end_is_given_up_and_its_connection_is_free() {
+    give_up(ENDLESS, Duration::from_millis(5)).await;
+}
+
+/// Gives up every other statement on a few connections.
+async fn give_up(statement: &'static str, after: Duration) {
     let database = TestDatabase::new().await;
     let db = Db::new(&database.url(), Connector::new(None).unwrap(), 4);
     let ask = async |statement: &'static str| {
@@ -32,7 +45,7 @@ async fn p55_a_statement_that_is_given_up_takes_no_other_along() {
                 ask(SHORT).await.expect("nobody gave this one up");
             } else {
                 // Its connection may not even have come by then.
-                drop(tokio::time::timeout(Duration::from_millis(1), ask(LONG)).await);
+                drop(tokio::time::timeout(after, ask(statement)).await);
             }
         }
     });
