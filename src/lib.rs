@@ -5,7 +5,7 @@
 //! `domain` holds the rules and every transaction; `store` holds the statements, one file a table; `model` holds what
 //! things are, with no I/O at all. `door` asks what every door asks of every call, and `auth` tells who is calling,
 //! before a message is read. What a write causes to be sent lies in the outbox, which `mail` drains. `app` puts the
-//! parts together and `server` runs them; `health`, `operations` and `telemetry` are what operators see of it.
+//! parts together and `server` runs them, on the `threads` of the process; `health`, `operations` and `telemetry` are what operators see of it.
 //!
 //! An [`error::Error`] is a fact with a stable reason; only the two doors turn it into a status of their transport.
 
@@ -28,5 +28,6 @@ pub mod rest;
 pub mod server;
 pub mod store;
 pub mod telemetry;
+pub mod threads;
 pub mod tls;
 pub mod wire;

@@ -16,7 +16,7 @@ use std::{path::PathBuf, process::Stdio, time::Duration};
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
-use user_service::postgres;
+use user_service::{postgres, threads};
 
 use client::{Job, Load, Outcome};
 use common::{
@@ -77,7 +77,7 @@ fn main() -> anyhow::Result<()> {
     let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match arguments.role {
         Some(Role::Client) => client::run(),
-        Some(Role::Service) => runtime()?.block_on(server::run(&arguments.url)),
+        Some(Role::Service) => threads::runtime()?.block_on(server::run(&arguments.url)),
         Some(Role::Floor) => runtime()?.block_on(server::run_floor()),
         None => measure(&arguments, &runtime()?),
     }

@@ -89,6 +89,8 @@ impl Api {
         request: Result<pb::CreateUserRequest>,
         fields: &Fields,
     ) -> Result<(NewUser, Option<Once>)> {
+        // A batch lets other calls have their turn.
+        tokio::task::consume_budget().await;
         let request = request?;
         if request.validate_only {
             return Err(Error::invalid("validate_only", Fault::Format, "is not possible in an import"));

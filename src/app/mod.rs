@@ -34,6 +34,7 @@ use crate::{
     health::Probe,
     mail::worker::{Waker, Worker},
     store::connector::Connector,
+    threads::half_of_cores,
 };
 
 /// How long the answer of a code waits for its file, in development.
@@ -77,7 +78,7 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
     let url = config.database.url.0.clone();
     let db = Db::new(&url, connector.clone(), config.database.pool_size);
     let fields = Fields::new(db.clone(), clock.clone(), Duration::from_secs(config.fields.cache_seconds));
-    let threads = config.passwords.threads.unwrap_or_else(Passwords::default_workers);
+    let threads = config.passwords.threads.unwrap_or_else(half_of_cores);
     let passwords = Passwords::new(threads).context("the threads that hash cannot be started")?;
     let tokens = Tokens::new(db.clone(), clock.clone());
     let authenticator = authenticator(config, tokens.clone(), &clock)?;

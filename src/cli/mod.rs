@@ -26,6 +26,7 @@ use crate::{
     config::Config,
     postgres,
     telemetry::{self, Role},
+    threads,
 };
 use output::Output;
 
@@ -98,7 +99,7 @@ impl Command {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let output = Output::new(cli.json);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match threads::runtime() {
         Ok(runtime) => runtime,
         Err(error) => return output.fail(&anyhow::Error::new(error).context("cannot start the runtime")),
     };

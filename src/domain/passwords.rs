@@ -66,12 +66,6 @@ impl Passwords {
         Ok(Self { jobs, queued: Arc::default() })
     }
 
-    /// Half of the cores, at least one.
-    pub fn default_workers() -> usize {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        (cores / 2).max(1)
-    }
-
     /// How many jobs wait for a thread.
     pub fn queued(&self) -> usize {
         self.queued.load(Ordering::Relaxed)
