@@ -37,7 +37,8 @@ const STRIDE: i32 = 1000;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Job {
     pub scenario: String,
-    pub address: SocketAddr,
+    /// Of each service, among which the callers are spread.
+    pub addresses: Vec<SocketAddr>,
     pub token: String,
     pub data: Data,
     pub load: Load,
@@ -75,7 +76,7 @@ pub fn run() -> anyhow::Result<()> {
         let job: Job = serde_json::from_str(&line?)?;
         let all = scenario::all(&job.data);
         let scenario = all.iter().find(|known| known.name == job.scenario).context("no such scenario")?;
-        let callers = runtime.block_on(Callers::connect(&job, scenario.in_flight, scenario.requests.path()))?;
+        let callers = runtime.block_on(Callers::connect(&job, scenario.in_flight, &scenario.requests))?;
         if matches!(scenario.requests, Requests::Deep(_)) && tokens.is_empty() {
             tokens = runtime.block_on(walk(&callers))?;
         }
@@ -123,7 +124,9 @@ async fn walk(callers: &Callers) -> anyhow::Result<Vec<String>> {
 #[derive(Clone)]
 struct Callers {
     senders: Vec<SendRequest<Full<Bytes>>>,
+    /// Of the RPC; for REST each request has its own.
     uri: Uri,
+    is_rest: bool,
     headers: HeaderMap,
 }
 
@@ -156,21 +159,36 @@ impl Notes {
 }
 
 impl Callers {
-    async fn connect(job: &Job, in_flight: usize, path: &str) -> anyhow::Result<Self> {
-        let senders = http2::connect(job.address, in_flight.clamp(1, CONNECTIONS)).await?;
+    async fn connect(job: &Job, in_flight: usize, requests: &Requests) -> anyhow::Result<Self> {
+        let connections = in_flight.clamp(1, CONNECTIONS).div_ceil(job.addresses.len());
+        let mut senders = Vec::new();
+        for address in &job.addresses {
+            senders.extend(http2::connect(*address, connections).await?);
+        }
+        let is_rest = requests.is_rest();
         let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        if !is_rest {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
         headers.insert(header::AUTHORIZATION, format!("Bearer {}", job.token).parse()?);
-        Ok(Self { senders, uri: format!("http://{}{path}", job.address).parse()?, headers })
+        Ok(Self { senders, uri: format!("http://service{}", requests.path()).parse()?, is_rest, headers })
     }
 
     async fn call(&self, number: usize, body: Bytes) -> anyhow::Result<Bytes> {
-        let mut request = Request::post(self.uri.clone()).body(Full::new(body))?;
+        let mut request = if self.is_rest {
+            let path = std::str::from_utf8(&body)?;
+            Request::get(format!("http://service{path}")).body(Full::default())?
+        } else {
+            Request::post(self.uri.clone()).body(Full::new(body))?
+        };
         *request.headers_mut() = self.headers.clone();
         let mut sender = self.senders[number % self.senders.len()].clone();
         sender.ready().await?;
         let response = sender.send_request(request).await?;
+        if self.is_rest && !response.status().is_success() {
+            return Err(anyhow!("status {}", response.status()));
+        }
         let status = |headers: &HeaderMap| headers.get("grpc-status").cloned();
         let mut found = status(response.headers());
         let mut body = response.into_body();
@@ -182,6 +200,7 @@ impl Callers {
             }
         }
         match found {
+            _ if self.is_rest => Ok(answer.freeze()),
             Some(code) if code == "0" => Ok(answer.freeze()),
             code => Err(anyhow!("status {code:?}")),
         }

@@ -12,7 +12,10 @@ use user_service::{
     },
 };
 
-use crate::{scenario::Data, server};
+use crate::{
+    scenario::{Data, Size},
+    server,
+};
 
 /// Migrates, and makes the examples and the crowd, where they are not there yet.
 pub async fn fill(url: &str, users: u64) -> anyhow::Result<Data> {
@@ -25,14 +28,36 @@ pub async fn fill(url: &str, users: u64) -> anyhow::Result<Data> {
     let begin = std::time::Instant::now();
     let told = |made| eprintln!("{made} users after {:.0} s", begin.elapsed().as_secs_f64());
     crowd::fill(url, None, users, Clock::System.now(), told).await?;
-    conn.batch_execute("checkpoint").await?;
     let one = async |conn: &mut AsyncPgConnection, statement| {
         Sql::<BigInt>::new(statement).get_result::<i64>(conn).await.context(statement)
     };
     // The crowd's ids follow those of the examples, which end with this one.
-    Ok(Data {
+    let data = Data {
         first_id: one(&mut conn, "select min(user_id) from users where user_id > 70695404").await?,
         last_id: one(&mut conn, "select max(user_id) from users").await?,
         level_field: one(&mut conn, "select field_id from field_definitions where name = 'level'").await?,
-    })
+    };
+    for size in Size::ALL {
+        enlarge(&mut conn, size, &data).await?;
+    }
+    conn.batch_execute("checkpoint").await?;
+    Ok(data)
+}
+
+/// Makes the documents of some users so large, with text that does not compress, where they are not yet.
+async fn enlarge(conn: &mut AsyncPgConnection, size: Size, data: &Data) -> anyhow::Result<()> {
+    let (first, last) = size.users(data);
+    let statement = Sql::<()>::new(
+        "update users u set custom_fields = u.custom_fields || jsonb_build_object('motto', (select string_agg(md5(\
+         u.user_id::text || n), '') from generate_series(1, ",
+    )
+    .bind(size.bytes() / 32)
+    .push(") n)) where user_id between ")
+    .bind(first)
+    .push(" and ")
+    .bind(last)
+    .push(" and octet_length(custom_fields::text) < ")
+    .bind(size.bytes());
+    statement.execute(conn).await?;
+    Ok(())
 }

@@ -6,6 +6,7 @@ mod common;
 
 mod client;
 mod data;
+mod import;
 mod pgbench;
 mod process;
 mod report;
@@ -25,12 +26,15 @@ use common::{
     folder::Folder,
     memory,
 };
+use import::{Copy, Import};
 use process::Worker;
 use report::{Cpu, Run, Side};
-use scenario::{Data, Scenario};
+use scenario::{Data, Requests, Scenario};
 
 /// Of the rate that was reached without a pause, what the paced run asks for.
 const PACE: f64 = 0.6;
+/// Users to import for each second that a run lasts.
+const IMPORTED: u64 = 8000;
 
 /// Measures the service under load.
 #[derive(Debug, Parser)]
@@ -107,11 +111,12 @@ fn measure(arguments: &Arguments, runtime: &tokio::runtime::Runtime) -> anyhow::
         time: Duration::from_secs(arguments.seconds),
         client: Worker::start(&["--role", "client"], Stdio::inherit())?,
         // Its log is written as in production, and read by nobody.
-        service: Server::start(&["--role", "service", "--url", &url], Stdio::null())?,
+        services: vec![Server::start(&["--role", "service", "--url", &url], Stdio::null())?],
         floor: Server::start(&["--role", "floor"], Stdio::inherit())?,
         runtime,
         postgres,
         counter,
+        url,
         data,
         pgbench,
         folder,
@@ -145,9 +150,11 @@ impl Server {
 /// Everything that takes part. The fields are dropped in this order.
 struct Bench<'a> {
     client: Worker,
-    service: Server,
+    /// The service, and a second replica where a scenario has asked for it.
+    services: Vec<Server>,
     floor: Server,
     counter: Counter,
+    url: String,
     postgres: postgres::Server,
     folder: Folder,
     pgbench: Option<PathBuf>,
@@ -159,6 +166,13 @@ struct Bench<'a> {
 impl Bench<'_> {
     /// Measures every side of a scenario once.
     fn turn(&mut self, scenario: &Scenario, runs: &mut Vec<Run>) -> anyhow::Result<()> {
+        if matches!(scenario.requests, Requests::Import) {
+            return self.import(scenario, runs);
+        }
+        while self.services.len() < scenario.replicas {
+            let arguments = ["--role", "service", "--url", &self.url];
+            self.services.push(Server::start(&arguments, Stdio::null())?);
+        }
         let flat_out = self.call(scenario, Side::Service, Load::Closed(scenario.in_flight))?;
         let pace = Load::Fixed((flat_out.rate() * PACE).max(1.0));
         runs.push(flat_out);
@@ -171,12 +185,20 @@ impl Bench<'_> {
     }
 
     fn call(&mut self, scenario: &Scenario, side: Side, load: Load) -> anyhow::Result<Run> {
-        let server = if side == Side::Floor { &self.floor } else { &self.service };
-        let (pid, client) = (server.worker.pid(), self.client.pid());
+        let servers = match side {
+            Side::Floor => std::slice::from_ref(&self.floor),
+            _ => &self.services[..scenario.replicas],
+        };
+        let address = |server: &Server| match scenario.requests.is_rest() {
+            true => server.started.rest,
+            false => server.started.address,
+        };
+        let pids: Vec<u32> = servers.iter().map(|server| server.worker.pid()).collect();
+        let client = self.client.pid();
         let job = Job {
             scenario: scenario.name.clone(),
-            address: server.started.address,
-            token: server.started.token.clone(),
+            addresses: servers.iter().map(address).collect(),
+            token: servers[0].started.token.clone(),
             data: self.data.clone(),
             load,
             warm_up: self.time / 4,
@@ -185,10 +207,10 @@ impl Bench<'_> {
         self.client.tell(&serde_json::to_string(&job)?)?;
         self.client.hear().context("the client is not ready")?;
         let statements = self.runtime.block_on(self.counter.count());
-        let before = self.cpu(pid, cpu::cpu(client));
+        let before = self.cpu(&pids, cpu::cpu(client));
         self.client.tell("go")?;
         let outcome: Outcome = serde_json::from_str(&self.client.hear()?)?;
-        let after = self.cpu(pid, cpu::cpu(client));
+        let after = self.cpu(&pids, cpu::cpu(client));
         Ok(self.run_of(scenario, side, scenario.in_flight, outcome, (before, after), statements))
     }
 
@@ -196,18 +218,42 @@ impl Bench<'_> {
     fn drive_postgres(&mut self, scenario: &Scenario) -> anyhow::Result<Option<Run>> {
         let (Some(program), Some(script)) = (&self.pgbench, &scenario.script) else { return Ok(None) };
         let own = std::process::id();
-        let (idle, database) = (self.service.worker.pid(), (self.postgres.port(), database::DATABASE));
+        let database = (self.postgres.port(), database::DATABASE);
         let statements = self.runtime.block_on(self.counter.count());
-        let before = self.cpu(idle, cpu::cpu_of_ended(own));
+        let before = self.cpu(&[], cpu::cpu_of_ended(own));
         let outcome = pgbench::run(program, database, &self.data, script, self.time, &self.folder.path)?;
-        let mut after = self.cpu(idle, cpu::cpu_of_ended(own));
-        after.server = before.server;
+        let after = self.cpu(&[], cpu::cpu_of_ended(own));
         Ok(Some(self.run_of(scenario, Side::Pgbench, script.clients, outcome, (before, after), statements)))
     }
 
-    fn cpu(&self, server: u32, client: Duration) -> Cpu {
+    /// ImportUsers and COPY, each of as many users; this process is their client.
+    fn import(&mut self, scenario: &Scenario, runs: &mut Vec<Run>) -> anyhow::Result<()> {
+        let size = self.data.users();
+        let count = (self.time.as_secs() * IMPORTED).min(size);
+        let (pid, own) = (self.services[0].worker.pid(), std::process::id());
+        let (address, token) = (self.services[0].started.address, self.services[0].started.token.clone());
+        let runtime = self.runtime;
+
+        let import = runtime.block_on(Import::new(&self.url, size, count, address, &token))?;
+        let statements = runtime.block_on(self.counter.count());
+        let before = self.cpu(&[pid], cpu::cpu(own));
+        let outcome = runtime.block_on(import.run())?;
+        let after = self.cpu(&[pid], cpu::cpu(own));
+        runs.push(self.run_of(scenario, Side::Service, 1, outcome, (before, after), statements));
+        runtime.block_on(import::remove(&self.url, self.data.last_id))?;
+
+        let copy = runtime.block_on(Copy::new(&self.url, size, count))?;
+        let statements = runtime.block_on(self.counter.count());
+        let before = self.cpu(&[], cpu::cpu(own));
+        let outcome = runtime.block_on(copy.run())?;
+        let after = self.cpu(&[], cpu::cpu(own));
+        runs.push(self.run_of(scenario, Side::Copy, 1, outcome, (before, after), statements));
+        runtime.block_on(import::remove(&self.url, self.data.last_id))
+    }
+
+    fn cpu(&self, servers: &[u32], client: Duration) -> Cpu {
         let postgres = self.postgres.pid().map_or(Duration::ZERO, cpu::cpu_of_family);
-        Cpu { server: cpu::cpu(server), postgres, client }
+        Cpu { server: servers.iter().map(|pid| cpu::cpu(*pid)).sum(), postgres, client }
     }
 
     fn run_of(
@@ -231,7 +277,7 @@ impl Bench<'_> {
     }
 
     fn print_memory(&self) {
-        let (service, client) = (memory::memory(self.service.worker.pid()), memory::memory(self.client.pid()));
+        let (service, client) = (memory::memory(self.services[0].worker.pid()), memory::memory(self.client.pid()));
         let postgres = self.postgres.pid().map_or(0, memory::memory_of_family);
         println!("\nmemory of the service {} MiB, at most {} MiB", service.now, service.highest);
         println!("memory of the client {} MiB, at most {} MiB", client.now, client.highest);

@@ -35,6 +35,11 @@ pub fn get(clients: usize) -> Script {
     Script { clients, ..script(format!("{CHANCE}select {COLUMNS} from users u where u.user_id = :id")) }
 }
 
+/// One of these users.
+pub fn get_among((first, last): (i64, i64)) -> Script {
+    script(format!("\\set id random({first}, {last})\nselect {COLUMNS} from users u where u.user_id = :id"))
+}
+
 pub fn newest() -> Script {
     script(format!("select {COLUMNS} from users u where true {ORDER}"))
 }
@@ -93,6 +98,19 @@ fn with_index(field_id: i64, which: &str) -> String {
 
 pub fn update_indexed(field_id: i64) -> Script {
     script(with_index(field_id, "user_id = :id"))
+}
+
+/// By hand: the lock on which all writers of a user wait, the old name freed, the new one claimed, and both told.
+pub fn rename() -> Script {
+    script(format!(
+        "{CHANCE}\\set turn random(1, 1000000000)\nbegin;\n\
+         select user_id from users where user_id = :id for update;\n\
+         delete from unique_values where user_id = :id and kind = 'username';\n\
+         insert into unique_values (kind, value, user_id) values ('username', 'bench.' || :turn || '.' || :id, :id) \
+         on conflict do nothing;\n\
+         update accounts set version = version + 1, username = 'bench.' || :turn || '.' || :id, \
+         username_key = 'bench.' || :turn || '.' || :id where user_id = :id returning *;\ncommit"
+    ))
 }
 
 const THOUSAND: &str = "user_id in (select user_id from users where user_id >= :id order by user_id limit 1000)";

@@ -11,6 +11,8 @@ pub enum Side {
     /// The service at a rate that it can bear.
     Paced,
     Pgbench,
+    /// The same rows by COPY.
+    Copy,
     Floor,
 }
 
@@ -20,6 +22,7 @@ impl Side {
             Side::Service => "service",
             Side::Paced => "service, paced",
             Side::Pgbench => "pgbench",
+            Side::Copy => "COPY",
             Side::Floor => "fixed reply",
         }
     }
@@ -63,7 +66,7 @@ fn middle<'a>(runs: &'a [Run], scenario: &str, side: Side) -> Option<&'a Run> {
 pub fn print(runs: &[Run]) {
     println!(
         "\n| scenario | side | in flight | requests/s | p50 ms | p99 ms | p99.9 ms | server µs | Postgres µs | client µs \
-         | statements | errors | of pgbench | of fixed reply |"
+         | statements | errors | of Postgres | of fixed reply |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     let mut names: Vec<&str> = Vec::new();
@@ -73,9 +76,10 @@ pub fn print(runs: &[Run]) {
         }
     }
     for name in names {
-        for side in [Side::Service, Side::Paced, Side::Pgbench, Side::Floor] {
+        for side in [Side::Service, Side::Paced, Side::Pgbench, Side::Copy, Side::Floor] {
             if let Some(run) = middle(runs, name, side) {
-                println!("{}", line(run, middle(runs, name, Side::Pgbench), middle(runs, name, Side::Floor)));
+                let postgres = middle(runs, name, Side::Pgbench).or(middle(runs, name, Side::Copy));
+                println!("{}", line(run, postgres, middle(runs, name, Side::Floor)));
             }
         }
     }
@@ -86,10 +90,14 @@ pub fn print(runs: &[Run]) {
     }
 }
 
-fn line(run: &Run, pgbench: Option<&Run>, floor: Option<&Run>) -> String {
+fn line(run: &Run, postgres: Option<&Run>, floor: Option<&Run>) -> String {
     let requests = run.outcome.requests.max(1) as f64;
     let each = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1e6 / requests);
-    let [p50, p99, p999] = run.outcome.latency.map(|micros| format!("{:.2}", micros as f64 / 1000.0));
+    // One stream of an import has no latency.
+    let [p50, p99, p999] = run.outcome.latency.map(|micros| match micros {
+        0 => String::new(),
+        micros => format!("{:.2}", micros as f64 / 1000.0),
+    });
     let share = |other: Option<&Run>| match other {
         Some(other) if run.side == Side::Service => format!("{:.0} %", 100.0 * run.rate() / other.rate()),
         _ => String::new(),
@@ -108,7 +116,7 @@ fn line(run: &Run, pgbench: Option<&Run>, floor: Option<&Run>) -> String {
         each(run.cpu.client),
         statements,
         run.outcome.errors.to_string(),
-        share(pgbench),
+        share(postgres),
         share(floor),
     ];
     format!("| {} |", cells.join(" | "))

@@ -21,10 +21,21 @@ pub struct Data {
     pub level_field: i64,
 }
 
+impl Data {
+    /// So many users the crowd has.
+    pub fn users(&self) -> u64 {
+        (self.last_id - self.first_id + 1).unsigned_abs()
+    }
+}
+
 /// What a scenario sends.
 pub enum Requests {
     /// GetProfile of users by chance.
     Get,
+    /// The same through the REST gateway.
+    GetRest,
+    /// GetProfile of users whose documents are so large.
+    GetLarge(Size),
     /// One page of a list.
     List { filter: Value, with_total: bool },
     /// A page so far down, as a share of all; `None` for places by chance.
@@ -33,6 +44,36 @@ pub enum Requests {
     Update(Value),
     /// BulkUpdateFields of a thousand users from one on that is chosen by chance.
     Bulk(Value),
+    /// UpdateAccount of users by chance, who get usernames that nobody had.
+    Rename,
+    /// One ImportUsers of so many users, which no caller sends round and round.
+    Import,
+}
+
+/// Size of a document; some of the crowd have such ones.
+#[derive(Clone, Copy, Debug)]
+pub enum Size {
+    TwoKilobytes,
+    TwentyKilobytes,
+}
+
+impl Size {
+    pub const ALL: [Size; 2] = [Size::TwoKilobytes, Size::TwentyKilobytes];
+    /// So many users have documents of a size.
+    const USERS: i64 = 1000;
+
+    pub fn bytes(self) -> i64 {
+        match self {
+            Size::TwoKilobytes => 2000,
+            Size::TwentyKilobytes => 20_000,
+        }
+    }
+
+    /// The first and the last of those who have such documents.
+    pub fn users(self, data: &Data) -> (i64, i64) {
+        let first = data.first_id + Size::USERS * self as i64;
+        (first, (first + Size::USERS - 1).min(data.last_id))
+    }
 }
 
 pub struct Scenario {
@@ -43,6 +84,8 @@ pub struct Scenario {
     pub script: Option<Script>,
     /// Whether a fixed reply is measured beside it.
     pub floor: bool,
+    /// Services over the one database, among which the callers are spread.
+    pub replicas: usize,
 }
 
 /// Different requests of one scenario, which are sent round and round.
@@ -71,7 +114,7 @@ const NICKNAMES: &[(&str, &str)] = &[
 
 impl Scenario {
     fn new(name: impl Into<String>, in_flight: usize, requests: Requests) -> Self {
-        Self { name: name.into(), requests, in_flight, script: None, floor: false }
+        Self { name: name.into(), requests, in_flight, script: None, floor: false, replicas: 1 }
     }
 
     fn list(name: impl Into<String>, filter: Value, script: Option<Script>) -> Self {
@@ -86,7 +129,7 @@ impl Scenario {
 
 /// All of them.
 pub fn all(data: &Data) -> Vec<Scenario> {
-    let mut all: Vec<Scenario> = [128, 32, 1, 512]
+    let mut all: Vec<Scenario> = [128, 64, 32, 8, 1, 512]
         .into_iter()
         .map(|in_flight| Scenario {
             script: Some(pgbench::get(if in_flight == 1 { 1 } else { 8 })),
@@ -94,6 +137,12 @@ pub fn all(data: &Data) -> Vec<Scenario> {
             ..Scenario::new(format!("get-{in_flight}"), in_flight, Requests::Get)
         })
         .collect();
+    all.push(Scenario { replicas: 2, ..Scenario::new("get-two-replicas", 128, Requests::Get) });
+    all.push(Scenario::new("get-rest", 128, Requests::GetRest));
+    for (name, size) in ["get-2kb", "get-20kb"].into_iter().zip(Size::ALL) {
+        let script = Some(pgbench::get_among(size.users(data)));
+        all.push(Scenario { script, ..Scenario::new(name, 32, Requests::GetLarge(size)) });
+    }
     all.push(Scenario::list("list-newest", json!({}), Some(pgbench::newest())));
     all.push(Scenario {
         script: Some(pgbench::keyset(data)),
@@ -122,7 +171,7 @@ pub fn all(data: &Data) -> Vec<Scenario> {
     all
 }
 
-fn writes(data: &Data) -> [Scenario; 4] {
+fn writes(data: &Data) -> [Scenario; 6] {
     let more = |field: &str| json!({ field: { "$incr_by": 1 } });
     let (plain, indexed) = (pgbench::update(), pgbench::update_indexed(data.level_field));
     let (bulk, bulk_indexed) = (pgbench::bulk(), pgbench::bulk_indexed(data.level_field));
@@ -131,6 +180,8 @@ fn writes(data: &Data) -> [Scenario; 4] {
         Scenario { script: Some(indexed), ..Scenario::new("update-indexed", 32, Requests::Update(more("level"))) },
         Scenario { script: Some(bulk), ..Scenario::new("bulk-1000-plain", 1, Requests::Bulk(more("score"))) },
         Scenario { script: Some(bulk_indexed), ..Scenario::new("bulk-1000-indexed", 1, Requests::Bulk(more("level"))) },
+        Scenario { script: Some(pgbench::rename()), ..Scenario::new("account-username", 32, Requests::Rename) },
+        Scenario::new("import", 1, Requests::Import),
     ]
 }
 
@@ -138,17 +189,32 @@ impl Requests {
     /// The path of the RPC.
     pub fn path(&self) -> &'static str {
         match self {
-            Requests::Get => "/user.v1.UserService/GetProfile",
+            Requests::Get | Requests::GetLarge(_) => "/user.v1.UserService/GetProfile",
+            Requests::GetRest => "",
+            Requests::Rename => "/user.v1.UserService/UpdateAccount",
+            Requests::Import => "/user.v1.UserAdminService/ImportUsers",
             Requests::List { .. } | Requests::Deep(_) => "/user.v1.UserService/ListProfiles",
             Requests::Update(_) => "/user.v1.UserService/UpdateProfile",
             Requests::Bulk(_) => "/user.v1.UserService/BulkUpdateFields",
         }
     }
 
+    /// Whether each request is a path of the REST gateway.
+    pub fn is_rest(&self) -> bool {
+        matches!(self, Requests::GetRest)
+    }
+
     /// The requests; `tokens` are those of pages at even distances, the first page's not among them.
     pub fn bodies(&self, data: &Data, tokens: &[String]) -> Vec<Bytes> {
         match self {
             Requests::Get => ids(data, 0, VARIETY).map(|id| frame(&get(id))).collect(),
+            Requests::GetRest => ids(data, 0, VARIETY).map(|id| format!("/v1/users/{id}/profile").into()).collect(),
+            Requests::GetLarge(size) => {
+                let (first, last) = size.users(data);
+                (first..=last).map(|id| frame(&get(id))).collect()
+            }
+            Requests::Rename => ids(data, 0, VARIETY).zip(1..).map(|(id, turn)| frame(&rename(id, turn))).collect(),
+            Requests::Import => Vec::new(),
             Requests::List { filter, with_total } => vec![frame(&pb::ListProfilesRequest {
                 filter: Some(object(filter)),
                 return_total_size: *with_total,
@@ -190,6 +256,15 @@ fn get(user_id: i64) -> pb::GetProfileRequest {
 
 fn update(user_id: i64, change: &Value) -> pb::UpdateProfileRequest {
     pb::UpdateProfileRequest { user_id, custom_fields: Some(object(change)), ..Default::default() }
+}
+
+fn rename(user_id: i64, turn: usize) -> pb::UpdateAccountRequest {
+    pb::UpdateAccountRequest {
+        user_id,
+        account: Some(pb::Account { username: Some(format!("load.{turn}.{user_id}")), ..Default::default() }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["username".to_owned()] }),
+        ..Default::default()
+    }
 }
 
 fn bulk(from: i64, change: &Value) -> pb::BulkUpdateFieldsRequest {

@@ -15,6 +15,7 @@ use user_service::{
     config::{Config, Secret, SecretKey, key_text},
     domain::caller::Subject,
     model::scope::Scope,
+    rest,
     server::{self, Ports},
     telemetry,
     wire::pb,
@@ -24,6 +25,8 @@ use user_service::{
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Started {
     pub address: SocketAddr,
+    /// Of the REST gateway; the same where there is none.
+    pub rest: SocketAddr,
     pub token: String,
 }
 
@@ -47,10 +50,15 @@ pub async fn run(url: &str) -> anyhow::Result<()> {
     let subject = Subject::Service("load".to_owned());
     let (_, token) = app.api.tokens().issue(&subject, Scope::ALL, TimeDelta::days(1)).await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    announce(Started { address: listener.local_addr()?, token })?;
+    let rest = TcpListener::bind("127.0.0.1:0").await?;
+    announce(Started { address: listener.local_addr()?, rest: rest.local_addr()?, token })?;
     server::serve(
         app,
-        Ports { grpc: (listener, user_service::config::Grpc::default()), rest: None, operations: None },
+        Ports {
+            grpc: (listener, user_service::config::Grpc::default()),
+            rest: Some((rest, rest::Config::default())),
+            operations: None,
+        },
         Duration::ZERO,
         end_of_stdin(),
     )
@@ -60,7 +68,8 @@ pub async fn run(url: &str) -> anyhow::Result<()> {
 /// Gives one answer until stdin ends: what the transport alone can do.
 pub async fn run_floor() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    announce(Started { address: listener.local_addr()?, token: "none".to_owned() })?;
+    let address = listener.local_addr()?;
+    announce(Started { address, rest: address, token: "none".to_owned() })?;
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = tonic::transport::Server::builder().add_service(Fixed(answer()));
     Ok(server.serve_with_incoming_shutdown(incoming, end_of_stdin()).await?)

@@ -5,6 +5,8 @@ mod dice;
 mod names;
 mod person;
 
+pub use person::person;
+
 use std::{ops::Range, path::Path, sync::Arc};
 
 use anyhow::{Context, anyhow, bail};
@@ -21,7 +23,7 @@ use crate::{
         fields,
         schema::{self, Mark},
     },
-    wire::user::new_user,
+    wire::{pb, user::new_user},
 };
 
 /// Users of one transaction.
@@ -72,6 +74,29 @@ pub async fn fill(
     Ok(total - there)
 }
 
+/// The rows of new users, each with its id.
+///
+/// # Errors
+/// A user who breaks a rule.
+pub fn rows(
+    users: impl Iterator<Item = (pb::CreateUserRequest, i64)>,
+    fields: &Fields,
+    now: DateTime<Utc>,
+) -> anyhow::Result<Rows> {
+    let mut rows = Rows::default();
+    for (given, user_id) in users {
+        let (mut new, _) = new_user(given, fields, now)
+            .map_err(|error| anyhow!("user {user_id} of the crowd breaks a rule: {:?}", error.violations()))?;
+        new.profile.user_id = user_id;
+        let indexed = fields.iter().map(|field| &**field).filter(|field| field.index.is_maintained());
+        let key = (user_id, new.profile.created_at);
+        let values = index_rows(indexed, key, &new.profile.custom_fields.fields());
+        let claims = new.claims.iter().map(|(_, kind, value)| (kind.as_str(), value.as_str()));
+        rows.add(&new.profile, &new.account, claims, &values);
+    }
+    Ok(rows)
+}
+
 type Made = anyhow::Result<(Range<u64>, Rows)>;
 
 /// What one call adds.
@@ -92,19 +117,11 @@ impl Part {
         let ids = copy::draw_ids(client, numbers.end - numbers.start).await?;
         let (first, whole, now, fields) = (self.first, self.total - self.first, self.now, self.fields.clone());
         Ok(Some(tokio::task::spawn_blocking(move || {
-            let mut rows = Rows::default();
-            for (number, user_id) in numbers.clone().zip(ids) {
+            let people = numbers.clone().map(|number| {
                 let share = (number - first) as f64 / whole as f64;
-                let given = person::person(number, share, now, &fields);
-                let (mut new, _) = new_user(given, &fields, now)
-                    .map_err(|error| anyhow!("user {number} of the crowd breaks a rule: {:?}", error.violations()))?;
-                new.profile.user_id = user_id;
-                let indexed = fields.iter().map(|field| &**field).filter(|field| field.index.is_maintained());
-                let key = (user_id, new.profile.created_at);
-                let values = index_rows(indexed, key, &new.profile.custom_fields.fields());
-                let claims = new.claims.iter().map(|(_, kind, value)| (kind.as_str(), value.as_str()));
-                rows.add(&new.profile, &new.account, claims, &values);
-            }
+                person(number, share, now, &fields)
+            });
+            let rows = rows(people.zip(ids), &fields, now)?;
             Ok((numbers, rows))
         })))
     }
