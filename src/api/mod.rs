@@ -9,7 +9,7 @@ mod profiles;
 mod tokens;
 mod users;
 
-pub use users::BATCH;
+pub use users::{BATCH, ReadImport};
 
 use std::sync::Arc;
 

@@ -168,7 +168,7 @@ async fn claim(conn: &mut AsyncPgConnection, update: &BulkUpdate, user_ids: &[i6
         let Op::Set(value) = &change.op else { continue };
         let Some(value) = change.field.field_type.unique_key(value) else { continue };
         let kind = change.field.unique_kind();
-        let is_new = !unique_values::claim(conn, [(*lowest, kind.as_str(), value.as_str())]).await?.is_empty();
+        let is_new = !unique_values::claim(conn, &[(*lowest, kind.as_str(), value.as_str())]).await?.is_empty();
         let holder = unique_values::find(conn, &kind, &value).await?;
         let path = format!("custom_fields.{}", change.field.name);
         for user_id in user_ids.iter().filter(|user_id| Some(**user_id) != holder) {

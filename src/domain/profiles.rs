@@ -298,8 +298,8 @@ pub async fn take(conn: &mut AsyncPgConnection, user_id: i64, claims: &[(String,
     if claims.is_empty() {
         return Ok(());
     }
-    let values = claims.iter().map(|(_, kind, value)| (user_id, kind.as_str(), value.as_str()));
-    let held = unique_values::claim(conn, values).await?;
+    let values: Vec<_> = claims.iter().map(|(_, kind, value)| (user_id, kind.as_str(), value.as_str())).collect();
+    let held = unique_values::claim(conn, &values).await?;
     refuse_taken(claims.iter().filter(|(_, kind, _)| !held.contains(kind)))
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_async::AsyncPgConnection;
 
 use crate::{
@@ -204,20 +205,13 @@ impl<'a> Decisions<'a> {
         if self.made.is_empty() {
             return Ok(());
         }
+        // Plain inserts: to go around a conflict costs more than to begin anew where there is one, which is seldom.
         let profiles = self.made.iter().map(|(_, profile)| profile);
-        if users::insert_profiles(conn, profiles).await? < self.made.len() {
-            return Err(Error::new(Reason::WriteConflict));
-        }
-        let claims: Vec<_> = self
-            .made
-            .iter()
-            .flat_map(|(new, profile)| {
-                new.claims.iter().map(|(_, kind, value)| (profile.user_id, kind.as_str(), value.as_str()))
-            })
-            .collect();
-        if !claims.is_empty() && unique_values::claim(conn, claims.iter().copied()).await?.len() < claims.len() {
-            return Err(Error::new(Reason::WriteConflict));
-        }
+        users::insert_profiles(conn, profiles).await.map_err(raced)?;
+        let claims = self.made.iter().flat_map(|(new, profile)| {
+            new.claims.iter().map(|(_, kind, value)| (profile.user_id, kind.as_str(), value.as_str()))
+        });
+        unique_values::insert(conn, &claims.collect::<Vec<_>>()).await.map_err(raced)?;
         let accounts: Vec<_> = self.made.iter().map(|(new, profile)| (profile.user_id, &new.account)).collect();
         users::insert_accounts(conn, &accounts).await?;
         let indexed: Vec<&Field> =
@@ -229,5 +223,15 @@ impl<'a> Decisions<'a> {
         fields::insert_values(conn, rows.collect()).await?;
         let replies = self.replies.into_values().map(|(once, user_id, reply)| (once, Some(user_id), reply));
         once::end(conn, replies.collect()).await
+    }
+}
+
+/// What was free when it was looked at is taken by now.
+fn raced(error: DieselError) -> Error {
+    match error {
+        DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => {
+            Error::new(Reason::WriteConflict).with_source(error)
+        }
+        error => error.into(),
     }
 }

@@ -39,6 +39,10 @@ pub async fn list_connections(conn: &mut AsyncPgConnection, user_ids: Vec<i64>) 
     statement.bind(user_ids).push(") order by connection_id").load(conn).await
 }
 
+const LOGIN: &str = "user_id, username, username_key, email, email_key, email_verified, email_bound_at, phone, \
+    phone_verified, phone_bound_at, password_hash, wallet_password_hash, last_login_at, version";
+
+/// The SQL types of [`LOGIN`].
 type LoginRow = (
     BigInt,
     Nullable<Text>,
@@ -58,15 +62,8 @@ type LoginRow = (
 
 /// One account whole, with its hashes.
 pub async fn find_login(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<Option<Login>> {
-    Sql::<LoginRow>::new(
-        "select user_id, username, username_key, email, email_key, email_verified, email_bound_at, phone, \
-         phone_verified, phone_bound_at, password_hash, wallet_password_hash, last_login_at, version from accounts \
-         where user_id = ",
-    )
-    .bind(user_id)
-    .get_result(conn)
-    .await
-    .optional()
+    let statement = Sql::<LoginRow>::new("select ").push(LOGIN).push(" from accounts where user_id = ").bind(user_id);
+    statement.get_result(conn).await.optional()
 }
 
 /// An address as it will be bound.
@@ -90,9 +87,9 @@ pub struct Changes {
     pub revoked: Option<(DateTime<Utc>, Option<Vec<u8>>)>,
 }
 
-/// Writes an account; its version counts one up.
-pub async fn update(conn: &mut AsyncPgConnection, user_id: i64, changes: Changes) -> QueryResult<usize> {
-    let mut statement = Sql::<()>::new("update accounts set version = version + 1");
+/// Writes an account, and gives it as it is now; its version counts one up.
+pub async fn update(conn: &mut AsyncPgConnection, user_id: i64, changes: Changes) -> QueryResult<Login> {
+    let mut statement = Sql::<LoginRow>::new("update accounts set version = version + 1");
     if let Some(username) = changes.username {
         let (shown, key) = username.map(|folded| (folded.shown, folded.key)).unzip();
         statement = statement.push(", username = ").bind(shown).push(", username_key = ").bind(key);
@@ -122,7 +119,7 @@ pub async fn update(conn: &mut AsyncPgConnection, user_id: i64, changes: Changes
     if let Some((at, kept)) = changes.revoked {
         statement = statement.push(", password_changed_at = ").bind(at).push(", kept_token_hash = ").bind(kept);
     }
-    statement.push(" where user_id = ").bind(user_id).execute(conn).await
+    statement.push(" where user_id = ").bind(user_id).push(" returning ").push(LOGIN).get_result(conn).await
 }
 
 /// Puts a hash with newer parameters in the place of one for the same password: no change of the account.

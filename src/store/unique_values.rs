@@ -30,25 +30,32 @@ pub async fn find_held(
     Ok(statement.load(conn).await?.into_iter().collect())
 }
 
-/// Claims values, each for its user; gives the kinds of those that are free and now held. The others are taken.
-pub async fn claim(
-    conn: &mut AsyncPgConnection,
-    claims: impl IntoIterator<Item = (i64, &str, &str)>,
-) -> QueryResult<Vec<String>> {
+/// Claims values that were free a moment ago, each for its user.
+///
+/// # Errors
+/// A unique violation where others took one meanwhile.
+pub async fn insert(conn: &mut AsyncPgConnection, claims: &[(i64, &str, &str)]) -> QueryResult<usize> {
+    Sql::<()>::new(INSERT).append(columns(claims)).push(GIVEN).execute(conn).await
+}
+
+const INSERT: &str = "insert into unique_values (kind, value, user_id) select * from unnest(";
+/// In one order, so that two who claim the same wait for each other and meet in no deadlock.
+const GIVEN: &str = ") as given (kind, value, user_id) order by kind, value";
+
+fn columns(claims: &[(i64, &str, &str)]) -> Sql {
     let mut columns = (Vec::new(), Vec::new(), Vec::new());
     for (user_id, kind, value) in claims {
-        columns.0.push(kind.to_owned());
-        columns.1.push(value.to_owned());
-        columns.2.push(user_id);
+        columns.0.push((*kind).to_owned());
+        columns.1.push((*value).to_owned());
+        columns.2.push(*user_id);
     }
-    let statement = Sql::<Text>::new("insert into unique_values (kind, value, user_id) select * from unnest(")
-        .bind(columns.0)
-        .push(", ")
-        .bind(columns.1)
-        .push(", ")
-        .bind(columns.2)
-        .push(") as given (kind, value, user_id) order by kind, value on conflict do nothing returning kind");
-    statement.load(conn).await
+    Sql::new("").bind(columns.0).push(", ").bind(columns.1).push(", ").bind(columns.2)
+}
+
+/// Claims values, each for its user; gives the kinds of those that are free and now held. The others are taken.
+pub async fn claim(conn: &mut AsyncPgConnection, claims: &[(i64, &str, &str)]) -> QueryResult<Vec<String>> {
+    let statement = Sql::<Text>::new(INSERT).append(columns(claims)).push(GIVEN);
+    statement.push(" on conflict do nothing returning kind").load(conn).await
 }
 
 /// Frees the user's values of these kinds.

@@ -55,7 +55,10 @@ pub async fn pass(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<usi
         .await
 }
 
-/// Makes the profiles' rows, and tells how many: less than were given where others took an id meanwhile.
+/// Makes the profiles' rows.
+///
+/// # Errors
+/// A unique violation where others took an id meanwhile.
 pub async fn insert_profiles<'a>(
     conn: &mut AsyncPgConnection,
     new: impl Iterator<Item = &'a Profile>,
@@ -108,8 +111,7 @@ pub async fn insert_profiles<'a>(
     .bind(new.iter().map(|profile| profile.version).collect::<Vec<_>>())
     .push(
         ") as given (user_id, nickname, avatar_url, gender, country, province, city, language, openid, unionid, \
-         is_authorized, group_ids, custom_fields, created_at, updated_at, version) order by user_id \
-         on conflict do nothing",
+         is_authorized, group_ids, custom_fields, created_at, updated_at, version) order by user_id",
     )
     .execute(conn)
     .await

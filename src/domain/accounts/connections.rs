@@ -28,7 +28,7 @@ impl Accounts {
                     return Ok(link);
                 }
                 let claim = (user_id, "connection", value.as_str());
-                if unique_values::claim(conn, [claim]).await?.is_empty() {
+                if unique_values::claim(conn, &[claim]).await?.is_empty() {
                     return Err(Error::taken(Reason::ConnectionTaken, "subject"));
                 }
                 let connection_id =

@@ -89,8 +89,14 @@ impl Accounts {
         update: &UpdateAccount,
         reply: impl Fn(&AccountView) -> Vec<u8> + Sync,
     ) -> Result<Outcome<AccountView>> {
-        let (login, connections) = self.db.run(async |conn| read(conn, update.user_id).await).await?;
-        check_connection(update, &connections)?;
+        let read = async |conn: &mut AsyncPgConnection| {
+            let login = find_login(conn, update.user_id).await?;
+            if !update.patch.unlink.is_empty() {
+                check_connection(update, &accounts::list_connections(conn, vec![update.user_id]).await?)?;
+            }
+            Ok(login)
+        };
+        let login = self.db.run(read).await?;
         check_version(update, &login)?;
         self.refuse_easy(update, &login).await?;
         let planned = plan(&login, &update.patch, &update.proof, self.rules(update), self.clock.now())?;
@@ -138,7 +144,7 @@ impl Accounts {
                 }
                 let not_found = || Error::user_not_found(update.user_id);
                 let profile = profiles::lock(conn, update.user_id).await?.ok_or_else(not_found)?;
-                let (locked, _) = read(conn, update.user_id).await?;
+                let locked = find_login(conn, update.user_id).await?;
                 check_version(update, &locked)?;
                 right.use_up(conn, now).await?;
                 // What was proved must still be what is needed.
@@ -148,8 +154,9 @@ impl Accounts {
                     return Err(Error::new(Reason::WriteConflict));
                 }
                 let change = write::Change { update, planned, hashes: &hashes, language: profile.language.as_ref() };
-                write::apply(conn, &change, &locked, now).await?;
-                let mut view = view(conn, update.user_id).await?;
+                let written = write::apply(conn, &change, &locked, now).await?;
+                let connections = accounts::list_connections(conn, vec![update.user_id]).await?;
+                let mut view = AccountView { account: written.account(), connections };
                 if update.validate_only {
                     view.account.version = locked.version;
                     view.account.last_login_at = locked.last_login_at;
@@ -275,15 +282,8 @@ pub async fn first_hashes(
     Ok(hashes)
 }
 
-async fn read(conn: &mut AsyncPgConnection, user_id: i64) -> Result<(Login, Vec<Connection>)> {
-    let login = accounts::find_login(conn, user_id).await?.ok_or_else(|| Error::user_not_found(user_id))?;
-    let connections = accounts::list_connections(conn, vec![user_id]).await?;
-    Ok((login, connections))
-}
-
-async fn view(conn: &mut AsyncPgConnection, user_id: i64) -> Result<AccountView> {
-    let (login, connections) = read(conn, user_id).await?;
-    Ok(AccountView { account: login.account(), connections })
+async fn find_login(conn: &mut AsyncPgConnection, user_id: i64) -> Result<Login> {
+    accounts::find_login(conn, user_id).await?.ok_or_else(|| Error::user_not_found(user_id))
 }
 
 fn check_version(update: &UpdateAccount, login: &Login) -> Result<()> {

@@ -30,8 +30,13 @@ pub struct Change<'a> {
     pub language: Option<&'a String>,
 }
 
-/// Makes the change, with all that hangs on it. The user's row is locked.
-pub async fn apply(conn: &mut AsyncPgConnection, change: &Change<'_>, login: &Login, now: DateTime<Utc>) -> Result<()> {
+/// Makes the change, with all that hangs on it, and gives the account as it is then. The user's row is locked.
+pub async fn apply(
+    conn: &mut AsyncPgConnection,
+    change: &Change<'_>,
+    login: &Login,
+    now: DateTime<Utc>,
+) -> Result<Login> {
     let Change { update, planned, hashes, language } = change;
     let user_id = login.user_id;
     let is_user = update.caller.user().is_some();
@@ -53,11 +58,11 @@ pub async fn apply(conn: &mut AsyncPgConnection, change: &Change<'_>, login: &Lo
         && patch.wallet_password.is_none()
         && patch.unlink.is_empty();
     if changes_nothing {
-        return Ok(());
+        return Ok(login.clone());
     }
     claim(conn, change, login).await?;
     let removed = unlink(conn, change).await?;
-    accounts::update(conn, user_id, changes).await?;
+    let written = accounts::update(conn, user_id, changes).await?;
     let cleared = cleared(change, login);
     let lost = removed.or(cleared);
     if let Some(path) = lost
@@ -78,7 +83,8 @@ pub async fn apply(conn: &mut AsyncPgConnection, change: &Change<'_>, login: &Lo
         wallet_password: patch.wallet_password.is_some(),
         unlinked: !patch.unlink.is_empty(),
     };
-    notices::queue(conn, login, *language, happened, now).await
+    notices::queue(conn, login, *language, happened, now).await?;
+    Ok(written)
 }
 
 /// A user moves the last login forwards only.
