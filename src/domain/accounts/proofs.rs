@@ -79,6 +79,10 @@ impl Proofs {
     pub async fn check(&self, login: &Login, plan: &Plan) -> Result<Right> {
         let now = self.clock.now();
         let user_id = login.user_id;
+        if plan.codes.is_empty() && plan.guesses.is_empty() {
+            refuse_unchanged(plan)?;
+            return Ok(Right { user_id, codes: Vec::new() });
+        }
         let (tried, left) = self
             .db
             .transaction(End::Commit, async |conn| {
@@ -87,9 +91,7 @@ impl Proofs {
                 for tried in &tried {
                     refuse_used(tried)?;
                 }
-                if let Some(path) = plan.unchanged {
-                    return Err(Error::new(Reason::AddressUnchanged).with_precondition(path));
-                }
+                refuse_unchanged(plan)?;
                 for tried in &tried {
                     refuse_by_state(tried, now)?;
                 }
@@ -223,6 +225,13 @@ async fn give_back_hits(conn: &mut AsyncPgConnection, right: &Right, now: DateTi
         budget.save(conn).await?;
     }
     Ok(())
+}
+
+fn refuse_unchanged(plan: &Plan) -> Result<()> {
+    match plan.unchanged {
+        Some(path) => Err(Error::new(Reason::AddressUnchanged).with_precondition(path)),
+        None => Ok(()),
+    }
 }
 
 /// Locks the budgets of all that is shown: codes first, in the order of the plan, then passwords.
