@@ -113,7 +113,7 @@ impl Users {
     }
 }
 
-/// Makes users, a table after the other, and tells what became of each. Who gets what is decided in their order from
+/// Makes users, one table after another, and tells what became of each. Who gets what is decided in their order from
 /// what others hold; where others took something of it in the meantime, nothing stands and the transaction begins anew.
 ///
 /// # Errors

@@ -22,6 +22,9 @@ pub async fn find_held(
     kinds: Vec<String>,
     values: Vec<String>,
 ) -> QueryResult<HashSet<(String, String)>> {
+    if kinds.is_empty() {
+        return Ok(HashSet::new());
+    }
     let statement = Sql::<(Text, Text)>::new("select held.kind, held.value from unnest(").bind(kinds).push(", ");
     let statement = statement.bind(values).push(
         ") as given (kind, value) join unique_values held on held.kind = given.kind collate \"C\" \
@@ -35,6 +38,9 @@ pub async fn find_held(
 /// # Errors
 /// A unique violation where others took one meanwhile.
 pub async fn insert(conn: &mut AsyncPgConnection, claims: &[(i64, &str, &str)]) -> QueryResult<usize> {
+    if claims.is_empty() {
+        return Ok(0);
+    }
     Sql::<()>::new(INSERT).append(columns(claims)).push(GIVEN).execute(conn).await
 }
 
