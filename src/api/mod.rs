@@ -9,7 +9,7 @@ mod profiles;
 mod tokens;
 mod users;
 
-pub use users::{BATCH, ReadImport};
+pub use users::BATCH;
 
 use std::sync::Arc;
 

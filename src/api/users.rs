@@ -1,7 +1,5 @@
 //! CreateUser, ImportUsers and DeleteUser.
 
-use std::sync::Arc;
-
 use futures_util::{StreamExt, stream};
 use prost::Message;
 
@@ -24,17 +22,6 @@ use crate::{
 pub const BATCH: usize = 500;
 /// Users of an import whose passwords wait to be hashed at the same time.
 const HASHED: usize = 16;
-
-/// A batch of an import that was read and not yet written.
-pub struct ReadImport {
-    fields: Arc<Fields>,
-    index: i64,
-    next_index: i64,
-    users: Vec<(NewUser, Option<Once>)>,
-    /// Where each stood in the stream.
-    places: Vec<i64>,
-    failures: Vec<pb::ImportFailure>,
-}
 
 impl Api {
     /// Makes a user.
@@ -68,21 +55,6 @@ impl Api {
         index: i64,
         batch: Vec<Result<pb::CreateUserRequest>>,
     ) -> Result<pb::ImportUsersResponse> {
-        let read = self.read_import(caller, index, batch).await?;
-        self.write_import(read).await
-    }
-
-    /// Reads a batch, and hashes its passwords: the half of [`Self::import_batch`] that may be done while the batch
-    /// before is written.
-    ///
-    /// # Errors
-    /// What has nothing to do with any one of its users.
-    pub async fn read_import(
-        &self,
-        caller: &Caller,
-        index: i64,
-        batch: Vec<Result<pb::CreateUserRequest>>,
-    ) -> Result<ReadImport> {
         let fields = self.0.fields.reload().await?;
         let next_index = index + batch.len() as i64;
         let mut users = Vec::with_capacity(batch.len());
@@ -99,16 +71,6 @@ impl Api {
                 Err(error) => failures.push(failure(place, &error)),
             }
         }
-        drop(read);
-        Ok(ReadImport { fields, index, next_index, users, places, failures })
-    }
-
-    /// Writes a batch that was read.
-    ///
-    /// # Errors
-    /// As [`Self::import_batch`].
-    pub async fn write_import(&self, batch: ReadImport) -> Result<pb::ImportUsersResponse> {
-        let ReadImport { fields, index, next_index, users, places, mut failures } = batch;
         let outcomes =
             self.0.users.import(&users, &fields, |profile| created(profile, &fields).encode_to_vec()).await?;
         for (place, outcome) in places.into_iter().zip(outcomes) {

@@ -54,6 +54,8 @@ struct Sessions {
 struct Session {
     conn: AsyncPgConnection,
     wire: Wire,
+    /// Its call left in the middle, so that the pool closes it.
+    is_given_up: bool,
 }
 
 impl Session {
@@ -68,7 +70,7 @@ impl ManageConnection for Sessions {
 
     async fn connect(&self) -> Result<Session, ConnectionError> {
         let (conn, wire) = self.connector.establish_driven(&self.url).await?;
-        Ok(Session { conn, wire })
+        Ok(Session { conn, wire, is_given_up: false })
     }
 
     async fn is_valid(&self, session: &mut Session) -> Result<(), ConnectionError> {
@@ -79,7 +81,7 @@ impl ManageConnection for Sessions {
     }
 
     fn has_broken(&self, session: &mut Session) -> bool {
-        std::thread::panicking() || session.conn.is_broken()
+        std::thread::panicking() || session.is_given_up || session.conn.is_broken()
     }
 }
 
@@ -212,6 +214,7 @@ impl DerefMut for Lease<'_> {
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
         let Some((mut session, turn)) = self.taken.take().filter(|_| !self.is_finished) else { return };
+        session.is_given_up = true;
         let connector = self.connector.clone();
         tokio::spawn(async move {
             let token = session.conn.cancel_token();
@@ -224,9 +227,8 @@ impl Drop for Lease<'_> {
                     tokio::time::sleep(CANCEL_AGAIN).await;
                 }
             };
-            // The server has answered when it has begun this. A request to cancel is another connection's and may come
-            // later still, when it would end the next call's statement: so the pool gets this one with a transaction
-            // open, and closes it.
+            // The server has answered when it has come to this. A request to cancel is another connection's and may come
+            // later still, when it would end the next call's statement: so this one is closed.
             let answered = session.drive(async |conn| Transactions::begin_transaction(conn).await);
             tokio::select! {
                 answered = answered => if let Err(error) = answered {

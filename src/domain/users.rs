@@ -162,9 +162,9 @@ impl<'a> Decisions<'a> {
         let claims = batch.iter().flat_map(|(new, _)| &new.claims);
         let (kinds, values): (Vec<_>, Vec<_>) = claims.map(|(_, kind, value)| (kind.clone(), value.clone())).unzip();
         Ok(Self {
+            drawn: users::draw_ids(conn, missing.len(), &given).await?.into_iter(),
             used: users::find_used(conn, given).await?,
             held: unique_values::find_held(conn, kinds, values).await?,
-            drawn: users::draw_ids(conn, missing.len()).await?.into_iter(),
             made: Vec::with_capacity(batch.len()),
             replies: HashMap::new(),
         })

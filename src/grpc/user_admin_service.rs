@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::caller;
 use crate::{
-    api::{Api, BATCH, ReadImport},
+    api::{Api, BATCH},
     domain::caller::Caller,
     error::{Error, Fault, Reason},
     telemetry::call,
@@ -139,7 +139,7 @@ impl user_admin_service_server::UserAdminService for UserAdminService {
     }
 }
 
-/// Reads the stream batch by batch, each while the one before is written, and answers once for each that is committed.
+/// Reads the stream batch by batch and answers once for each that is committed.
 async fn import(
     api: Api,
     caller: Arc<Caller>,
@@ -147,58 +147,41 @@ async fn import(
     answers: &mpsc::Sender<Result<pb::ImportUsersResponse, Status>>,
 ) -> Result<(), Status> {
     let mut index = 0;
-    let mut last_read = None;
-    loop {
-        let reading = async {
-            let batch = receive(&mut users).await?;
-            let size = batch.len() as i64;
-            let read = if batch.is_empty() { None } else { Some(api.read_import(&caller, index, batch).await?) };
-            Ok::<_, Status>((read, size))
-        };
-        let writing = async {
-            match last_read.take() {
-                Some(batch) => answer(&api, batch, answers).await,
-                None => Ok(()),
-            }
-        };
-        // A batch that is there is written, whatever becomes of the next; one that cannot be written ends the stream.
-        let (read, ()) = tokio::try_join!(async { Ok::<_, Status>(reading.await) }, writing)?;
-        let (read, size) = read?;
-        if read.is_none() {
-            return Ok(());
-        }
-        index += size;
-        last_read = read;
-    }
-}
-
-/// The next batch: as many as one holds, or what came before a pause; empty at the end.
-async fn receive(
-    users: &mut Streaming<pb::ImportUsersRequest>,
-) -> Result<Vec<Result<pb::CreateUserRequest, Error>>, Status> {
     let mut batch = Vec::with_capacity(BATCH);
-    while batch.len() < BATCH {
+    loop {
         let wait = if batch.is_empty() { SILENCE } else { PAUSE };
-        match tokio::time::timeout(wait, users.message()).await {
+        let is_over = match tokio::time::timeout(wait, users.message()).await {
             Ok(message) => match message? {
                 Some(message) => {
                     let missing = || Error::invalid("user", Fault::Required, "must be given");
                     batch.push(message.user.ok_or_else(missing));
+                    false
                 }
-                None => break,
+                None => true,
             },
             Err(_) if batch.is_empty() => return Err(Error::new(Reason::DeadlineExceeded).into()),
-            Err(_) => break,
+            Err(_) => {
+                answer(&api, &caller, &mut index, &mut batch, answers).await?;
+                continue;
+            }
+        };
+        if (is_over && !batch.is_empty()) || batch.len() >= BATCH {
+            answer(&api, &caller, &mut index, &mut batch, answers).await?;
+        }
+        if is_over {
+            return Ok(());
         }
     }
-    Ok(batch)
 }
 
 async fn answer(
     api: &Api,
-    batch: ReadImport,
+    caller: &Caller,
+    index: &mut i64,
+    batch: &mut Vec<crate::error::Result<pb::CreateUserRequest>>,
     answers: &mpsc::Sender<Result<pb::ImportUsersResponse, Status>>,
 ) -> Result<(), Status> {
-    let told = api.write_import(batch).await?;
+    let told = api.import_batch(caller, *index, std::mem::take(batch)).await?;
+    *index = told.next_index;
     answers.send(Ok(told)).await.map_err(|_| Error::new(Reason::ShuttingDown).into())
 }

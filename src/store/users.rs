@@ -23,14 +23,14 @@ pub struct NewAccount {
     pub wallet_password_hash: Option<String>,
 }
 
-/// Draws so many ids that nobody has or had.
-pub async fn draw_ids(conn: &mut AsyncPgConnection, count: usize) -> QueryResult<Vec<i64>> {
+/// Draws so many ids that nobody has or had, and that are not kept for others.
+pub async fn draw_ids(conn: &mut AsyncPgConnection, count: usize, kept: &[i64]) -> QueryResult<Vec<i64>> {
     let mut free = Vec::with_capacity(count);
     while free.len() < count {
         let statement = Sql::<BigInt>::new("select nextval('users_user_id_seq') from generate_series(1, ");
         let drawn: Vec<i64> = statement.bind((count - free.len()) as i64).push(")").load(conn).await?;
         let used = find_used(conn, drawn.clone()).await?;
-        free.extend(drawn.into_iter().filter(|user_id| !used.contains(user_id)));
+        free.extend(drawn.into_iter().filter(|user_id| !used.contains(user_id) && !kept.contains(user_id)));
     }
     Ok(free)
 }

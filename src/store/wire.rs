@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, task::coop::unconstrained};
 use tokio_postgres::Connection;
 
 use crate::store::connector::Stream;
@@ -39,11 +39,12 @@ impl Wire {
 
     /// Whether the connection is there still, as far as can be told without asking the server.
     pub async fn is_open(&mut self) -> bool {
-        poll_fn(|cx| {
+        // However much the task has done in this turn: a socket that is not looked at seems open.
+        let look = poll_fn(|cx| {
             self.poll(cx);
             Poll::Ready(self.0.is_some())
-        })
-        .await
+        });
+        unconstrained(look).await
     }
 
     /// Whoever waits for an answer learns from it that the connection is gone.

@@ -111,6 +111,18 @@ async fn an_id_that_was_erased_is_refused_in_a_batch_and_drawn_by_none() {
 }
 
 #[tokio::test]
+async fn an_id_that_is_drawn_is_none_that_the_batch_brings() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+
+    // The first that a new database draws.
+    let answers = import(&mut client, vec![with_id(1, person("first")), person("drawn")]).await;
+
+    assert_eq!(refused(&answers), []);
+    assert_eq!(answers[0].created, 2);
+}
+
+#[tokio::test]
 async fn p20_a_request_id_twice_in_one_batch_makes_one_user() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
