@@ -39,9 +39,9 @@ pub async fn list(conn: &mut AsyncPgConnection, selection: &Selection) -> QueryR
         (Some((field_id, value)), _) if is_by_time(&selection.order) => {
             let from = Sql::new("field_values d join users u on u.user_id = d.user_id where d.field_id = (select ")
                 .bind(field_id)
-                .push(") and d.value = (select ")
+                .push("::bigint) and d.value = (select ")
                 .bind(value)
-                .push(")");
+                .push("::bytea)");
             page(selection, from, Narrow::No, "d", &selection.order).load(conn).await
         }
         (None, Some(field)) => list_by_value(conn, selection, field).await,
