@@ -12,7 +12,7 @@ const HOSTILE: &[&str] = &[
     "a'b\"; --",
     "a.b'c",
     "'; drop table users; --",
-    "\"; select pg_sleep(9); --",
+    "\"; delete from users; --",
     "') or true --",
     "1 = 1 or ''='",
     "x' union select password_hash from accounts --",
