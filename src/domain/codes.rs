@@ -25,7 +25,7 @@ use crate::{
         accounts,
         codes::{self, NewCode},
         outbox::{self, NewDelivery},
-        profiles, unique_values,
+        unique_values,
     },
     telemetry::metrics,
 };
@@ -125,9 +125,8 @@ impl Codes {
     }
 
     async fn queue(&self, conn: &mut AsyncPgConnection, send: &SendCode, now: DateTime<Utc>) -> Result<Sent> {
-        let not_found = || Error::user_not_found(send.user_id);
-        let profile = profiles::lock(conn, send.user_id).await?.ok_or_else(not_found)?;
-        let login = accounts::find_login(conn, send.user_id).await?.ok_or_else(not_found)?;
+        let locked = accounts::lock(conn, send.user_id).await?;
+        let (login, language) = locked.ok_or_else(|| Error::user_not_found(send.user_id))?;
         let target = target(send, &login, self.hold, now)?;
         let owner = match send.purpose {
             Purpose::Bind => verified_owner(conn, send.channel, &target.key, send.user_id).await?,
@@ -153,7 +152,7 @@ impl Codes {
             channel: send.channel,
             recipient: target.shown,
             template: send.purpose.template(),
-            languages: send.language.iter().cloned().chain(profile.language).collect(),
+            languages: send.language.iter().cloned().chain(language).collect(),
             app_name: send.app_name.clone(),
             user_id: Some(send.user_id),
             code_id: Some(code_id),

@@ -38,6 +38,14 @@ pub struct Proof {
     pub wallet_password: Option<Secret>,
 }
 
+impl Proof {
+    /// Whether nothing is shown.
+    pub fn is_empty(&self) -> bool {
+        let Self { channel: _, code, new_code, password, wallet_password } = self;
+        code.is_none() && new_code.is_none() && password.is_none() && wallet_password.is_none()
+    }
+}
+
 /// Where the parts stand in the request, for errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Paths {
@@ -107,6 +115,19 @@ pub struct Plan {
     pub phone: AddressChange,
     /// Path of a verified address that is to be bound again.
     pub unchanged: Option<&'static str>,
+}
+
+impl Plan {
+    /// Refuses to bind a verified address again.
+    ///
+    /// # Errors
+    /// ADDRESS_UNCHANGED.
+    pub fn refuse_unchanged(&self) -> Result<()> {
+        match self.unchanged {
+            Some(path) => Err(Error::new(Reason::AddressUnchanged).with_precondition(path)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// One address of a request.

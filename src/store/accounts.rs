@@ -39,8 +39,8 @@ pub async fn list_connections(conn: &mut AsyncPgConnection, user_ids: Vec<i64>) 
     statement.bind(user_ids).push(") order by connection_id").load(conn).await
 }
 
-const LOGIN: &str = "user_id, username, username_key, email, email_key, email_verified, email_bound_at, phone, \
-    phone_verified, phone_bound_at, password_hash, wallet_password_hash, last_login_at, version";
+const LOGIN: &str = "a.user_id, a.username, a.username_key, a.email, a.email_key, a.email_verified, a.email_bound_at, \
+    a.phone, a.phone_verified, a.phone_bound_at, a.password_hash, a.wallet_password_hash, a.last_login_at, a.version";
 
 /// The SQL types of [`LOGIN`].
 type LoginRow = (
@@ -62,8 +62,22 @@ type LoginRow = (
 
 /// One account whole, with its hashes.
 pub async fn find_login(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<Option<Login>> {
-    let statement = Sql::<LoginRow>::new("select ").push(LOGIN).push(" from accounts where user_id = ").bind(user_id);
+    let statement =
+        Sql::<LoginRow>::new("select ").push(LOGIN).push(" from accounts a where a.user_id = ").bind(user_id);
     statement.get_result(conn).await.optional()
+}
+
+/// One account whole, and the language of its profile. The user's row is locked, as every write of a user does first,
+/// and the account's too: a row that is not would be as it was before the wait for the other.
+pub async fn lock(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<Option<(Login, Option<String>)>> {
+    Sql::<(LoginRow, Nullable<Text>)>::new("select ")
+        .push(LOGIN)
+        .push(", u.language from users u join accounts a on a.user_id = u.user_id where u.user_id = ")
+        .bind(user_id)
+        .push(" for update")
+        .get_result(conn)
+        .await
+        .optional()
 }
 
 /// An address as it will be bound.
@@ -87,9 +101,9 @@ pub struct Changes {
     pub revoked: Option<(DateTime<Utc>, Option<Vec<u8>>)>,
 }
 
-/// Writes an account, and gives it as it is now; its version counts one up.
-pub async fn update(conn: &mut AsyncPgConnection, user_id: i64, changes: Changes) -> QueryResult<Login> {
-    let mut statement = Sql::<LoginRow>::new("update accounts set version = version + 1");
+/// Writes an account, and gives it as it is now, and whether it has connections; its version counts one up.
+pub async fn update(conn: &mut AsyncPgConnection, user_id: i64, changes: Changes) -> QueryResult<(Login, bool)> {
+    let mut statement = Sql::<(LoginRow, Bool)>::new("update accounts a set version = a.version + 1");
     if let Some(username) = changes.username {
         let (shown, key) = username.map(|folded| (folded.shown, folded.key)).unzip();
         statement = statement.push(", username = ").bind(shown).push(", username_key = ").bind(key);
@@ -119,7 +133,8 @@ pub async fn update(conn: &mut AsyncPgConnection, user_id: i64, changes: Changes
     if let Some((at, kept)) = changes.revoked {
         statement = statement.push(", password_changed_at = ").bind(at).push(", kept_token_hash = ").bind(kept);
     }
-    statement.push(" where user_id = ").bind(user_id).push(" returning ").push(LOGIN).get_result(conn).await
+    let statement = statement.push(" where a.user_id = ").bind(user_id).push(" returning ").push(LOGIN);
+    statement.push(", exists (select from connections c where c.user_id = a.user_id)").get_result(conn).await
 }
 
 /// Puts a hash with newer parameters in the place of one for the same password: no change of the account.

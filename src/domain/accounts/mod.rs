@@ -29,7 +29,7 @@ use crate::{
         limit::{PASSWORD_WRONG, Window},
         password::{Kind, Secret},
     },
-    store::{accounts, profiles},
+    store::accounts,
 };
 use proofs::{Proofs, Right};
 
@@ -67,6 +67,22 @@ pub struct Accounts {
     policy: Policy,
 }
 
+impl UpdateAccount {
+    /// Whether nothing is shown or hashed for it, so that it can be decided under the lock alone.
+    fn needs_no_look(&self) -> bool {
+        let patch = &self.patch;
+        let sets_secret = patch.password.is_some() || patch.wallet_password.is_some();
+        self.proof.is_empty() && !sets_secret && patch.unlink.is_empty()
+    }
+}
+
+/// What was shown for a change, for the account as it was then.
+struct Proved {
+    login: Login,
+    planned: Plan,
+    right: Right,
+}
+
 /// Hashes of the new passwords of a change.
 #[derive(Clone, Default)]
 struct Hashes {
@@ -89,8 +105,26 @@ impl Accounts {
         update: &UpdateAccount,
         reply: impl Fn(&AccountView) -> Vec<u8> + Sync,
     ) -> Result<Outcome<AccountView>> {
+        let proved = match update.needs_no_look() {
+            true => None,
+            false => Some(self.prove(update).await?),
+        };
+        match self.write(update, proved.as_ref(), reply).await {
+            Ok(outcome) if !update.validate_only => Ok(outcome),
+            ended => {
+                if let Some(proved) = &proved {
+                    self.proofs.give_back(&proved.right).await?;
+                }
+                ended
+            }
+        }
+    }
+
+    /// Checks what is shown for a change of the account as it is now.
+    async fn prove(&self, update: &UpdateAccount) -> Result<Proved> {
         let read = async |conn: &mut AsyncPgConnection| {
-            let login = find_login(conn, update.user_id).await?;
+            let login = accounts::find_login(conn, update.user_id).await?;
+            let login = login.ok_or_else(|| Error::user_not_found(update.user_id))?;
             if !update.patch.unlink.is_empty() {
                 check_connection(update, &accounts::list_connections(conn, vec![update.user_id]).await?)?;
             }
@@ -99,15 +133,13 @@ impl Accounts {
         let login = self.db.run(read).await?;
         check_version(update, &login)?;
         self.refuse_easy(update, &login).await?;
-        let planned = plan(&login, &update.patch, &update.proof, self.rules(update), self.clock.now())?;
+        let planned = self.plan(update, &login)?;
         let right = self.proofs.check(&login, &planned).await?;
-        match self.write(update, &login, &planned, &right, reply).await {
-            Ok(outcome) if !update.validate_only => Ok(outcome),
-            ended => {
-                self.proofs.give_back(&right).await?;
-                ended
-            }
-        }
+        Ok(Proved { login, planned, right })
+    }
+
+    fn plan(&self, update: &UpdateAccount, login: &Login) -> Result<Plan> {
+        plan(login, &update.patch, &update.proof, self.rules(update), self.clock.now())
     }
 
     fn rules(&self, update: &UpdateAccount) -> Rules {
@@ -123,12 +155,12 @@ impl Accounts {
     async fn write(
         &self,
         update: &UpdateAccount,
-        login: &Login,
-        planned: &Plan,
-        right: &Right,
+        proved: Option<&Proved>,
         reply: impl Fn(&AccountView) -> Vec<u8> + Sync,
     ) -> Result<Outcome<AccountView>> {
-        self.refuse_equal(update, login, planned).await?;
+        if let Some(proved) = proved {
+            self.refuse_equal(update, proved).await?;
+        }
         let hashes = match update.validate_only {
             true => Hashes::default(),
             false => self.hash(&update.patch).await?,
@@ -142,24 +174,34 @@ impl Accounts {
                 {
                     return Ok(Outcome::Kept(kept));
                 }
-                let not_found = || Error::user_not_found(update.user_id);
-                let profile = profiles::lock(conn, update.user_id).await?.ok_or_else(not_found)?;
-                let locked = find_login(conn, update.user_id).await?;
-                check_version(update, &locked)?;
-                right.use_up(conn, now).await?;
-                // What was proved must still be what is needed.
-                if locked.version != login.version
-                    && plan(&locked, &update.patch, &update.proof, self.rules(update), now)? != *planned
-                {
-                    return Err(Error::new(Reason::WriteConflict));
-                }
-                let change = write::Change { update, planned, hashes: &hashes, language: profile.language.as_ref() };
-                let written = write::apply(conn, &change, &locked, now).await?;
-                let connections = accounts::list_connections(conn, vec![update.user_id]).await?;
+                let locked = accounts::lock(conn, update.user_id).await?;
+                let (login, language) = locked.ok_or_else(|| Error::user_not_found(update.user_id))?;
+                check_version(update, &login)?;
+                let planned = match proved {
+                    Some(proved) => {
+                        proved.right.use_up(conn, now).await?;
+                        // What was proved must still be what is needed.
+                        if proved.login.version != login.version && self.plan(update, &login)? != proved.planned {
+                            return Err(Error::new(Reason::WriteConflict));
+                        }
+                        proved.planned.clone()
+                    }
+                    None => {
+                        let planned = self.plan(update, &login)?;
+                        planned.refuse_unchanged()?;
+                        planned
+                    }
+                };
+                let change = write::Change { update, planned: &planned, hashes: &hashes, language: language.as_ref() };
+                let (written, has_connections) = write::apply(conn, &change, &login, now).await?;
+                let connections = match has_connections {
+                    true => accounts::list_connections(conn, vec![update.user_id]).await?,
+                    false => Vec::new(),
+                };
                 let mut view = AccountView { account: written.account(), connections };
                 if update.validate_only {
-                    view.account.version = locked.version;
-                    view.account.last_login_at = locked.last_login_at;
+                    view.account.version = login.version;
+                    view.account.last_login_at = login.last_login_at;
                 }
                 if let Some(once) = &update.once {
                     once.end(conn, Some(update.user_id), reply(&view)).await?;
@@ -194,7 +236,8 @@ impl Accounts {
 
     /// Refuses a new secret that is the other one of the account. The answer tells of the other secret, so that a user
     /// who has not shown it has as many tries as with a wrong password.
-    async fn refuse_equal(&self, update: &UpdateAccount, login: &Login, planned: &Plan) -> Result<()> {
+    async fn refuse_equal(&self, update: &UpdateAccount, proved: &Proved) -> Result<()> {
+        let Proved { login, planned, .. } = proved;
         let patch = &update.patch;
         let pairs = [
             (&patch.wallet_password, &patch.password, &login.password_hash, Kind::Login, "new_wallet_password"),
@@ -280,10 +323,6 @@ pub async fn first_hashes(
         hashes.1 = Some(passwords.hash(wallet).await?);
     }
     Ok(hashes)
-}
-
-async fn find_login(conn: &mut AsyncPgConnection, user_id: i64) -> Result<Login> {
-    accounts::find_login(conn, user_id).await?.ok_or_else(|| Error::user_not_found(user_id))
 }
 
 fn check_version(update: &UpdateAccount, login: &Login) -> Result<()> {

@@ -80,7 +80,7 @@ impl Proofs {
         let now = self.clock.now();
         let user_id = login.user_id;
         if plan.codes.is_empty() && plan.guesses.is_empty() {
-            refuse_unchanged(plan)?;
+            plan.refuse_unchanged()?;
             return Ok(Right { user_id, codes: Vec::new() });
         }
         let (tried, left) = self
@@ -91,7 +91,7 @@ impl Proofs {
                 for tried in &tried {
                     refuse_used(tried)?;
                 }
-                refuse_unchanged(plan)?;
+                plan.refuse_unchanged()?;
                 for tried in &tried {
                     refuse_by_state(tried, now)?;
                 }
@@ -225,13 +225,6 @@ async fn give_back_hits(conn: &mut AsyncPgConnection, right: &Right, now: DateTi
         budget.save(conn).await?;
     }
     Ok(())
-}
-
-fn refuse_unchanged(plan: &Plan) -> Result<()> {
-    match plan.unchanged {
-        Some(path) => Err(Error::new(Reason::AddressUnchanged).with_precondition(path)),
-        None => Ok(()),
-    }
 }
 
 /// Locks the budgets of all that is shown: codes first, in the order of the plan, then passwords.
