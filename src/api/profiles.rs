@@ -1,5 +1,7 @@
 //! GetProfile, ListProfiles and UpdateProfile.
 
+use std::sync::Arc;
+
 use prost::Message;
 use serde_json::Value;
 
@@ -60,7 +62,9 @@ impl Api {
         let lookup = lookup.expect("valid: a key that cannot be read is a fault");
         let with_account = mask.account != AccountMask::None;
         let (found, account) = self.0.profiles.get(&lookup, with_account).await?;
-        Ok(pb::GetProfileResponse { profile: Some(profile::message(&found, account.as_ref(), &mask, &fields)) })
+        // Another caller of the same moment has a copy.
+        let found = Arc::unwrap_or_clone(found);
+        Ok(pb::GetProfileResponse { profile: Some(profile::message(found, account.as_ref(), &mask, &fields)) })
     }
 
     /// Lists profiles.
@@ -106,19 +110,20 @@ impl Api {
         let mut profiles = Vec::with_capacity(page.rows.len());
         let (mut bytes, mut has_more, mut last) = (0, page.has_more, None);
         for (row, account) in page.rows {
-            let message = profile::message(&row, account.as_ref(), &mask, &fields);
+            let here = place(&order, &row);
+            let message = profile::message(row, account.as_ref(), &mask, &fields);
             bytes += message.encoded_len();
             if bytes > PAGE_BYTES && !profiles.is_empty() {
                 has_more = true;
                 break;
             }
             profiles.push(message);
-            last = Some(row);
+            last = Some(here);
             // A long page lets other calls have their turn.
             tokio::task::consume_budget().await;
         }
         let next_page_token = match last {
-            Some(row) if has_more => page::write(&self.0.keys, &query, place(&order, &row), now),
+            Some(last) if has_more => page::write(&self.0.keys, &query, last, now),
             _ => String::new(),
         };
         Ok(pb::ListProfilesResponse { profiles, next_page_token, total_size: page.total })
@@ -159,7 +164,7 @@ impl Api {
         check_request_id(&request.request_id, &mut faults);
         let user_id = faults.check("user_id", caller.target(request.user_id));
         if paths.is_empty() && (request.profile.is_some() || custom.is_empty()) {
-            faults.add("update_mask", Fault::Required, "names nothing to change");
+            faults.add("update_mask", Fault::Required, "must name the fields that change");
         }
         let builtin = profile::patch(request.profile.unwrap_or_default(), &paths, &mut faults);
         let changes = change::parse(custom, &fields, &mut faults);
@@ -172,12 +177,13 @@ impl Api {
             validate_only: request.validate_only,
             once,
         };
-        let outcome = self.0.profiles.update(&update, |profile| updated(profile, &fields).encode_to_vec()).await?;
-        reply(outcome, |profile| updated(&profile, &fields))
+        let outcome =
+            self.0.profiles.update(&update, |profile| updated(profile.clone(), &fields).encode_to_vec()).await?;
+        reply(outcome, |profile| updated(profile, &fields))
     }
 }
 
-fn updated(profile: &Profile, fields: &Fields) -> pb::UpdateProfileResponse {
+fn updated(profile: Profile, fields: &Fields) -> pb::UpdateProfileResponse {
     pb::UpdateProfileResponse { profile: Some(profile::message(profile, None, &ReadMask::default_fields(), fields)) }
 }
 

@@ -39,9 +39,9 @@ impl Api {
         let validate_only = request.validate_only;
         let (mut new, secrets) = user::new_user(request, &fields, self.0.users.now())?;
         self.hash_secrets(&mut new, secrets, validate_only).await?;
-        let kept = |profile: &Profile| created(profile, &fields).encode_to_vec();
+        let kept = |profile: &Profile| created(profile.clone(), &fields).encode_to_vec();
         let outcome = self.0.users.create(&new, &fields, validate_only, once.as_ref(), kept).await?;
-        reply(outcome, |profile| created(&profile, &fields))
+        reply(outcome, |profile| created(profile, &fields))
     }
 
     /// Takes the users of a batch, committed together; the first has the place `index` in its stream, by which each
@@ -72,7 +72,7 @@ impl Api {
             }
         }
         let outcomes =
-            self.0.users.import(&users, &fields, |profile| created(profile, &fields).encode_to_vec()).await?;
+            self.0.users.import(&users, &fields, |profile| created(profile.clone(), &fields).encode_to_vec()).await?;
         for (place, outcome) in places.into_iter().zip(outcomes) {
             if let Err(error) = outcome {
                 failures.push(failure(place, &error));
@@ -124,7 +124,7 @@ impl Api {
     }
 }
 
-fn created(made: &Profile, fields: &Fields) -> pb::CreateUserResponse {
+fn created(made: Profile, fields: &Fields) -> pb::CreateUserResponse {
     pb::CreateUserResponse { profile: Some(profile::message(made, None, &ReadMask::default_fields(), fields)) }
 }
 

@@ -21,26 +21,23 @@ use crate::{
 };
 
 /// A profile's message, with what the mask names; the definitions tell integers from other numbers.
-pub fn message(profile: &Profile, account: Option<&AccountView>, mask: &ReadMask, fields: &Fields) -> pb::Profile {
-    let text = |name: &str, value: &Option<String>| match (mask.has(name), value) {
-        (true, Some(value)) => value.clone(),
-        _ => String::new(),
-    };
-    let optional = |name: &str, value: &Option<String>| value.clone().filter(|_| mask.has(name));
+pub fn message(profile: Profile, account: Option<&AccountView>, mask: &ReadMask, fields: &Fields) -> pb::Profile {
+    let optional = |name: &str, value: Option<String>| value.filter(|_| mask.has(name));
+    let text = |name: &str, value: Option<String>| optional(name, value).unwrap_or_default();
     let time = |name: &str, value| mask.has(name).then(|| timestamp(value));
     pb::Profile {
         user_id: if mask.has("user_id") { profile.user_id } else { 0 },
-        nickname: text("nickname", &profile.nickname),
-        avatar_url: text("avatar_url", &profile.avatar_url),
+        nickname: text("nickname", profile.nickname),
+        avatar_url: text("avatar_url", profile.avatar_url),
         gender: if mask.has("gender") { i32::from(profile.gender) } else { 0 },
-        country: text("country", &profile.country),
-        province: text("province", &profile.province),
-        city: text("city", &profile.city),
-        language: text("language", &profile.language),
-        openid: optional("openid", &profile.openid),
-        unionid: optional("unionid", &profile.unionid),
+        country: text("country", profile.country),
+        province: text("province", profile.province),
+        city: text("city", profile.city),
+        language: text("language", profile.language),
+        openid: optional("openid", profile.openid),
+        unionid: optional("unionid", profile.unionid),
         is_authorized: mask.has("is_authorized") && profile.is_authorized,
-        group_ids: if mask.has("group_ids") { profile.group_ids.clone() } else { Vec::new() },
+        group_ids: if mask.has("group_ids") { profile.group_ids } else { Vec::new() },
         custom_fields: custom_fields(&profile.custom_fields, &mask.custom, fields),
         created_by: if mask.has("created_by") { profile.user_id } else { 0 },
         created_at: time("created_at", profile.created_at),
