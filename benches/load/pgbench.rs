@@ -62,7 +62,7 @@ pub fn indexed(field_id: i64, level: i64) -> Script {
 
 pub fn nickname(pattern: &str) -> Script {
     script(format!(
-        "select {COLUMNS} from users u where (text_pieces(fold_case(u.nickname)) @> text_pieces(fold_case('{pattern}')) \
+        "select {COLUMNS} from users u where (text_pieces(fold_case(u.nickname)) @> pattern_pieces(fold_case('{pattern}')) \
          and strpos(u.nickname, '{pattern}') > 0) {ORDER}"
     ))
 }

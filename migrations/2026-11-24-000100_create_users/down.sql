@@ -3,5 +3,6 @@ drop table unique_values;
 drop table accounts;
 drop table deleted_users;
 drop table users;
+drop function pattern_pieces;
 drop function text_pieces;
 drop function fold_case;

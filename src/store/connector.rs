@@ -19,6 +19,10 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// After which an idle connection is asked whether its other end is there.
 const IDLE: Duration = Duration::from_secs(30);
 
+/// A page ends early, long before other processes of the server that help to look for it have begun; whoever reads the
+/// whole table is worth them still.
+const SETTINGS: &str = "set parallel_setup_cost = 10000";
+
 /// Makes connections.
 #[derive(Clone)]
 pub struct Connector {
@@ -51,6 +55,7 @@ impl Connector {
     pub async fn establish_driven(&self, url: &str) -> ConnectionResult<(AsyncPgConnection, Wire)> {
         let (client, connection) = self.connect(url).await.map_err(bad)?;
         let mut wire = Wire::new(connection);
+        wire.drive(client.batch_execute(SETTINGS)).await.map_err(bad)?;
         let conn = wire.drive(AsyncPgConnection::try_from(client)).await?;
         Ok((watched(conn), wire))
     }
@@ -58,6 +63,18 @@ impl Connector {
     /// Asks the server to give up what a connection is doing.
     pub async fn cancel(&self, token: &CancelToken) -> Result<(), tokio_postgres::Error> {
         token.cancel_query(self.tls.clone()).await
+    }
+}
+
+/// Whether connections can be made by a URL, as far as its text tells.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn check(url: &str) -> Result<(), String> {
+    match config(url) {
+        Ok(config) if config.get_hosts().is_empty() => Err("it names no host".to_owned()),
+        Ok(_) => Ok(()),
+        Err(error) => Err(with_sources(&error)),
     }
 }
 

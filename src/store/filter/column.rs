@@ -163,7 +163,7 @@ fn among(column: Column, operands: &[Operand]) -> Sql {
 fn pieces(column: Column, pattern: &str) -> Sql {
     match column {
         Column::Nickname => {
-            Sql::new("(text_pieces(fold_case(u.nickname)) @> text_pieces(fold_case(").bind(pattern).push(")) and ")
+            Sql::new("(text_pieces(fold_case(u.nickname)) @> pattern_pieces(fold_case(").bind(pattern).push(")) and ")
         }
         _ => Sql::new("("),
     }
