@@ -109,7 +109,7 @@ reasons! {
     PhoneTaken "PHONE_TAKEN" AlreadyExists "The phone is taken.";
     ValueTaken "VALUE_TAKEN" AlreadyExists "The value is taken.";
     ConnectionTaken "CONNECTION_TAKEN" AlreadyExists "The connection is linked to another user.";
-    FieldExists "FIELD_EXISTS" AlreadyExists "The name of the field is taken.";
+    FieldExists "FIELD_EXISTS" AlreadyExists "The name of the field is taken, or its last values are still being erased.";
     EtagMismatch "ETAG_MISMATCH" Aborted "The etag is stale.";
     WriteConflict "WRITE_CONFLICT" Aborted "Other writes were in the way; try again.";
     TotalMismatch "TOTAL_MISMATCH" FailedPrecondition "Another number of profiles matches.";
@@ -132,7 +132,7 @@ reasons! {
     CodeSendQuota "CODE_SEND_QUOTA" ResourceExhausted "Too many codes were sent.";
     CurrentCodeRequired "CURRENT_CODE_REQUIRED" FailedPrecondition "The code of the bound address is needed too.";
     AddressUnchanged "ADDRESS_UNCHANGED" FailedPrecondition "The address is bound already.";
-    AddressNotBound "ADDRESS_NOT_BOUND" FailedPrecondition "No address is bound that a code could go to.";
+    AddressNotBound "ADDRESS_NOT_BOUND" FailedPrecondition "There is no address to send to: none is bound, or it is not verified.";
     AddressTooNew "ADDRESS_TOO_NEW" FailedPrecondition "The address was bound too lately for this.";
     DeadlineExceeded "DEADLINE_EXCEEDED" DeadlineExceeded "The deadline has passed.";
     QueryTooSlow "QUERY_TOO_SLOW" DeadlineExceeded "The search took too long.";

@@ -109,7 +109,7 @@ impl Health {
                 }
                 Err(error) => {
                     failures = failures.saturating_add(1);
-                    tracing::warn!(failures, error = format!("{error:#}"), "the database does not answer");
+                    tracing::warn!(error = format!("{error:#}"), "the database does not answer");
                 }
             }
             let is_lost = failures >= FAILURES;

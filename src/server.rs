@@ -72,9 +72,9 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let (listener, config) = ports.grpc;
-    let grpc_acceptor = acceptor(config.tls, &["h2"]).await?;
+    let grpc_acceptor = acceptor("grpc.tls", config.tls, &["h2"]).await?;
     let rest_tls = ports.rest.as_ref().and_then(|(_, config)| config.tls.clone());
-    let rest_acceptor = acceptor(rest_tls, &["h2", "http/1.1"]).await?;
+    let rest_acceptor = acceptor("rest.tls", rest_tls, &["h2", "http/1.1"]).await?;
     let api = app.api.clone();
     let background = app.spawn();
     let (reporter, health_service) = tonic_health::server::health_reporter();
@@ -119,9 +119,13 @@ pub async fn serve(
     ended.map_or(Ok(()), |ended| Ok(ended?))
 }
 
-async fn acceptor(tls: Option<Tls>, protocols: &[&str]) -> anyhow::Result<Option<Acceptor>> {
+/// TLS at a port, by that section of the configuration; `protocols` are those of ALPN.
+///
+/// # Errors
+/// Files that cannot be read or do not fit together.
+pub async fn acceptor(section: &str, tls: Option<Tls>, protocols: &[&str]) -> anyhow::Result<Option<Acceptor>> {
     match tls {
-        Some(tls) => Ok(Some(tls::acceptor(tls, protocols).await?)),
+        Some(tls) => Ok(Some(tls::acceptor(tls, protocols).await.with_context(|| section.to_owned())?)),
         None => Ok(None),
     }
 }

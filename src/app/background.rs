@@ -22,7 +22,7 @@ use crate::{
 /// Running work; all but the sending of mails ends when it is dropped.
 pub struct Background {
     _tasks: JoinSet<()>,
-    sending: Option<JoinHandle<()>>,
+    sending: JoinHandle<()>,
     stop: watch::Sender<bool>,
 }
 
@@ -41,14 +41,12 @@ impl App {
             &[fields::CHANNEL, tokens::CHANNEL, outbox::CHANNEL],
             self.handler(),
         ));
-        let (stop, stopped) = watch::channel(false);
-        let sending = self.mail_worker.clone().map(|worker| {
-            let mut stopped = stopped.clone();
-            tokio::spawn(worker.run(async move {
-                // A sender that is gone says the same.
-                stopped.wait_for(|stop| *stop).await.map(|_| ()).unwrap_or_default();
-            }))
-        });
+        let (stop, mut stopped) = watch::channel(false);
+        self.mail_worker.transports.warn();
+        let sending = tokio::spawn(self.mail_worker.clone().run(async move {
+            // A sender that is gone says the same.
+            stopped.wait_for(|stop| *stop).await.map(|_| ()).unwrap_or_default();
+        }));
         Background { _tasks: tasks, sending, stop }
     }
 
@@ -105,9 +103,7 @@ impl Background {
     /// Ends the work; mails under way are finished, and the rest is left to others.
     pub async fn stop(self) {
         self.stop.send_replace(true);
-        if let Some(sending) = self.sending
-            && let Err(error) = sending.await
-        {
+        if let Err(error) = self.sending.await {
             tracing::error!(%error, "the sending of mails broke");
         }
     }

@@ -20,11 +20,11 @@ use crate::{
     model::{code, delivery::Channel},
 };
 
-/// The worker; `None` where nothing is configured to send with.
+/// The worker. What nothing is configured to send with fails.
 ///
 /// # Errors
 /// Templates, a folder, a relay or a webhook that cannot be used.
-pub fn worker(config: &Config, db: Db, clock: Clock, keys: Keys, waker: Waker) -> anyhow::Result<Option<Worker>> {
+pub fn worker(config: &Config, db: Db, clock: Clock, keys: Keys, waker: Waker) -> anyhow::Result<Worker> {
     let templates =
         Templates::load(config.mail.templates.as_deref(), &config.mail.app_name).context("mail.templates")?;
     let mail = match (&config.mail.smtp, &config.mail.folder) {
@@ -47,9 +47,6 @@ pub fn worker(config: &Config, db: Db, clock: Clock, keys: Keys, waker: Waker) -
         _ if config.sms.log => TextTransport::Log,
         _ => TextTransport::None,
     };
-    if matches!((&mail, &text), (MailTransport::None, TextTransport::None)) {
-        return Ok(None);
-    }
     let sender = Sender::parse(&config.mail.from).context("mail.from")?;
     let digits = move |seed: &crate::store::outbox::CodeSeed| {
         let channel = Channel::parse(&seed.channel)?;
@@ -59,7 +56,7 @@ pub fn worker(config: &Config, db: Db, clock: Clock, keys: Keys, waker: Waker) -
     // Files are written at once, and in order a person finds the newest last.
     let concurrency = if matches!(mail, MailTransport::File(_)) { 1 } else { Settings::default().concurrency };
     let lease = Duration::from_secs(u64::from(config.mail.lease_seconds));
-    Ok(Some(Worker {
+    Ok(Worker {
         db,
         clock,
         templates: Arc::new(templates),
@@ -67,7 +64,7 @@ pub fn worker(config: &Config, db: Db, clock: Clock, keys: Keys, waker: Waker) -
         digits: Arc::new(digits),
         settings: Settings { concurrency, lease, ..Settings::default() },
         waker,
-    }))
+    })
 }
 
 fn smtp_relay(smtp: &config::Smtp) -> anyhow::Result<Smtp> {

@@ -50,7 +50,7 @@ pub struct App {
     /// Removes what is old.
     pub housekeeping: Housekeeping,
     /// Sends what lies in the outbox.
-    pub mail_worker: Option<Worker>,
+    pub mail_worker: Worker,
     pub waker: Waker,
     /// Between two looks at the database.
     pub ping_every: Duration,
@@ -131,8 +131,7 @@ fn keys(config: &Config) -> anyhow::Result<Keys> {
 }
 
 fn authenticator(config: &Config, tokens: Tokens, clock: &Clock) -> anyhow::Result<Authenticator> {
-    let jwts = Jwts::new(&config.auth.issuers, clock.clone())
-        .map_err(|faults| anyhow!("auth.issuers has faults:\n- {}", faults.join("\n- ")))?;
+    let jwts = Jwts::new(&config.auth.issuers, clock.clone()).map_err(crate::config::report)?;
     let bootstrap = config.auth.bootstrap_token.as_ref().map(|token| Bootstrap::parse(&token.0)).transpose();
     let bootstrap = bootstrap.map_err(|why| anyhow!("auth.bootstrap_token: {why}"))?;
     Ok(Authenticator::new(tokens, jwts, bootstrap, Cache::new(clock.clone())))

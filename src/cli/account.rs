@@ -66,20 +66,20 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
                 read_mask: Some(prost_types::FieldMask { paths: vec!["account".to_owned()] }),
             };
             let found = api.get_profile(&caller, request).await?.profile.and_then(|profile| profile.account);
-            output.message(&found.unwrap_or_default());
+            output.message(&found.unwrap_or_default())?;
         }
         Command::Set(set) => {
             let done = api.update_account(&caller, request(*set)?).await?;
-            output.message(&done.account.unwrap_or_default());
+            output.message(&done.account.unwrap_or_default())?;
         }
         Command::Link { user_id, provider, subject, display_name } => {
             let request = pb::LinkConnectionRequest { user_id, provider, subject, display_name };
-            output.message(&api.link_connection(&caller, request).await?.connection.unwrap_or_default());
+            output.message(&api.link_connection(&caller, request).await?.connection.unwrap_or_default())?;
         }
         Command::Unlink { user_id, connection_id } => {
             let request =
                 pb::UpdateAccountRequest { user_id, unlink_connection_id: connection_id, ..Default::default() };
-            output.message(&api.update_account(&caller, request).await?.account.unwrap_or_default());
+            output.message(&api.update_account(&caller, request).await?.account.unwrap_or_default())?;
         }
     }
     Ok(())

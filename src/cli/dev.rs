@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{self, Write},
     net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -75,14 +75,14 @@ pub async fn run(dev: Dev, folder: &Path, output: &Output) -> anyhow::Result<()>
     let rest = bind(dev.rest_addr).await?;
     let operations = bind(dev.ops_addr).await?;
     let mut signals = Signals::listen()?;
-    let started = tokio::select! {
-        started = start(folder, &dev, &scopes, *output) => started?,
-        () = signals.next() => return Ok(()),
-    };
     let addresses =
         Addresses { grpc: grpc.local_addr()?, rest: rest.local_addr()?, operations: operations.local_addr()? };
-    announce(&started, &addresses, *output);
-    let rest = Some((rest, started.config.rest.clone().with_older_surfaces()));
+    let started = tokio::select! {
+        started = start(folder, &dev, &scopes, &addresses, *output) => started?,
+        () = signals.next() => return Ok(()),
+    };
+    announce(&started, &addresses, *output)?;
+    let rest = Some((rest, started.config.rest.clone()));
     let grpc = (grpc, started.config.grpc.clone());
     let ports = Ports { grpc, rest, operations: Some(operations) };
     let done = server::serve_until_signal(started.app.clone(), ports, Duration::ZERO, &mut signals).await;
@@ -109,10 +109,16 @@ struct Tokens {
     user_id: i64,
 }
 
-async fn start(folder: &Path, dev: &Dev, scopes: &[Scope], output: Output) -> anyhow::Result<Started> {
+async fn start(
+    folder: &Path,
+    dev: &Dev,
+    scopes: &[Scope],
+    addresses: &Addresses,
+    output: Output,
+) -> anyhow::Result<Started> {
     let (url, postgres) = database(folder).await?;
     prepare(&url, dev.reset, postgres.is_some()).await?;
-    let config = configure(folder, url)?;
+    let config = configure(folder, url, addresses)?;
     let app = app::build(&config, Clock::System)?;
     let mut conn = schema::connect(&config.database.url.0, config.database.ca_file.as_deref()).await?;
     let mark = schema::mark(&mut conn).await?.as_deref().and_then(Mark::parse);
@@ -162,7 +168,7 @@ async fn database(folder: &Path) -> anyhow::Result<(String, Option<postgres::Ser
 async fn prepare(url: &str, reset: bool, is_ours: bool) -> anyhow::Result<()> {
     let mut conn = schema::connect(url, None).await?;
     let mark = schema::mark(&mut conn).await?.as_deref().and_then(Mark::parse);
-    if mark.is_none() && !is_ours && schema::has_table(&mut conn).await? {
+    if mark.is_none() && !is_ours && !schema::is_empty(&mut conn).await? {
         bail!("the database of DATABASE_URL was not made by dev: it is left as it is; name an empty one");
     }
     if reset {
@@ -176,7 +182,7 @@ async fn prepare(url: &str, reset: bool, is_ours: bool) -> anyhow::Result<()> {
 }
 
 /// Writes the configuration that other commands in this folder read; its key is made once.
-fn configure(folder: &Path, url: String) -> anyhow::Result<Config> {
+fn configure(folder: &Path, url: String, addresses: &Addresses) -> anyhow::Result<Config> {
     let file = config_file(folder);
     let earlier = fs::read_to_string(&file).ok().and_then(|text| toml::from_str::<Config>(&text).ok());
     let mut config = Config { secrets: earlier.unwrap_or_default().secrets, ..Config::default() };
@@ -184,6 +190,10 @@ fn configure(folder: &Path, url: String) -> anyhow::Result<Config> {
         config.secrets.keys.push(SecretKey { id: "dev".to_owned(), key: Secret(config::key_text(random_bytes())) });
     }
     config.database.url = Secret(url.clone());
+    config.grpc.address = addresses.grpc;
+    config.rest = config.rest.with_older_surfaces();
+    config.rest.address = Some(addresses.rest);
+    config.operations.address = Some(addresses.operations);
     // One replica alone, so that nobody else has to hear of a change.
     config.fields.wait_seconds = 2;
     if !config::is_set("mail.smtp.host") {
@@ -247,7 +257,7 @@ struct Addresses {
     operations: SocketAddr,
 }
 
-fn announce(started: &Started, addresses: &Addresses, output: Output) {
+fn announce(started: &Started, addresses: &Addresses, output: Output) -> io::Result<()> {
     let Addresses { grpc, rest, operations } = addresses;
     let Tokens { service, user, user_id } = &started.tokens;
     if output.is_json() {
@@ -261,9 +271,9 @@ fn announce(started: &Started, addresses: &Addresses, output: Output) {
             "database_url": started.config.database.url.0,
             "mail_dir": started.config.mail.folder,
         });
-        return println!("{ready}");
+        return output.text(&format!("{ready}\n"));
     }
-    println!(
+    let text = format!(
         "\ngRPC           {grpc}
 REST           http://{rest}   (try it at http://{rest}/docs)
 operations     http://{operations}   (/livez, /readyz, /metrics)
@@ -276,8 +286,10 @@ grpcurl -plaintext -H 'authorization: Bearer {service}' -d '{{\"user_id\": {user
 buf curl --protocol grpc --http2-prior-knowledge -H 'authorization: Bearer {service}' -d '{{\"userId\": {user_id}}}' http://{grpc}/user.v1.UserService/GetProfile
 curl -H 'authorization: Bearer {service}' http://{rest}/v1/users/{user_id}/profile
 
-Ctrl-C stops everything.",
+Ctrl-C stops everything.
+",
         url = started.config.database.url.0,
         mails = started.config.mail.folder.as_deref().unwrap_or(Path::new("")).display(),
     );
+    output.text(&text)
 }

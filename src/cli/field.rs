@@ -52,9 +52,9 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
     match command {
         Command::Create(create) => {
             let request = pb::CreateFieldRequest { field: Some(definition(*create)?) };
-            output.message(&api.create_field(&caller, request).await?.field.unwrap_or_default());
+            output.message(&api.create_field(&caller, request).await?.field.unwrap_or_default())?;
         }
-        Command::List => output.message(&api.list_fields(&caller, pb::ListFieldsRequest {}).await?),
+        Command::List => output.message(&api.list_fields(&caller, pb::ListFieldsRequest {}).await?)?,
     }
     Ok(())
 }

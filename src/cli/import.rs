@@ -49,13 +49,13 @@ pub async fn run(file: &Path, api: &Api, output: &Output) -> anyhow::Result<Exit
             let line: u64 = numbers[failure.index as usize];
             progress.suspend(|| report(*output, line, failure));
         }
-        progress.set_message(format!("{created} created, {failed} failed"));
+        progress.set_message(format!("{created} stand, {failed} failed"));
     }
     progress.finish_and_clear();
     output.line(
-        &format!("{created} users created, {failed} failed"),
+        &format!("{created} users stand, {failed} failed"),
         &json!({ "created": created, "failed": failed, "nextIndex": numbers.len() }),
-    );
+    )?;
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -52,7 +52,7 @@ pub fn run(command: Command, output: &Output) -> anyhow::Result<()> {
         }
     }
     let told = json!({ "folder": folder, "files": written });
-    output.line(&format!("{written} files written to {}", folder.display()), &told);
+    output.line(&format!("{written} files written to {}", folder.display()), &told)?;
     Ok(())
 }
 

@@ -24,7 +24,7 @@ use crate::{
     clock::Clock,
     config,
     config::Config,
-    postgres,
+    postgres, server,
     telemetry::{self, Role},
     threads,
 };
@@ -126,7 +126,7 @@ async fn execute(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Serve => serve::run(settings.config.as_deref()).await?,
         Command::Migrate => {
             let database = settings.load()?.database;
-            output.migrated(&crate::store::schema::migrate(&database.url.0, database.ca_file.as_deref()).await?);
+            output.migrated(&crate::store::schema::migrate(&database.url.0, database.ca_file.as_deref()).await?)?;
         }
         Command::User(command) => return user::run(command, &settings.api()?, output).await,
         Command::Field(command) => field::run(command, &settings.api()?, output).await?,
@@ -135,10 +135,10 @@ async fn execute(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Outbox(command) => outbox::run(command, &settings.api()?, output).await?,
         Command::Mail(command) => mail::run(command, output)?,
         Command::Config(ConfigCommand::Check) => {
-            settings.load()?;
-            output.line("the configuration has no faults", &serde_json::json!({ "ok": true }));
+            settings.check().await?;
+            output.line("the configuration has no faults", &serde_json::json!({ "ok": true }))?;
         }
-        Command::Config(ConfigCommand::Print) => output.text(&config::printed(&settings.load()?)?),
+        Command::Config(ConfigCommand::Print) => output.text(&config::printed(&settings.load()?)?)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -154,18 +154,34 @@ impl Settings {
         self.data_dir.clone().unwrap_or_else(postgres::default_folder)
     }
 
-    /// The configuration: the file that was named, else what `dev` wrote into its folder.
-    fn load(&self) -> anyhow::Result<Config> {
+    /// The file that was named, else what `dev` wrote into its folder, where no variable says that neither counts.
+    fn file(&self) -> Option<PathBuf> {
         let of_dev = dev::config_file(&self.data_dir());
-        let is_chosen = self.config.is_some() || config::is_set("database.url");
-        if is_chosen || !of_dev.exists() {
-            return config::load(self.config.as_deref());
+        let is_of_dev = self.config.is_none() && !config::is_set("database.url") && of_dev.exists();
+        self.config.clone().or(is_of_dev.then_some(of_dev))
+    }
+
+    fn load(&self) -> anyhow::Result<Config> {
+        config::load(self.file().as_deref())
+    }
+
+    /// Reports the faults of the configuration, and of the files that it names.
+    async fn check(&self) -> anyhow::Result<()> {
+        let (config, mut faults) = config::inspect(self.file().as_deref())?;
+        if faults.is_empty() {
+            faults.extend(app::build(&config, Clock::System).err().map(|error| format!("{error:#}")));
         }
-        config::load(Some(&of_dev))
+        for (section, tls) in [("grpc.tls", config.grpc.tls), ("rest.tls", config.rest.tls)] {
+            faults.extend(server::acceptor(section, tls, &[]).await.err().map(|error| format!("{error:#}")));
+        }
+        if faults.is_empty() { Ok(()) } else { Err(config::report(faults)) }
     }
 
     fn api(&self) -> anyhow::Result<Api> {
-        let config = self.load().context("no `dev` was started here, and there is no other configuration")?;
+        let config = match self.file() {
+            Some(file) => config::load(Some(&file))?,
+            None => config::load(None).context("no `dev` was started here, and there is no other configuration")?,
+        };
         Ok(app::build(&config, Clock::System)?.api)
     }
 }

@@ -27,16 +27,17 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
             let failed = api.deliveries().list_failed(None, limit).await?;
             if output.is_json() {
                 let shown: Vec<_> = failed.iter().map(as_json).collect();
-                output.line("", &json!({ "deliveries": shown }));
+                output.line("", &json!({ "deliveries": shown }))?;
             } else if failed.is_empty() {
-                output.text("nothing failed\n");
+                output.text("nothing failed\n")?;
             } else {
-                failed.iter().for_each(|delivery| output.text(&format!("{}\n", sentence(delivery))));
+                let lines = failed.iter().map(|delivery| format!("{}\n", sentence(delivery)));
+                output.text(&lines.collect::<String>())?;
             }
         }
         Command::Retry { delivery_id } => {
             api.deliveries().retry(delivery_id).await?;
-            output.line(&format!("{delivery_id} is sent again"), &json!({ "deliveryId": delivery_id }));
+            output.line(&format!("{delivery_id} is sent again"), &json!({ "deliveryId": delivery_id.to_string() }))?;
         }
     }
     Ok(())
@@ -44,7 +45,7 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
 
 fn as_json(delivery: &Delivery) -> serde_json::Value {
     json!({
-        "deliveryId": delivery.outbox_id,
+        "deliveryId": delivery.outbox_id.to_string(),
         "channel": delivery.channel,
         "template": delivery.template,
         "attempts": delivery.attempts,

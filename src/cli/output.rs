@@ -1,6 +1,9 @@
 //! What commands print: sentences for people, JSON for scripts.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use prost::{Message, Name};
 use serde_json::{Value, json};
@@ -24,35 +27,43 @@ impl Output {
     }
 
     /// A sentence, or its JSON.
-    pub fn line(self, sentence: &str, json: &Value) {
-        if self.json { println!("{json}") } else { println!("{sentence}") }
+    pub fn line(self, sentence: &str, json: &Value) -> io::Result<()> {
+        if self.json { self.text(&format!("{json}\n")) } else { self.text(&format!("{sentence}\n")) }
     }
 
     /// A text that is the same in both forms.
-    pub fn text(self, text: &str) {
-        print!("{text}");
+    pub fn text(self, text: &str) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()
     }
 
     /// A message: canonical JSON in one line, or its fields one a line.
-    pub fn message<M: Message + Name>(self, message: &M) {
-        let value = canonical::to_json(message);
+    pub fn message<M: Message + Name>(self, message: &M) -> io::Result<()> {
+        let json = String::from_utf8(canonical::to_text(message)).expect("valid: JSON is UTF-8");
         if self.json {
-            return println!("{value}");
+            return self.text(&format!("{json}\n"));
         }
-        print_fields(&value, 0);
+        let mut text = String::new();
+        add_fields(&mut text, &serde_json::from_str(&json).expect("valid: written as JSON"), 0);
+        self.text(&text)
     }
 
     /// The migrations that ran.
-    pub fn migrated(self, names: &[String]) {
+    pub fn migrated(self, names: &[String]) -> io::Result<()> {
         let sentence = match names {
             [] => "nothing to migrate".to_owned(),
             names => format!("migrated: {}", names.join(", ")),
         };
-        self.line(&sentence, &json!({ "migrated": names }));
+        self.line(&sentence, &json!({ "migrated": names }))
     }
 
     /// Tells why the command failed.
     pub fn fail(self, error: &anyhow::Error) -> ExitCode {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+            // Whoever reads has seen enough.
+            return ExitCode::SUCCESS;
+        }
         let fact = error.downcast_ref::<Error>();
         if self.json {
             let violations: Vec<Value> = fact
@@ -72,26 +83,26 @@ impl Output {
     }
 }
 
-fn print_fields(value: &Value, depth: usize) {
+fn add_fields(text: &mut String, value: &Value, depth: usize) {
     let Value::Object(entries) = value else {
-        return println!("{value}");
+        return text.push_str(&format!("{value}\n"));
     };
     for (name, value) in entries {
-        let indent = depth * 2;
+        text.push_str(&"  ".repeat(depth));
         match value {
             Value::Object(_) => {
-                println!("{:indent$}{name}:", "");
-                print_fields(value, depth + 1);
+                text.push_str(&format!("{name}:\n"));
+                add_fields(text, value, depth + 1);
             }
             Value::Array(items) if items.iter().any(Value::is_object) => {
-                println!("{:indent$}{name}:", "");
+                text.push_str(&format!("{name}:\n"));
                 for item in items {
-                    print_fields(item, depth + 1);
-                    println!();
+                    add_fields(text, item, depth + 1);
+                    text.push('\n');
                 }
             }
-            Value::String(text) => println!("{:indent$}{name}: {text}", ""),
-            value => println!("{:indent$}{name}: {value}", ""),
+            Value::String(shown) => text.push_str(&format!("{name}: {shown}\n")),
+            value => text.push_str(&format!("{name}: {value}\n")),
         }
     }
 }

@@ -63,7 +63,7 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
                     (None, user_id) => user_id.map(pb::issue_token_request::Subject::UserId),
                 },
             };
-            output.message(&api.issue_token(&caller, request).await?);
+            output.message(&api.issue_token(&caller, request).await?)?;
         }
         Command::List(subject) => {
             let subject = match (subject.service, subject.user_id) {
@@ -80,19 +80,20 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
                     break;
                 }
             }
-            match output.is_json() {
-                true => {
-                    output.line("", &json!({ "tokens": tokens.iter().map(canonical::to_json).collect::<Vec<_>>() }))
-                }
-                false => tokens.iter().for_each(|token| {
-                    output.message(token);
-                    output.text("\n");
-                }),
+            if output.is_json() {
+                let tokens: Vec<_> = tokens.iter().map(canonical::to_json).collect();
+                output.line("", &json!({ "tokens": tokens }))?;
+            } else if tokens.is_empty() {
+                output.text("no tokens\n")?;
+            }
+            for token in tokens.iter().filter(|_| !output.is_json()) {
+                output.message(token)?;
+                output.text("\n")?;
             }
         }
         Command::Revoke { token_id } => {
             api.revoke_token(&caller, pb::RevokeTokenRequest { token_id }).await?;
-            output.line(&format!("token {token_id} is revoked"), &json!({ "tokenId": token_id }));
+            output.line(&format!("token {token_id} is revoked"), &json!({ "tokenId": token_id.to_string() }))?;
         }
     }
     Ok(())

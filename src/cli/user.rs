@@ -92,15 +92,15 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
     match command {
         Command::Create(create) => {
             let made = api.create_user(&caller, create_request(create)?).await?;
-            output.message(&made.profile.unwrap_or_default());
+            output.message(&made.profile.unwrap_or_default())?;
         }
         Command::Get(key) => {
             let found = api.get_profile(&caller, key.into_request()).await?;
-            output.message(&found.profile.unwrap_or_default());
+            output.message(&found.profile.unwrap_or_default())?;
         }
         Command::Delete { user_id } => {
             api.delete_user(&caller, pb::DeleteUserRequest { user_id }).await?;
-            output.line(&format!("user {user_id} is erased"), &serde_json::json!({ "userId": user_id }));
+            output.line(&format!("user {user_id} is erased"), &serde_json::json!({ "userId": user_id.to_string() }))?;
         }
         Command::Import { file } => return import::run(&file, api, output).await,
     }

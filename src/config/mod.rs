@@ -13,6 +13,7 @@ use anyhow::Context;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use figment::{
     Figment,
+    error::Kind,
     providers::{Env, Format, Serialized, Toml},
     value::Value,
 };
@@ -55,15 +56,19 @@ pub fn key_text(bytes: [u8; 32]) -> String {
     STANDARD.encode(bytes)
 }
 
+/// The variable of a key.
+fn variable(key: &str) -> String {
+    format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())
+}
+
 /// The variable that names the file of a key.
 fn file_variable(key: &str) -> String {
-    format!("{PREFIX}{}_FILE", key.replace('.', "__").to_uppercase())
+    format!("{}_FILE", variable(key))
 }
 
 /// Whether a variable, or one that names a file, sets this key.
 pub fn is_set(key: &str) -> bool {
-    let variable = format!("{PREFIX}{}", key.replace('.', "__").to_uppercase());
-    std::env::var_os(&variable).is_some() || std::env::var_os(file_variable(key)).is_some()
+    std::env::var_os(variable(key)).is_some() || std::env::var_os(file_variable(key)).is_some()
 }
 
 /// Reads all layers and checks them whole.
@@ -71,6 +76,15 @@ pub fn is_set(key: &str) -> bool {
 /// # Errors
 /// One report of all faults.
 pub fn load(file: Option<&Path>) -> anyhow::Result<Config> {
+    let (config, faults) = inspect(file)?;
+    if faults.is_empty() { Ok(config) } else { Err(report(faults)) }
+}
+
+/// Reads all layers, and tells what is wrong with them.
+///
+/// # Errors
+/// What cannot be read at all.
+pub fn inspect(file: Option<&Path>) -> anyhow::Result<(Config, Vec<String>)> {
     let mut layers = layers(file);
     for key in FROM_FILES {
         if let Some(path) = std::env::var_os(file_variable(key)) {
@@ -80,10 +94,58 @@ pub fn load(file: Option<&Path>) -> anyhow::Result<Config> {
             layers = layers.merge((*key, value));
         }
     }
-    let config: Config =
-        layers.extract().map_err(|errors| report(errors.into_iter().map(|error| error.to_string()).collect()))?;
-    let faults = config.faults();
-    if faults.is_empty() { Ok(config) } else { Err(report(faults)) }
+    let (config, misread) = read(layers)?;
+    // What was left out as unreadable is not missing too.
+    let is_new = |fault: &String| !misread.iter().any(|(key, _)| fault.starts_with(key.as_str()));
+    let of_rules: Vec<String> = config.faults().into_iter().filter(is_new).collect();
+    let faults = misread.into_iter().map(|(_, fault)| fault).chain(of_rules).collect();
+    Ok((config, faults))
+}
+
+/// Reads all that can be read, with the keys that cannot, and why.
+fn read(layers: Figment) -> anyhow::Result<(Config, Vec<(String, String)>)> {
+    let mut value: Value = layers.extract().map_err(|error| report(vec![error.to_string()]))?;
+    let mut faults = Vec::new();
+    loop {
+        match value.deserialize::<Config>() {
+            Ok(config) => return Ok((config, faults)),
+            // One at a time is told. What it is about is taken away, and the rest read again.
+            Err(error) => {
+                let key = error.path.join(".");
+                faults.push((key.clone(), fault(&key, &error.kind)));
+                if !remove(&mut value, &error.path) {
+                    return Err(report(faults.into_iter().map(|(_, fault)| fault).collect()));
+                }
+            }
+        }
+    }
+}
+
+fn fault(key: &str, kind: &Kind) -> String {
+    let told = match kind {
+        Kind::UnknownField(_, known) => format!("{key} is no key; there are {}", known.join(", ")),
+        Kind::MissingField(name) => format!("{key}.{name} is missing"),
+        kind => format!("{key}: {kind}"),
+    };
+    if is_set(key) { format!("{told} ({})", variable(key)) } else { told }
+}
+
+/// Takes away what stands at a path; tells whether anything did.
+fn remove(value: &mut Value, path: &[String]) -> bool {
+    let Some((key, rest)) = path.split_first() else { return false };
+    match value {
+        Value::Dict(_, entries) if rest.is_empty() => entries.remove(key).is_some(),
+        Value::Dict(_, entries) => entries.get_mut(key).is_some_and(|inner| remove(inner, rest)),
+        Value::Array(_, items) => match key.parse::<usize>() {
+            Ok(place) if place < items.len() && rest.is_empty() => {
+                items.remove(place);
+                true
+            }
+            Ok(place) => items.get_mut(place).is_some_and(|inner| remove(inner, rest)),
+            Err(_) => false,
+        },
+        _ => false,
+    }
 }
 
 /// Section `[telemetry]` alone, for the logs, which begin before everything else. [`load`] reports its faults.
@@ -107,7 +169,8 @@ fn layers(file: Option<&Path>) -> Figment {
     layers.merge(variables)
 }
 
-fn report(faults: Vec<String>) -> anyhow::Error {
+/// The error of a configuration with these faults.
+pub fn report(faults: Vec<String>) -> anyhow::Error {
     let lines: Vec<String> = faults.into_iter().map(|fault| format!("- {fault}")).collect();
     anyhow::anyhow!("the configuration has faults:\n{}", lines.join("\n"))
 }

@@ -5,7 +5,11 @@ use std::{net::SocketAddr, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    auth::{jwt::JwtIssuer, tls::Tls},
+    auth::{
+        jwt::{JwtIssuer, Jwts},
+        tls::Tls,
+    },
+    clock::Clock,
     config::key_bytes,
     mail::transport::smtp,
 };
@@ -136,7 +140,7 @@ pub struct Passwords {
     pub threads: Option<usize>,
 }
 
-/// Section `[mail]`. Without `smtp` and `folder` mails wait in the outbox.
+/// Section `[mail]`. Without `smtp` and `folder` mails fail.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Mail {
@@ -175,7 +179,7 @@ pub struct Smtp {
     pub ca_file: Option<PathBuf>,
 }
 
-/// Section `[sms]`. Without `url` and `log` text messages wait in the outbox.
+/// Section `[sms]`. Without `url` and `log` text messages fail.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sms {
@@ -233,6 +237,8 @@ impl Database {
     pub(super) fn faults(&self, faults: &mut Vec<String>) {
         if self.url.0.is_empty() {
             faults.push("database.url is missing".to_owned());
+        } else if let Err(error) = crate::store::connector::check(&self.url.0) {
+            faults.push(format!("database.url is no postgres://user:password@host:port/name: {error}"));
         }
         if self.pool_size == 0 {
             faults.push("database.pool_size must be at least 1".to_owned());
@@ -269,6 +275,7 @@ impl Auth {
         {
             faults.push(format!("auth.bootstrap_token: {why}"));
         }
+        faults.extend(Jwts::new(&self.issuers, Clock::System).err().unwrap_or_default());
     }
 }
 

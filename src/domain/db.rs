@@ -2,7 +2,7 @@
 
 use std::{
     ops::{Deref, DerefMut},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -42,13 +42,18 @@ pub struct Db {
     turns: Arc<Semaphore>,
     size: u32,
     connector: Connector,
+    failure: Failure,
 }
 
 /// Makes the pool's connections.
 struct Sessions {
     url: String,
     connector: Connector,
+    failure: Failure,
 }
+
+/// Why the last connection that could not be made was not.
+type Failure = Arc<Mutex<Option<String>>>;
 
 /// A connection, which its user drives.
 struct Session {
@@ -69,7 +74,10 @@ impl ManageConnection for Sessions {
     type Error = ConnectionError;
 
     async fn connect(&self) -> Result<Session, ConnectionError> {
-        let (conn, wire) = self.connector.establish_driven(&self.url).await?;
+        let made = self.connector.establish_driven(&self.url).await;
+        let why = made.as_ref().err().map(ToString::to_string);
+        *self.failure.lock().expect("valid: no holder panics") = why;
+        let (conn, wire) = made?;
         Ok(Session { conn, wire, is_given_up: false })
     }
 
@@ -88,14 +96,15 @@ impl ManageConnection for Sessions {
 impl Db {
     /// A pool of at most `size` connections; none is opened before it is needed.
     pub fn new(url: &str, connector: Connector, size: u32) -> Self {
-        let sessions = Sessions { url: url.to_owned(), connector: connector.clone() };
+        let failure = Failure::default();
+        let sessions = Sessions { url: url.to_owned(), connector: connector.clone(), failure: failure.clone() };
         let pool = Pool::builder()
             .max_size(size)
             .connection_timeout(WAIT)
             // The one that was used last has its statements and its server process at hand.
             .queue_strategy(QueueStrategy::Lifo)
             .build_unchecked(sessions);
-        Self { pool, turns: Arc::new(Semaphore::new(size as usize)), size, connector }
+        Self { pool, turns: Arc::new(Semaphore::new(size as usize)), size, connector, failure }
     }
 
     async fn lease(&self) -> Result<Lease<'_>> {
@@ -109,7 +118,10 @@ impl Db {
                 RunError::TimedOut if self.pool.state().connections > 0 => Reason::Overloaded,
                 RunError::TimedOut | RunError::User(_) => Reason::DatabaseUnavailable,
             };
-            Error::new(reason).with_source(error)
+            match self.failure.lock().expect("valid: no holder panics").clone() {
+                Some(why) if reason == Reason::DatabaseUnavailable => Error::new(reason).with_source(why),
+                _ => Error::new(reason).with_source(error),
+            }
         })?;
         Ok(Lease { taken: Some(taken), connector: &self.connector, is_finished: false })
     }

@@ -74,6 +74,8 @@ fn others(health: HealthServer<impl Health>, has_reflection: bool) -> Routes {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // By which clients that have no code of ours read the details of an error.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     const VALID: &str = "valid: written by build.rs";
     let routes = Routes::new(health);

@@ -162,8 +162,19 @@ impl std::fmt::Display for Mark {
     }
 }
 
+/// Whether the database holds no table of anybody's. What an extension brought is not counted.
+pub async fn is_empty(conn: &mut AsyncPgConnection) -> anyhow::Result<bool> {
+    let statement = Sql::<Bool>::new(
+        "select not exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+         where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname <> 'information_schema' \
+         and not starts_with(n.nspname, 'pg_') and not exists (select from pg_depend d \
+         where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e'))",
+    );
+    Ok(statement.get_result(conn).await?)
+}
+
 /// Whether the database was ever migrated.
-pub async fn has_table(conn: &mut AsyncPgConnection) -> anyhow::Result<bool> {
+async fn has_table(conn: &mut AsyncPgConnection) -> anyhow::Result<bool> {
     Ok(Sql::<Bool>::new("select to_regclass('__diesel_schema_migrations') is not null").get_result(conn).await?)
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    error::Error as _,
     fmt,
     future::Future,
     pin::pin,
@@ -239,7 +240,12 @@ impl End {
             Some(error) if is_ours(error.reason()) => {
                 tracing::error!(request_id, %rpc, code, reason, caller, milliseconds, trace_id, ?error, "failed");
             }
-            Some(_) => tracing::info!(request_id, %rpc, code, reason, caller, milliseconds, trace_id, "refused"),
+            Some(error) => {
+                // Its caller is told no more than that it does not count.
+                let why =
+                    error.source().filter(|_| error.reason() == Reason::TokenInvalid).map(tracing::field::display);
+                tracing::info!(request_id, %rpc, code, reason, why, caller, milliseconds, trace_id, "refused");
+            }
             None => tracing::info!(request_id, %rpc, code, caller, milliseconds, trace_id, "answered"),
         }
     }

@@ -44,7 +44,7 @@ impl Write for Batches {
 pub fn start(format: LogFormat) -> WorkerGuard {
     let (writer, guard) =
         NonBlockingBuilder::default().buffered_lines_limit(WAITING).finish(Batches(BufWriter::new(io::stderr())));
-    let chosen = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let chosen = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,opentelemetry=warn"));
     // Without a hint every line that libraries might trace is asked for, line by line.
     let filter = chosen.and(filter_fn(is_fit_to_be_seen).with_max_level_hint(Level::TRACE));
     let lines = fmt::layer::<Registry>().with_writer(writer);

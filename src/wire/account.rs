@@ -30,7 +30,7 @@ pub fn update(request: pb::UpdateAccountRequest, now: DateTime<Utc>, faults: &mu
     let names_no_secret = request.new_password.is_empty() && request.new_wallet_password.is_empty();
     let names_nothing = names_no_secret && request.unlink_connection_id == 0;
     if mask.paths.is_empty() && (names_nothing || request.account.is_some()) {
-        faults.add("update_mask", Fault::Required, "names nothing to change");
+        faults.add("update_mask", Fault::Required, "must name the fields that change");
     }
     let mut patch = fields(request.account.unwrap_or_default(), mask, now, faults);
     patch.password = new_secret("new_password", Kind::Login, request.new_password, faults);

@@ -162,7 +162,7 @@ pub fn patch(request: pb::UpdateFieldRequest) -> Result<(String, FieldPatch)> {
     }
     let paths = request.update_mask.unwrap_or_default().paths;
     if paths.is_empty() {
-        faults.add("update_mask", Fault::Required, "names nothing to change");
+        faults.add("update_mask", Fault::Required, "must name the fields that change");
     }
     let mut patch = FieldPatch::default();
     for path in &paths {

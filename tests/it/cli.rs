@@ -2,18 +2,18 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::OnceLock,
 };
 
 use diesel::sql_types::BigInt;
-use diesel_async::RunQueryDsl;
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use serde_json::{Value, json};
 use user_service::store::{schema, sql::Sql};
 
-use crate::support::folder::Folder;
+use crate::support::{TestDatabase, folder::Folder};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_user-service");
 
@@ -182,7 +182,7 @@ fn commands_speak_to_people_and_to_scripts() {
     let deleted = run_json(&folder.0, &["user", "delete", found["userId"].as_str().unwrap()]);
 
     assert_eq!(import.status.code(), Some(1));
-    assert_eq!(String::from_utf8_lossy(&import.stdout), "2 users created, 2 failed\n");
+    assert_eq!(String::from_utf8_lossy(&import.stdout), "2 users stand, 2 failed\n");
     assert!(said(&import).contains("line 3: INVALID_REQUEST") && said(&import).contains("line 4: USERNAME_TAKEN"));
     let again: Value = serde_json::from_slice(&again.stdout).unwrap();
     assert_eq!((&again["created"], &again["failed"]), (&json!(2), &json!(2)));
@@ -191,9 +191,64 @@ fn commands_speak_to_people_and_to_scripts() {
     assert_eq!(field["name"], "shoe_size");
     assert!(fields["fields"].as_array().unwrap().iter().any(|field| field["name"] == "shoe_size"));
     assert_eq!(tokens["tokens"][0]["tokenId"], token["token"]["tokenId"]);
-    assert_eq!(revoked["tokenId"].to_string(), token["token"]["tokenId"].as_str().unwrap());
-    assert_eq!(deleted["userId"].to_string(), found["userId"].as_str().unwrap());
+    assert_eq!(revoked["tokenId"], token["token"]["tokenId"]);
+    assert_eq!(deleted["userId"], found["userId"]);
     dev.stop();
+}
+
+#[test]
+fn output_that_nobody_takes_is_no_panic() {
+    let folder = Folder::new();
+    let dev = Dev::start(&folder.0, &[]);
+    let into = |target: Stdio| {
+        let mut command = Command::new(BINARY);
+        command.args(["user", "get", "1", "--data-dir"]).arg(&folder.0).env_remove("DATABASE_URL");
+        command.stdin(Stdio::null()).stdout(target).output().unwrap()
+    };
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+
+    let closed = into(writer.into());
+    let full = into(fs::File::options().write(true).open("/dev/full").unwrap().into());
+
+    assert!(closed.status.success() && said(&closed).is_empty(), "{}", said(&closed));
+    assert!(full.status.code() == Some(1) && said(&full).starts_with("error: No space left"), "{}", said(&full));
+    dev.stop();
+}
+
+#[test]
+fn clients_without_code_of_ours_read_the_details_of_errors() {
+    let folder = Folder::new();
+    let dev = Dev::start(&folder.0, &[]);
+    let authorization = format!("authorization: Bearer {}", dev.text("service_token"));
+    let mut grpcurl = Command::new(clients().join("grpcurl"));
+    grpcurl.args(["-plaintext", "-H", &authorization, "-d", r#"{"filter": {"nope": 1}}"#, dev.text("grpc")]);
+
+    let refused = grpcurl.arg("user.v1.UserService/ListProfiles").output().unwrap();
+
+    assert!(said(&refused).contains("filter.nope") && said(&refused).contains("FILTER_INVALID"), "{}", said(&refused));
+    dev.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dev_leaves_a_database_of_somebody_else_alone() {
+    let database = TestDatabase::new().await;
+    let url = database.url();
+    let refused = async || {
+        let folder = Folder::new();
+        let refused = dev_command(&folder.0, &[]).env("DATABASE_URL", &url).output().unwrap();
+        assert!(!refused.status.success() && said(&refused).contains("was not made by dev"), "{}", said(&refused));
+    };
+    refused().await;
+    schema::revert(&url, None).await.unwrap();
+    let mut conn = schema::connect(&url, None).await.unwrap();
+    conn.batch_execute("drop table __diesel_schema_migrations; create table theirs (n bigint)").await.unwrap();
+
+    refused().await;
+
+    assert!(!schema::is_empty(&mut conn).await.unwrap());
+    conn.batch_execute("drop table theirs").await.unwrap();
+    assert!(schema::is_empty(&mut conn).await.unwrap(), "dev left something");
 }
 
 #[test]
@@ -210,7 +265,31 @@ fn configuration_is_checked_whole_and_printed_without_secrets() {
 
     let bad = run(&folder.0, &["config", "check", "--config", file.to_str().unwrap()]);
     let printed = run(&folder.0, &["config", "print", "--config", good.to_str().unwrap()]);
+    let files = folder.0.join("files.toml");
+    let tls = "[grpc.tls]\ncert = \"/nope.crt\"\nkey = \"/nope.key\"\n[mail]\ntemplates = \"/nope\"\n";
+    fs::write(&files, format!("{}{tls}", fs::read_to_string(&good).unwrap())).unwrap();
+    let absent = run(&folder.0, &["config", "check", "--config", files.to_str().unwrap()]);
+    let misspelt = folder.0.join("misspelt.toml");
+    let text = "[database]\nurl = \"mysql://db/users\"\npool_sise = 4\n[operatoins]\nping_seconds = 1\n[telemetry]\n\
+                log_format = \"xml\"\n[[auth.issuers]]\nissuer = \"https://id.example.com\"\naudiences = []\njwks = \"/j\"\n\
+                [mail.smtp]\nhost = \"mail\"\nport = \"many\"\n";
+    fs::write(&misspelt, text).unwrap();
+    let misspelt = run(&folder.0, &["config", "check", "--config", misspelt.to_str().unwrap()]);
 
+    for fault in [
+        "database.url is no postgres://",
+        "database.pool_sise is no key; there are url, pool_size, ca_file",
+        "operatoins is no key; there are database, grpc",
+        "telemetry.log_format: unknown variant",
+        "auth.issuers: https://id.example.com: audiences is missing",
+        "mail.smtp.port: invalid type",
+        "secrets.keys is missing",
+    ] {
+        assert!(said(&misspelt).contains(fault), "{fault} in {}", said(&misspelt));
+    }
+    for fault in ["grpc.tls: /nope.crt: ", "mail.templates: "] {
+        assert!(said(&absent).contains(fault), "{fault} in {}", said(&absent));
+    }
     for fault in ["database.url", "database.pool_size", "secrets.keys: a"] {
         assert!(said(&bad).contains(fault), "{}", said(&bad));
     }
@@ -248,8 +327,9 @@ fn p61_every_line_of_the_readme_works() {
     fs::create_dir(&service).unwrap();
     std::os::unix::fs::symlink(BINARY, service.join("user-service")).unwrap();
     let path = format!("{}:{}:{}", service.display(), clients().display(), std::env::var("PATH").unwrap());
-    let mut users = fs::File::create(folder.0.join("users.jsonl")).unwrap();
-    writeln!(users, r#"{{"profile": {{"nickname": "Lea"}}}}"#).unwrap();
+    let readme = fs::read_to_string("README.md").unwrap();
+    let users = readme.split("```jsonl\n").nth(1).unwrap().split("```").next().unwrap();
+    fs::write(folder.0.join("users.jsonl"), users).unwrap();
     let examples = examples();
     assert!(examples.len() > 8, "the README has lost its examples");
 

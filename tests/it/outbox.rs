@@ -113,6 +113,27 @@ async fn p44_a_relay_that_is_down_is_no_error_of_the_call() {
     assert_eq!((ended.state(), ended.attempts), (pb::DeliveryState::Expired, 1), "its code is of no use any more");
 }
 
+#[tokio::test]
+async fn p47_what_nothing_is_configured_to_send_with_fails() {
+    let app = TestApp::configured(|config| {
+        config.mail.folder = None;
+        config.sms.url = None;
+        config.sms.secret = None;
+    })
+    .await;
+    let (_, mut ann) = app.join(given("ann@example.org", ""), "").await;
+    let mut service = app.service().await;
+
+    for address in ["new@example.org", "+8613800138000"] {
+        let delivery_id = ann.send_bind(address).await.unwrap();
+        let failed = eventually("the end of the delivery", async || {
+            let asked = service.admin.get_delivery(pb::GetDeliveryRequest { delivery_id }).await;
+            Some(asked.unwrap().into_inner()).filter(|delivery| delivery.state() != pb::DeliveryState::Queued)
+        });
+        assert_eq!(failed.await.state(), pb::DeliveryState::Failed, "{address}");
+    }
+}
+
 fn message_id(mail: &Received) -> &str {
     mail.data.lines().find(|line| line.starts_with("Message-ID:")).expect("a Message-ID")
 }

@@ -39,6 +39,16 @@ pub struct Transports {
 }
 
 impl Transports {
+    /// Says what cannot be sent.
+    pub fn warn(&self) {
+        if matches!(self.mail, MailTransport::None) {
+            tracing::warn!("mails cannot be sent, and fail: mail.smtp is not configured");
+        }
+        if matches!(self.text, TextTransport::None) {
+            tracing::warn!("text messages cannot be sent, and fail: sms.url is not configured");
+        }
+    }
+
     /// Sends a mail within the limit.
     ///
     /// # Errors
