@@ -91,3 +91,27 @@ pub fn rule(service: &str, method: &str) -> Option<Rule> {
     };
     Some(Rule { service: scopes, user })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::POOL;
+
+    #[test]
+    fn the_readme_names_every_scope_with_its_methods() {
+        let readme = include_str!("../../README.md");
+        let row = |scope: Scope| {
+            let name = format!("`{}`", scope.as_str());
+            readme.lines().find(|line| line.starts_with("| `") && line.contains(&name)).expect(&name)
+        };
+        Scope::ALL.iter().for_each(|scope| assert!(row(*scope).len() > 20));
+        for service in ["UserService", "UserAdminService"] {
+            let full_name = format!("user.v1.{service}");
+            for method in POOL.get_service_by_name(&full_name).unwrap().methods() {
+                for scope in rule(&full_name, method.name()).unwrap().service {
+                    assert!(row(*scope).contains(&format!("`{}`", method.name())), "{} by {scope:?}", method.name());
+                }
+            }
+        }
+    }
+}

@@ -24,6 +24,7 @@ mod get_profile;
 mod given_up;
 mod health;
 mod import_users;
+mod languages;
 mod layering;
 mod link_connection;
 mod list_profiles;
