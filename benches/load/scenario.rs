@@ -37,7 +37,7 @@ pub enum Requests {
     /// GetProfile of users whose documents are so large.
     GetLarge(Size),
     /// One page of a list.
-    List { filter: Value, with_total: bool },
+    List { filter: Value, page_size: i32, with_total: bool },
     /// A page so far down, as a share of all; `None` for places by chance.
     Deep(Option<f64>),
     /// UpdateProfile of one custom field of users by chance.
@@ -118,11 +118,12 @@ impl Scenario {
     }
 
     fn list(name: impl Into<String>, filter: Value, script: Option<Script>) -> Self {
-        Self { script, ..Self::new(name, 8, Requests::List { filter, with_total: false }) }
+        Self { script, ..Self::new(name, 8, Requests::List { filter, page_size: PAGE, with_total: false }) }
     }
 
     fn count(name: &str, filter: Value, script: Script) -> Self {
-        let requests = Requests::List { filter, with_total: true };
+        // A count alone is what is measured then.
+        let requests = Requests::List { filter, page_size: 1, with_total: true };
         Self { script: Some(script), ..Self::new(name, 2, requests) }
     }
 }
@@ -143,6 +144,10 @@ pub fn all(data: &Data) -> Vec<Scenario> {
         let script = Some(pgbench::get_among(size.users(data)));
         all.push(Scenario { script, ..Scenario::new(name, 32, Requests::GetLarge(size)) });
     }
+    let (first, last) = Size::TwentyKilobytes.users(data);
+    let filter = json!({ "user_id": { "$gte": first, "$lte": last } });
+    let requests = Requests::List { filter, page_size: 1000, with_total: false };
+    all.push(Scenario::new("list-1000-of-20kb", 8, requests));
     all.push(Scenario::list("list-newest", json!({}), Some(pgbench::newest())));
     all.push(Scenario {
         script: Some(pgbench::keyset(data)),
@@ -215,11 +220,10 @@ impl Requests {
             }
             Requests::Rename => ids(data, 0, VARIETY).zip(1..).map(|(id, turn)| frame(&rename(id, turn))).collect(),
             Requests::Import => Vec::new(),
-            Requests::List { filter, with_total } => vec![frame(&pb::ListProfilesRequest {
+            Requests::List { filter, page_size, with_total } => vec![frame(&pb::ListProfilesRequest {
                 filter: Some(object(filter)),
                 return_total_size: *with_total,
-                // A count alone is what is measured then.
-                page_size: if *with_total { 1 } else { PAGE },
+                page_size: *page_size,
                 ..Default::default()
             })],
             Requests::Deep(share) => pages(*share, tokens),

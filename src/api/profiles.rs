@@ -102,16 +102,31 @@ impl Api {
         };
         let skip = if after.is_some() { 0 } else { i64::from(request.skip) };
         let listing = Listing {
-            selection: Selection { filter, order: order.clone(), after, skip, limit },
+            selection: Selection {
+                filter,
+                order: order.clone(),
+                after,
+                skip,
+                limit,
+                with_document: mask.custom.is_any()
+                    || order.iter().any(|order| matches!(order.key, order::Key::Custom(_))),
+            },
             with_total: request.return_total_size,
             with_accounts: mask.account != AccountMask::None,
         };
-        let page = self.0.profiles.list(listing).await?;
-        let mut profiles = Vec::with_capacity(page.rows.len());
-        let (mut bytes, mut has_more, mut last) = (0, page.has_more, None);
-        for (row, account) in page.rows {
+        let mut room = PAGE_BYTES;
+        let show = |row: Profile| {
             let here = place(&order, &row);
-            let message = profile::message(row, account.as_ref(), &mask, &fields);
+            let message = profile::message(row, None, &mask, &fields);
+            let is_first = room == PAGE_BYTES;
+            let left = room.checked_sub(message.encoded_len());
+            room = left.unwrap_or_default();
+            (is_first || left.is_some()).then_some((message, here))
+        };
+        let page = self.0.profiles.list(listing, show).await?;
+        let (mut profiles, mut bytes, mut has_more, mut last) = (Vec::new(), 0, page.has_more, None);
+        for ((mut message, here), account) in page.rows {
+            message.account = account.and_then(|view| profile::account_message(&view, &mask.account));
             bytes += message.encoded_len();
             if bytes > PAGE_BYTES && !profiles.is_empty() {
                 has_more = true;
@@ -119,8 +134,6 @@ impl Api {
             }
             profiles.push(message);
             last = Some(here);
-            // A long page lets other calls have their turn.
-            tokio::task::consume_budget().await;
         }
         let next_page_token = match last {
             Some(last) if has_more => page::write(&self.0.keys, &query, last, now),

@@ -1,6 +1,6 @@
 //! Reading, listing and changing profiles.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, ops::ControlFlow, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
@@ -55,8 +55,8 @@ pub struct Listing {
 }
 
 /// A page: one row more than asked for tells that there are more.
-pub struct Page {
-    pub rows: Vec<(Profile, Option<AccountView>)>,
+pub struct Page<T> {
+    pub rows: Vec<(T, Option<AccountView>)>,
     pub has_more: bool,
     pub total: Option<i64>,
 }
@@ -111,11 +111,16 @@ impl Profiles {
         Ok((profile, account))
     }
 
-    /// One page of a list.
+    /// One page of a list. `show` makes of each profile what becomes of it, as they come; with the first for which it
+    /// has no room the page ends.
     ///
     /// # Errors
     /// QUERY_TOO_SLOW after two seconds.
-    pub async fn list(&self, listing: Listing) -> Result<Page> {
+    pub async fn list<T: Send>(
+        &self,
+        listing: Listing,
+        mut show: impl FnMut(Profile) -> Option<T> + Send,
+    ) -> Result<Page<T>> {
         let Listing { mut selection, with_total, with_accounts } = listing;
         let limit = selection.limit;
         selection.limit += 1;
@@ -124,20 +129,31 @@ impl Profiles {
                 true => Some(listing::count(conn, &selection.filter).await?),
                 false => None,
             };
-            let mut rows = listing::list(conn, &selection).await?;
-            let has_more = rows.len() as i64 > limit;
-            rows.truncate(limit as usize);
+            let (mut user_ids, mut shown, mut has_more) = (Vec::new(), Vec::new(), false);
+            let mut take = |profile: Profile| {
+                let user_id = profile.user_id;
+                let has_room = (shown.len() as i64) < limit;
+                match has_room.then(|| show(profile)).flatten() {
+                    Some(made) => {
+                        user_ids.push(user_id);
+                        shown.push(made);
+                        ControlFlow::Continue(())
+                    }
+                    None => {
+                        has_more = true;
+                        ControlFlow::Break(())
+                    }
+                }
+            };
+            listing::list(conn, &selection, &mut take).await?;
             let accounts = match with_accounts {
-                true => views(conn, rows.iter().map(|row| row.user_id).collect()).await?,
+                true => views(conn, user_ids.clone()).await?,
                 false => Vec::new(),
             };
-            let mut accounts: std::collections::HashMap<i64, AccountView> =
+            let mut accounts: HashMap<i64, AccountView> =
                 accounts.into_iter().map(|view| (view.account.user_id, view)).collect();
-            let rows = rows.into_iter().map(|row| {
-                let account = accounts.remove(&row.user_id);
-                (row, account)
-            });
-            Ok(Page { rows: rows.collect(), has_more, total })
+            let accounts = user_ids.iter().map(|user_id| accounts.remove(user_id));
+            Ok(Page { rows: shown.into_iter().zip(accounts).collect(), has_more, total })
         });
         match tokio::time::timeout(SEARCH, search).await {
             Ok(found) => found,

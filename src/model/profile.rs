@@ -119,6 +119,13 @@ pub enum CustomMask {
     Only(Vec<String>),
 }
 
+impl CustomMask {
+    /// Whether it holds any.
+    pub fn is_any(&self) -> bool {
+        !matches!(self, CustomMask::Only(names) if names.is_empty())
+    }
+}
+
 /// Which account fields a reply holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountMask {

@@ -1,8 +1,11 @@
 //! Lists of profiles: one statement a page, whose cost does not grow with its depth.
 
+use std::ops::ControlFlow;
+
 use chrono::{DateTime, Utc};
 use diesel::{QueryResult, sql_types::BigInt};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use futures_util::TryStreamExt;
 use serde_json::Value;
 
 use crate::{
@@ -14,7 +17,7 @@ use crate::{
     },
     store::{
         filter::{self, Narrow},
-        profiles::{COLUMNS, Row},
+        profiles::{COLUMNS, COLUMNS_WITHOUT_DOCUMENT, Row},
         sql::Sql,
     },
 };
@@ -27,12 +30,19 @@ pub struct Selection {
     pub after: Option<Vec<Value>>,
     pub skip: i64,
     pub limit: i64,
+    /// Whether anybody looks at the custom fields; else they are as if there were none.
+    pub with_document: bool,
 }
 
-/// The profiles of a page, in order.
-pub async fn list(conn: &mut AsyncPgConnection, selection: &Selection) -> QueryResult<Vec<Profile>> {
+/// What is done with the profiles of a page, each as it comes; those after a break are passed over.
+pub trait Take: FnMut(Profile) -> ControlFlow<()> + Send {}
+
+impl<T: FnMut(Profile) -> ControlFlow<()> + Send> Take for T {}
+
+/// Gives the profiles of a page, in order, to `take`; never all of them are in memory.
+pub async fn list(conn: &mut AsyncPgConnection, selection: &Selection, take: &mut impl Take) -> QueryResult<()> {
     let driver = filter::index_value(&selection.filter);
-    match (driver, by_value(&selection.order)) {
+    let page = match (driver, by_value(&selection.order)) {
         // By the index of a value, whose rows come in the order of time: the first page of a rare value and of a common
         // one are both there at once. The planner must not see the value, for it would take each plan for a little
         // cheaper than the one that it keeps, and so plan every page anew.
@@ -42,17 +52,35 @@ pub async fn list(conn: &mut AsyncPgConnection, selection: &Selection) -> QueryR
                 .push("::bigint) and d.value = (select ")
                 .bind(value)
                 .push("::bytea)");
-            page(selection, from, Narrow::No, "d", &selection.order).load(conn).await
+            page(selection, from, Narrow::No, "d", &selection.order)
         }
-        (None, Some(field)) => list_by_value(conn, selection, field).await,
-        _ => page(selection, Sql::new("users u where true"), Narrow::ByIndex, "u", &selection.order).load(conn).await,
+        (None, Some(field)) => return list_by_value(conn, selection, field, take).await,
+        _ => page(selection, Sql::new("users u where true"), Narrow::ByIndex, "u", &selection.order),
+    };
+    give(conn, page, take).await?;
+    Ok(())
+}
+
+/// Gives the rows of a statement; tells how many there were.
+async fn give(conn: &mut AsyncPgConnection, page: Sql<Row>, take: &mut impl Take) -> QueryResult<i64> {
+    let mut rows = page.load_stream::<Profile>(conn).await?;
+    let (mut count, mut wanted) = (0, ControlFlow::Continue(()));
+    while let Some(profile) = rows.try_next().await? {
+        count += 1;
+        if wanted.is_continue() {
+            wanted = take(profile);
+        }
+        // A long page lets other calls have their turn.
+        tokio::task::consume_budget().await;
     }
+    Ok(count)
 }
 
 /// A page out of `from`; `by` is the table whose index gives the order.
 fn page(selection: &Selection, from: Sql, narrow: Narrow, by: &'static str, order: &[OrderKey]) -> Sql<Row> {
     let Selection { filter, after, skip, limit, .. } = selection;
-    let mut statement = Sql::<Row>::new("select ").push(COLUMNS).push(" from ").append(from);
+    let columns = if selection.with_document { COLUMNS } else { COLUMNS_WITHOUT_DOCUMENT };
+    let mut statement = Sql::<Row>::new("select ").push(columns).push(" from ").append(from);
     // Filters have very many forms; only the simplest are worth keeping prepared.
     let is_simple = match filter {
         Filter::All(parts) => matches!(parts[..], [] | [Filter::Is(..)]),
@@ -107,22 +135,23 @@ async fn list_by_value(
     conn: &mut AsyncPgConnection,
     selection: &Selection,
     field: &Field,
-) -> QueryResult<Vec<Profile>> {
+    take: &mut impl Take,
+) -> QueryResult<()> {
     let with_value =
         Sql::new("field_values d join users u on u.user_id = d.user_id where d.field_id = ").bind(field.field_id);
     let place = selection.after.as_deref();
-    let mut rows: Vec<Profile> = match place {
-        Some([Value::Null, ..]) => Vec::new(),
-        _ => page(selection, with_value.clone(), Narrow::No, "d", &selection.order).load(conn).await?,
+    let given = match place {
+        Some([Value::Null, ..]) => 0,
+        _ => give(conn, page(selection, with_value.clone(), Narrow::No, "d", &selection.order), take).await?,
     };
-    let left = selection.limit - rows.len() as i64;
+    let left = selection.limit - given;
     if left <= 0 {
-        return Ok(rows);
+        return Ok(());
     }
-    let passed = match (selection.skip, rows.is_empty()) {
+    let passed = match (selection.skip, given) {
         (0, _) => 0,
-        (_, false) => selection.skip,
-        (_, true) => {
+        (_, 1..) => selection.skip,
+        _ => {
             let statement = Sql::<BigInt>::new("select count(*) from ").append(with_value).push(" and ");
             statement.append(filter::predicate(&selection.filter, Narrow::No)).one_off().get_result(conn).await?
         }
@@ -136,13 +165,13 @@ async fn list_by_value(
         },
         skip: (selection.skip - passed).max(0),
         limit: left,
+        with_document: selection.with_document,
     };
     let name = field.name.as_str();
     let from = Sql::new("users u where (u.custom_fields -> ").bind(name).push(" is null or u.custom_fields -> ");
     let from = from.bind(name).push(" = 'null')");
-    let rest: Vec<Profile> = page(&without_value, from, Narrow::No, "u", &without_value.order).load(conn).await?;
-    rows.extend(rest);
-    Ok(rows)
+    give(conn, page(&without_value, from, Narrow::No, "u", &without_value.order), take).await?;
+    Ok(())
 }
 
 /// Whether the order is that of `created_at`, as the index of a value has it.

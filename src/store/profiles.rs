@@ -40,6 +40,11 @@ pub(super) type Row = (
 pub(super) const COLUMNS: &str = "u.user_id, u.nickname, u.avatar_url, u.gender, u.country, u.province, u.city, u.language, \
     u.openid, u.unionid, u.is_authorized, u.group_ids, u.custom_fields, u.created_at, u.updated_at, u.version";
 
+/// The same for whom no custom field interests: a large document stays where it is.
+pub(super) const COLUMNS_WITHOUT_DOCUMENT: &str = "u.user_id, u.nickname, u.avatar_url, u.gender, u.country, u.province, \
+    u.city, u.language, u.openid, u.unionid, u.is_authorized, u.group_ids, '{}'::jsonb, u.created_at, u.updated_at, \
+    u.version";
+
 /// One profile.
 pub async fn find(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<Option<Profile>> {
     let statement = Sql::<Row>::new("select ").push(COLUMNS).push(" from users u where u.user_id = ").bind(user_id);

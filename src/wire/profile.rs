@@ -52,7 +52,7 @@ fn custom_fields(document: &Document, mask: &CustomMask, fields: &Fields) -> Opt
         CustomMask::All => !fields.hidden().iter().any(|hidden| hidden == name),
         CustomMask::Only(names) => names.iter().any(|shown| shown == name),
     };
-    if matches!(mask, CustomMask::Only(names) if names.is_empty()) {
+    if !mask.is_any() {
         return None;
     }
     Some(Struct::of(document, |name| match is_shown(name) {

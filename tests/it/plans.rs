@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    ops::ControlFlow,
     sync::{Arc, Mutex},
 };
 
@@ -94,7 +95,8 @@ impl Planner {
         let Value::Object(filter) = filter else { panic!("a filter is an object") };
         let filter = filter::parse(filter, &self.fields).unwrap();
         let order = order::parse(order, &self.fields).unwrap();
-        listing::list(&mut self.conn, &Selection { filter, order, after, skip: 0, limit: 21 }).await.unwrap();
+        let selection = Selection { filter, order, after, skip: 0, limit: 21, with_document: true };
+        listing::list(&mut self.conn, &selection, &mut |_| ControlFlow::Continue(())).await.unwrap();
         self.plan().await
     }
 
