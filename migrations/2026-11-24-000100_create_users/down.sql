@@ -3,6 +3,5 @@ drop table unique_values;
 drop table accounts;
 drop table deleted_users;
 drop table users;
-drop function pattern_pieces;
 drop function text_pieces;
 drop function fold_case;

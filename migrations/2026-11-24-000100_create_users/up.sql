@@ -78,22 +78,6 @@ end
 $$;
 comment on function text_pieces is 'The characters of a text and its pairs of neighbouring characters';
 
--- The single characters of a longer pattern say no more than its pairs do, and there are far more texts that have one.
-create function pattern_pieces(given text) returns text[] language plpgsql immutable strict parallel safe as $$
-declare
-    pairs text[] := '{}';
-begin
-    if char_length(given) < 2 then
-        return text_pieces(given);
-    end if;
-    for place in 1 .. char_length(given) - 1 loop
-        pairs := pairs || substr(given, place, 2);
-    end loop;
-    return pairs;
-end
-$$;
-comment on function pattern_pieces is 'The pieces that a text must have to hold the pattern';
-
 create index users_nickname_pieces on users using gin (text_pieces(fold_case(nickname))) with (fastupdate = off);
 
 create table deleted_users (
