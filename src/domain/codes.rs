@@ -22,7 +22,7 @@ use crate::{
         token,
     },
     store::{
-        accounts,
+        accounts::{self, Locked},
         codes::{self, NewCode},
         outbox::{self, NewDelivery},
         unique_values,
@@ -126,7 +126,7 @@ impl Codes {
 
     async fn queue(&self, conn: &mut AsyncPgConnection, send: &SendCode, now: DateTime<Utc>) -> Result<Sent> {
         let locked = accounts::lock(conn, send.user_id).await?;
-        let (login, language) = locked.ok_or_else(|| Error::user_not_found(send.user_id))?;
+        let Locked { login, language } = locked.ok_or_else(|| Error::user_not_found(send.user_id))?;
         let target = target(send, &login, self.hold, now)?;
         let owner = match send.purpose {
             Purpose::Bind => verified_owner(conn, send.channel, &target.key, send.user_id).await?,

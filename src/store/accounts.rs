@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::{
-    OptionalExtension, QueryResult,
+    OptionalExtension, QueryResult, Queryable,
     sql_types::{BigInt, Bool, Bytea, Nullable, Text, Timestamptz},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
@@ -67,9 +67,17 @@ pub async fn find_login(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResu
     statement.get_result(conn).await.optional()
 }
 
-/// One account whole, and the language of its profile. The user's row is locked, as every write of a user does first,
-/// and the account's too: a row that is not would be as it was before the wait for the other.
-pub async fn lock(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<Option<(Login, Option<String>)>> {
+/// An account whose user is locked.
+#[derive(Queryable)]
+pub struct Locked {
+    pub login: Login,
+    /// The profile's, for what is sent to the user.
+    pub language: Option<String>,
+}
+
+/// One account whole. The user's row is locked, as every write of a user does first, and the account's too: a row that
+/// is not would be as it was before the wait for the other.
+pub async fn lock(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<Option<Locked>> {
     Sql::<(LoginRow, Nullable<Text>)>::new("select ")
         .push(LOGIN)
         .push(", u.language from users u join accounts a on a.user_id = u.user_id where u.user_id = ")
@@ -101,8 +109,16 @@ pub struct Changes {
     pub revoked: Option<(DateTime<Utc>, Option<Vec<u8>>)>,
 }
 
-/// Writes an account, and gives it as it is now, and whether it has connections; its version counts one up.
-pub async fn update(conn: &mut AsyncPgConnection, user_id: i64, changes: Changes) -> QueryResult<(Login, bool)> {
+/// An account as it was written.
+#[derive(Queryable)]
+pub struct Written {
+    pub login: Login,
+    /// Whether there is anything to list.
+    pub has_connections: bool,
+}
+
+/// Writes an account; its version counts one up.
+pub async fn update(conn: &mut AsyncPgConnection, user_id: i64, changes: Changes) -> QueryResult<Written> {
     let mut statement = Sql::<(LoginRow, Bool)>::new("update accounts a set version = a.version + 1");
     if let Some(username) = changes.username {
         let (shown, key) = username.map(|folded| (folded.shown, folded.key)).unzip();
@@ -134,7 +150,8 @@ pub async fn update(conn: &mut AsyncPgConnection, user_id: i64, changes: Changes
         statement = statement.push(", password_changed_at = ").bind(at).push(", kept_token_hash = ").bind(kept);
     }
     let statement = statement.push(" where a.user_id = ").bind(user_id).push(" returning ").push(LOGIN);
-    statement.push(", exists (select from connections c where c.user_id = a.user_id)").get_result(conn).await
+    let statement = statement.push(", exists (select from connections c where c.user_id = ").bind(user_id);
+    statement.push(")").get_result(conn).await
 }
 
 /// Puts a hash with newer parameters in the place of one for the same password: no change of the account.

@@ -29,7 +29,7 @@ use crate::{
         limit::{PASSWORD_WRONG, Window},
         password::{Kind, Secret},
     },
-    store::accounts,
+    store::accounts::{self, Locked},
 };
 use proofs::{Proofs, Right};
 
@@ -68,11 +68,12 @@ pub struct Accounts {
 }
 
 impl UpdateAccount {
-    /// Whether nothing is shown or hashed for it, so that it can be decided under the lock alone.
-    fn needs_no_look(&self) -> bool {
+    /// Whether the account is looked at before it is locked: a proof is checked and a secret hashed without the lock, and
+    /// that a connection is not there is told before all else.
+    fn is_looked_at_first(&self) -> bool {
         let patch = &self.patch;
         let sets_secret = patch.password.is_some() || patch.wallet_password.is_some();
-        self.proof.is_empty() && !sets_secret && patch.unlink.is_empty()
+        !self.proof.is_empty() || sets_secret || !patch.unlink.is_empty()
     }
 }
 
@@ -105,9 +106,9 @@ impl Accounts {
         update: &UpdateAccount,
         reply: impl Fn(&AccountView) -> Vec<u8> + Sync,
     ) -> Result<Outcome<AccountView>> {
-        let proved = match update.needs_no_look() {
-            true => None,
-            false => Some(self.prove(update).await?),
+        let proved = match update.is_looked_at_first() {
+            true => Some(self.prove(update).await?),
+            false => None,
         };
         match self.write(update, proved.as_ref(), reply).await {
             Ok(outcome) if !update.validate_only => Ok(outcome),
@@ -175,8 +176,9 @@ impl Accounts {
                     return Ok(Outcome::Kept(kept));
                 }
                 let locked = accounts::lock(conn, update.user_id).await?;
-                let (login, language) = locked.ok_or_else(|| Error::user_not_found(update.user_id))?;
+                let Locked { login, language } = locked.ok_or_else(|| Error::user_not_found(update.user_id))?;
                 check_version(update, &login)?;
+                let planned_now;
                 let planned = match proved {
                     Some(proved) => {
                         proved.right.use_up(conn, now).await?;
@@ -184,21 +186,21 @@ impl Accounts {
                         if proved.login.version != login.version && self.plan(update, &login)? != proved.planned {
                             return Err(Error::new(Reason::WriteConflict));
                         }
-                        proved.planned.clone()
+                        &proved.planned
                     }
                     None => {
-                        let planned = self.plan(update, &login)?;
-                        planned.refuse_unchanged()?;
-                        planned
+                        planned_now = self.plan(update, &login)?;
+                        planned_now.refuse_unchanged()?;
+                        &planned_now
                     }
                 };
-                let change = write::Change { update, planned: &planned, hashes: &hashes, language: language.as_ref() };
-                let (written, has_connections) = write::apply(conn, &change, &login, now).await?;
-                let connections = match has_connections {
+                let change = write::Change { update, planned, hashes: &hashes, language: language.as_ref() };
+                let written = write::apply(conn, &change, &login, now).await?;
+                let connections = match written.has_connections {
                     true => accounts::list_connections(conn, vec![update.user_id]).await?,
                     false => Vec::new(),
                 };
-                let mut view = AccountView { account: written.account(), connections };
+                let mut view = AccountView { account: written.login.account(), connections };
                 if update.validate_only {
                     view.account.version = login.version;
                     view.account.last_login_at = login.last_login_at;

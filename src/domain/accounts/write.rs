@@ -16,7 +16,7 @@ use crate::{
         delivery::Channel,
     },
     store::{
-        accounts::{self, Address, Changes},
+        accounts::{self, Address, Changes, Written},
         codes, tokens, unique_values,
     },
 };
@@ -30,14 +30,13 @@ pub struct Change<'a> {
     pub language: Option<&'a String>,
 }
 
-/// Makes the change, with all that hangs on it, and gives the account as it is then, and whether it may have connections.
-/// The user's row is locked.
+/// Makes the change, with all that hangs on it, and gives the account as it is then. The user's row is locked.
 pub async fn apply(
     conn: &mut AsyncPgConnection,
     change: &Change<'_>,
     login: &Login,
     now: DateTime<Utc>,
-) -> Result<(Login, bool)> {
+) -> Result<Written> {
     let Change { update, planned, hashes, language } = change;
     let user_id = login.user_id;
     let is_user = update.caller.user().is_some();
@@ -59,7 +58,7 @@ pub async fn apply(
         && patch.wallet_password.is_none()
         && patch.unlink.is_empty();
     if changes_nothing {
-        return Ok((login.clone(), true));
+        return Ok(Written { login: login.clone(), has_connections: true });
     }
     claim(conn, change, login).await?;
     let removed = unlink(conn, change).await?;
@@ -156,7 +155,7 @@ async fn take_over(conn: &mut AsyncPgConnection, user_id: i64, channel: Channel,
     };
     // Two users who lock each other's rows are a deadlock, which is tried again.
     let other = accounts::lock(conn, holder).await?;
-    let Some(other) = other.and_then(|(other, _)| other.bound(channel)).filter(|bound| bound.key == key) else {
+    let Some(other) = other.and_then(|other| other.login.bound(channel)).filter(|bound| bound.key == key) else {
         return Ok(());
     };
     if other.verified || unique_values::count_credentials(conn, holder).await? <= 1 {
