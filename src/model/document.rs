@@ -1,6 +1,9 @@
 //! The custom fields of a profile as one JSON object.
 
+use std::{borrow::Cow, fmt};
+
 use diesel::deserialize::FromSqlRow;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 /// The JSON text of an object. Most profiles are only handed on, so what stands in it is read where somebody asks.
@@ -23,14 +26,54 @@ impl Document {
         serde_json::from_str(&self.0).expect("valid: the column takes objects alone")
     }
 
-    /// One field; null where there is none.
+    /// One field; null where there is none. The others are passed over.
     pub fn field(&self, name: &str) -> Value {
-        self.fields().remove(name).unwrap_or_default()
+        let mut reader = serde_json::Deserializer::from_str(&self.0);
+        reader.deserialize_map(Find(name)).expect("valid: the column takes objects alone")
+    }
+}
+
+/// Finds the field of a name.
+struct Find<'a>(&'a str);
+
+impl<'de> Visitor<'de> for Find<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut found = Value::Null;
+        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+            if name == self.0 {
+                found = map.next_value()?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(found)
     }
 }
 
 impl From<&Map<String, Value>> for Document {
     fn from(fields: &Map<String, Value>) -> Self {
         Self(serde_json::to_string(fields).expect("valid: plain JSON"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_field_is_found_among_others() {
+        let document = Document::of_text(r#"{"a": {"b": 1}, "b": [2, "\u00e9"], "\"c": null, "\u00e9": 3}"#.to_owned());
+
+        for (name, value) in [("a", json!({"b": 1})), ("b", json!([2, "é"])), ("é", json!(3)), ("c", json!(null))] {
+            assert_eq!(document.field(name), value, "{name}");
+        }
     }
 }
