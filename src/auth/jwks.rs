@@ -65,17 +65,23 @@ impl Source {
     /// # Errors
     /// A sentence for the report of the configuration.
     pub fn parse(text: &str, tls: ClientConfig) -> Result<Self, String> {
-        if text.is_empty() {
-            return Err("is missing".to_owned());
-        }
-        if !text.starts_with("http://") && !text.starts_with("https://") {
-            return Ok(Self::File(PathBuf::from(text)));
-        }
-        let uri = text.parse().map_err(|error| format!("is no URL: {error}"))?;
+        let Some(uri) = Self::uri(text)? else { return Ok(Self::File(PathBuf::from(text))) };
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
         // Readings are far apart: a kept connection would mostly be found closed.
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
         Ok(Self::Url(uri, Box::new(client)))
+    }
+
+    /// The URL; `None` for a file.
+    ///
+    /// # Errors
+    /// As [`Source::parse`].
+    pub fn uri(text: &str) -> Result<Option<Uri>, String> {
+        match text {
+            "" => Err("is missing".to_owned()),
+            text if !text.starts_with("http://") && !text.starts_with("https://") => Ok(None),
+            text => text.parse().map(Some).map_err(|error| format!("is no URL: {error}")),
+        }
     }
 
     async fn read(&self) -> Result<KeySet, Fault> {

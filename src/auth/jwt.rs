@@ -5,7 +5,11 @@ mod compact;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -42,22 +46,42 @@ pub struct JwtIssuer {
 }
 
 impl JwtIssuer {
-    fn build(&self, clock: &Clock) -> Result<Issuer, String> {
+    /// What is wrong with these, without a look at files.
+    pub fn faults(issuers: &[JwtIssuer]) -> Vec<String> {
+        let (mut faults, mut names) = (Vec::new(), HashSet::new());
+        for config in issuers {
+            let name = &config.issuer;
+            match config.fault() {
+                Some(fault) => faults.push(format!("auth.issuers: {name}: {fault}")),
+                None if !names.insert(name) => faults.push(format!("auth.issuers: {name} is there twice")),
+                None => {}
+            }
+        }
+        faults
+    }
+
+    fn fault(&self) -> Option<String> {
         if self.issuer.is_empty() {
-            return Err("issuer is missing".to_owned());
+            return Some("issuer is missing".to_owned());
         }
         if self.audiences.is_empty() || self.audiences.iter().any(String::is_empty) {
-            return Err("audiences is missing: it needs one name at least".to_owned());
+            return Some("audiences is missing: it needs one name at least".to_owned());
         }
-        let service = match (&self.service_claim, &self.service_value) {
-            (Some(claim), Some(value)) => Some((claim.clone(), value.clone())),
-            (None, None) => None,
-            _ => return Err("service_claim and service_value go together".to_owned()),
-        };
-        let tls = client_config(self.ca.as_deref()).map_err(|error| format!("ca: {error:#}"))?;
-        let source = Source::parse(&self.jwks, tls).map_err(|fault| format!("jwks {fault}"))?;
+        if self.service_claim.is_some() != self.service_value.is_some() {
+            return Some("service_claim and service_value go together".to_owned());
+        }
+        Source::uri(&self.jwks).err().map(|fault| format!("jwks {fault}"))
+    }
+
+    fn build(&self, clock: &Clock) -> Result<Issuer, String> {
+        let told = |fault| format!("auth.issuers: {}: {fault}", self.issuer);
+        let tls = client_config(self.ca.as_deref()).map_err(|error| told(format!("ca: {error:#}")))?;
+        let source = Source::parse(&self.jwks, tls).map_err(|fault| told(format!("jwks {fault}")))?;
         Ok(Issuer {
-            rules: Rules { audiences: self.audiences.clone(), service },
+            rules: Rules {
+                audiences: self.audiences.clone(),
+                service: self.service_claim.clone().zip(self.service_value.clone()),
+            },
             jwks: Arc::new(Jwks::new(self.issuer.clone(), source, clock.clone())),
         })
     }
@@ -82,15 +106,12 @@ impl Jwts {
     /// All faults of the configuration, a sentence each.
     pub fn new(configs: &[JwtIssuer], clock: Clock) -> Result<Self, Vec<String>> {
         let mut issuers = HashMap::new();
-        let mut faults = Vec::new();
-        for config in configs {
+        let mut faults = JwtIssuer::faults(configs);
+        let sound = if faults.is_empty() { configs } else { &[] };
+        for config in sound {
             match config.build(&clock) {
-                Ok(issuer) => {
-                    if issuers.insert(config.issuer.clone(), issuer).is_some() {
-                        faults.push(format!("auth.issuers: {} is there twice", config.issuer));
-                    }
-                }
-                Err(fault) => faults.push(format!("auth.issuers: {}: {fault}", config.issuer)),
+                Ok(issuer) => drop(issuers.insert(config.issuer.clone(), issuer)),
+                Err(fault) => faults.push(fault),
             }
         }
         if !faults.is_empty() {

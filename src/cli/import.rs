@@ -49,14 +49,18 @@ pub async fn run(file: &Path, api: &Api, output: &Output) -> anyhow::Result<Exit
             let line: u64 = numbers[failure.index as usize];
             progress.suspend(|| report(*output, line, failure));
         }
-        progress.set_message(format!("{created} stand, {failed} failed"));
+        progress.set_message(format!("{created} imported, {failed} failed"));
     }
     progress.finish_and_clear();
-    output.line(
-        &format!("{created} users stand, {failed} failed"),
+    let told = output.line(
+        &format!("{created} users imported, {failed} failed"),
         &json!({ "created": created, "failed": failed, "nextIndex": numbers.len() }),
-    )?;
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    );
+    match failed {
+        0 => Ok(told.map(|()| ExitCode::SUCCESS)?),
+        // It counts also where nobody reads the sentence.
+        _ => Ok(ExitCode::FAILURE),
+    }
 }
 
 fn open(file: &Path, output: Output) -> anyhow::Result<(Box<dyn BufRead>, ProgressBar)> {
@@ -131,12 +135,9 @@ async fn send(api: &Api, index: i64, batch: Vec<Result<User>>) -> anyhow::Result
 }
 
 fn report(output: Output, line: u64, failure: &pb::ImportFailure) {
-    if output.is_json() {
-        let told = json!({
-            "line": line, "reason": failure.reason, "field": failure.field, "message": failure.message,
-        });
-        eprintln!("{told}");
-    } else {
-        eprintln!("line {line}: {}: {}", failure.reason, failure.message);
-    }
+    let pb::ImportFailure { reason, field, message, .. } = failure;
+    output.complain(
+        &format!("line {line}: {reason}: {message}"),
+        &json!({ "line": line, "reason": reason, "field": field, "message": message }),
+    );
 }

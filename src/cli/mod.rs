@@ -15,7 +15,7 @@ mod user;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::Context;
+use anyhow::bail;
 use clap::{Parser, Subcommand};
 
 use crate::{
@@ -154,7 +154,7 @@ impl Settings {
         self.data_dir.clone().unwrap_or_else(postgres::default_folder)
     }
 
-    /// The file that was named, else what `dev` wrote into its folder, where no variable says that neither counts.
+    /// The file that was named, else what `dev` wrote into its folder; none where variables name the database.
     fn file(&self) -> Option<PathBuf> {
         let of_dev = dev::config_file(&self.data_dir());
         let is_of_dev = self.config.is_none() && !config::is_set("database.url") && of_dev.exists();
@@ -165,24 +165,27 @@ impl Settings {
         config::load(self.file().as_deref())
     }
 
-    /// Reports the faults of the configuration, and of the files that it names.
+    /// Reports all faults of the configuration; where there are none, those of the files that it names.
     async fn check(&self) -> anyhow::Result<()> {
         let (config, mut faults) = config::inspect(self.file().as_deref())?;
         if faults.is_empty() {
-            faults.extend(app::build(&config, Clock::System).err().map(|error| format!("{error:#}")));
-        }
-        for (section, tls) in [("grpc.tls", config.grpc.tls), ("rest.tls", config.rest.tls)] {
-            faults.extend(server::acceptor(section, tls, &[]).await.err().map(|error| format!("{error:#}")));
+            let rest_tls = config.rest.tls.clone().filter(|_| config.rest.address.is_some());
+            let tried = [
+                app::build(&config, Clock::System).err(),
+                server::acceptor("grpc.tls", config.grpc.tls, &[]).await.err(),
+                server::acceptor("rest.tls", rest_tls, &[]).await.err(),
+            ];
+            faults.extend(tried.into_iter().flatten().map(|error| format!("{error:#}")));
         }
         if faults.is_empty() { Ok(()) } else { Err(config::report(faults)) }
     }
 
     fn api(&self) -> anyhow::Result<Api> {
-        let config = match self.file() {
-            Some(file) => config::load(Some(&file))?,
-            None => config::load(None).context("no `dev` was started here, and there is no other configuration")?,
-        };
-        Ok(app::build(&config, Clock::System)?.api)
+        let file = self.file();
+        if file.is_none() && !config::is_set("database.url") {
+            bail!("no `dev` was started here, and there is no other configuration: name one with --config");
+        }
+        Ok(app::build(&config::load(file.as_deref())?, Clock::System)?.api)
     }
 }
 

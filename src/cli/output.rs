@@ -65,21 +65,26 @@ impl Output {
             return ExitCode::SUCCESS;
         }
         let fact = error.downcast_ref::<Error>();
-        if self.json {
-            let violations: Vec<Value> = fact
-                .map(Error::violations)
-                .unwrap_or_default()
-                .iter()
-                .map(|v| json!({ "field": v.field, "reason": v.fault.as_str(), "description": v.description }))
-                .collect();
-            let reason = fact.map(|fact| fact.reason().as_str());
-            let told =
-                json!({ "error": { "message": format!("{error:#}"), "reason": reason, "violations": violations } });
-            eprintln!("{told}");
-        } else {
-            eprintln!("error: {error:#}");
-        }
+        let violations: Vec<Value> = fact
+            .map(Error::violations)
+            .unwrap_or_default()
+            .iter()
+            .map(|v| json!({ "field": v.field, "reason": v.fault.as_str(), "description": v.description }))
+            .collect();
+        let reason = fact.map(|fact| fact.reason().as_str());
+        let message = format!("{error:#}");
+        self.complain(
+            &format!("error: {message}"),
+            &json!({ "error": { "message": message, "reason": reason, "violations": violations } }),
+        );
         ExitCode::FAILURE
+    }
+
+    /// A sentence on stderr, or its JSON.
+    pub fn complain(self, sentence: &str, json: &Value) {
+        let told = if self.json { json.to_string() } else { sentence.to_owned() };
+        // There is nowhere to tell that it cannot be told.
+        writeln!(io::stderr(), "{told}").unwrap_or_default();
     }
 }
 

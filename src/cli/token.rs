@@ -85,10 +85,11 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
                 output.line("", &json!({ "tokens": tokens }))?;
             } else if tokens.is_empty() {
                 output.text("no tokens\n")?;
-            }
-            for token in tokens.iter().filter(|_| !output.is_json()) {
-                output.message(token)?;
-                output.text("\n")?;
+            } else {
+                for token in &tokens {
+                    output.message(token)?;
+                    output.text("\n")?;
+                }
             }
         }
         Command::Revoke { token_id } => {

@@ -9,7 +9,7 @@ pub use sections::*;
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use figment::{
     Figment,
@@ -80,41 +80,88 @@ pub fn load(file: Option<&Path>) -> anyhow::Result<Config> {
     if faults.is_empty() { Ok(config) } else { Err(report(faults)) }
 }
 
-/// Reads all layers, and tells what is wrong with them.
+/// Reads all layers, and tells what is wrong with them. No fault shows the value of a secret.
 ///
 /// # Errors
-/// What cannot be read at all.
+/// A file that is no TOML.
 pub fn inspect(file: Option<&Path>) -> anyhow::Result<(Config, Vec<String>)> {
-    let mut layers = layers(file);
+    let mut faults = Faults::default();
+    let mut layers = layers(file)?;
     for key in FROM_FILES {
-        if let Some(path) = std::env::var_os(file_variable(key)) {
-            let text = std::fs::read_to_string(&path)
-                .with_context(|| format!("{} names a file that cannot be read", file_variable(key)))?;
-            let value: Value = text.trim().parse().expect("valid: any text is some value");
-            layers = layers.merge((*key, value));
+        match secret(key) {
+            Ok(Some(text)) => layers = layers.merge((*key, value(key, &text))),
+            Ok(None) => {}
+            Err(error) => {
+                let told = format!("{} names a file that cannot be read: {error}", file_variable(key));
+                faults.misread((*key).to_owned(), told);
+            }
         }
     }
-    let (config, misread) = read(layers)?;
-    // What was left out as unreadable is not missing too.
-    let is_new = |fault: &String| !misread.iter().any(|(key, _)| fault.starts_with(key.as_str()));
-    let of_rules: Vec<String> = config.faults().into_iter().filter(is_new).collect();
-    let faults = misread.into_iter().map(|(_, fault)| fault).chain(of_rules).collect();
-    Ok((config, faults))
+    let config = read(&layers, &mut faults);
+    faults.broken_rules(config.faults());
+    Ok((config, faults.told))
 }
 
-/// Reads all that can be read, with the keys that cannot, and why.
-fn read(layers: Figment) -> anyhow::Result<(Config, Vec<(String, String)>)> {
-    let mut value: Value = layers.extract().map_err(|error| report(vec![error.to_string()]))?;
-    let mut faults = Vec::new();
+/// The text that a variable gives a secret, itself or by a file.
+fn secret(key: &str) -> std::io::Result<Option<String>> {
+    if let Some(path) = std::env::var_os(file_variable(key)) {
+        return std::fs::read_to_string(path).map(|text| Some(text.trim().to_owned()));
+    }
+    Ok(std::env::var(variable(key)).ok())
+}
+
+/// A secret is text, whatever it looks like; keys are a list.
+fn value(key: &str, text: &str) -> Value {
+    match key {
+        "secrets.keys" => text.parse().expect("valid: any text is some value"),
+        _ => Value::from(text),
+    }
+}
+
+/// What is wrong with a configuration.
+#[derive(Default)]
+struct Faults {
+    told: Vec<String>,
+    /// Keys that were left out as unreadable.
+    misread: Vec<String>,
+}
+
+impl Faults {
+    fn misread(&mut self, key: String, fault: String) {
+        self.misread.push(key);
+        self.told.push(fault);
+    }
+
+    /// Rules that the rest breaks; what was left out is not missing too.
+    fn broken_rules(&mut self, faults: Vec<String>) {
+        let names = |fault: &str, key: &str| {
+            let mut words = fault.split(|c: char| !(c.is_ascii_alphanumeric() || "._".contains(c)));
+            words.any(|word| word.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+        };
+        let is_new = |fault: &String| !self.misread.iter().any(|key| names(fault, key));
+        self.told.extend(faults.into_iter().filter(is_new));
+    }
+}
+
+/// Reads all that can be read.
+fn read(layers: &Figment, faults: &mut Faults) -> Config {
+    let mut value: Value = match layers.extract() {
+        Ok(value) => value,
+        Err(error) => {
+            faults.misread(String::new(), error.to_string());
+            return Config::default();
+        }
+    };
     loop {
         match value.deserialize::<Config>() {
-            Ok(config) => return Ok((config, faults)),
-            // One at a time is told. What it is about is taken away, and the rest read again.
+            Ok(config) => return config,
+            // One at a time is told. What it is about is taken away, a list as a whole, and the rest read again.
             Err(error) => {
-                let key = error.path.join(".");
-                faults.push((key.clone(), fault(&key, &error.kind)));
-                if !remove(&mut value, &error.path) {
-                    return Err(report(faults.into_iter().map(|(_, fault)| fault).collect()));
+                let is_name = |name: &&String| name.parse::<usize>().is_err();
+                let path: Vec<String> = error.path.iter().take_while(is_name).cloned().collect();
+                faults.misread(path.join("."), fault(&error.path.join("."), &error.kind));
+                if !remove(&mut value, &path) {
+                    return Config::default();
                 }
             }
         }
@@ -122,9 +169,14 @@ fn read(layers: Figment) -> anyhow::Result<(Config, Vec<(String, String)>)> {
 }
 
 fn fault(key: &str, kind: &Kind) -> String {
+    let is_secret = FROM_FILES.iter().any(|secret| key.starts_with(secret));
     let told = match kind {
         Kind::UnknownField(_, known) => format!("{key} is no key; there are {}", known.join(", ")),
         Kind::MissingField(name) => format!("{key}.{name} is missing"),
+        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) if is_secret => {
+            format!("{key}: expected {expected}")
+        }
+        _ if is_secret => format!("{key} cannot be read"),
         kind => format!("{key}: {kind}"),
     };
     if is_set(key) { format!("{told} ({})", variable(key)) } else { told }
@@ -132,41 +184,41 @@ fn fault(key: &str, kind: &Kind) -> String {
 
 /// Takes away what stands at a path; tells whether anything did.
 fn remove(value: &mut Value, path: &[String]) -> bool {
-    let Some((key, rest)) = path.split_first() else { return false };
-    match value {
-        Value::Dict(_, entries) if rest.is_empty() => entries.remove(key).is_some(),
-        Value::Dict(_, entries) => entries.get_mut(key).is_some_and(|inner| remove(inner, rest)),
-        Value::Array(_, items) => match key.parse::<usize>() {
-            Ok(place) if place < items.len() && rest.is_empty() => {
-                items.remove(place);
-                true
-            }
-            Ok(place) => items.get_mut(place).is_some_and(|inner| remove(inner, rest)),
-            Err(_) => false,
-        },
-        _ => false,
+    let (Some((key, rest)), Value::Dict(_, entries)) = (path.split_first(), value) else { return false };
+    match rest {
+        [] => entries.remove(key).is_some(),
+        rest => entries.get_mut(key).is_some_and(|inner| remove(inner, rest)),
     }
 }
 
 /// Section `[telemetry]` alone, for the logs, which begin before everything else. [`load`] reports its faults.
 pub fn telemetry(file: Option<&Path>) -> Telemetry {
-    let section: Telemetry = layers(file).extract_inner("telemetry").unwrap_or_default();
+    let section = layers(file).ok().and_then(|layers| layers.extract_inner("telemetry").ok());
+    let section: Telemetry = section.unwrap_or_default();
     let mut faults = Vec::new();
     section.faults(&mut faults);
     if faults.is_empty() { section } else { Telemetry::default() }
 }
 
-/// All layers but the files of secrets.
-fn layers(file: Option<&Path>) -> Figment {
+/// All layers but the secrets that variables give.
+///
+/// # Errors
+/// A file that cannot be read or is no TOML; the text of the line is not told, for it may be a secret's.
+fn layers(file: Option<&Path>) -> anyhow::Result<Figment> {
     let mut layers = Figment::from(Serialized::defaults(Config::default()));
     if let Some(file) = file {
-        layers = layers.merge(Toml::file_exact(file));
+        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        if let Err(error) = toml::from_str::<toml::Table>(&text) {
+            let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
+            bail!("{}: line {line}: {}", file.display(), error.message());
+        }
+        layers = layers.merge(Toml::string(&text));
     }
-    let of_files: Vec<String> = FROM_FILES.iter().map(|key| file_variable(key)[PREFIX.len()..].to_owned()).collect();
-    let variables = Env::prefixed(PREFIX)
-        .filter(move |key| !of_files.iter().any(|name| name.eq_ignore_ascii_case(key.as_str())))
-        .split("__");
-    layers.merge(variables)
+    let apart = FROM_FILES.iter().flat_map(|key| [variable(key), file_variable(key)]);
+    let apart: Vec<String> = apart.map(|name| name[PREFIX.len()..].to_owned()).collect();
+    let variables =
+        Env::prefixed(PREFIX).filter(move |key| !apart.iter().any(|name| name.eq_ignore_ascii_case(key.as_str())));
+    Ok(layers.merge(variables.split("__")))
 }
 
 /// The error of a configuration with these faults.

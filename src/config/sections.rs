@@ -5,11 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    auth::{
-        jwt::{JwtIssuer, Jwts},
-        tls::Tls,
-    },
-    clock::Clock,
+    auth::{jwt::JwtIssuer, tls::Tls},
     config::key_bytes,
     mail::transport::smtp,
 };
@@ -237,8 +233,9 @@ impl Database {
     pub(super) fn faults(&self, faults: &mut Vec<String>) {
         if self.url.0.is_empty() {
             faults.push("database.url is missing".to_owned());
-        } else if let Err(error) = crate::store::connector::check(&self.url.0) {
-            faults.push(format!("database.url is no postgres://user:password@host:port/name: {error}"));
+        } else if !crate::store::connector::is_url(&self.url.0) {
+            // What is wrong with it may be told by a part of the password.
+            faults.push("database.url is no postgres://user:password@host:port/name?option=value".to_owned());
         }
         if self.pool_size == 0 {
             faults.push("database.pool_size must be at least 1".to_owned());
@@ -275,7 +272,7 @@ impl Auth {
         {
             faults.push(format!("auth.bootstrap_token: {why}"));
         }
-        faults.extend(Jwts::new(&self.issuers, Clock::System).err().unwrap_or_default());
+        faults.extend(JwtIssuer::faults(&self.issuers));
     }
 }
 

@@ -52,7 +52,7 @@ struct Sessions {
     failure: Failure,
 }
 
-/// Why the last connection that could not be made was not.
+/// Why the last attempt to connect failed; `None` where it did not, or goes on.
 type Failure = Arc<Mutex<Option<String>>>;
 
 /// A connection, which its user drives.
@@ -74,10 +74,10 @@ impl ManageConnection for Sessions {
     type Error = ConnectionError;
 
     async fn connect(&self) -> Result<Session, ConnectionError> {
+        let tell = |why| *self.failure.lock().expect("valid: no holder panics") = why;
+        tell(None);
         let made = self.connector.establish_driven(&self.url).await;
-        let why = made.as_ref().err().map(ToString::to_string);
-        *self.failure.lock().expect("valid: no holder panics") = why;
-        let (conn, wire) = made?;
+        let (conn, wire) = made.inspect_err(|error| tell(Some(error.to_string())))?;
         Ok(Session { conn, wire, is_given_up: false })
     }
 

@@ -19,8 +19,8 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// After which an idle connection is asked whether its other end is there.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// A page ends early, long before other processes of the server that help to look for it have begun; whoever reads the
-/// whole table is worth them still.
+/// By default the planner has two more processes of the server help with a page, which takes longer to start them than
+/// to find it. A read of the whole table is worth them still.
 const SETTINGS: &str = "set parallel_setup_cost = 10000";
 
 /// Makes connections.
@@ -67,15 +67,9 @@ impl Connector {
 }
 
 /// Whether connections can be made by a URL, as far as its text tells.
-///
-/// # Errors
-/// What is wrong with the text.
-pub fn check(url: &str) -> Result<(), String> {
-    match config(url) {
-        Ok(config) if config.get_hosts().is_empty() => Err("it names no host".to_owned()),
-        Ok(_) => Ok(()),
-        Err(error) => Err(with_sources(&error)),
-    }
+pub fn is_url(url: &str) -> bool {
+    let has_host = |config: Config| !config.get_hosts().is_empty() || !config.get_hostaddrs().is_empty();
+    config(url).is_ok_and(has_host)
 }
 
 /// What a URL says, and where it says nothing, how long a host that is gone is waited for.

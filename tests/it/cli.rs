@@ -182,7 +182,7 @@ fn commands_speak_to_people_and_to_scripts() {
     let deleted = run_json(&folder.0, &["user", "delete", found["userId"].as_str().unwrap()]);
 
     assert_eq!(import.status.code(), Some(1));
-    assert_eq!(String::from_utf8_lossy(&import.stdout), "2 users stand, 2 failed\n");
+    assert_eq!(String::from_utf8_lossy(&import.stdout), "2 users imported, 2 failed\n");
     assert!(said(&import).contains("line 3: INVALID_REQUEST") && said(&import).contains("line 4: USERNAME_TAKEN"));
     let again: Value = serde_json::from_slice(&again.stdout).unwrap();
     assert_eq!((&again["created"], &again["failed"]), (&json!(2), &json!(2)));
@@ -296,6 +296,41 @@ fn configuration_is_checked_whole_and_printed_without_secrets() {
     let printed = String::from_utf8(printed.stdout).unwrap();
     assert!(printed.contains("postgres://me:***@db/users"), "{printed}");
     assert!(!printed.contains(&key) && !printed.contains("hidden"), "{printed}");
+}
+
+#[test]
+fn faults_of_the_configuration_show_no_secret() {
+    let folder = Folder::new();
+    let check = |text: &str, variables: &[(&str, &str)]| {
+        let file = folder.0.join("file.toml");
+        fs::write(&file, text).unwrap();
+        let mut command = Command::new(BINARY);
+        command.args(["config", "check", "--config"]).arg(&file).env_remove("DATABASE_URL");
+        said(&command.envs(variables.iter().copied()).output().unwrap())
+    };
+    let hidden = folder.0.join("hidden");
+    fs::write(&hidden, "[{id=\"a\", key=\"S3cret\"]").unwrap();
+    let hidden = hidden.to_str().unwrap();
+
+    let told = [
+        (check("[database]\nurl = \"postgress://me:S3cret@db/users?sslmode=require\"\n", &[]), "database.url is no"),
+        (check("[database]\nurl = postgres://me:S3cret@db/users\n", &[]), "line 2: "),
+        (check("[secrets]\nkeys = \"S3cret\"\n", &[]), "secrets.keys: expected a sequence"),
+        (check("[secrets]\nkeys = [{ id = \"a\", kye = \"S3cret\" }]\n", &[]), "secrets.keys.0.kye is no key"),
+        (check("", &[("USER_SERVICE__SECRETS__KEYS_FILE", hidden)]), "secrets.keys: expected a sequence"),
+        (check("", &[("USER_SERVICE__SMS__SECRET_FILE", "/nope")]), "SMS__SECRET_FILE names a file"),
+    ];
+    let number = [
+        ("USER_SERVICE__MAIL__SMTP__HOST", "relay"),
+        ("USER_SERVICE__MAIL__SMTP__USERNAME", "me"),
+        ("USER_SERVICE__MAIL__SMTP__PASSWORD", "0123456789"),
+    ];
+    let digits = check("", &number);
+
+    for (told, fault) in told {
+        assert!(told.contains(fault) && !told.contains("S3cret"), "{fault} in {told}");
+    }
+    assert!(!digits.contains("mail.smtp") && !digits.contains("0123456789"), "{digits}");
 }
 
 /// A command of the README, and the JSON that it shows as the answer, if any.
