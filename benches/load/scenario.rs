@@ -176,12 +176,13 @@ pub fn all(data: &Data) -> Vec<Scenario> {
     all
 }
 
-fn writes(data: &Data) -> [Scenario; 6] {
+fn writes(data: &Data) -> [Scenario; 7] {
     let more = |field: &str| json!({ field: { "$incr_by": 1 } });
     let (plain, indexed) = (pgbench::update(), pgbench::update_indexed(data.level_field));
     let (bulk, bulk_indexed) = (pgbench::bulk(), pgbench::bulk_indexed(data.level_field));
     [
         Scenario { script: Some(plain), ..Scenario::new("update-plain", 32, Requests::Update(more("score"))) },
+        Scenario::new("update-one", 1, Requests::Update(more("score"))),
         Scenario { script: Some(indexed), ..Scenario::new("update-indexed", 32, Requests::Update(more("level"))) },
         Scenario { script: Some(bulk), ..Scenario::new("bulk-1000-plain", 1, Requests::Bulk(more("score"))) },
         Scenario { script: Some(bulk_indexed), ..Scenario::new("bulk-1000-indexed", 1, Requests::Bulk(more("level"))) },

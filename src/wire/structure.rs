@@ -30,6 +30,9 @@ pub enum Show {
     LargeAsText,
 }
 
+/// Bytes that may lie idle behind an encoded document; a page holds a thousand of them.
+const SPARE: usize = 4096;
+
 impl Struct {
     /// The fields of a document that are shown.
     pub fn of(document: &Document, show: impl Fn(&str) -> Show) -> Self {
@@ -37,6 +40,9 @@ impl Struct {
         let mut written = Vec::with_capacity(2 * text.len());
         let entries = Entries { out: &mut written, show: &show };
         serde_json::Deserializer::from_str(text).deserialize_map(entries).expect("valid: the text of an object");
+        if written.capacity() - written.len() > SPARE {
+            written.shrink_to_fit();
+        }
         Self { written, ..Self::default() }
     }
 }

@@ -1,0 +1,166 @@
+//! Reading the layers: a TOML file, variables, and files that variables name.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use figment::{
+    Figment,
+    error::Kind,
+    providers::{Env, Format, Serialized, Toml},
+    value::Value,
+};
+
+use super::Config;
+
+const PREFIX: &str = "USER_SERVICE__";
+
+/// Keys whose value may stand in a file that a variable with `_FILE` at its end names.
+pub const FROM_FILES: &[&str] =
+    &["database.url", "secrets.keys", "auth.bootstrap_token", "mail.smtp.password", "sms.secret"];
+
+/// The variable of a key.
+fn variable(key: &str) -> String {
+    format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())
+}
+
+/// The variable that names the file of a key.
+fn file_variable(key: &str) -> String {
+    format!("{}_FILE", variable(key))
+}
+
+/// Whether a variable, or one that names a file, sets this key.
+pub fn is_set(key: &str) -> bool {
+    std::env::var_os(variable(key)).is_some() || std::env::var_os(file_variable(key)).is_some()
+}
+
+/// Reads all layers, and tells what is wrong with them. No fault shows the value of a secret.
+///
+/// # Errors
+/// A file that is no TOML.
+pub fn inspect(file: Option<&Path>) -> anyhow::Result<(Config, Vec<String>)> {
+    let mut faults = Faults::default();
+    let mut layers = layers(file)?;
+    for key in FROM_FILES {
+        match secret(key) {
+            Ok(Some(text)) => layers = layers.merge((*key, value(key, &text))),
+            Ok(None) => {}
+            Err(error) => {
+                let told = format!("{} names a file that cannot be read: {error}", file_variable(key));
+                faults.misread((*key).to_owned(), told);
+            }
+        }
+    }
+    let config = read(&layers, &mut faults);
+    faults.broken_rules(config.faults());
+    Ok((config, faults.told))
+}
+
+/// What is wrong with a configuration.
+#[derive(Default)]
+struct Faults {
+    told: Vec<String>,
+    /// Keys that were left out as unreadable.
+    misread: Vec<String>,
+}
+
+impl Faults {
+    fn misread(&mut self, key: String, fault: String) {
+        self.misread.push(key);
+        self.told.push(fault);
+    }
+
+    /// Rules that the rest breaks; what was left out is not missing too.
+    fn broken_rules(&mut self, faults: Vec<String>) {
+        let names = |fault: &str, key: &str| {
+            let mut words = fault.split(|c: char| !(c.is_ascii_alphanumeric() || "._".contains(c)));
+            words.any(|word| word.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+        };
+        let is_new = |fault: &String| !self.misread.iter().any(|key| names(fault, key));
+        self.told.extend(faults.into_iter().filter(is_new));
+    }
+}
+
+/// Reads all that can be read.
+fn read(layers: &Figment, faults: &mut Faults) -> Config {
+    let mut value: Value = match layers.extract() {
+        Ok(value) => value,
+        Err(error) => {
+            faults.misread(String::new(), error.to_string());
+            return Config::default();
+        }
+    };
+    loop {
+        match value.deserialize::<Config>() {
+            Ok(config) => return config,
+            // One at a time is told. What it is about is taken away, a list as a whole, and the rest read again.
+            Err(error) => {
+                let is_name = |name: &&String| name.parse::<usize>().is_err();
+                let path: Vec<String> = error.path.iter().take_while(is_name).cloned().collect();
+                faults.misread(path.join("."), fault(&error.path.join("."), &error.kind));
+                if !remove(&mut value, &path) {
+                    return Config::default();
+                }
+            }
+        }
+    }
+}
+
+fn fault(key: &str, kind: &Kind) -> String {
+    let is_secret = FROM_FILES.iter().any(|secret| key.starts_with(secret));
+    let told = match kind {
+        Kind::UnknownField(_, known) => format!("{key} is no key; there are {}", known.join(", ")),
+        Kind::MissingField(name) => format!("{key}.{name} is missing"),
+        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) if is_secret => {
+            format!("{key}: expected {expected}")
+        }
+        _ if is_secret => format!("{key} cannot be read"),
+        kind => format!("{key}: {kind}"),
+    };
+    if is_set(key) { format!("{told} ({})", variable(key)) } else { told }
+}
+
+/// Takes away what stands at a path; tells whether anything did.
+fn remove(value: &mut Value, path: &[String]) -> bool {
+    let (Some((key, rest)), Value::Dict(_, entries)) = (path.split_first(), value) else { return false };
+    match rest {
+        [] => entries.remove(key).is_some(),
+        rest => entries.get_mut(key).is_some_and(|inner| remove(inner, rest)),
+    }
+}
+
+/// The text that a variable gives a secret, itself or by a file.
+fn secret(key: &str) -> std::io::Result<Option<String>> {
+    if let Some(path) = std::env::var_os(file_variable(key)) {
+        return std::fs::read_to_string(path).map(|text| Some(text.trim().to_owned()));
+    }
+    Ok(std::env::var(variable(key)).ok())
+}
+
+/// A secret is text, whatever it looks like; keys are a list.
+fn value(key: &str, text: &str) -> Value {
+    match key {
+        "secrets.keys" => text.parse().expect("valid: any text is some value"),
+        _ => Value::from(text),
+    }
+}
+
+/// All layers but the secrets that variables give.
+///
+/// # Errors
+/// A file that cannot be read or is no TOML; the text of the line is not told, for it may be a secret's.
+pub(super) fn layers(file: Option<&Path>) -> anyhow::Result<Figment> {
+    let mut layers = Figment::from(Serialized::defaults(Config::default()));
+    if let Some(file) = file {
+        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        if let Err(error) = toml::from_str::<toml::Table>(&text) {
+            let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
+            bail!("{}: line {line}: {}", file.display(), error.message());
+        }
+        layers = layers.merge(Toml::string(&text));
+    }
+    let apart = FROM_FILES.iter().flat_map(|key| [variable(key), file_variable(key)]);
+    let apart: Vec<String> = apart.map(|name| name[PREFIX.len()..].to_owned()).collect();
+    let variables =
+        Env::prefixed(PREFIX).filter(move |key| !apart.iter().any(|name| name.eq_ignore_ascii_case(key.as_str())));
+    Ok(layers.merge(variables.split("__")))
+}
