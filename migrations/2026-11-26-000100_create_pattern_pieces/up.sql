@@ -1,5 +1,5 @@
 -- The single characters of a longer pattern say no more than its pairs do, and there are far more texts that have one.
-create function pattern_pieces(given text) returns text[] language plpgsql immutable strict parallel safe as $$
+create or replace function pattern_pieces(given text) returns text[] language plpgsql immutable strict parallel safe as $$
 declare
     pairs text[] := '{}';
 begin

@@ -1,6 +1,9 @@
 //! Reading the layers: a TOML file, variables, and files that variables name.
 
-use std::path::Path;
+use std::{
+    ffi::{OsStr, OsString},
+    path::Path,
+};
 
 use anyhow::{Context, bail};
 use figment::{
@@ -28,9 +31,15 @@ fn file_variable(key: &str) -> String {
     format!("{}_FILE", variable(key))
 }
 
+/// The value of a variable, in whatever case its name is written.
+fn environment(name: &str) -> Option<OsString> {
+    let is_it = |found: &OsStr| found.to_str().is_some_and(|found| found.eq_ignore_ascii_case(name));
+    std::env::vars_os().find_map(|(found, value)| is_it(&found).then_some(value))
+}
+
 /// Whether a variable, or one that names a file, sets this key.
 pub fn is_set(key: &str) -> bool {
-    std::env::var_os(variable(key)).is_some() || std::env::var_os(file_variable(key)).is_some()
+    environment(&variable(key)).is_some() || environment(&file_variable(key)).is_some()
 }
 
 /// Reads all layers, and tells what is wrong with them. No fault shows the value of a secret.
@@ -44,14 +53,16 @@ pub fn inspect(file: Option<&Path>) -> anyhow::Result<(Config, Vec<String>)> {
         match secret(key) {
             Ok(Some(text)) => layers = layers.merge((*key, value(key, &text))),
             Ok(None) => {}
-            Err(error) => {
-                let told = format!("{} names a file that cannot be read: {error}", file_variable(key));
-                faults.misread((*key).to_owned(), told);
-            }
+            Err(fault) => faults.misread((*key).to_owned(), fault),
         }
     }
-    let config = read(&layers, &mut faults);
-    faults.broken_rules(config.faults());
+    let config = match read(&layers, &mut faults) {
+        Some(config) => {
+            faults.broken_rules(config.faults());
+            config
+        }
+        None => Config::default(),
+    };
     Ok((config, faults.told))
 }
 
@@ -80,25 +91,25 @@ impl Faults {
     }
 }
 
-/// Reads all that can be read.
-fn read(layers: &Figment, faults: &mut Faults) -> Config {
+/// Reads all that can be read; `None` where nothing can.
+fn read(layers: &Figment, faults: &mut Faults) -> Option<Config> {
     let mut value: Value = match layers.extract() {
         Ok(value) => value,
         Err(error) => {
             faults.misread(String::new(), error.to_string());
-            return Config::default();
+            return None;
         }
     };
     loop {
         match value.deserialize::<Config>() {
-            Ok(config) => return config,
+            Ok(config) => return Some(config),
             // One at a time is told. What it is about is taken away, a list as a whole, and the rest read again.
             Err(error) => {
                 let is_name = |name: &&String| name.parse::<usize>().is_err();
                 let path: Vec<String> = error.path.iter().take_while(is_name).cloned().collect();
                 faults.misread(path.join("."), fault(&error.path.join("."), &error.kind));
                 if !remove(&mut value, &path) {
-                    return Config::default();
+                    return None;
                 }
             }
         }
@@ -106,7 +117,8 @@ fn read(layers: &Figment, faults: &mut Faults) -> Config {
 }
 
 fn fault(key: &str, kind: &Kind) -> String {
-    let is_secret = FROM_FILES.iter().any(|secret| key.starts_with(secret));
+    // What stands in the place of a section may be a secret too.
+    let is_secret = FROM_FILES.iter().any(|secret| key.starts_with(secret) || secret.starts_with(&format!("{key}.")));
     let told = match kind {
         Kind::UnknownField(_, known) => format!("{key} is no key; there are {}", known.join(", ")),
         Kind::MissingField(name) => format!("{key}.{name} is missing"),
@@ -116,7 +128,10 @@ fn fault(key: &str, kind: &Kind) -> String {
         _ if is_secret => format!("{key} cannot be read"),
         kind => format!("{key}: {kind}"),
     };
-    if is_set(key) { format!("{told} ({})", variable(key)) } else { told }
+    match [variable(key), file_variable(key)].into_iter().find(|name| environment(name).is_some()) {
+        Some(name) => format!("{told} ({name})"),
+        None => told,
+    }
 }
 
 /// Takes away what stands at a path; tells whether anything did.
@@ -129,17 +144,24 @@ fn remove(value: &mut Value, path: &[String]) -> bool {
 }
 
 /// The text that a variable gives a secret, itself or by a file.
-fn secret(key: &str) -> std::io::Result<Option<String>> {
-    if let Some(path) = std::env::var_os(file_variable(key)) {
-        return std::fs::read_to_string(path).map(|text| Some(text.trim().to_owned()));
-    }
-    Ok(std::env::var(variable(key)).ok())
+///
+/// # Errors
+/// A sentence for the report.
+fn secret(key: &str) -> Result<Option<String>, String> {
+    let (name, file) = (variable(key), file_variable(key));
+    let text = match (environment(&file), environment(&name)) {
+        (Some(path), _) => std::fs::read_to_string(path)
+            .map_err(|error| format!("{file} names a file that cannot be read: {error}"))?,
+        (None, Some(value)) => value.into_string().map_err(|_| format!("{name} is no UTF-8"))?,
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(text.trim().to_owned()))
 }
 
-/// A secret is text, whatever it looks like; keys are a list.
+/// A secret is text, in quotes or not, whatever it looks like; keys are a list.
 fn value(key: &str, text: &str) -> Value {
-    match key {
-        "secrets.keys" => text.parse().expect("valid: any text is some value"),
+    match (key, text.parse().expect("valid: any text is some value")) {
+        ("secrets.keys", value) | (_, value @ Value::String(..)) => value,
         _ => Value::from(text),
     }
 }
@@ -153,7 +175,7 @@ pub(super) fn layers(file: Option<&Path>) -> anyhow::Result<Figment> {
     if let Some(file) = file {
         let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
         if let Err(error) = toml::from_str::<toml::Table>(&text) {
-            let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
+            let line = error.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
             bail!("{}: line {line}: {}", file.display(), error.message());
         }
         layers = layers.merge(Toml::string(&text));

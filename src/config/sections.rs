@@ -256,10 +256,10 @@ impl Secrets {
         }
         for (place, key) in self.keys.iter().enumerate() {
             if key_bytes(&key.key.0).is_none() {
-                faults.push(format!("secrets.keys: {} is not 32 bytes in base64", key.id));
+                faults.push(format!("secrets.keys.{place}.key is not 32 bytes in base64"));
             }
             if key.id.is_empty() || self.keys[..place].iter().any(|earlier| earlier.id == key.id) {
-                faults.push(format!("secrets.keys: the id {:?} is empty or twice there", key.id));
+                faults.push(format!("secrets.keys.{place}.id is empty, or there twice"));
             }
         }
     }

@@ -52,7 +52,7 @@ struct Sessions {
     failure: Failure,
 }
 
-/// Why the last attempt to connect failed; `None` where it did not, or goes on.
+/// Why the last attempt to connect that has ended failed; `None` where it did not.
 type Failure = Arc<Mutex<Option<String>>>;
 
 /// A connection, which its user drives.
@@ -75,9 +75,9 @@ impl ManageConnection for Sessions {
 
     async fn connect(&self) -> Result<Session, ConnectionError> {
         let tell = |why| *self.failure.lock().expect("valid: no holder panics") = why;
-        tell(None);
         let made = self.connector.establish_driven(&self.url).await;
-        let (conn, wire) = made.inspect_err(|error| tell(Some(error.to_string())))?;
+        tell(made.as_ref().err().map(ToString::to_string));
+        let (conn, wire) = made?;
         Ok(Session { conn, wire, is_given_up: false })
     }
 

@@ -57,12 +57,15 @@ pub async fn list(conn: &mut AsyncPgConnection, selection: &Selection, take: &mu
         (None, Some(field)) => return list_by_value(conn, selection, field, take).await,
         _ => page(selection, Sql::new("users u where true"), Narrow::ByIndex, "u", &selection.order),
     };
-    give(conn, page, take).await?;
-    Ok(())
+    give(conn, page, take).await.map(drop)
 }
 
-/// Gives the rows of a statement; tells how many there were.
-async fn give(conn: &mut AsyncPgConnection, page: Sql<Row>, take: &mut impl Take) -> QueryResult<i64> {
+/// Gives the rows of a statement; tells how many there were, and whether more are wanted.
+async fn give(
+    conn: &mut AsyncPgConnection,
+    page: Sql<Row>,
+    take: &mut impl Take,
+) -> QueryResult<(i64, ControlFlow<()>)> {
     let mut rows = page.load_stream::<Profile>(conn).await?;
     let (mut count, mut wanted) = (0, ControlFlow::Continue(()));
     while let Some(profile) = rows.try_next().await? {
@@ -73,7 +76,7 @@ async fn give(conn: &mut AsyncPgConnection, page: Sql<Row>, take: &mut impl Take
         // A long page lets other calls have their turn.
         tokio::task::consume_budget().await;
     }
-    Ok(count)
+    Ok((count, wanted))
 }
 
 /// A page out of `from`; `by` is the table whose index gives the order.
@@ -140,12 +143,12 @@ async fn list_by_value(
     let with_value =
         Sql::new("field_values d join users u on u.user_id = d.user_id where d.field_id = ").bind(field.field_id);
     let place = selection.after.as_deref();
-    let given = match place {
-        Some([Value::Null, ..]) => 0,
+    let (given, wanted) = match place {
+        Some([Value::Null, ..]) => (0, ControlFlow::Continue(())),
         _ => give(conn, page(selection, with_value.clone(), Narrow::No, "d", &selection.order), take).await?,
     };
     let left = selection.limit - given;
-    if left <= 0 {
+    if left <= 0 || wanted.is_break() {
         return Ok(());
     }
     let passed = match (selection.skip, given) {
@@ -170,8 +173,7 @@ async fn list_by_value(
     let name = field.name.as_str();
     let from = Sql::new("users u where (u.custom_fields -> ").bind(name).push(" is null or u.custom_fields -> ");
     let from = from.bind(name).push(" = 'null')");
-    give(conn, page(&without_value, from, Narrow::No, "u", &without_value.order), take).await?;
-    Ok(())
+    give(conn, page(&without_value, from, Narrow::No, "u", &without_value.order), take).await.map(drop)
 }
 
 /// Whether the order is that of `created_at`, as the index of a value has it.
