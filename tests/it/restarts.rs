@@ -1,13 +1,16 @@
 //! Restarts of the service itself: what a client and an import notice of them.
 
-use std::{
-    net::SocketAddr,
-    process::{Child, Command, Stdio},
-};
+use std::{net::SocketAddr, process::Stdio};
 
 use diesel::sql_types::BigInt;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
-use tokio::{net::TcpStream, sync::mpsc::Sender, task::JoinHandle};
+use tokio::{
+    io::AsyncReadExt,
+    net::TcpStream,
+    process::{Child, Command},
+    sync::mpsc::Sender,
+    task::JoinHandle,
+};
 use tonic::transport::{Channel, Endpoint, channel::Change};
 use tonic_health::pb::{
     HealthCheckRequest,
@@ -84,8 +87,11 @@ async fn p54_a_call_in_flight_when_the_drain_is_over_is_answered() {
     let mut watch = database.connect().await;
     until_waiting(&mut watch, 1).await;
 
+    // One that says nothing is closed when the drain is over.
+    let mut idle = TcpStream::connect(serve.rest().await).await.unwrap();
     serve.signal("TERM");
-    eventually("the end of the drain", async || TcpStream::connect(address).await.is_err().then_some(())).await;
+    idle.read_to_end(&mut Vec::new()).await.unwrap_or_default();
+    eventually("a port that is closed", async || TcpStream::connect(address).await.is_err().then_some(())).await;
     let is_running = serve.is_running();
     holder.batch_execute("commit").await.unwrap();
 
@@ -109,19 +115,11 @@ impl Import {
         command.args(["--json", "user", "import", file]);
         command.env("USER_SERVICE__DATABASE__URL", url).env("USER_SERVICE__SECRETS__KEYS", keys());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Self(command.spawn().unwrap())
+        Self(command.kill_on_drop(true).spawn().unwrap())
     }
 
     async fn ended(&mut self) -> Option<i32> {
-        eventually("the end of the import", async || self.0.try_wait().unwrap()).await.code()
-    }
-}
-
-impl Drop for Import {
-    fn drop(&mut self) {
-        // Gone already where the test waited for it.
-        self.0.kill().unwrap_or_default();
-        self.0.wait().expect("a child");
+        self.0.wait().await.unwrap().code()
     }
 }
 
@@ -161,8 +159,7 @@ async fn p54_an_import_that_was_killed_and_started_again_makes_every_user_once()
     let mut killed = Import::start(&url, &file);
     some_are_there(&url).await;
 
-    killed.0.kill().unwrap();
-    killed.ended().await;
+    killed.0.kill().await.unwrap();
     let made = count(&url).await;
     let again = Import::start(&url, &file).ended().await;
 

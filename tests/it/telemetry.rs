@@ -10,7 +10,6 @@ use user_service::wire::{POOL, SERVICES, pb};
 use crate::support::{
     Client, TestDatabase,
     collector::{Collector, attributes, hex},
-    eventually,
     folder::Folder,
     person,
     serve::{Serve, TOKEN, get, send},
@@ -65,7 +64,7 @@ async fn p57_a_trace_goes_on_from_grpc_and_from_http() {
     assert_eq!((&*told["db.system.name"], &*told["db.operation.name"]), ("postgresql", "SELECT"));
     assert!(told["db.query.text"].contains("from users"), "{told:?}");
     for name in ["rpc.server.duration", "user_service.serving", "user_service.db.pool.connections"] {
-        eventually(name, async || collector.metrics().iter().any(|sent| sent == name).then_some(())).await;
+        collector.metric(name).await;
     }
 }
 
@@ -92,20 +91,20 @@ async fn p57_logs_are_for_people_unless_json_is_asked_for() {
         (&json!("user.v1.UserService/GetProfile"), &json!("service:bootstrap"))
     );
     assert!(json.log().iter().all(|line| serde_json::from_str::<Value>(line).is_ok_and(|line| line.is_object())));
-    let serving =
-        eventually("a line", async || text.log().into_iter().find(|line| line.contains("serving gRPC"))).await;
+    let serving = text.line(|line| line.contains("serving gRPC").then(|| line.to_owned())).await;
     assert!(serving.contains(" INFO ") && !serving.contains('{') && !serving.contains('\u{1b}'), "{serving}");
 }
 
-/// The code of the mail to this address; waits for it.
-async fn code(mails: &Folder, address: &str) -> String {
-    eventually("a mail", async || {
-        let mails = fs::read_dir(&mails.0).unwrap().filter_map(|entry| fs::read_to_string(entry.unwrap().path()).ok());
-        let mail = mails.into_iter().find(|mail| mail.contains(&format!("To: {address}")))?;
-        let is_code = |line: &&str| line.len() == 6 && line.bytes().all(|byte| byte.is_ascii_digit());
-        mail.lines().map(str::trim).find(is_code).map(str::to_owned)
-    })
-    .await
+/// The code of the mail to this address; waits for the line that tells its file.
+async fn code(serve: &Serve, address: &str) -> String {
+    serve
+        .line(|line| {
+            let mail = fs::read_to_string(line.strip_prefix("mail: ")?).unwrap();
+            let is_code = |line: &&str| line.len() == 6 && line.bytes().all(|byte| byte.is_ascii_digit());
+            let code = mail.lines().map(str::trim).find(is_code)?;
+            mail.contains(&format!("To: {address}")).then(|| code.to_owned())
+        })
+        .await
 }
 
 const OLD: &str = "mara.quill@example.com";
@@ -118,7 +117,7 @@ const WRONG_PASSWORD: &str = "wrong-guess-0077";
 const NICKNAME: &str = "Quillmara";
 
 /// Calls of a login and a change of email, over gRPC; gives the secrets that came up.
-async fn change_email(service: &mut Client, serve: &Serve, mails: &Folder) -> (i64, Vec<String>) {
+async fn change_email(service: &mut Client, serve: &Serve) -> (i64, Vec<String>) {
     let mut mara = person(NICKNAME);
     mara.account = Some(pb::Account {
         email: Some(OLD.to_owned()),
@@ -143,7 +142,7 @@ async fn change_email(service: &mut Client, serve: &Serve, mails: &Folder) -> (i
     user.users.send_email_code(send(pb::CodePurpose::Replace, "")).await.unwrap();
     user.users.send_email_code(send(pb::CodePurpose::Bind, NEW)).await.unwrap();
     user.users.send_email_code(send(pb::CodePurpose::Bind, NEW)).await.unwrap_err();
-    let (old, new) = (code(mails, OLD).await, code(mails, NEW).await);
+    let (old, new) = (code(serve, OLD).await, code(serve, NEW).await);
     let wrong = if new == "135790" { "097531" } else { "135790" };
     let confirm = |code: &str| pb::ConfirmEmailChangeRequest {
         email: NEW.to_owned(),
@@ -215,7 +214,7 @@ async fn p57_no_log_and_no_span_holds_a_secret_after_a_run_of_every_rpc() {
     let bearer = format!("Bearer {TOKEN}");
     let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
 
-    let (user_id, mut secrets) = change_email(&mut service, &serve, &mails).await;
+    let (user_id, mut secrets) = change_email(&mut service, &serve).await;
     for (what, body) in other_calls(user_id) {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let (status, said) = send(serve.rest().await, &what, &headers, &body).await;

@@ -1,10 +1,6 @@
 //! A collector: it takes what comes over OTLP and keeps it.
 
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use opentelemetry_proto::tonic::{
     collector::{
@@ -20,10 +16,11 @@ use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, any_value::Value},
     trace::v1::Span,
 };
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tonic::{Request, Response, Status, transport::server::TcpIncoming};
 
-use super::eventually;
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running collector; it goes with the test.
 pub struct Collector {
@@ -34,8 +31,8 @@ pub struct Collector {
 
 #[derive(Clone, Default)]
 struct Kept {
-    spans: Arc<Mutex<Vec<Span>>>,
-    metrics: Arc<Mutex<Vec<String>>>,
+    spans: Arc<watch::Sender<Vec<Span>>>,
+    metrics: Arc<watch::Sender<Vec<String>>>,
 }
 
 #[tonic::async_trait]
@@ -45,7 +42,7 @@ impl TraceService for Kept {
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         let scopes = request.into_inner().resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
-        self.spans.lock().unwrap().extend(scopes.flat_map(|scope| scope.spans));
+        self.spans.send_modify(|spans| spans.extend(scopes.flat_map(|scope| scope.spans)));
         Ok(Response::new(Default::default()))
     }
 }
@@ -57,7 +54,8 @@ impl MetricsService for Kept {
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
         let scopes = request.into_inner().resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
-        self.metrics.lock().unwrap().extend(scopes.flat_map(|scope| scope.metrics).map(|metric| metric.name));
+        let names = scopes.flat_map(|scope| scope.metrics).map(|metric| metric.name);
+        self.metrics.send_modify(|metrics| metrics.extend(names));
         Ok(Response::new(Default::default()))
     }
 }
@@ -81,17 +79,22 @@ impl Collector {
 
     /// All spans so far.
     pub fn spans(&self) -> Vec<Span> {
-        self.kept.spans.lock().unwrap().clone()
+        self.kept.spans.borrow().clone()
     }
 
-    /// The names of all metrics so far.
-    pub fn metrics(&self) -> Vec<String> {
-        self.kept.metrics.lock().unwrap().clone()
+    /// Waits for a metric of this name.
+    pub async fn metric(&self, name: &str) {
+        let mut metrics = self.kept.metrics.subscribe();
+        let sent = metrics.wait_for(|metrics| metrics.iter().any(|sent| sent == name));
+        tokio::time::timeout(PATIENCE, sent).await.expect(name).unwrap();
     }
 
     /// The first span that fits; waits for it.
     pub async fn span(&self, fits: impl Fn(&Span) -> bool) -> Span {
-        eventually("a span", async || self.spans().into_iter().find(|span| fits(span))).await
+        let mut spans = self.kept.spans.subscribe();
+        let sent = spans.wait_for(|spans| spans.iter().any(&fits));
+        let spans = tokio::time::timeout(PATIENCE, sent).await.expect("a span").unwrap();
+        spans.iter().find(|span| fits(span)).unwrap().clone()
     }
 }
 

@@ -1,20 +1,19 @@
-//! Waiting for what another task or another replica does in its own time.
+//! Waiting for what another replica or the database does in its own time, and tells nobody.
 
 use std::time::Duration;
 
 /// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two looks, so that they take nothing from the work that is waited for.
-const PAUSE: Duration = Duration::from_millis(5);
 
-/// Looks until there is something, and gives it.
+/// Looks until there is something, and gives it. Each look asks the other side and awaits its answer, which sets the pace:
+/// what is in this process, or tells by itself, is awaited there and not looked for.
 pub async fn eventually<T>(awaited: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let found = async {
         loop {
             if let Some(found) = look().await {
                 return found;
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::task::yield_now().await;
         }
     };
     let found = tokio::time::timeout(PATIENCE, found).await;

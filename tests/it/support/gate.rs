@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use diesel::sql_types::BigInt;
@@ -32,6 +33,8 @@ pub enum Hold {
     AfterCommit,
 }
 
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// What connections through a gate are called in the database.
 const NAME: &str = "gate";
 
@@ -65,7 +68,8 @@ impl Gate {
 
     /// Waits until a transaction is held.
     pub async fn reached(&self) {
-        eventually("a transaction at its COMMIT", async || self.reached.try_acquire().ok().map(|_| ())).await;
+        let reached = tokio::time::timeout(PATIENCE, self.reached.acquire()).await;
+        reached.expect("a transaction at its COMMIT").unwrap().forget();
     }
 
     /// Breaks all connections, and waits until the server has noticed: what was not committed is rolled back then.

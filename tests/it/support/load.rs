@@ -1,14 +1,20 @@
 //! Many callers who read and write without a pause.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 use tonic::Status;
 
-use super::{Client, eventually};
+use super::Client;
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Callers at work, each on a user of its own; they end with the test.
 pub struct Load {
@@ -19,8 +25,8 @@ pub struct Load {
 #[derive(Default)]
 struct Told {
     is_over: AtomicBool,
-    reads: AtomicU64,
-    writes: AtomicU64,
+    reads: watch::Sender<u64>,
+    writes: watch::Sender<u64>,
     failures: Mutex<Vec<Status>>,
 }
 
@@ -38,8 +44,10 @@ impl Load {
     /// Waits until so many more reads, and as many writes, have succeeded.
     pub async fn more(&self, count: u64) {
         for kind in [&self.told.reads, &self.told.writes] {
-            let goal = kind.load(Ordering::Relaxed) + count;
-            eventually("calls that succeed", async || (kind.load(Ordering::Relaxed) >= goal).then_some(())).await;
+            let mut succeeded = kind.subscribe();
+            let goal = *succeeded.borrow() + count;
+            let reached = succeeded.wait_for(|succeeded| *succeeded >= goal);
+            tokio::time::timeout(PATIENCE, reached).await.expect("calls that succeed").unwrap();
         }
     }
 
@@ -74,10 +82,10 @@ async fn work(mut client: Client, user_id: i64, told: Arc<Told>) {
     }
 }
 
-async fn note(told: &Told, succeeded: &AtomicU64, done: Result<(), Status>) -> bool {
+async fn note(told: &Told, succeeded: &watch::Sender<u64>, done: Result<(), Status>) -> bool {
     match done {
         Ok(()) => {
-            succeeded.fetch_add(1, Ordering::Relaxed);
+            succeeded.send_modify(|succeeded| *succeeded += 1);
             true
         }
         Err(status) => {

@@ -4,15 +4,15 @@ use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use serde_json::Value;
+use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use super::{Client, TestDatabase, eventually};
+use super::{Client, TestDatabase};
 
 /// A token with every scope.
 pub const TOKEN: &str = "bootstrap-token-of-the-tests-0123456789";
@@ -27,7 +27,8 @@ pub fn keys() -> String {
 /// A running `serve`; it goes with the test.
 pub struct Serve {
     process: Child,
-    log: Arc<Mutex<Vec<String>>>,
+    /// Closed when the process has ended.
+    log: watch::Receiver<Vec<String>>,
 }
 
 impl Serve {
@@ -66,11 +67,11 @@ impl Serve {
             command.env(format!("USER_SERVICE__{key}"), value);
         }
         let mut process = command.spawn().unwrap();
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let (stderr, lines) = (process.stderr.take().unwrap(), log.clone());
+        let (lines, log) = watch::channel(Vec::new());
+        let stderr = process.stderr.take().unwrap();
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                lines.lock().unwrap().push(line);
+                lines.send_modify(|log| log.push(line));
             }
         });
         Self { process, log }
@@ -78,15 +79,32 @@ impl Serve {
 
     /// All lines of the log so far.
     pub fn log(&self) -> Vec<String> {
-        self.log.lock().unwrap().clone()
+        self.log.borrow().clone()
+    }
+
+    /// What is made of the first line of the log that anything can be made of; waits for it.
+    pub async fn line<T>(&self, read: impl Fn(&str) -> Option<T>) -> T {
+        let (mut log, mut seen) = (self.log.clone(), 0);
+        let found = async {
+            loop {
+                let found = {
+                    let lines = log.borrow_and_update();
+                    let new = lines[seen..].iter().find_map(|line| read(line));
+                    seen = lines.len();
+                    new
+                };
+                match found {
+                    Some(found) => return found,
+                    None => log.changed().await.expect("the process has not ended"),
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, found).await.expect("a line of the log")
     }
 
     /// The first line of the JSON log that fits; waits for it.
     pub async fn logged(&self, fits: impl Fn(&Value) -> bool) -> Value {
-        eventually("a line of the log", async || {
-            self.log().iter().filter_map(|line| serde_json::from_str(line).ok()).find(|line| fits(line))
-        })
-        .await
+        self.line(|line| serde_json::from_str(line).ok().filter(|line| fits(line))).await
     }
 
     async fn address(&self, what: &str) -> SocketAddr {
@@ -143,7 +161,10 @@ impl Serve {
 
     /// Waits until it has ended.
     pub async fn ended(&mut self) -> ExitStatus {
-        eventually("its end", async || self.process.try_wait().unwrap()).await
+        let mut log = self.log.clone();
+        let closed = async { while log.changed().await.is_ok() {} };
+        tokio::time::timeout(PATIENCE, closed).await.expect("its end");
+        self.process.wait().unwrap()
     }
 }
 
