@@ -139,12 +139,24 @@ async fn p11_page_of_large_profiles_ends_early() {
         ..Default::default()
     };
     client.create_field(field).await.unwrap();
+    let level = pb::FieldDefinition {
+        name: "level".to_owned(),
+        r#type: pb::FieldType::Integer.into(),
+        indexed: true,
+        ..Default::default()
+    };
+    client.create_field(level).await.unwrap();
     let story: Vec<String> = (0..3).map(|_| "x".repeat(16 * 1024)).collect();
-    for _ in 0..80 {
+    let mut made = Vec::new();
+    for number in 0..80 {
         let mut person = crate::support::person("long");
         let profile = person.profile.as_mut().unwrap();
-        profile.custom_fields = Some(crate::support::json(serde_json::json!({ "story": story })));
-        client.create(person).await.unwrap();
+        let custom = match number {
+            ..70 => serde_json::json!({ "story": story, "level": number % 7 }),
+            _ => serde_json::json!({ "story": story }),
+        };
+        profile.custom_fields = Some(crate::support::json(custom));
+        made.push(client.create(person).await.unwrap().user_id);
     }
 
     let page = list(&mut client, pb::ListProfilesRequest { page_size: 1000, ..Default::default() }).await;
@@ -153,6 +165,12 @@ async fn p11_page_of_large_profiles_ends_early() {
     assert!(page.profiles.len() < 80 && size <= 3 * 1024 * 1024, "{} profiles, {size} bytes", page.profiles.len());
     let rest = pb::ListProfilesRequest { page_size: 1000, page_token: page.next_page_token, ..Default::default() };
     assert_eq!(list(&mut client, rest).await.profiles.len(), 80 - page.profiles.len());
+    // Also where the page ends among those with a value, and another statement brings those without one.
+    let by_level = pb::ListProfilesRequest { order_by: "level".to_owned(), page_size: 1000, ..Default::default() };
+    assert!(!list(&mut client, by_level.clone()).await.next_page_token.is_empty());
+    let mut walked = client.walk(by_level).await;
+    walked.sort_unstable();
+    assert_eq!(walked, made);
 }
 
 #[tokio::test]
