@@ -4,8 +4,10 @@
 //! for each RPC, which asks `wire` to read the message, `domain` to do the work, and `wire` again to write the reply.
 //! `domain` holds the rules and every transaction; `store` holds the statements, one file a table; `model` holds what
 //! things are, with no I/O at all. `door` asks what every door asks of every call, and `auth` tells who is calling,
-//! before a message is read. What a write causes to be sent lies in the outbox, which `mail` drains. `app` puts the
-//! parts together and `server` runs them, on the `threads` of the process; `health`, `operations` and `telemetry` are what operators see of it.
+//! before a message is read. What a write causes to be sent lies in the outbox, which `mail` drains. `config` reads the
+//! settings, `app` puts the parts together, and `server` runs them on the `threads` of the process; `health`,
+//! `operations` and `telemetry` are what operators see of it. Time and chance come from `clock`, `tls` says whom we
+//! trust, and `postgres` runs a server for `dev` and the tests.
 //!
 //! An [`error::Error`] is a fact with a stable reason; only the two doors turn it into a status of their transport.
 
