@@ -23,6 +23,10 @@ const BULK_DEADLINE: Duration = Duration::from_secs(20);
 /// Characters of a token; no real one is longer.
 const MAX_TOKEN: usize = 8192;
 
+/// The room of one call; the next may come when the last clone is dropped.
+#[derive(Clone, Debug)]
+pub struct Room(#[expect(dead_code, reason = "held for its drop alone")] Arc<OwnedSemaphorePermit>);
+
 /// The use cases, behind the rules of the door. All doors of a process share one, and so its room.
 #[derive(Clone)]
 pub struct Door {
@@ -40,12 +44,13 @@ impl Door {
         &self.api
     }
 
-    /// Takes room for one call, until the permit is dropped.
+    /// Takes room for one call.
     ///
     /// # Errors
     /// OVERLOADED.
-    pub fn enter(&self) -> Result<OwnedSemaphorePermit> {
-        self.in_flight.clone().try_acquire_owned().map_err(|_| Error::new(Reason::Overloaded))
+    pub fn enter(&self) -> Result<Room> {
+        let permit = self.in_flight.clone().try_acquire_owned().map_err(|_| Error::new(Reason::Overloaded))?;
+        Ok(Room(Arc::new(permit)))
     }
 
     /// Tells who calls, where they may call this method, before anything of the message is known. A token that is

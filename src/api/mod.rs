@@ -9,7 +9,7 @@ mod profiles;
 mod tokens;
 mod users;
 
-pub use users::BATCH;
+pub use users::{Batch, MAX_LINE};
 
 use std::sync::Arc;
 
@@ -24,7 +24,6 @@ use crate::{
         db::Db,
         deliveries::Deliveries,
         fields::Fields,
-        keys::Keys,
         once::{Once, Outcome, Run, Running},
         passwords::Passwords,
         profiles::Profiles,
@@ -33,6 +32,7 @@ use crate::{
     },
     error::Result,
     model::field::Fields as Definitions,
+    model::keys::Keys,
 };
 
 /// All use cases, as the doors call them.

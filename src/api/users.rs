@@ -5,7 +5,12 @@ use prost::Message;
 
 use super::{Api, reply};
 use crate::{
-    domain::{accounts::first_hashes, caller::Caller, once::Once, users::NewUser},
+    domain::{
+        accounts::{Hashes, NewSecrets},
+        caller::Caller,
+        once::Once,
+        users::NewUser,
+    },
     error::{Error, Fault, Kind, Result},
     model::{
         account::Folded,
@@ -18,10 +23,38 @@ use crate::{
     },
 };
 
-/// Users of one batch of an import.
-pub const BATCH: usize = 500;
+/// Most users of one batch of an import.
+const BATCH: usize = 500;
+/// Bytes of users, as they came, with which a batch is full too.
+const BATCH_BYTES: usize = 2 * 1024 * 1024;
+/// Most bytes of a user's line in an import.
+pub const MAX_LINE: usize = 1024 * 1024;
 /// Users of an import whose passwords wait to be hashed at the same time.
 const HASHED: usize = 16;
+
+/// Users of an import that are written together, or what was wrong with their form.
+#[derive(Clone, Default)]
+pub struct Batch {
+    users: Vec<Result<pb::CreateUserRequest>>,
+    bytes: usize,
+}
+
+impl Batch {
+    /// Adds a user who came in so many bytes.
+    pub fn push(&mut self, user: Result<pb::CreateUserRequest>, bytes: usize) {
+        self.users.push(user);
+        self.bytes += bytes;
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.users.is_empty()
+    }
+
+    /// Whether it is to be written before more are added.
+    pub fn is_full(&self) -> bool {
+        self.users.len() >= BATCH || self.bytes >= BATCH_BYTES
+    }
+}
 
 impl Api {
     /// Makes a user.
@@ -37,7 +70,7 @@ impl Api {
         let custom = custom.map(json::object).unwrap_or_default();
         let fields = self.0.fields.knowing(custom.keys().map(String::as_str)).await?;
         let validate_only = request.validate_only;
-        let (mut new, secrets) = user::new_user(request, &fields, self.0.users.now())?;
+        let (mut new, secrets) = user::new_user(request, &fields, self.0.clock.now())?;
         self.hash_secrets(&mut new, secrets, validate_only).await?;
         let kept = |profile: &Profile| created(profile.clone(), &fields).encode_to_vec();
         let outcome = self.0.users.create(&new, &fields, validate_only, once.as_ref(), kept).await?;
@@ -49,12 +82,8 @@ impl Api {
     ///
     /// # Errors
     /// What kept the whole batch from being written; none of it stands then.
-    pub async fn import_batch(
-        &self,
-        caller: &Caller,
-        index: i64,
-        batch: Vec<Result<pb::CreateUserRequest>>,
-    ) -> Result<pb::ImportUsersResponse> {
+    pub async fn import_batch(&self, caller: &Caller, index: i64, batch: Batch) -> Result<pb::ImportUsersResponse> {
+        let batch = batch.users;
         let fields = self.0.fields.reload().await?;
         let next_index = index + batch.len() as i64;
         let mut users = Vec::with_capacity(batch.len());
@@ -96,7 +125,7 @@ impl Api {
             return Err(Error::invalid("validate_only", Fault::Format, "is not possible in an import"));
         }
         let once = self.once(caller, "CreateUser", &request.request_id, &request);
-        let (mut new, secrets) = user::new_user(request, fields, self.0.users.now())?;
+        let (mut new, secrets) = user::new_user(request, fields, self.0.clock.now())?;
         self.hash_secrets(&mut new, secrets, false).await?;
         Ok((new, once))
     }
@@ -105,11 +134,17 @@ impl Api {
     async fn hash_secrets(&self, new: &mut NewUser, secrets: Secrets, is_trial: bool) -> Result<()> {
         let shown = |folded: &Option<Folded>| folded.as_ref().map(|folded| folded.shown.clone());
         let (username, email) = (shown(&new.account.username), shown(&new.account.email));
-        let plain = (secrets.password.as_ref(), secrets.wallet_password.as_ref());
-        let names = (username.as_deref(), email.as_deref());
-        let (password, wallet) = first_hashes(&self.0.passwords, plain, names, is_trial).await?;
-        new.account.password_hash = password.or(secrets.password_hash);
-        new.account.wallet_password_hash = wallet.or(secrets.wallet_password_hash);
+        let plain = NewSecrets {
+            password: secrets.password.as_ref().map(|secret| ("password", secret)),
+            wallet_password: secrets.wallet_password.as_ref().map(|secret| ("wallet_password", secret)),
+        };
+        plain.check(&self.0.passwords, username.as_deref(), email.as_deref()).await?;
+        let hashes = match is_trial {
+            true => Hashes::default(),
+            false => plain.hash(&self.0.passwords).await?,
+        };
+        new.account.password_hash = hashes.password.or(secrets.password_hash);
+        new.account.wallet_password_hash = hashes.wallet_password.or(secrets.wallet_password_hash);
         Ok(())
     }
 
@@ -135,5 +170,23 @@ fn failure(index: i64, error: &Error) -> pb::ImportFailure {
         reason: error.reason().as_str().to_owned(),
         field: field.unwrap_or_default(),
         message: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_full_of_users_or_of_bytes() {
+        let user = || Ok(pb::CreateUserRequest::default());
+        let (mut many, mut large) = (Batch::default(), Batch::default());
+
+        (1..BATCH).for_each(|_| many.push(user(), 1));
+        large.push(user(), BATCH_BYTES - 1);
+        assert!(!many.is_full() && !large.is_full());
+        many.push(user(), 1);
+        large.push(user(), 1);
+        assert!(many.is_full() && large.is_full());
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    api::Api,
+    api::{Api, Batch},
     domain::caller::Caller,
     error::Reason,
     wire::{canonical, pb},
@@ -129,7 +129,9 @@ pub async fn fill(api: &Api) -> anyhow::Result<()> {
     let users = (1..=USERS).map(user).chain(known_users());
     let users: Vec<pb::CreateUserRequest> =
         users.map(|user| canonical::from_json(&user.to_string())).collect::<Result<_, _>>()?;
-    let told = api.import_batch(&caller, 0, users.into_iter().map(Ok).collect()).await?;
+    let mut batch = Batch::default();
+    users.into_iter().for_each(|user| batch.push(Ok(user), 0));
+    let told = api.import_batch(&caller, 0, batch).await?;
     // A fill that was cut short left some of them.
     match told.failures.iter().find(|failure| !failure.reason.ends_with("_TAKEN")) {
         Some(failure) => anyhow::bail!("an example user cannot be made: {}", failure.message),

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::output::Output;
 use crate::{
-    api::{Api, BATCH},
+    api::{Api, Batch, MAX_LINE},
     domain::caller::Caller,
     error::{Error, Fault, Kind, Result},
     wire::{canonical, pb},
@@ -24,8 +24,6 @@ use crate::{
 /// How often a batch is sent again while the database is away.
 const TRIES: u32 = 60;
 const WAIT: Duration = Duration::from_secs(1);
-/// Most bytes of a line.
-const MAX_LINE: u64 = 1024 * 1024;
 
 type User = pb::CreateUserRequest;
 
@@ -80,12 +78,13 @@ fn next_batch(
     line_number: &mut u64,
     numbers: &mut Vec<u64>,
     progress: &ProgressBar,
-) -> std::io::Result<Vec<Result<User>>> {
-    let mut batch = Vec::with_capacity(BATCH);
+) -> std::io::Result<Batch> {
+    let mut batch = Batch::default();
     let mut line = Vec::new();
-    while batch.len() < BATCH {
+    while !batch.is_full() {
         line.clear();
-        let read = lines.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)?;
+        // One byte more tells whether the line is at its end.
+        let read = lines.by_ref().take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line)?;
         if read == 0 {
             break;
         }
@@ -95,12 +94,12 @@ fn next_batch(
             continue;
         }
         numbers.push(*line_number);
-        if read as u64 == MAX_LINE && line.last() != Some(&b'\n') {
-            lines.skip_until(b'\n')?;
-            batch.push(Err(Error::invalid("", Fault::Length, "must have at most 1 MiB")));
+        if read > MAX_LINE && line.last() != Some(&b'\n') {
+            progress.inc(lines.skip_until(b'\n')? as u64);
+            batch.push(Err(Error::invalid("", Fault::Length, "must have at most 1 MiB")), 0);
             continue;
         }
-        batch.push(parse(&line, *line_number));
+        batch.push(parse(&line, *line_number), line.len());
     }
     Ok(batch)
 }
@@ -119,7 +118,7 @@ fn parse(line: &[u8], number: u64) -> Result<User> {
 }
 
 /// Sends a batch, again and again while the database is away: request ids keep what was committed from doubling.
-async fn send(api: &Api, index: i64, batch: Vec<Result<User>>) -> anyhow::Result<pb::ImportUsersResponse> {
+async fn send(api: &Api, index: i64, batch: Batch) -> anyhow::Result<pb::ImportUsersResponse> {
     let caller = Caller::operator();
     let mut tries = 0;
     loop {

@@ -6,12 +6,11 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_async::AsyncPgConnection;
 
 use crate::{
-    clock::Clock,
     domain::{
+        claims::{Claim, refuse_taken},
         db::{Db, End},
-        fields::join_fill,
+        fields::{index_rows, join_fill},
         once::{self, Once, Outcome},
-        profiles::{index_rows, refuse_taken},
     },
     error::{Error, Fault, Reason, Result},
     model::{
@@ -34,20 +33,19 @@ const SEQUENCE_END: i64 = 1 << 52;
 pub struct NewUser {
     pub profile: Profile,
     pub account: NewAccount,
-    /// Values that must be free: path in the request, kind, value.
-    pub claims: Vec<(String, String, String)>,
+    /// Values that must be free.
+    pub claims: Vec<Claim>,
 }
 
 /// Use cases of whole users.
 #[derive(Clone)]
 pub struct Users {
     db: Db,
-    clock: Clock,
 }
 
 impl Users {
-    pub fn new(db: Db, clock: Clock) -> Self {
-        Self { db, clock }
+    pub fn new(db: Db) -> Self {
+        Self { db }
     }
 
     /// Makes one user.
@@ -63,17 +61,18 @@ impl Users {
         reply: impl Fn(&Profile) -> Vec<u8> + Sync,
     ) -> Result<Outcome<Profile>> {
         let end = if validate_only { End::RollBack } else { End::Commit };
-        self.db
+        let mut outcome = self
+            .db
             .transaction(end, async |conn| {
-                let mut outcome = make(conn, &[(new, once)], definitions, &reply).await?.pop();
-                if let Some(Ok(Outcome::New(made))) = &mut outcome
-                    && validate_only
-                {
-                    made.user_id = new.profile.user_id;
-                }
-                outcome.expect("valid: one for each")
+                make(conn, &[(new, once)], definitions, &reply).await?.pop().expect("valid: one for each")
             })
-            .await
+            .await?;
+        match &mut outcome {
+            Outcome::New(made) if validate_only => made.user_id = new.profile.user_id,
+            Outcome::New(_) => self.follow([new].into_iter()).await,
+            Outcome::Kept(_) => {}
+        }
+        Ok(outcome)
     }
 
     /// Makes a batch of users in one transaction, each by itself: one that fails leaves the others alone.
@@ -89,7 +88,19 @@ impl Users {
         let batch: Vec<_> = batch.iter().map(|(new, once)| (new, once.as_ref())).collect();
         let outcomes =
             self.db.transaction(End::Commit, async |conn| make(conn, &batch, definitions, &reply).await).await?;
+        let made = outcomes.iter().zip(&batch).filter(|(outcome, _)| matches!(outcome, Ok(Outcome::New(_))));
+        self.follow(made.map(|(_, (new, _))| *new)).await;
         Ok(outcomes.into_iter().map(|outcome| outcome.map(|_| ())).collect())
+    }
+
+    /// Moves the sequence past the ids that these users brought. It knows no transaction, so it waits until they stand.
+    /// Where it fails, ids that are taken are drawn, and drawn again.
+    async fn follow(&self, made: impl Iterator<Item = &NewUser>) {
+        let brought = made.map(|new| new.profile.user_id).filter(|user_id| *user_id < SEQUENCE_END).max();
+        let Some(highest) = brought.filter(|user_id| *user_id != 0) else { return };
+        if let Err(error) = self.db.run(async |conn| Ok(users::pass(conn, highest).await?)).await {
+            tracing::warn!(reason = error.reason().as_str(), "the sequence of ids stays behind");
+        }
     }
 
     /// Erases the user and all that belongs to it.
@@ -105,11 +116,6 @@ impl Users {
             })
             .await?;
         if gone { Ok(()) } else { Err(Error::user_not_found(user_id)) }
-    }
-
-    /// The present moment, for what a new user is stamped with.
-    pub fn now(&self) -> chrono::DateTime<chrono::Utc> {
-        self.clock.now()
     }
 }
 
@@ -156,11 +162,8 @@ impl<'a> Decisions<'a> {
     async fn begin(conn: &mut AsyncPgConnection, batch: &[(&NewUser, Option<&Once>)]) -> Result<Self> {
         let (given, missing): (Vec<i64>, Vec<i64>) =
             batch.iter().map(|(new, _)| new.profile.user_id).partition(|user_id| *user_id != 0);
-        if let Some(highest) = given.iter().copied().filter(|user_id| *user_id < SEQUENCE_END).max() {
-            users::pass(conn, highest).await?;
-        }
         let claims = batch.iter().flat_map(|(new, _)| &new.claims);
-        let (kinds, values): (Vec<_>, Vec<_>) = claims.map(|(_, kind, value)| (kind.clone(), value.clone())).unzip();
+        let (kinds, values): (Vec<_>, Vec<_>) = claims.map(pair).unzip();
         Ok(Self {
             drawn: users::draw_ids(conn, missing.len(), &given).await?.into_iter(),
             used: users::find_used(conn, given).await?,
@@ -190,10 +193,9 @@ impl<'a> Decisions<'a> {
                 .with_resource("user.v1.User", "profile.user_id")
                 .with_violation("profile.user_id", Fault::Format, "is or was in use"));
         }
-        let pair = |kind: &String, value: &String| (kind.clone(), value.clone());
-        refuse_taken(new.claims.iter().filter(|(_, kind, value)| self.held.contains(&pair(kind, value))))?;
+        refuse_taken(new.claims.iter().filter(|claim| self.held.contains(&pair(claim))))?;
         self.used.insert(profile.user_id);
-        self.held.extend(new.claims.iter().map(|(_, kind, value)| pair(kind, value)));
+        self.held.extend(new.claims.iter().map(pair));
         if let Some(once) = once {
             self.replies.insert(once.key(), (once, profile.user_id, reply(&profile)));
         }
@@ -209,7 +211,7 @@ impl<'a> Decisions<'a> {
         let profiles = self.made.iter().map(|(_, profile)| profile);
         users::insert_profiles(conn, profiles).await.map_err(raced)?;
         let claims = self.made.iter().flat_map(|(new, profile)| {
-            new.claims.iter().map(|(_, kind, value)| (profile.user_id, kind.as_str(), value.as_str()))
+            new.claims.iter().map(|claim| (profile.user_id, claim.kind.as_str(), claim.value.as_str()))
         });
         unique_values::insert(conn, &claims.collect::<Vec<_>>()).await.map_err(raced)?;
         let accounts: Vec<_> = self.made.iter().map(|(new, profile)| (profile.user_id, &new.account)).collect();
@@ -224,6 +226,10 @@ impl<'a> Decisions<'a> {
         let replies = self.replies.into_values().map(|(once, user_id, reply)| (once, Some(user_id), reply));
         once::end(conn, replies.collect()).await
     }
+}
+
+fn pair(claim: &Claim) -> (String, String) {
+    (claim.kind.clone(), claim.value.clone())
 }
 
 /// What was free when it was looked at is taken by now.

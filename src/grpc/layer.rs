@@ -89,13 +89,14 @@ where
     rpc.inspect(|rpc| call::set_rpc(*rpc));
     // What is no RPC of ours has no rule, and a token is asked for all the same.
     let Rpc(service, method) = rpc.unwrap_or(Rpc("", ""));
-    let _permit = door.enter()?;
+    let room = door.enter()?;
     let limit = deadline(request.headers(), method, came)?;
     // On the heap, and so moved no more: each wrapper around a future holds it once more than it need.
     let call = Box::pin(async {
         let certified = request.extensions().get::<Peer>().and_then(|peer| peer.caller.as_ref());
         let caller = door.admit(door::bearer(request.headers()), certified, service, method).await?;
         request.extensions_mut().insert(caller);
+        request.extensions_mut().insert(room.clone());
         let Ok(response) = inner.call(request).await;
         Ok::<_, Error>(explained(response))
     });

@@ -2,14 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
+use prost::Message;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::caller;
 use crate::{
-    api::{Api, BATCH},
+    api::{Api, Batch},
     domain::caller::Caller,
+    door::Room,
     error::{Error, Fault, Reason},
     telemetry::call,
     wire::pb::{self, user_admin_service_server},
@@ -41,7 +43,10 @@ impl user_admin_service_server::UserAdminService for UserAdminService {
         let caller = caller(&request)?;
         let (answers, stream) = mpsc::channel(4);
         let api = self.0.clone();
+        let room = request.extensions().get::<Room>().cloned();
         tokio::spawn(call::detached(async move {
+            // It goes on after its answer has begun, and takes its room until then.
+            let _room = room;
             if let Err(status) = import(api, caller, request.into_inner(), &answers).await {
                 // The receiver is gone where the client is; there is no one left to tell.
                 answers.send(Err(status)).await.unwrap_or_default();
@@ -147,14 +152,15 @@ async fn import(
     answers: &mpsc::Sender<Result<pb::ImportUsersResponse, Status>>,
 ) -> Result<(), Status> {
     let mut index = 0;
-    let mut batch = Vec::with_capacity(BATCH);
+    let mut batch = Batch::default();
     loop {
         let wait = if batch.is_empty() { SILENCE } else { PAUSE };
         let is_over = match tokio::time::timeout(wait, users.message()).await {
             Ok(message) => match message? {
                 Some(message) => {
                     let missing = || Error::invalid("user", Fault::Required, "must be given");
-                    batch.push(message.user.ok_or_else(missing));
+                    let bytes = message.encoded_len();
+                    batch.push(message.user.ok_or_else(missing), bytes);
                     false
                 }
                 None => true,
@@ -165,7 +171,7 @@ async fn import(
                 continue;
             }
         };
-        if (is_over && !batch.is_empty()) || batch.len() >= BATCH {
+        if (is_over && !batch.is_empty()) || batch.is_full() {
             answer(&api, &caller, &mut index, &mut batch, answers).await?;
         }
         if is_over {
@@ -178,7 +184,7 @@ async fn answer(
     api: &Api,
     caller: &Caller,
     index: &mut i64,
-    batch: &mut Vec<crate::error::Result<pb::CreateUserRequest>>,
+    batch: &mut Batch,
     answers: &mpsc::Sender<Result<pb::ImportUsersResponse, Status>>,
 ) -> Result<(), Status> {
     let told = api.import_batch(caller, *index, std::mem::take(batch)).await?;

@@ -3,21 +3,20 @@
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use axum::{
-    body::{self, Bytes},
+    body::Bytes,
     extract::{RawPathParams, Request, State, rejection::RawPathParamsRejection},
     http::{Extensions, HeaderMap, Method},
     response::Response,
     routing::{MethodFilter, MethodRouter, on},
 };
 
-use super::{Gateway, error::Refusal, query};
+use super::{Gateway, body, error::Refusal, query};
 use crate::{
     api::Api,
     auth::incoming::Peer,
     domain::caller::Caller,
-    door,
+    door::{self, Room},
     error::{Error, Fault, Reason, Result},
-    telemetry,
 };
 
 pub use crate::telemetry::call::Rpc;
@@ -34,6 +33,7 @@ pub struct Call {
     pub query: Vec<(String, String)>,
     pub headers: HeaderMap,
     pub body: Bytes,
+    _room: Room,
 }
 
 /// The reply of an endpoint.
@@ -59,17 +59,17 @@ impl Call {
 }
 
 /// An endpoint of a surface. The RPC gives the rights that it needs, and its time.
-pub fn endpoint(method: MethodFilter, rpc: Rpc, token: ReadToken, run: fn(Call) -> Reply) -> MethodRouter<Gateway> {
+pub fn endpoint<R>(method: MethodFilter, rpc: Rpc, token: ReadToken, run: R) -> MethodRouter<Gateway>
+where
+    R: Fn(Call) -> Reply + Clone + Send + Sync + 'static,
+{
     on(
         method,
         async move |State(gateway): State<Gateway>,
                     params: Result<RawPathParams, RawPathParamsRejection>,
                     request: Request| {
-            door::within(door::longest(rpc.1), async {
-                let call = admit(gateway, rpc, token, params, request).await?;
-                run(call).await
-            })
-            .await
+            let call = read(gateway, rpc, token, params, request).await?;
+            door::within(door::longest(rpc.1), run(call)).await
         },
     )
 }
@@ -77,8 +77,9 @@ pub fn endpoint(method: MethodFilter, rpc: Rpc, token: ReadToken, run: fn(Call) 
 /// Reads the parts of a call whose caller may make it.
 ///
 /// # Errors
-/// Those of the token and its rights; INVALID_REQUEST for a path or query that cannot be read.
-pub async fn admit(
+/// Those of the token and its rights, and of its body; INVALID_REQUEST for a path or query that cannot be read;
+/// OVERLOADED.
+async fn read(
     gateway: Gateway,
     rpc: Rpc,
     token: ReadToken,
@@ -86,8 +87,15 @@ pub async fn admit(
     request: Request,
 ) -> Result<Call, Refusal> {
     let (parts, body) = request.into_parts();
-    telemetry::call::set_rpc(rpc);
-    let caller = gateway.door.admit(token(&parts.headers), certified(&parts.extensions), rpc.0, rpc.1).await?;
+    let caller = match gateway.admit(rpc, token, &parts).await {
+        Ok(caller) => caller,
+        Err(error) => {
+            body::drain(body).await;
+            return Err(error.into());
+        }
+    };
+    let body = body::read(body).await?;
+    let room = gateway.door.enter()?;
     let params = params.map_err(|_| Error::invalid("", Fault::Format, "has broken percent-encoding in its path"))?;
     Ok(Call {
         gateway,
@@ -97,7 +105,8 @@ pub async fn admit(
         params: params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         query: query::parse(parts.uri.query().unwrap_or_default())?,
         headers: parts.headers,
-        body: body::to_bytes(body, usize::MAX).await.map_err(Error::internal)?,
+        body,
+        _room: room,
     })
 }
 

@@ -11,10 +11,10 @@ use http_body_util::BodyExt;
 
 use super::{Gateway, body, call, error::Refusal, native::json_response};
 use crate::{
-    api::{Api, BATCH},
+    api::{Api, Batch, MAX_LINE},
     domain::caller::Caller,
     error::{Error, Fault, Result},
-    telemetry::call::{Rpc, set_rpc},
+    telemetry::call::Rpc,
     wire::{
         canonical::{self, Json},
         pb,
@@ -23,32 +23,25 @@ use crate::{
 
 /// The route, whose body is read as it comes.
 pub const PATH: &str = "/v1/users:import";
+/// Most failures that the reply tells one by one; all of them are counted.
+const MAX_FAILURES: usize = 10_000;
 /// The longest between two pieces of the body.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Most bytes of a line.
-const MAX_LINE: usize = 1024 * 1024;
 
 /// Takes the users of a body, a line each.
 pub async fn serve(State(gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
     let (parts, stream) = request.into_parts();
-    set_rpc(Rpc("user.v1.UserAdminService", "ImportUsers"));
-    let admitted = async {
-        let (token, certified) = (call::bearer(&parts.headers), call::certified(&parts.extensions));
-        gateway.door.admit(token, certified, "user.v1.UserAdminService", "ImportUsers").await
-    };
-    let caller = match admitted.await {
-        Ok(caller) => caller,
+    let rpc = Rpc("user.v1.UserAdminService", "ImportUsers");
+    let admitted = gateway.admit(rpc, call::bearer, &parts).await;
+    let (caller, _room) = match admitted.and_then(|caller| Ok((caller, gateway.door.enter()?))) {
+        Ok(admitted) => admitted,
         Err(error) => {
             body::drain(stream).await;
             return Err(error.into());
         }
     };
-    let mut import = Import {
-        api: gateway.door.api(),
-        caller,
-        told: pb::ImportUsersResponse::default(),
-        batch: Vec::with_capacity(BATCH),
-    };
+    let mut import =
+        Import { api: gateway.door.api(), caller, told: pb::ImportUsersResponse::default(), batch: Batch::default() };
     let done = import.run(stream).await;
     // What stands already stands: who carries on begins there.
     let next_index = import.told.next_index;
@@ -60,7 +53,7 @@ struct Import<'a> {
     api: &'a Api,
     caller: Arc<Caller>,
     told: pb::ImportUsersResponse,
-    batch: Vec<Result<pb::CreateUserRequest>>,
+    batch: Batch,
 }
 
 impl Import<'_> {
@@ -85,16 +78,15 @@ impl Import<'_> {
     }
 
     async fn push(&mut self, line: Result<Vec<u8>>) -> Result<(), Refusal> {
-        let user = match line {
+        match line {
             Ok(line) if line.trim_ascii().is_empty() => return Ok(()),
-            Ok(line) => Json::parse(&line).and_then(|json| canonical::read(&json)),
-            Err(error) => Err(error),
-        };
-        self.batch.push(user);
-        if self.batch.len() < BATCH {
-            return Ok(());
+            Ok(line) => self.batch.push(Json::parse(&line).and_then(|json| canonical::read(&json)), line.len()),
+            Err(error) => self.batch.push(Err(error), 0),
         }
-        self.send().await
+        match self.batch.is_full() {
+            true => self.send().await,
+            false => Ok(()),
+        }
     }
 
     async fn send(&mut self) -> Result<(), Refusal> {
@@ -106,7 +98,8 @@ impl Import<'_> {
         self.told.created += told.created;
         self.told.failed += told.failed;
         self.told.next_index = told.next_index;
-        self.told.failures.extend(told.failures);
+        let room = MAX_FAILURES.saturating_sub(self.told.failures.len());
+        self.told.failures.extend(told.failures.into_iter().take(room));
         Ok(())
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! [`native`] serves every RPC in canonical proto3 JSON. [`minapp`], [`fresns`] and [`lancens`] serve the clients of
 //! three older systems; each only translates, and each can be switched off. Around them all stands one layer: a
-//! request id, a body that is read within bounds, room for the call, and errors in the form of the surface that was
-//! addressed.
+//! request id, and errors in the form of the surface that was addressed. An endpoint asks who calls, then reads the body
+//! within bounds, then takes room for the call.
 #![expect(clippy::disallowed_types, reason = "the REST boundary")]
 
 mod body;
@@ -27,9 +27,8 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use axum::{
     Router,
-    body::Body,
     extract::{Request, State},
-    http::{HeaderName, HeaderValue, Method, header},
+    http::{HeaderName, HeaderValue, Method, header, request::Parts},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
@@ -40,10 +39,12 @@ use tower_http::{
 };
 
 use crate::{
-    door::Door,
-    error::{Error, Reason},
-    telemetry::call::{Call, REQUEST_ID_HEADER, Transport},
+    domain::caller::Caller,
+    door::{self, Door},
+    error::{Error, Reason, Result},
+    telemetry::call::{Call, REQUEST_ID_HEADER, Rpc, Transport, set_rpc},
 };
+use call::ReadToken;
 use error::Refusal;
 use surface::Surface;
 
@@ -55,6 +56,19 @@ const COMPRESSED_FROM: u64 = 1024;
 pub struct Gateway {
     door: Door,
     config: Arc<Config>,
+}
+
+impl Gateway {
+    /// Tells who calls. Nothing of a body is kept before that, and while one comes its call takes no room.
+    ///
+    /// # Errors
+    /// OVERLOADED; those of the token and its rights.
+    async fn admit(&self, rpc: Rpc, token: ReadToken, parts: &Parts) -> Result<Arc<Caller>> {
+        set_rpc(rpc);
+        let _room = self.door.enter()?;
+        let (token, certified) = (token(&parts.headers), call::certified(&parts.extensions));
+        door::within(door::longest(rpc.1), self.door.admit(token, certified, rpc.0, rpc.1)).await
+    }
 }
 
 /// All routes of the port.
@@ -71,8 +85,8 @@ pub fn router(door: Door, config: &Config) -> Router {
         router = router.merge(lancens::routes());
     }
     let router = router
-        .fallback(async || Refusal::from(Reason::RouteNotFound))
-        .method_not_allowed_fallback(async || Refusal::from(Reason::MethodNotAllowed))
+        .fallback(async |request: Request| refuse(request, Reason::RouteNotFound).await)
+        .method_not_allowed_fallback(async |request: Request| refuse(request, Reason::MethodNotAllowed).await)
         .layer(from_fn_with_state(gateway.clone(), around))
         .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESSED_FROM)))
         .with_state(gateway);
@@ -85,9 +99,9 @@ async fn around(State(gateway): State<Gateway>, request: Request, next: Next) ->
     let call = Call::new(request.headers(), Transport::Http);
     let header = call.header();
     call.run(async move {
-        let answered = AssertUnwindSafe(pass(&gateway, request, next)).catch_unwind().await;
-        let answered = answered.unwrap_or_else(|_| Err(Error::internal("the call panicked").into()));
-        let mut response = surface.dress(answered.into_response());
+        let answered = AssertUnwindSafe(next.run(hidden(request))).catch_unwind().await;
+        let answered = answered.unwrap_or_else(|_| Refusal::from(Error::internal("the call panicked")).into_response());
+        let mut response = surface.dress(answered);
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID_HEADER, header);
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -98,19 +112,20 @@ async fn around(State(gateway): State<Gateway>, request: Request, next: Next) ->
     .await
 }
 
-async fn pass(gateway: &Gateway, mut request: Request, next: Next) -> Result<Response, Refusal> {
+/// The request, with its tokens hidden from whatever shows its headers.
+fn hidden(mut request: Request) -> Request {
     for (name, value) in request.headers_mut() {
         if name == header::AUTHORIZATION || name == "token" {
             value.set_sensitive(true);
         }
     }
-    if request.uri().path() != import::PATH {
-        let (parts, body) = request.into_parts();
-        let body = body::read(body).await?;
-        request = Request::from_parts(parts, Body::from(body));
-    }
-    let _permit = gateway.door.enter()?;
-    Ok(next.run(request).await)
+    request
+}
+
+/// Refuses what has no endpoint.
+async fn refuse(request: Request, reason: Reason) -> Refusal {
+    body::drain(request.into_body()).await;
+    reason.into()
 }
 
 fn cors(origins: &[String]) -> CorsLayer {

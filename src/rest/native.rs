@@ -2,7 +2,6 @@
 
 use axum::{
     Router,
-    extract::{RawPathParams, Request, State, rejection::RawPathParamsRejection},
     http::{HeaderMap, HeaderValue, Method, header},
     response::{IntoResponse, Response},
     routing::{MethodFilter, on},
@@ -12,14 +11,13 @@ use prost_reflect::{Kind, MessageDescriptor, MethodDescriptor};
 
 use super::{
     Gateway,
-    call::{self, Call, Rpc},
+    call::{Call, Rpc, bearer, endpoint},
     error::Refusal,
     import,
 };
 use crate::{
     api::Api,
     domain::caller::Caller,
-    door,
     error::{Error, Fault, Reason, Result},
     model::text,
     wire::{
@@ -107,18 +105,10 @@ pub fn routes() -> Router<Gateway> {
         let handler = if route.rpc == "ImportUsers" {
             on(filter, import::serve)
         } else {
-            on(
-                filter,
-                async move |State(gateway): State<Gateway>,
-                            params: Result<RawPathParams, RawPathParamsRejection>,
-                            request: Request| {
-                    door::within(door::longest(rpc.1), async {
-                        let call = call::admit(gateway, rpc, call::bearer, params, request).await?;
-                        serve(route, &input, &call).await
-                    })
-                    .await
-                },
-            )
+            endpoint(filter, rpc, bearer, move |call| {
+                let input = input.clone();
+                Box::pin(async move { serve(route, &input, &call).await })
+            })
         };
         router = router.route(route.path, handler);
     }

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use tonic::{Code, transport::Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use crate::support::{TestApp, fault};
+use crate::support::{TestApp, eventually, fault};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p56_calls_beyond_512_are_turned_away_and_health_still_answers() {
@@ -43,4 +43,23 @@ async fn p56_calls_beyond_512_are_turned_away_and_health_still_answers() {
     assert_eq!(told.status(), ServingStatus::Serving);
     assert_eq!(served.len(), 512);
     assert!(served.into_iter().all(|call| call.unwrap().is_ok()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p56_an_import_takes_room_until_it_ends() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    let ann = client.create_named("Ann").await.user_id;
+    let imports = (0..512).map(|_| {
+        let mut client = client.clone();
+        async move { client.admin.import_users(tokio_stream::pending()).await.unwrap() }
+    });
+
+    let imports = join_all(imports).await;
+    let refused = fault(client.get(ann).await);
+    drop(imports);
+    let served = eventually("room", async || client.get(ann).await.ok()).await;
+
+    assert_eq!(refused.reason, "OVERLOADED");
+    assert_eq!(served.user_id, ann);
 }

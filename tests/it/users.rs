@@ -92,3 +92,20 @@ async fn p19_validate_only_makes_no_user() {
     let listed = client.users.list_profiles(pb::ListProfilesRequest::default()).await.unwrap().into_inner();
     assert!(listed.profiles.is_empty());
 }
+
+#[tokio::test]
+async fn p19_a_trial_moves_no_ids() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    let far = (1 << 52) - 1;
+    let faulty = pb::Account { username: Some("ann.lee".to_owned()), ..Default::default() };
+    client.create(pb::CreateUserRequest { account: Some(faulty.clone()), ..with_id("Ann", 500) }).await.unwrap();
+
+    let trial = pb::CreateUserRequest { validate_only: true, ..with_id("Ben", far) };
+    let tried = client.create(trial).await.unwrap();
+    let refused = fault(client.create(pb::CreateUserRequest { account: Some(faulty), ..with_id("Ben", far) }).await);
+    let next = client.create_named("Cid").await;
+
+    assert_eq!((tried.user_id, refused.reason.as_str()), (far, "USERNAME_TAKEN"));
+    assert_eq!(next.user_id, 501);
+}

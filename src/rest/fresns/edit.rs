@@ -7,7 +7,7 @@ use prost_types::FieldMask;
 use super::{body::Body, check_user, done};
 use crate::{
     error::{Error, Fault, Reason, Result},
-    model::account::parse_email,
+    model::{account::parse_email, password},
     rest::{call::Call, error::Refusal},
     wire::{
         pb::{self, CodeChannel},
@@ -35,8 +35,6 @@ const PROVIDERS: [&str; 17] = [
     "bytedance",
     "baidu",
 ];
-/// Most characters of a password, so that one that is too long is not told as too short.
-const MAX_PASSWORD: usize = 128;
 /// The caller's zone where no header tells it, in hours.
 const DEFAULT_ZONE: &str = "+8";
 
@@ -108,9 +106,10 @@ impl Edit {
         if contradicts {
             return Err(Error::invalid("codeType", Fault::Format, "contradicts what changes"));
         }
+        // One that is too long must not be told as too short.
         for (name, secret) in [("editPassword", &edit.new_password), ("editWalletPassword", &edit.new_wallet_password)]
         {
-            if secret.as_ref().is_some_and(|secret| secret.chars().count() > MAX_PASSWORD) {
+            if secret.as_ref().is_some_and(|secret| secret.chars().count() > password::MAX_LENGTH) {
                 return Err(Error::invalid(name, Fault::Length, "is too long"));
             }
         }

@@ -11,7 +11,7 @@ pub fn comment(file: &FileDescriptorProto, path: &[i32]) -> String {
 }
 
 fn unwrap(comment: &str) -> String {
-    let paragraphs = comment.split("\n\n").chain([]).map(|paragraph| {
+    let paragraphs = comment.split("\n\n").map(|paragraph| {
         let lines = paragraph.lines().map(str::trim).filter(|line| !line.is_empty());
         lines.collect::<Vec<_>>().join(" ")
     });
