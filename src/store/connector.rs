@@ -21,7 +21,11 @@ const IDLE: Duration = Duration::from_secs(30);
 
 /// By default the planner has two more processes of the server help with a page, which takes longer to start them than
 /// to find it. A read of the whole table is worth them still.
-const SETTINGS: &str = "set parallel_setup_cost = 10000";
+///
+/// What went wrong shows in the text of an error alone, as Diesel gives it, so it must come untranslated. Where the role
+/// may not choose that, the database has to.
+const SETTINGS: &str = "set parallel_setup_cost = 10000; \
+    do $$ begin perform set_config('lc_messages', 'C', false); exception when insufficient_privilege then null; end $$";
 
 /// Makes connections.
 #[derive(Clone)]

@@ -114,7 +114,9 @@ pub async fn purge(conn: &mut AsyncPgConnection, before: DateTime<Utc>, limit: i
     .bind(before)
     .push(" limit ")
     .bind(limit)
-    .push(")")
+    // One that was kept anew meanwhile is looked at again.
+    .push(") and created_at < ")
+    .bind(before)
     .execute(conn)
     .await
 }

@@ -37,7 +37,9 @@ pub async fn purge(conn: &mut AsyncPgConnection, before: DateTime<Utc>, limit: i
         .bind(before)
         .push(" limit ")
         .bind(limit)
-        .push(")")
+        // One that was locked meanwhile has hits by now, and is looked at again.
+        .push(") and expires_at < ")
+        .bind(before)
         .execute(conn)
         .await
 }

@@ -119,7 +119,14 @@ fn page(selection: &Selection, from: Sql, narrow: Narrow, by: &'static str, orde
     if *skip > 0 {
         statement = statement.push(" offset ").bind(*skip);
     }
-    if is_simple { statement } else { statement.one_off() }
+    // The same is said of orders by several keys, and of places by number.
+    let is_common = is_simple && *skip == 0 && order[1..].iter().all(is_tie_break);
+    if is_common { statement } else { statement.one_off() }
+}
+
+/// Whether a key only parts rows that are equal in those before it.
+fn is_tie_break(key: &OrderKey) -> bool {
+    matches!(key.key, Key::CreatedAt | Key::UserId)
 }
 
 /// A limit of usual page sizes, with the row that tells of more, as it stands in the statement. One that is bound is
@@ -309,4 +316,41 @@ fn beyond(keys: &[OrderKey], after: &[Value], by: &'static str) -> Sql {
         whole = whole.push("))");
     }
     whole.push(")")
+}
+
+#[cfg(test)]
+mod tests {
+    use diesel::{pg::Pg, query_builder::QueryFragment};
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::{field::Fields, filter, order};
+
+    #[test]
+    fn only_the_texts_of_which_there_are_few_are_kept_prepared() {
+        let fields = Fields::new(Vec::new(), Vec::new());
+        let is_kept = |filter: Value, order_by: &str, skip: i64| {
+            let filter = filter.as_object().unwrap().clone();
+            let selection = Selection {
+                filter: filter::parse(filter, &fields).unwrap(),
+                order: order::parse(order_by, &fields).unwrap(),
+                after: None,
+                skip,
+                limit: 21,
+                with_document: true,
+            };
+            let from = Sql::new("users u where true");
+            let statement = page(&selection, from, Narrow::ByIndex, "u", &selection.order);
+            statement.is_safe_to_cache_prepared(&Pg).unwrap()
+        };
+        let times = |count: usize| json!({ "created_at": { "$in": vec!["2024-01-01T00:00:00Z"; count] } });
+
+        assert!(is_kept(json!({}), "", 0));
+        assert!(is_kept(json!({ "nickname": { "$contains": "王" } }), "-created_at", 0));
+        assert!(is_kept(json!({ "user_id": { "$in": [1, 2, 3] } }), "nickname", 0));
+        assert!(!is_kept(times(3), "", 0), "its text is as long as its list");
+        assert!(!is_kept(json!({ "nickname": "a", "gender": 1 }), "", 0));
+        assert!(!is_kept(json!({}), "nickname,openid", 0));
+        assert!(!is_kept(json!({}), "", 20));
+    }
 }

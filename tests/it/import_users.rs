@@ -107,7 +107,7 @@ async fn an_id_that_was_erased_is_refused_in_a_batch_and_drawn_by_none() {
     let page = client.users.list_profiles(request).await.unwrap().into_inner().profiles;
     let mut ids: Vec<i64> = page.iter().map(|profile| profile.user_id).collect();
     ids.sort_unstable();
-    assert_eq!(ids, [7200, 7201, 7202]);
+    assert_eq!(ids, [7101, 7102, 7200]);
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ mod gathered;
 mod get_profile;
 mod given_up;
 mod health;
+mod housekeeping;
 mod import_users;
 mod languages;
 mod layering;

@@ -146,7 +146,8 @@ fn among(column: Column, operands: &[Operand]) -> Sql {
             for operand in operands {
                 whole = whole.push(" or ").append(equals(column, operand));
             }
-            whole.push(")")
+            // As many texts as there are numbers of operands.
+            whole.push(")").one_off()
         }
         column => match unique_kind(column) {
             Some(kind) => Sql::new("u.user_id in (select k.user_id from unique_values k where k.kind = ")

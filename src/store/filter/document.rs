@@ -115,7 +115,7 @@ fn within_any(text: &Sql, periods: &[Period]) -> Sql {
     for period in periods {
         whole = whole.push(" or ").append(within(text.clone(), *period));
     }
-    whole.push(")")
+    whole.push(")").one_off()
 }
 
 /// The elements of a value that may be no array, as `e.item`, some of which pass the condition.
@@ -157,7 +157,7 @@ fn equals_list(place: &Place, operands: &[Operand]) -> Sql {
         let item = Sql::new("(").append(place.json.clone()).push(" ->> ").bind(index as i32).push("::integer)");
         whole = whole.push(" and ").append(within(item, period));
     }
-    whole.push(")")
+    whole.push(")").one_off()
 }
 
 /// The value where it is an array, else nothing.
@@ -183,7 +183,7 @@ fn holds_all(place: &Place, operands: &[Operand]) -> Sql {
         };
         whole = whole.push(" and ").append(some_element(place, condition));
     }
-    whole.push(")")
+    if operands.len() == 1 { whole.push(")") } else { whole.push(")").one_off() }
 }
 
 fn ordered(place: &Place, order: Order, operand: &Operand) -> Sql {
