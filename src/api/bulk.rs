@@ -48,9 +48,7 @@ impl Api {
         if !(0..=page::MAX_SIZE).contains(&i64::from(request.limit)) {
             faults.add("limit", Fault::Range, "must be between 1 and 1000");
         }
-        if !(0..=page::MAX_SKIP).contains(&i64::from(request.skip)) {
-            faults.add("skip", Fault::Range, "must be between 0 and 100000");
-        }
+        let skip = page::skip(request.skip, &mut faults);
         if request.expected_total.is_some_and(|expected| expected < 0) {
             faults.add("expected_total", Fault::Range, "must not be negative");
         }
@@ -74,7 +72,7 @@ impl Api {
             filter,
             changes,
             after,
-            skip: if after.is_some() { 0 } else { i64::from(request.skip) },
+            skip: if after.is_some() { 0 } else { skip },
             limit: if request.limit == 0 { page::DEFAULT_SIZE } else { i64::from(request.limit) },
             with_total: request.return_total_size,
             expected_total: request.expected_total,

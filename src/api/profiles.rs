@@ -13,7 +13,7 @@ use crate::{
     },
     error::{Error, Fault, Reason, Result, Violations},
     model::{
-        account::{fold_email, fold_username},
+        account::{connection_key, fold_email, fold_username},
         change,
         field::Fields,
         filter::{self, Column},
@@ -81,32 +81,24 @@ impl Api {
         let named = mask::custom_names(request.read_mask.as_ref()).chain(custom_names(&filter));
         let fields = self.0.fields.knowing(named).await?;
         let mask = mask::read(request.read_mask, &fields, &mut faults);
-        if request.page_size < 0 {
-            faults.add("page_size", Fault::Range, "must not be negative");
-        }
-        if !(0..=page::MAX_SKIP).contains(&i64::from(request.skip)) {
-            faults.add("skip", Fault::Range, "must be between 0 and 100000");
-        }
+        let limit = page::size(request.page_size, &mut faults);
+        let skip = page::skip(request.skip, &mut faults);
         faults.into_result()?;
         let query = query_hash(&filter, &request.order_by);
         let filter = filter::parse(filter, &fields)?;
         let order = order::parse(&request.order_by, &fields)?;
+        let query = format!("{query} {}", order::signature(&order));
         let now = self.0.clock.now();
         let after = match request.page_token.as_str() {
             "" => None,
             token => Some(page::read(&self.0.keys, &query, token, now)?),
         };
-        let limit = match i64::from(request.page_size) {
-            0 => page::DEFAULT_SIZE,
-            size => size.min(page::MAX_SIZE),
-        };
-        let skip = if after.is_some() { 0 } else { i64::from(request.skip) };
         let listing = Listing {
             selection: Selection {
                 filter,
                 order: order.clone(),
+                skip: if after.is_some() { 0 } else { skip },
                 after,
-                skip,
                 limit,
                 with_document: mask.custom.is_any()
                     || order.iter().any(|order| matches!(order.key, order::Key::Custom(_))),
@@ -149,7 +141,8 @@ impl Api {
         request: pb::UpdateProfileRequest,
     ) -> Result<pb::UpdateProfileResponse> {
         caller.must_own(request.user_id)?;
-        let paths = request.update_mask.clone().unwrap_or_default().paths;
+        let mut faults = Violations::new();
+        let paths = mask::paths("update_mask", request.update_mask.clone(), &mut faults);
         let names_login = paths.iter().any(|path| path == "openid" || path == "unionid");
         if caller.user().is_none() && names_login {
             caller.require(Scope::AccountsWrite)?;
@@ -158,8 +151,9 @@ impl Api {
         let names: Vec<String> = change::names(&custom);
         let fields = self.0.fields.knowing(names.iter().map(String::as_str)).await?;
         if caller.user().is_some() {
-            let is_system = |path: &str| !profile::SERVICE_WRITABLE.contains(&path);
-            let may_not = |path: &String| !is_system(path) && !profile::USER_WRITABLE.contains(&path.as_str());
+            let is_in = |list: &[&str], path: &String| list.contains(&path.as_str());
+            let may_not =
+                |path: &String| is_in(profile::SERVICE_WRITABLE, path) && !is_in(profile::USER_WRITABLE, path);
             let closed = |name: &String| fields.get(name).is_some_and(|field| !field.user_writable);
             if paths.iter().any(may_not) || names.iter().any(closed) {
                 return Err(Error::scope_missing(Scope::ProfilesWrite.as_str()));
@@ -173,7 +167,6 @@ impl Api {
             return Ok(kept);
         }
 
-        let mut faults = Violations::new();
         check_request_id(&request.request_id, &mut faults);
         let user_id = faults.check("user_id", caller.target(request.user_id));
         if paths.is_empty() && (request.profile.is_some() || custom.is_empty()) {
@@ -250,7 +243,7 @@ fn lookup(caller: &Caller, key: Option<Key>, faults: &mut Violations) -> Option<
         Some(Key::Connection(key)) => {
             let provider = text_key("connection.provider", key.provider);
             let subject = text_key("connection.subject", key.subject);
-            Some(Lookup::Unique("connection", format!("{}:{}", provider?, subject?)))
+            Some(Lookup::Unique("connection", connection_key(&provider?, &subject?)))
         }
     }
 }

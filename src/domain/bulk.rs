@@ -9,9 +9,9 @@ use crate::{
     clock::Clock,
     domain::{
         db::{Db, End},
-        fields::join_fill,
+        fields::{index_rows, join_fill},
         once::{Once, Outcome},
-        profiles::{index_rows, refused},
+        profiles::refused,
     },
     error::{Error, Fault, Reason, Result},
     model::{
@@ -104,8 +104,13 @@ async fn change(conn: &mut AsyncPgConnection, update: &BulkUpdate, now: DateTime
     let missed: Vec<i64> = wanted.into_iter().filter(|user_id| !changed_ids.contains(user_id)).collect();
     let mut failures: BTreeMap<i64, Error> = claims.lost;
     if !missed.is_empty() {
-        let refusals = bulk::find_refusals(conn, missed, &update.filter, &changes).await?;
-        failures.extend(refusals.into_iter().map(|(user_id, refusal)| (user_id, refused(&refusal))));
+        for (user_id, refusal) in bulk::find_refusals(conn, missed, &update.filter, &changes).await? {
+            match refusal {
+                Some(refusal) => failures.insert(user_id, refused(&refusal)),
+                // Another made it possible after it had been refused.
+                None => return Err(Error::new(Reason::WriteConflict)),
+            };
+        }
     }
     settle_claims(conn, update, &claims.won, &changed_ids).await?;
     settle_index(conn, &indexed, &changed).await?;

@@ -12,6 +12,11 @@ use crate::{
     },
 };
 
+/// Most fields that a change names.
+const MAX_CHANGES: usize = 1000;
+/// To so many names that are unknown those near to them are told.
+const MAX_HINTS: usize = 10;
+
 /// One change of one field, checked against its type.
 #[derive(Clone, Debug)]
 pub struct Change {
@@ -77,7 +82,11 @@ pub fn names(given: &Map<String, Value>) -> Vec<String> {
 /// OP_TYPE_MISMATCH where an operator does not fit a field's type and nothing else is wrong, else INVALID_REQUEST; all
 /// faults together.
 pub fn parse(given: Map<String, Value>, fields: &Fields, faults: &mut Violations) -> Result<Vec<Change>> {
-    let mut reader = Reader { fields, faults, mismatched: None, changes: Vec::new() };
+    if names(&given).len() > MAX_CHANGES {
+        faults.add("custom_fields", Fault::Length, "must name at most 1000 fields");
+        return Ok(Vec::new());
+    }
+    let mut reader = Reader { fields, faults, mismatched: None, changes: Vec::new(), hints: 0 };
     for (name, value) in given {
         match name.as_str() {
             "$set" => match value {
@@ -110,13 +119,18 @@ struct Reader<'a> {
     faults: &'a mut Violations,
     mismatched: Option<Error>,
     changes: Vec<Change>,
+    hints: usize,
 }
 
 impl Reader<'_> {
     fn field(&mut self, name: &str, path: &str) -> Option<Arc<Field>> {
         let found = self.fields.get(name).cloned();
         if found.is_none() {
-            let near = text::near_names(name, self.fields.names());
+            self.hints += 1;
+            let near = match self.hints <= MAX_HINTS {
+                true => text::near_names(name, self.fields.names()),
+                false => Vec::new(),
+            };
             let hint = if near.is_empty() { String::new() } else { format!("; near to it: {}", near.join(", ")) };
             self.faults.add(path, Fault::Unknown, format!("is no custom field{hint}"));
         }

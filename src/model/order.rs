@@ -73,6 +73,27 @@ pub fn parse(given: &str, fields: &Fields) -> Result<Vec<OrderKey>> {
     Ok(keys)
 }
 
+/// The keys as they were understood. Those of a custom field change with its index, and with a field that was made anew
+/// under the same name; a place among the rows is a place in one such order alone.
+pub fn signature(keys: &[OrderKey]) -> String {
+    let name = |key: &Key| match key {
+        Key::UserId => "user_id".to_owned(),
+        Key::Nickname => "nickname".to_owned(),
+        Key::AvatarUrl => "avatar_url".to_owned(),
+        Key::Openid => "openid".to_owned(),
+        Key::Unionid => "unionid".to_owned(),
+        Key::IsAuthorized => "is_authorized".to_owned(),
+        Key::CreatedAt => "created_at".to_owned(),
+        Key::UpdatedAt => "updated_at".to_owned(),
+        Key::Custom(field) => field.field_id.to_string(),
+    };
+    let parts = keys.iter().map(|OrderKey { key, descending }| {
+        let direction = if *descending { "-" } else { "" };
+        format!("{direction}{}", name(key))
+    });
+    parts.collect::<Vec<_>>().join(",")
+}
+
 fn key(name: &str, fields: &Fields) -> Option<Key> {
     Some(match name {
         "user_id" | "id" => Key::UserId,

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    domain::keys::Keys,
-    error::{Error, Fault, Reason, Result},
+    error::{Error, Fault, Reason, Result, Violations},
+    model::keys::Keys,
 };
 
 /// Profiles on a page where none is asked for.
@@ -16,6 +16,26 @@ pub const DEFAULT_SIZE: i64 = 20;
 pub const MAX_SIZE: i64 = 1000;
 /// Most profiles that may be passed over.
 pub const MAX_SKIP: i64 = 100_000;
+/// How many are asked for, as a request says it.
+pub fn size(given: i32, faults: &mut Violations) -> i64 {
+    if given < 0 {
+        faults.add("page_size", Fault::Range, "must not be negative");
+    }
+    match i64::from(given) {
+        0 => DEFAULT_SIZE,
+        size => size.min(MAX_SIZE),
+    }
+}
+
+/// How many are passed over before the first page, as a request says it.
+pub fn skip(given: i32, faults: &mut Violations) -> i64 {
+    let skip = i64::from(given);
+    if !(0..=MAX_SKIP).contains(&skip) {
+        faults.add("skip", Fault::Range, "must be between 0 and 100000");
+    }
+    skip
+}
+
 /// How long a token is good.
 const LIFE: TimeDelta = TimeDelta::days(3);
 

@@ -93,25 +93,26 @@ async fn walk_by_id(conn: &mut AsyncPgConnection) -> QueryResult<usize> {
         .await
 }
 
-/// Of these users, those whose documents cannot be changed, and why, as `REASON:field`. One that is gone, or does not
-/// match any more, is not among them.
+/// Of these users, who were not changed, those who still match, and why, as `REASON:field`; `None` for a document that
+/// can be changed by now.
 pub async fn find_refusals(
     conn: &mut AsyncPgConnection,
     user_ids: Vec<i64>,
     filter: &Filter,
     changes: &Value,
-) -> QueryResult<Vec<(i64, String)>> {
-    let statement = Sql::<(BigInt, Nullable<Text>)>::new("select u.user_id, change_document(u.custom_fields, ")
+) -> QueryResult<Vec<(i64, Option<String>)>> {
+    let statement = Sql::<(BigInt, Nullable<Text>)>::new(
+        "select n.user_id, case jsonb_typeof(n.made) when 'string' then n.made #>> '{}' end from \
+         (select u.user_id, change_document(u.custom_fields, ",
+    );
+    let statement = statement
         .bind(changes.clone())
-        .push(") #>> '{}' from users u where u.user_id = any(")
+        .push(") as made from users u where u.user_id = any(")
         .bind(user_ids)
         .push(") and ")
         .append(filter::predicate(filter, Narrow::No))
-        .push(" and jsonb_typeof(change_document(u.custom_fields, ")
-        .bind(changes.clone())
-        .push(")) = 'string'");
-    let found: Vec<(i64, Option<String>)> = statement.one_off().load(conn).await?;
-    Ok(found.into_iter().map(|(user_id, refusal)| (user_id, refusal.unwrap_or_default())).collect())
+        .push(") n");
+    statement.one_off().load(conn).await
 }
 
 /// Frees the unique values of these kinds that these users hold, but for the pairs that are kept.

@@ -1,7 +1,7 @@
 //! Changes of accounts, codes and logins from messages.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use prost_types::{FieldMask, Timestamp};
+use prost_types::Timestamp;
 
 use crate::{
     domain::accounts::{LoginKey, VerifyPassword},
@@ -14,7 +14,7 @@ use crate::{
         password::{self, Kind, Secret},
         text,
     },
-    wire::{pb, time},
+    wire::{mask, pb, time},
 };
 
 /// How far ahead of us a caller's clock may be.
@@ -26,13 +26,13 @@ const IMMUTABLE: &[&str] =
 
 /// Reads what changes, and what is shown for it.
 pub fn update(request: pb::UpdateAccountRequest, now: DateTime<Utc>, faults: &mut Violations) -> (AccountPatch, Proof) {
-    let mask = request.update_mask.unwrap_or_default();
+    let paths = mask::paths("update_mask", request.update_mask, faults);
     let names_no_secret = request.new_password.is_empty() && request.new_wallet_password.is_empty();
     let names_nothing = names_no_secret && request.unlink_connection_id == 0;
-    if mask.paths.is_empty() && (names_nothing || request.account.is_some()) {
+    if paths.is_empty() && (names_nothing || request.account.is_some()) {
         faults.add("update_mask", Fault::Required, "must name the fields that change");
     }
-    let mut patch = fields(request.account.unwrap_or_default(), mask, now, faults);
+    let mut patch = fields(request.account.unwrap_or_default(), &paths, now, faults);
     patch.password = new_secret("new_password", Kind::Login, request.new_password, faults);
     patch.wallet_password = new_secret("new_wallet_password", Kind::Wallet, request.new_wallet_password, faults);
     if request.unlink_connection_id < 0 {
@@ -44,9 +44,9 @@ pub fn update(request: pb::UpdateAccountRequest, now: DateTime<Utc>, faults: &mu
     (patch, proof)
 }
 
-fn fields(given: pb::Account, mask: FieldMask, now: DateTime<Utc>, faults: &mut Violations) -> AccountPatch {
+fn fields(given: pb::Account, paths: &[String], now: DateTime<Utc>, faults: &mut Violations) -> AccountPatch {
     let mut patch = AccountPatch::default();
-    for path in &mask.paths {
+    for path in paths {
         let clearable = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
         match path.as_str() {
             "username" => {

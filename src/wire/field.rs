@@ -9,7 +9,7 @@ use crate::{
         field::{Field, FieldType, Index, is_key},
         text,
     },
-    wire::{json, pb, timestamp},
+    wire::{json, mask, pb, timestamp},
 };
 
 /// Names that a field may not have: those a filter knows already, and two of an older system's.
@@ -160,7 +160,7 @@ pub fn patch(request: pb::UpdateFieldRequest) -> Result<(String, FieldPatch)> {
     if given.name.is_empty() {
         faults.add("field.name", Fault::Required, "must be given");
     }
-    let paths = request.update_mask.unwrap_or_default().paths;
+    let paths = mask::paths("update_mask", request.update_mask, &mut faults);
     if paths.is_empty() {
         faults.add("update_mask", Fault::Required, "must name the fields that change");
     }

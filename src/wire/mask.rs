@@ -1,4 +1,6 @@
-//! Read masks.
+//! Masks: which fields are shown, and which change.
+
+use std::collections::HashSet;
 
 use prost_types::FieldMask;
 
@@ -10,6 +12,21 @@ use crate::{
         text,
     },
 };
+
+/// Most different paths of a mask; no message has half as many fields.
+const MAX_PATHS: usize = 1000;
+
+/// The paths of the mask at `field`, each once.
+pub fn paths(field: &str, mask: Option<FieldMask>, faults: &mut Violations) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let mut paths = mask.unwrap_or_default().paths;
+    paths.retain(|path| seen.insert(path.clone()));
+    if paths.len() > MAX_PATHS {
+        faults.add(field, Fault::Length, "must have at most 1000 paths");
+        paths.truncate(MAX_PATHS);
+    }
+    paths
+}
 
 /// Whether a mask names the account, which asks for more rights.
 pub fn names_account(mask: Option<&FieldMask>) -> bool {
@@ -23,7 +40,7 @@ pub fn custom_names(mask: Option<&FieldMask>) -> impl Iterator<Item = &str> {
 
 /// Reads a mask; without one, all but the account.
 pub fn read(mask: Option<FieldMask>, fields: &Fields, faults: &mut Violations) -> ReadMask {
-    let paths = mask.unwrap_or_default().paths;
+    let paths = paths("read_mask", mask, faults);
     if paths.is_empty() {
         return ReadMask::default_fields();
     }

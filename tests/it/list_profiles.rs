@@ -215,3 +215,27 @@ async fn p9_order_by_an_indexed_field_puts_those_without_a_value_last() {
         }
     }
 }
+
+#[tokio::test]
+async fn p10_a_token_is_refused_where_its_order_became_another() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    let score =
+        || pb::FieldDefinition { name: "score".to_owned(), r#type: pb::FieldType::Number.into(), ..Default::default() };
+    client.create_field(score()).await.unwrap();
+    crowd(&mut client, &["a", "b", "c"]).await;
+    for order_by in ["score", "nickname,score"] {
+        let request = pb::ListProfilesRequest { page_size: 1, order_by: order_by.to_owned(), ..Default::default() };
+        let token = list(&mut client, request.clone()).await.next_page_token;
+        let change = |indexed| pb::UpdateFieldRequest {
+            field: Some(pb::FieldDefinition { indexed, ..score() }),
+            update_mask: Some(prost_types::FieldMask { paths: vec!["indexed".to_owned()] }),
+        };
+
+        client.admin.update_field(change(true)).await.unwrap();
+        let refused = fault(client.users.list_profiles(pb::ListProfilesRequest { page_token: token, ..request }).await);
+        client.admin.update_field(change(false)).await.unwrap();
+
+        assert_eq!((refused.reason.as_str(), refused.paths()), ("PAGE_TOKEN_MISMATCH", vec!["page_token"]));
+    }
+}

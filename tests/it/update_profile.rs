@@ -270,3 +270,28 @@ async fn p20_entries_in_another_order_are_the_same_request() {
 
     assert_eq!(again, first, "maps have no order on the wire, and many clients send them in another each time");
 }
+
+#[tokio::test]
+async fn p13_a_path_that_is_named_often_counts_once_and_there_are_not_many() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    let ann = client.create_named("Ann").await;
+    let profile = |nickname: &str| pb::Profile { nickname: nickname.to_owned(), ..Default::default() };
+    let names = |count: usize| (0..count).map(|number| format!("path_{number}")).collect::<Vec<_>>();
+    let masked = |paths: Vec<String>, nickname: &str| pb::UpdateProfileRequest {
+        update_mask: Some(prost_types::FieldMask { paths }),
+        ..update(ann.user_id, profile(nickname), &[])
+    };
+
+    let often = vec!["nickname".to_owned(); 100_000];
+    let long = fault(client.users.update_profile(masked(often.clone(), &"x".repeat(1 << 20))).await);
+    let short = client.users.update_profile(masked(often, "Anna")).await.unwrap().into_inner().profile.unwrap();
+    let many = fault(client.users.update_profile(masked(names(2000), "Ann")).await);
+    let custom: serde_json::Map<_, _> = names(2000).into_iter().map(|name| (name, json!(1))).collect();
+    let changes = fault(client.change(ann.user_id, custom.into()).await);
+
+    assert_eq!(long.fields, [("profile.nickname".to_owned(), "FIELD_LENGTH".to_owned())]);
+    assert_eq!(short.nickname, "Anna");
+    assert_eq!(many.fields[0], ("update_mask".to_owned(), "FIELD_LENGTH".to_owned()));
+    assert_eq!(changes.fields, [("custom_fields".to_owned(), "FIELD_LENGTH".to_owned())]);
+}
