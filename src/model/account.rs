@@ -9,6 +9,7 @@ use crate::{
     error::Fault,
     model::{
         delivery::Channel,
+        password::Kind,
         text::{self, Refusal},
     },
 };
@@ -57,7 +58,20 @@ pub struct Bound {
     pub bound_at: Option<DateTime<Utc>>,
 }
 
+/// The unique value of a third-party login.
+pub fn connection_key(provider: &str, subject: &str) -> String {
+    format!("{provider}:{subject}")
+}
+
 impl Login {
+    /// The hash of one of the two secrets.
+    pub fn hash(&self, kind: Kind) -> Option<&str> {
+        match kind {
+            Kind::Login => self.password_hash.as_deref(),
+            Kind::Wallet => self.wallet_password_hash.as_deref(),
+        }
+    }
+
     /// The address of a channel.
     pub fn bound(&self, channel: Channel) -> Option<Bound> {
         let (shown, key, verified, bound_at) = match channel {

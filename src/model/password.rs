@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The most code points of a new password.
-const MAX_LENGTH: usize = 128;
+pub const MAX_LENGTH: usize = 128;
 /// How many characters are searched for common words: the time of a search grows fast with its length.
 const JUDGED_LENGTH: usize = 64;
 /// The shortest local part of an email that tells something of its owner.
@@ -26,6 +26,16 @@ pub enum Kind {
     Login,
     /// Confirms payments.
     Wallet,
+}
+
+impl Kind {
+    /// As the keys of budgets name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Login => "login",
+            Kind::Wallet => "wallet",
+        }
+    }
 }
 
 /// A password in NFC. Its `Debug` is blind, and its memory is wiped when it is dropped.
@@ -56,7 +66,7 @@ pub fn parse(kind: Kind, given: String) -> Result<Secret, Refusal> {
         Kind::Login => (8, "must have 8 to 128 characters"),
         Kind::Wallet => (6, "must have 6 to 128 characters"),
     };
-    // Cheap bound first: NFC makes no text shorter than this fit.
+    // A cheap bound first: no code point of NFC stands for more than 36 bytes.
     if given.len() > MAX_LENGTH * 36 {
         return Err((Fault::Length, length));
     }

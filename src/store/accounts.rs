@@ -8,7 +8,10 @@ use diesel::{
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use crate::{
-    model::account::{Account, Connection, Folded, Login},
+    model::{
+        account::{Account, Connection, Folded, Login},
+        password::Kind,
+    },
     store::sql::Sql,
 };
 
@@ -23,12 +26,6 @@ pub async fn list(conn: &mut AsyncPgConnection, user_ids: Vec<i64>) -> QueryResu
     let statement =
         Sql::<Row>::new("select ").push(COLUMNS).push(" from accounts a where a.user_id = any(").bind(user_ids);
     statement.push(")").load(conn).await
-}
-
-/// One account.
-pub async fn find(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<Option<Account>> {
-    let statement = Sql::<Row>::new("select ").push(COLUMNS).push(" from accounts a where a.user_id = ").bind(user_id);
-    statement.get_result(conn).await.optional()
 }
 
 /// The connections of these users, oldest first.
@@ -158,13 +155,13 @@ pub async fn update(conn: &mut AsyncPgConnection, user_id: i64, changes: Changes
 pub async fn renew_hash(
     conn: &mut AsyncPgConnection,
     user_id: i64,
-    is_wallet: bool,
+    kind: Kind,
     old: &str,
     new: &str,
 ) -> QueryResult<usize> {
-    let (set, and) = match is_wallet {
-        false => ("update accounts set password_hash = ", " and password_hash = "),
-        true => ("update accounts set wallet_password_hash = ", " and wallet_password_hash = "),
+    let (set, and) = match kind {
+        Kind::Login => ("update accounts set password_hash = ", " and password_hash = "),
+        Kind::Wallet => ("update accounts set wallet_password_hash = ", " and wallet_password_hash = "),
     };
     Sql::<()>::new(set).bind(new).push(" where user_id = ").bind(user_id).push(and).bind(old).execute(conn).await
 }

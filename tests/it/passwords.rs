@@ -1,9 +1,16 @@
 //! Passwords and wallet passwords by UpdateAccount.
 
+use diesel::sql_types::Integer;
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use tonic::Code;
-use user_service::wire::pb::{self, CodePurpose, get_profile_request::Key};
+use user_service::{
+    store::sql::Sql,
+    wire::pb::{self, CodePurpose, get_profile_request::Key},
+};
 
-use crate::support::{Asks, Client, TestApp, eventually, fault, given, patiently, wrong};
+use crate::support::{
+    Asks, Client, TestApp, cheap_hash, eventually, fault, given, patiently, statements::until_waiting, wrong,
+};
 
 const OLD: &str = "violet-lantern-93";
 const NEW: &str = "amber-harbour-51";
@@ -263,4 +270,50 @@ async fn p32_a_hash_that_would_cost_too_much_is_refused_when_it_comes() {
     assert_eq!((batch.created, batch.failed), (0, 5));
     assert!(batch.failures.iter().all(|failure| failure.field == "password_hash"), "{batch:?}");
     assert!(service.get_by(Key::Username("mara.quill".to_owned())).await.is_err());
+}
+
+#[tokio::test]
+async fn p27_a_password_that_is_changed_meanwhile_proves_nothing_more() {
+    let app = TestApp::new().await;
+    let (user_id, mut ann) = ann(&app).await;
+    let mut holder = app.database.connect().await;
+    holder.batch_execute("begin; select from users for update").await.unwrap();
+    let asked = tokio::spawn(async move { ann.update(Asks::password(NEW).current(OLD)).await });
+    // The current one was right, and the change waits for the user.
+    until_waiting(&mut app.database.connect().await, 1).await;
+
+    let others = cheap_hash(WALLET);
+    let change = format!("update accounts set password_hash = '{others}', version = version + 1; commit");
+    holder.batch_execute(&change).await.unwrap();
+    let answer = fault(asked.await.unwrap());
+
+    assert_eq!((answer.code, answer.reason.as_str()), (Code::Aborted, "WRITE_CONFLICT"));
+    assert!(is_right(&app, user_id, WALLET, false).await);
+}
+
+#[tokio::test]
+async fn p39_a_right_code_of_a_call_that_is_cut_off_keeps_its_tries() {
+    let app = TestApp::new().await;
+    let (user_id, mut ann) = ann(&app).await;
+    let code = app.code(&mut ann, CodePurpose::Password, "ann@example.org").await;
+    let (mut holder, mut watcher) = (app.database.connect().await, app.database.connect().await);
+    holder.batch_execute("begin; select from users for update").await.unwrap();
+
+    for _ in 0..6 {
+        let (mut ann, code) = (ann.clone(), code.clone());
+        let asked = tokio::spawn(async move { ann.update(Asks::password(NEW).mailed(&code)).await });
+        until_waiting(&mut watcher, 1).await;
+        asked.abort();
+        eventually("tries that are given back", async || {
+            let tries =
+                Sql::<Integer>::new("select attempts from codes").get_result::<i32>(&mut watcher).await.unwrap();
+            (tries == 0).then_some(())
+        })
+        .await;
+        until_waiting(&mut watcher, 0).await;
+    }
+    holder.batch_execute("rollback").await.unwrap();
+    ann.update(Asks::password(NEW).mailed(&code)).await.unwrap();
+
+    assert!(is_right(&app, user_id, NEW, false).await);
 }

@@ -1,6 +1,7 @@
 //! VerifyPassword, for login services.
 
 use chrono::TimeDelta;
+use diesel_async::SimpleAsyncConnection;
 use futures_util::future::join_all;
 use tonic::{Code, Status};
 use user_service::{
@@ -8,7 +9,7 @@ use user_service::{
     wire::pb::{self, verify_password_request::Key},
 };
 
-use crate::support::{Asks, Client, TestApp, cheap_hash, fault, given, member, patiently};
+use crate::support::{Asks, Client, TestApp, cheap_hash, fault, given, member, patiently, statements::until_waiting};
 
 const PASSWORD: &str = "violet-lantern-93";
 const WALLET: &str = "copper-window-27";
@@ -225,4 +226,26 @@ async fn p33_a_changed_password_is_the_only_right_one() {
 
     assert!(verify(&mut service, asks(Key::UserId(user_id), "amber-harbour-51", "")).await.is_ok());
     assert_eq!(fault(verify(&mut service, asks(Key::UserId(user_id), PASSWORD, "")).await).reason, "PASSWORD_MISMATCH");
+}
+
+#[tokio::test]
+async fn p33_a_password_that_is_changed_while_it_is_checked_logs_nobody_in() {
+    let app = TestApp::new().await;
+    let user_id = ann(&app).await;
+    let mut holder = app.database.connect().await;
+    holder.batch_execute("begin; select from users for update").await.unwrap();
+    let mut service = app.service().await;
+    let asked = tokio::spawn(async move { verify(&mut service, asks(Key::UserId(user_id), PASSWORD, "")).await });
+    // It was right, and waits for the user whom it logs in.
+    until_waiting(&mut app.database.connect().await, 1).await;
+
+    let other = cheap_hash("amber-harbour-51");
+    let change = format!("update accounts set password_hash = '{other}', version = version + 1; commit");
+    holder.batch_execute(&change).await.unwrap();
+    let answer = fault(asked.await.unwrap());
+
+    assert_eq!(answer.reason, "PASSWORD_MISMATCH");
+    let mut service = app.service().await;
+    assert_eq!(service.account(user_id).await.last_login_at, None);
+    assert!(verify(&mut service, asks(Key::UserId(user_id), "amber-harbour-51", "")).await.is_ok());
 }

@@ -4,7 +4,7 @@ use super::Accounts;
 use crate::{
     domain::db::End,
     error::{Error, Reason, Result},
-    model::account::Connection,
+    model::account::{Connection, connection_key},
     store::{
         accounts::{self, Changes},
         profiles, unique_values,
@@ -18,7 +18,7 @@ impl Accounts {
     /// USER_NOT_FOUND, CONNECTION_TAKEN.
     pub async fn link(&self, user_id: i64, provider: &str, subject: &str, display_name: &str) -> Result<Connection> {
         let now = self.clock.now();
-        let value = format!("{provider}:{subject}");
+        let value = connection_key(provider, subject);
         self.db
             .transaction(End::Commit, async |conn| {
                 profiles::lock(conn, user_id).await?.ok_or_else(|| Error::user_not_found(user_id))?;

@@ -19,7 +19,7 @@ use crate::{
     },
     store::{
         accounts::{self, Changes},
-        profiles, unique_values,
+        unique_values,
     },
 };
 
@@ -57,10 +57,7 @@ fn counted(verify: &VerifyPassword, login: Option<&Login>) -> Counted {
         (None, LoginKey::UserId(user_id)) => format!("nobody/{user_id}"),
         (None, LoginKey::Unique(kind, value)) => format!("nobody/{}", fingerprint(&format!("{kind}:{value}"))),
     };
-    let secret = match verify.kind {
-        Kind::Login => "login",
-        Kind::Wallet => "wallet",
-    };
+    let secret = verify.kind.as_str();
     let client = fingerprint(&verify.client);
     Counted { client: format!("verify/{who}/{secret}/{client}"), account: format!("verify_all/{who}") }
 }
@@ -72,25 +69,27 @@ impl Accounts {
     /// PASSWORD_MISMATCH, PASSWORD_ATTEMPTS_EXCEEDED.
     pub async fn verify_password(&self, verify: &VerifyPassword) -> Result<i64> {
         let now = self.clock.now();
-        let login = self.find_login(&verify.key).await?;
+        let mut login = self.find_login(&verify.key).await?;
         let counted = counted(verify, login.as_ref());
         let left = self.count_login(&counted, now).await?;
-        let hash = login.as_ref().and_then(|login| match verify.kind {
-            Kind::Login => login.password_hash.as_deref(),
-            Kind::Wallet => login.wallet_password_hash.as_deref(),
-        });
-        let verdict = self.passwords.verify(&verify.secret, hash).await?;
-        let (Some(login), Some(hash), Verdict::Right | Verdict::RightOutdated) = (&login, hash, verdict) else {
-            return Err(Error::new(Reason::PasswordMismatch)
-                .with_violation("password", Fault::Format, Reason::PasswordMismatch.message())
-                .with_metadata("attemptsRemaining", left));
-        };
-        let renewed = match verdict {
-            Verdict::RightOutdated => Some(self.passwords.hash(&verify.secret).await?),
-            Verdict::Right | Verdict::Wrong => None,
-        };
-        self.log_in(login, verify.kind, &counted, (hash, renewed.as_deref()), now).await?;
-        Ok(login.user_id)
+        loop {
+            let hash = login.as_ref().and_then(|login| login.hash(verify.kind));
+            let verdict = self.passwords.verify(&verify.secret, hash).await?;
+            let (Some(known), Some(hash), Verdict::Right | Verdict::RightOutdated) = (&login, hash, verdict) else {
+                return Err(Error::new(Reason::PasswordMismatch)
+                    .with_violation("password", Fault::Format, Reason::PasswordMismatch.message())
+                    .with_metadata("attemptsRemaining", left));
+            };
+            let renewed = match verdict {
+                Verdict::RightOutdated => Some(self.passwords.hash(&verify.secret).await?),
+                Verdict::Right | Verdict::Wrong => None,
+            };
+            if self.log_in(known.user_id, verify.kind, &counted, (hash, renewed.as_deref()), now).await? {
+                return Ok(known.user_id);
+            }
+            // The password was changed, or its hash renewed, while this one was compared.
+            login = self.find_login(&verify.key).await?;
+        }
     }
 
     async fn find_login(&self, key: &LoginKey) -> Result<Option<Login>> {
@@ -128,32 +127,35 @@ impl Accounts {
             .await
     }
 
+    /// Notes a login by the secret of this hash; false where the user has another by now.
     async fn log_in(
         &self,
-        login: &Login,
+        user_id: i64,
         kind: Kind,
         counted: &Counted,
         (hash, renewed): (&str, Option<&str>),
         now: DateTime<Utc>,
-    ) -> Result<()> {
-        let user_id = login.user_id;
+    ) -> Result<bool> {
         self.db
             .transaction(End::Commit, async |conn| {
                 let mut account = Budget::lock(conn, counted.account.clone(), ACCOUNT, now).await?;
+                let mut client = Budget::lock(conn, counted.client.clone(), CLIENT, now).await?;
+                let locked = accounts::lock(conn, user_id).await?;
+                if locked.is_none_or(|locked| locked.login.hash(kind) != Some(hash)) {
+                    return Ok(false);
+                }
                 account.give_back(now);
                 account.save(conn).await?;
-                let mut client = Budget::lock(conn, counted.client.clone(), CLIENT, now).await?;
                 client.clear();
                 client.save(conn).await?;
-                profiles::lock(conn, user_id).await?.ok_or_else(|| Error::user_not_found(user_id))?;
                 if let Some(renewed) = renewed {
-                    accounts::renew_hash(conn, user_id, kind == Kind::Wallet, hash, renewed).await?;
+                    accounts::renew_hash(conn, user_id, kind, hash, renewed).await?;
                 }
                 if kind == Kind::Login {
                     let changes = Changes { last_login_at: Some(Some(now)), ..Changes::default() };
                     accounts::update(conn, user_id, changes).await?;
                 }
-                Ok(())
+                Ok(true)
             })
             .await
     }

@@ -4,9 +4,11 @@ mod connections;
 mod login;
 mod notices;
 mod proofs;
+mod secrets;
 mod write;
 
 pub use login::{LoginKey, VerifyPassword};
+pub use secrets::{Hashes, NewSecrets};
 
 use chrono::TimeDelta;
 use diesel_async::AsyncPgConnection;
@@ -16,18 +18,18 @@ use crate::{
     domain::{
         caller::Caller,
         db::{Db, End},
-        keys::Keys,
         limits::{Budget, exceeded},
         once::{Once, Outcome},
         passwords::{Passwords, Verdict},
         profiles::AccountView,
     },
-    error::{Error, Fault, Reason, Result, Violations},
+    error::{Error, Fault, Reason, Result},
     model::{
         account::{Connection, Login},
         account_change::{AccountPatch, Paths, Plan, Proof, Rules, plan},
+        keys::Keys,
         limit::{PASSWORD_WRONG, Window},
-        password::{Kind, Secret},
+        password::Kind,
     },
     store::accounts::{self, Locked},
 };
@@ -75,6 +77,13 @@ impl UpdateAccount {
         let sets_secret = patch.password.is_some() || patch.wallet_password.is_some();
         !self.proof.is_empty() || sets_secret || !patch.unlink.is_empty()
     }
+
+    fn new_secrets(&self) -> NewSecrets<'_> {
+        NewSecrets {
+            password: self.patch.password.as_ref().map(|secret| ("new_password", secret)),
+            wallet_password: self.patch.wallet_password.as_ref().map(|secret| ("new_wallet_password", secret)),
+        }
+    }
 }
 
 /// What was shown for a change, for the account as it was then.
@@ -82,13 +91,6 @@ struct Proved {
     login: Login,
     planned: Plan,
     right: Right,
-}
-
-/// Hashes of the new passwords of a change.
-#[derive(Clone, Default)]
-struct Hashes {
-    password: Option<String>,
-    wallet_password: Option<String>,
 }
 
 impl Accounts {
@@ -110,15 +112,15 @@ impl Accounts {
             true => Some(self.prove(update).await?),
             false => None,
         };
-        match self.write(update, proved.as_ref(), reply).await {
-            Ok(outcome) if !update.validate_only => Ok(outcome),
-            ended => {
-                if let Some(proved) = &proved {
-                    self.proofs.give_back(&proved.right).await?;
-                }
-                ended
-            }
+        let written = self.write(update, proved.as_ref(), reply).await;
+        // What was tried for a change that did not come, or that had been made by the same request before.
+        let is_used_up = matches!(written, Ok(Outcome::New(_))) && !update.validate_only;
+        match proved {
+            Some(proved) if is_used_up => proved.right.settle(),
+            Some(proved) => proved.right.give_back().await,
+            None => {}
         }
+        written
     }
 
     /// Checks what is shown for a change of the account as it is now.
@@ -133,7 +135,7 @@ impl Accounts {
         };
         let login = self.db.run(read).await?;
         check_version(update, &login)?;
-        self.refuse_easy(update, &login).await?;
+        self.check_secrets(update, &login).await?;
         let planned = self.plan(update, &login)?;
         let right = self.proofs.check(&login, &planned).await?;
         Ok(Proved { login, planned, right })
@@ -164,7 +166,7 @@ impl Accounts {
         }
         let hashes = match update.validate_only {
             true => Hashes::default(),
-            false => self.hash(&update.patch).await?,
+            false => update.new_secrets().hash(&self.passwords).await?,
         };
         let now = self.clock.now();
         let end = if update.validate_only { End::RollBack } else { End::Commit };
@@ -182,8 +184,9 @@ impl Accounts {
                 let planned = match proved {
                     Some(proved) => {
                         proved.right.use_up(conn, now).await?;
-                        // What was proved must still be what is needed.
-                        if proved.login.version != login.version && self.plan(update, &login)? != proved.planned {
+                        let is_as_proved = login.version == proved.login.version
+                            || has_same_secrets(&login, &proved.login) && self.plan(update, &login)? == proved.planned;
+                        if !is_as_proved {
                             return Err(Error::new(Reason::WriteConflict));
                         }
                         &proved.planned
@@ -213,15 +216,9 @@ impl Accounts {
             .await
     }
 
-    /// Refuses a new password that is easy to guess, or both the same.
-    async fn refuse_easy(&self, update: &UpdateAccount, login: &Login) -> Result<()> {
+    /// Checks the new secrets with the names that the user will have.
+    async fn check_secrets(&self, update: &UpdateAccount, login: &Login) -> Result<()> {
         let patch = &update.patch;
-        if let (Some(password), Some(wallet)) = (&patch.password, &patch.wallet_password)
-            && password == wallet
-        {
-            return Err(rejected("new_wallet_password", "must differ from the password"));
-        }
-        let Some(password) = &patch.password else { return Ok(()) };
         let username = match &patch.username {
             Some(given) => given.as_ref().map(|folded| folded.shown.clone()),
             None => login.username.clone(),
@@ -230,10 +227,7 @@ impl Accounts {
             Some(given) => given.as_ref().map(|folded| folded.shown.clone()),
             None => login.email.clone(),
         };
-        if self.passwords.is_rejected(password, username.as_deref(), email.as_deref()).await? {
-            return Err(rejected("new_password", "is common, or contains the username or the email"));
-        }
-        Ok(())
+        update.new_secrets().check(&self.passwords, username.as_deref(), email.as_deref()).await
     }
 
     /// Refuses a new secret that is the other one of the account. The answer tells of the other secret, so that a user
@@ -242,17 +236,18 @@ impl Accounts {
         let Proved { login, planned, .. } = proved;
         let patch = &update.patch;
         let pairs = [
-            (&patch.wallet_password, &patch.password, &login.password_hash, Kind::Login, "new_wallet_password"),
-            (&patch.password, &patch.wallet_password, &login.wallet_password_hash, Kind::Wallet, "new_password"),
+            (&patch.wallet_password, &patch.password, Kind::Login, "new_wallet_password"),
+            (&patch.password, &patch.wallet_password, Kind::Wallet, "new_password"),
         ];
-        for (new, others_new, hash, other, path) in pairs {
-            let (Some(new), None, Some(hash)) = (new, others_new, hash) else { continue };
+        for (new, others_new, other, path) in pairs {
+            let (Some(new), None, Some(hash)) = (new, others_new, login.hash(other)) else { continue };
             let is_shown = planned.guesses.iter().any(|guess| guess.kind == other);
             if update.caller.user().is_some() && !is_shown {
                 self.count_comparison(login.user_id, other).await?;
             }
             if self.passwords.verify(new, Some(hash)).await? != Verdict::Wrong {
-                return Err(rejected(path, "must differ from the other password"));
+                let why = "must differ from the other password";
+                return Err(Error::new(Reason::PasswordRejected).with_violation(path, Fault::Format, why));
             }
         }
         Ok(())
@@ -261,10 +256,7 @@ impl Accounts {
     async fn count_comparison(&self, user_id: i64, other: Kind) -> Result<()> {
         const WINDOWS: &[Window] = &[PASSWORD_WRONG];
         let now = self.clock.now();
-        let key = match other {
-            Kind::Login => format!("differs/{user_id}/login"),
-            Kind::Wallet => format!("differs/{user_id}/wallet"),
-        };
+        let key = format!("differs/{user_id}/{}", other.as_str());
         self.db
             .transaction(End::Commit, async |conn| {
                 let mut budget = Budget::lock(conn, key.clone(), WINDOWS, now).await?;
@@ -276,55 +268,11 @@ impl Accounts {
             })
             .await
     }
-
-    async fn hash(&self, patch: &AccountPatch) -> Result<Hashes> {
-        Ok(Hashes {
-            password: self.hash_one(patch.password.as_ref()).await?,
-            wallet_password: self.hash_one(patch.wallet_password.as_ref()).await?,
-        })
-    }
-
-    async fn hash_one(&self, secret: Option<&Secret>) -> Result<Option<String>> {
-        match secret {
-            Some(secret) => Ok(Some(self.passwords.hash(secret).await?)),
-            None => Ok(None),
-        }
-    }
 }
 
-fn rejected(path: &str, why: &str) -> Error {
-    Error::new(Reason::PasswordRejected).with_violation(path, Fault::Format, why)
-}
-
-/// Checks and hashes the passwords of a user who is made.
-///
-/// # Errors
-/// PASSWORD_REJECTED, all faults together.
-pub async fn first_hashes(
-    passwords: &Passwords,
-    secrets: (Option<&Secret>, Option<&Secret>),
-    names: (Option<&str>, Option<&str>),
-    is_trial: bool,
-) -> Result<(Option<String>, Option<String>)> {
-    let (password, wallet) = secrets;
-    let mut faults = Violations::new();
-    if let Some(password) = password
-        && passwords.is_rejected(password, names.0, names.1).await?
-    {
-        faults.add("password", Fault::Format, "is common, or contains the username or the email");
-    }
-    if password.is_some() && password == wallet {
-        faults.add("wallet_password", Fault::Format, "must differ from the password");
-    }
-    faults.into_result_as(Reason::PasswordRejected)?;
-    let mut hashes = (None, None);
-    if let Some(password) = password.filter(|_| !is_trial) {
-        hashes.0 = Some(passwords.hash(password).await?);
-    }
-    if let Some(wallet) = wallet.filter(|_| !is_trial) {
-        hashes.1 = Some(passwords.hash(wallet).await?);
-    }
-    Ok(hashes)
+/// Whether a secret that was compared with the one is still that of the other.
+fn has_same_secrets(one: &Login, other: &Login) -> bool {
+    [Kind::Login, Kind::Wallet].into_iter().all(|kind| one.hash(kind) == other.hash(kind))
 }
 
 fn check_version(update: &UpdateAccount, login: &Login) -> Result<()> {

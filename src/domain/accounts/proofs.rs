@@ -4,13 +4,13 @@
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
 use subtle::ConstantTimeEq;
+use tokio::{runtime::Handle, task::JoinHandle};
 
 use crate::{
     clock::Clock,
     domain::{
         codes::digits,
         db::{Db, End},
-        keys::Keys,
         limits::{Budget, exceeded},
         passwords::{Passwords, Verdict},
     },
@@ -19,6 +19,7 @@ use crate::{
         account::Login,
         account_change::{Guess, Plan, Shown},
         code::{self, Code, MAX_ATTEMPTS},
+        keys::Keys,
         limit::{CODE_WRONG_DAY, PASSWORD_WRONG, Window},
         password::Kind,
     },
@@ -35,9 +36,10 @@ pub struct Proofs {
     pub passwords: Passwords,
 }
 
-/// Codes that were right. They are used up in the transaction of the change, or their tries given back.
-#[derive(Clone, Default)]
+/// Codes that were right. They are used up in the transaction of the change, or their tries given back: at the latest
+/// when this is dropped, where the call is cut off.
 pub struct Right {
+    proofs: Proofs,
     user_id: i64,
     codes: Vec<RightCode>,
 }
@@ -64,11 +66,7 @@ fn code_budget(user_id: i64, shown: &Shown) -> String {
 }
 
 fn password_budget(user_id: i64, kind: Kind) -> String {
-    let secret = match kind {
-        Kind::Login => "login",
-        Kind::Wallet => "wallet",
-    };
-    format!("password/{user_id}/{secret}")
+    format!("password/{user_id}/{}", kind.as_str())
 }
 
 impl Proofs {
@@ -81,7 +79,7 @@ impl Proofs {
         let user_id = login.user_id;
         if plan.codes.is_empty() && plan.guesses.is_empty() {
             plan.refuse_unchanged()?;
-            return Ok(Right { user_id, codes: Vec::new() });
+            return Ok(Right { proofs: self.clone(), user_id, codes: Vec::new() });
         }
         let (tried, left) = self
             .db
@@ -121,14 +119,14 @@ impl Proofs {
         match failed {
             None => Ok(right),
             Some(error) => {
-                self.give_back(&right).await?;
+                right.give_back().await;
                 Err(error)
             }
         }
     }
 
     fn compare_codes(&self, user_id: i64, tried: Vec<Tried>, now: DateTime<Utc>) -> (Right, Vec<(Shown, Wrong)>) {
-        let mut right = Right { user_id, codes: Vec::new() };
+        let mut right = Right { proofs: self.clone(), user_id, codes: Vec::new() };
         let mut wrong = Vec::new();
         for Tried { shown, rows } in tried {
             let is = |row: &Code| {
@@ -153,11 +151,7 @@ impl Proofs {
     async fn compare_passwords(&self, login: &Login, guesses: &[Guess], left: Vec<usize>) -> Result<Option<Error>> {
         let mut mismatch: Option<Error> = None;
         for (guess, left) in guesses.iter().zip(left) {
-            let hash = match guess.kind {
-                Kind::Login => &login.password_hash,
-                Kind::Wallet => &login.wallet_password_hash,
-            };
-            match self.passwords.verify(&guess.secret, hash.as_deref()).await? {
+            match self.passwords.verify(&guess.secret, login.hash(guess.kind)).await? {
                 Verdict::Right | Verdict::RightOutdated => self.clear(login.user_id, guess.kind).await?,
                 Verdict::Wrong => {
                     let error = mismatch.take().unwrap_or_else(|| Error::new(Reason::PasswordMismatch));
@@ -180,21 +174,20 @@ impl Proofs {
             .await
     }
 
-    /// Gives the tries of right codes back, for a call that failed for another reason.
-    pub async fn give_back(&self, right: &Right) -> Result<()> {
-        if right.codes.is_empty() {
-            return Ok(());
-        }
+    /// Gives the tries of right codes back, for a call that failed for another reason, which its caller is told even
+    /// where this fails.
+    async fn give_back(&self, user_id: i64, right: &[RightCode]) {
         let now = self.clock.now();
-        self.db
-            .transaction(End::Commit, async |conn| {
-                give_back_hits(conn, right, now).await?;
-                for code in &right.codes {
-                    codes::count(conn, right.user_id, code.code_id, -1).await?;
-                }
-                Ok(())
-            })
-            .await
+        let given = self.db.transaction(End::Commit, async |conn| {
+            give_back_hits(conn, right, now).await?;
+            for code in right {
+                codes::count(conn, user_id, code.code_id, -1).await?;
+            }
+            Ok(())
+        });
+        if let Err(error) = given.await {
+            tracing::warn!(reason = error.reason().as_str(), "tries of right codes stay counted");
+        }
     }
 }
 
@@ -205,7 +198,7 @@ impl Right {
     /// CODE_USED where another call was sooner.
     pub async fn use_up(&self, conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> Result<()> {
         // Budgets first, as whoever checks a code locks them: the other order is a deadlock.
-        give_back_hits(conn, self, now).await?;
+        give_back_hits(conn, &self.codes, now).await?;
         for code in &self.codes {
             if !codes::use_up(conn, self.user_id, code.code_id, now).await? {
                 return Err(Error::new(Reason::CodeUsed).with_precondition(code.path));
@@ -213,11 +206,38 @@ impl Right {
         }
         Ok(())
     }
+
+    /// Notes that they are used up for good.
+    pub fn settle(mut self) {
+        self.codes.clear();
+    }
+
+    /// Gives their tries back. A call that is cut off here has them given back all the same.
+    pub async fn give_back(mut self) {
+        if let Some(given) = self.giving_back()
+            && let Err(error) = given.await
+        {
+            tracing::error!(%error, "the giving back of tries broke");
+        }
+    }
+
+    fn giving_back(&mut self) -> Option<JoinHandle<()>> {
+        let (proofs, user_id, codes) = (self.proofs.clone(), self.user_id, std::mem::take(&mut self.codes));
+        let runtime = Handle::try_current().ok().filter(|_| !codes.is_empty())?;
+        Some(runtime.spawn(async move { proofs.give_back(user_id, &codes).await }))
+    }
+}
+
+impl Drop for Right {
+    fn drop(&mut self) {
+        // Nobody waits for it any more.
+        self.giving_back();
+    }
 }
 
 /// Takes the tries of right codes out of the day's budget, which is of wrong ones.
-async fn give_back_hits(conn: &mut AsyncPgConnection, right: &Right, now: DateTime<Utc>) -> Result<()> {
-    let mut codes: Vec<&RightCode> = right.codes.iter().collect();
+async fn give_back_hits(conn: &mut AsyncPgConnection, right: &[RightCode], now: DateTime<Utc>) -> Result<()> {
+    let mut codes: Vec<&RightCode> = right.iter().collect();
     codes.sort_by(|a, b| a.budget.cmp(&b.budget));
     for code in codes {
         let mut budget = Budget::lock(conn, code.budget.clone(), CODE, now).await?;

@@ -8,10 +8,10 @@ use super::{
     notices::{self, Happened},
 };
 use crate::{
-    domain::profiles::take,
+    domain::claims::{Claim, take},
     error::{Error, Reason, Result},
     model::{
-        account::{Folded, Login},
+        account::{Folded, Login, connection_key},
         account_change::{AddressChange, Plan},
         delivery::Channel,
     },
@@ -119,8 +119,12 @@ async fn claim(conn: &mut AsyncPgConnection, change: &Change<'_>, login: &Login)
     let mut claims = Vec::new();
     if let Some(username) = &change.update.patch.username {
         kinds.push("username".to_owned());
-        let path = "account.username".to_owned();
-        claims.extend(username.as_ref().map(|folded| (path, "username".to_owned(), folded.key.clone())));
+        let claim = |folded: &Folded| Claim {
+            path: "account.username".to_owned(),
+            kind: "username".to_owned(),
+            value: folded.key.clone(),
+        };
+        claims.extend(username.as_ref().map(claim));
     }
     let addresses = [
         (Channel::Email, paths.email, &change.planned.email),
@@ -134,7 +138,8 @@ async fn claim(conn: &mut AsyncPgConnection, change: &Change<'_>, login: &Login)
                     take_over(conn, login.user_id, channel, &folded.key).await?;
                 }
                 kinds.push(channel.as_str().to_owned());
-                claims.push((path.to_owned(), channel.as_str().to_owned(), folded.key.clone()));
+                let (path, kind) = (path.to_owned(), channel.as_str().to_owned());
+                claims.push(Claim { path, kind, value: folded.key.clone() });
             }
             AddressChange::None | AddressChange::Verify | AddressChange::Respell(_) => {}
         }
@@ -182,7 +187,7 @@ async fn unlink(conn: &mut AsyncPgConnection, change: &Change<'_>) -> Result<Opt
         let found = connections.iter().find(|connection| connection.connection_id == *connection_id);
         let connection = found.ok_or_else(|| connection_not_found(*connection_id))?;
         accounts::delete_connection(conn, *user_id, *connection_id).await?;
-        let value = format!("{}:{}", connection.provider, connection.subject);
+        let value = connection_key(&connection.provider, &connection.subject);
         unique_values::release(conn, *user_id, "connection", &value).await?;
     }
     Ok(Some("unlink_connection_id"))

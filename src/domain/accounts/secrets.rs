@@ -1,0 +1,57 @@
+//! New secrets of a user: the rules that they share with each other and with the user's names, and their hashes.
+
+use crate::{
+    domain::passwords::Passwords,
+    error::{Fault, Reason, Result, Violations},
+    model::password::Secret,
+};
+
+/// The new secrets of a user, each with its path in the request.
+#[derive(Clone, Copy)]
+pub struct NewSecrets<'a> {
+    pub password: Option<(&'static str, &'a Secret)>,
+    pub wallet_password: Option<(&'static str, &'a Secret)>,
+}
+
+/// Hashes of the new secrets.
+#[derive(Clone, Default)]
+pub struct Hashes {
+    pub password: Option<String>,
+    pub wallet_password: Option<String>,
+}
+
+impl NewSecrets<'_> {
+    /// Refuses a password that is easy to guess for who knows these names of its user, and two that are the same.
+    ///
+    /// # Errors
+    /// PASSWORD_REJECTED, all faults together.
+    pub async fn check(&self, passwords: &Passwords, username: Option<&str>, email: Option<&str>) -> Result<()> {
+        let mut faults = Violations::new();
+        if let Some((path, password)) = self.password
+            && passwords.is_rejected(password, username, email).await?
+        {
+            faults.add(path, Fault::Format, "is common, or contains the username or the email");
+        }
+        if let (Some((_, password)), Some((path, wallet_password))) = (self.password, self.wallet_password)
+            && password == wallet_password
+        {
+            faults.add(path, Fault::Format, "must differ from the password");
+        }
+        faults.into_result_as(Reason::PasswordRejected)
+    }
+
+    /// Hashes them.
+    ///
+    /// # Errors
+    /// OVERLOADED.
+    pub async fn hash(&self, passwords: &Passwords) -> Result<Hashes> {
+        let mut hashes = Hashes::default();
+        if let Some((_, password)) = self.password {
+            hashes.password = Some(passwords.hash(password).await?);
+        }
+        if let Some((_, wallet_password)) = self.wallet_password {
+            hashes.wallet_password = Some(passwords.hash(wallet_password).await?);
+        }
+        Ok(hashes)
+    }
+}
