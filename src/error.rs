@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeMap, error::Error as StdError, fmt, sync::Arc, time::Duration};
 
+use chrono::TimeDelta;
+
 /// A `Result` of this service.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -214,6 +216,7 @@ impl Violations {
         self.0.extend(others);
     }
 
+    /// Whether nothing was noted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -302,76 +305,95 @@ impl Error {
         )
     }
 
+    /// An address that was bound too lately to open the account, for so long still.
+    pub fn address_too_new(path: &str, wait: TimeDelta) -> Self {
+        Self::new(Reason::AddressTooNew).with_precondition(path).with_retry(wait.to_std().unwrap_or_default())
+    }
+
+    /// Adds what is wrong with a field of the request, by its path.
     pub fn with_violation(mut self, field: impl Into<String>, fault: Fault, description: impl Into<String>) -> Self {
         self.0.violations.push(Violation { field: field.into(), fault, description: description.into() });
         self
     }
 
+    /// Adds faults of several fields.
     pub fn with_violations(mut self, violations: Vec<Violation>) -> Self {
         self.0.violations.extend(violations);
         self
     }
 
-    /// A variable fact; keys are lowerCamel.
+    /// Adds a variable fact; keys are lowerCamel.
     pub fn with_metadata(mut self, key: &'static str, value: impl ToString) -> Self {
         self.0.metadata.insert(key, value.to_string());
         self
     }
 
+    /// Says what it is about.
     pub fn with_resource(mut self, kind: &'static str, name: impl Into<String>) -> Self {
         self.0.resource = Some(Resource { kind, name: name.into() });
         self
     }
 
+    /// Adds the path of what is not in the state that the call needs.
     pub fn with_precondition(mut self, path: impl Into<String>) -> Self {
         self.0.preconditions.push(path.into());
         self
     }
 
-    /// The limit that was hit, and how long until it gives way.
+    /// Says which limit was hit, and how long until it gives way.
     pub fn with_quota(mut self, limit: &'static str, retry_after: Duration) -> Self {
         self.0.quota = Some(limit);
         self.with_retry(retry_after)
     }
 
+    /// Says after how long it may go well.
     pub fn with_retry(mut self, after: Duration) -> Self {
         self.0.retry_after = Some(after);
         self
     }
 
+    /// Keeps the cause, for the log alone.
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(source.into().into());
         self
     }
 
+    /// The stable reason.
     pub fn reason(&self) -> Reason {
         self.0.reason
     }
 
+    /// The kind of the reason, by which each transport chooses its status.
     pub fn kind(&self) -> Kind {
         self.0.reason.kind()
     }
 
+    /// What is wrong with fields of the request.
     pub fn violations(&self) -> &[Violation] {
         &self.0.violations
     }
 
+    /// The variable facts.
     pub fn metadata(&self) -> &BTreeMap<&'static str, String> {
         &self.0.metadata
     }
 
+    /// What it is about.
     pub fn resource(&self) -> Option<&Resource> {
         self.0.resource.as_ref()
     }
 
+    /// Paths of what is not in the state that the call needs.
     pub fn preconditions(&self) -> &[String] {
         &self.0.preconditions
     }
 
+    /// The name of the limit that was hit.
     pub fn quota(&self) -> Option<&'static str> {
         self.0.quota
     }
 
+    /// After how long it may go well.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }

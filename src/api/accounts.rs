@@ -9,6 +9,7 @@ use crate::{
     model::{
         account_change::UPDATE_ACCOUNT,
         profile::{AccountMask, parse_etag},
+        token::Revoked,
     },
     wire::{account, pb, profile::account_message, user::check_request_id},
 };
@@ -61,7 +62,7 @@ impl Api {
         let done = self.0.accounts.update(&update, |view| updated(view).encode_to_vec()).await;
         let done = done.and_then(|outcome| reply(outcome, |view| updated(&view)));
         if done.is_ok() && update.patch.password.is_some() && !update.validate_only {
-            self.0.authenticator.hear(&format!("user:{}", update.user_id));
+            self.0.authenticator.hear(Revoked::User(update.user_id));
         }
         self.or_kept(update.once.as_ref(), done).await
     }

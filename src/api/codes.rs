@@ -101,7 +101,7 @@ impl Api {
         if request.delivery_id <= 0 {
             return Err(Error::invalid("delivery_id", Fault::Range, "must be positive"));
         }
-        let found = self.0.codes.find_delivery(request.delivery_id).await?;
+        let found = self.0.deliveries.find(request.delivery_id).await?;
         let state = match found.state {
             State::Queued => pb::DeliveryState::Queued,
             State::Accepted => pb::DeliveryState::Accepted,

@@ -2,12 +2,9 @@
 
 use super::Api;
 use crate::{
-    domain::{
-        caller::{Caller, Subject},
-        tokens::Tokens,
-    },
+    domain::{caller::Caller, tokens::Tokens},
     error::{Error, Fault, Result, Violations},
-    model::{page, scope::Scope},
+    model::{page, scope::Scope, token::Subject},
     wire::{pb, token},
 };
 
@@ -16,8 +13,8 @@ impl Api {
     pub async fn issue_token(&self, caller: &Caller, request: pb::IssueTokenRequest) -> Result<pb::IssueTokenResponse> {
         use pb::issue_token_request::Subject as Given;
         let given = request.subject.map(|given| match given {
-            Given::Service(name) => Ok(name),
-            Given::UserId(user_id) => Err(user_id),
+            Given::Service(name) => Subject::Service(name),
+            Given::UserId(user_id) => Subject::User(user_id),
         });
         may_handle(caller, given.as_ref())?;
         let lacking = request.scopes.iter().filter_map(|name| Scope::parse(name)).find(|scope| !caller.has(*scope));
@@ -25,7 +22,7 @@ impl Api {
             return Err(Error::scope_missing(scope.as_str()));
         }
         let mut faults = Violations::new();
-        let subject = read_subject(given, &mut faults);
+        let subject = token::subject(given, &mut faults);
         let scopes = token::scopes(&request.scopes, &mut faults);
         let ttl = token::ttl(request.ttl, subject.as_ref(), &mut faults);
         faults.into_result()?;
@@ -38,15 +35,13 @@ impl Api {
     pub async fn list_tokens(&self, caller: &Caller, request: pb::ListTokensRequest) -> Result<pb::ListTokensResponse> {
         use pb::list_tokens_request::Subject as Given;
         let given = request.subject.map(|given| match given {
-            Given::Service(name) => Ok(name),
-            Given::UserId(user_id) => Err(user_id),
+            Given::Service(name) => Subject::Service(name),
+            Given::UserId(user_id) => Subject::User(user_id),
         });
         may_handle(caller, given.as_ref())?;
         let mut faults = Violations::new();
-        let subject = read_subject(given, &mut faults);
-        if request.page_size < 0 {
-            faults.add("page_size", Fault::Range, "must not be negative");
-        }
+        let subject = token::subject(given, &mut faults);
+        let limit = page::size(request.page_size, &mut faults);
         faults.into_result()?;
         let subject = subject.expect("valid: a missing subject is a fault");
         let query = format!("tokens of {subject:?}");
@@ -54,10 +49,6 @@ impl Api {
         let before = match request.page_token.as_str() {
             "" => None,
             given => page::read(&self.0.keys, &query, given, now)?.first().and_then(serde_json::Value::as_i64),
-        };
-        let limit = match i64::from(request.page_size) {
-            0 => page::DEFAULT_SIZE,
-            size => size.min(page::MAX_SIZE),
         };
         let mut found = self.0.tokens.list(&subject, before, limit + 1).await?;
         let has_more = found.len() as i64 > limit;
@@ -79,26 +70,12 @@ impl Api {
             return Err(Error::invalid("token_id", Fault::Range, "must be positive"));
         }
         let revoked = self.0.tokens.revoke(caller, request.token_id).await?;
-        self.0.authenticator.hear(&revoked);
+        self.0.authenticator.hear(revoked);
         Ok(pb::RevokeTokenResponse {})
     }
 }
 
 /// The scope that goes with the kind of token.
-fn may_handle(caller: &Caller, given: Option<&Result<String, i64>>) -> Result<()> {
-    match given {
-        Some(Ok(_)) => caller.require(Tokens::scope(&Subject::Service(String::new()))),
-        Some(Err(_)) => caller.require(Tokens::scope(&Subject::User(0))),
-        None => Ok(()),
-    }
-}
-
-fn read_subject(given: Option<Result<String, i64>>, faults: &mut Violations) -> Option<Subject> {
-    match given {
-        Some(given) => token::subject(given, faults),
-        None => {
-            faults.add("service", Fault::Required, "must name a service or a user");
-            None
-        }
-    }
+fn may_handle(caller: &Caller, given: Option<&Subject>) -> Result<()> {
+    given.map_or(Ok(()), |given| caller.require(Tokens::scope(given)))
 }

@@ -15,6 +15,7 @@ use crate::{
         db::Db,
         listener::{self, Heard},
     },
+    model::token::Revoked,
     store::{fields, outbox, tokens},
     telemetry::metrics,
 };
@@ -56,7 +57,11 @@ impl App {
         Box::new(move |heard| {
             let reloads = match heard {
                 Heard::Notice(tokens::CHANNEL, what) => {
-                    authenticator.hear(what);
+                    match Revoked::parse(what) {
+                        Some(revoked) => authenticator.hear(revoked),
+                        // A newer replica may have told of what this one has no word for.
+                        None => authenticator.forget(),
+                    }
                     false
                 }
                 Heard::Notice(outbox::CHANNEL, _) => {

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use crate::{
     clock::Clock,
     config::{self, Config},
-    domain::{codes::digits, db::Db, keys::Keys},
+    domain::{codes::digits, db::Db},
     mail::{
         templates::Templates,
         transport::{
@@ -17,6 +17,7 @@ use crate::{
         },
         worker::{Settings, Waker, Worker},
     },
+    model::keys::Keys,
     model::{code, delivery::Channel},
 };
 

@@ -25,7 +25,6 @@ use crate::{
         fields::Fields,
         gather::Reads,
         housekeeping::Housekeeping,
-        keys::{Key, Keys},
         passwords::Passwords,
         profiles::Profiles,
         tokens::Tokens,
@@ -33,6 +32,7 @@ use crate::{
     },
     health::Probe,
     mail::worker::{Waker, Worker},
+    model::keys::{Key, Keys},
     store::connector::Connector,
     threads::half_of_cores,
 };
@@ -88,18 +88,19 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
     let waker = Waker::default();
     let mail_worker = delivery::worker(config, db.clone(), clock.clone(), keys.clone(), waker.clone())?;
     let wait = TimeDelta::seconds(i64::from(config.fields.wait_seconds));
+    let deliveries = Deliveries::new(db.clone(), clock.clone());
     let api = Api::new(Parts {
         accounts: Accounts::new(db.clone(), clock.clone(), keys.clone(), passwords.clone(), policy),
         authenticator: authenticator.clone(),
         running: Default::default(),
         bulk: Bulk::new(db.clone(), clock.clone()),
-        codes: Codes::new(db.clone(), clock.clone(), keys.clone(), hold, linger),
-        deliveries: Deliveries::new(db.clone(), clock.clone()),
+        codes: Codes::new(db.clone(), clock.clone(), keys.clone(), deliveries.clone(), hold, linger),
+        deliveries,
         fields: fields.clone(),
         passwords,
         profiles: Profiles::new(db.clone(), clock.clone(), Reads::new(&url, &connector)),
         tokens,
-        users: Users::new(db.clone(), clock.clone()),
+        users: Users::new(db.clone()),
         db: db.clone(),
         clock: clock.clone(),
         keys,

@@ -6,10 +6,12 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{Grant, bootstrap::Bootstrap, cache::Cache, jwt::Jwts};
 use crate::{
-    domain::caller::{Caller, Subject},
-    domain::tokens::Tokens,
+    domain::{caller::Caller, tokens::Tokens},
     error::{Error, Reason, Result},
-    model::{scope::Scope, token},
+    model::{
+        scope::Scope,
+        token::{self, Revoked, Subject},
+    },
 };
 
 /// The service that a bootstrap token speaks for.
@@ -73,15 +75,11 @@ impl Authenticator {
         self.look_ups.acquire().await.expect("valid: never closed")
     }
 
-    /// Takes in what another replica, or this one, told of revocations: a token's hash in hex, or `user:` and an id.
-    pub fn hear(&self, what: &str) {
-        match what.strip_prefix("user:").map(str::parse) {
-            Some(Ok(user_id)) => self.cache.invalidate_user(user_id),
-            Some(Err(_)) => self.cache.clear(),
-            None => match token::parse_hash(what) {
-                Some(hash) => self.cache.invalidate(hash),
-                None => self.cache.clear(),
-            },
+    /// Takes in what another replica, or this one, told of revocations.
+    pub fn hear(&self, revoked: Revoked) {
+        match revoked {
+            Revoked::User(user_id) => self.cache.invalidate_user(user_id),
+            Revoked::Token(hash) => self.cache.invalidate(hash),
         }
     }
 

@@ -20,9 +20,8 @@ use moka::future::Cache as Moka;
 use super::Grant;
 use crate::{
     clock::Clock,
-    domain::caller::Subject,
     error::{Kind, Result},
-    model::token::TokenHash,
+    model::token::{Subject, TokenHash},
     telemetry::metrics::{self, Lookup},
 };
 

@@ -16,8 +16,8 @@ use tokio::{net::TcpStream, sync::watch};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{
-    domain::caller::{Caller, Subject},
-    model::scope::Scope,
+    domain::caller::Caller,
+    model::{scope::Scope, token::Subject},
     tls::{add, certificates, provider},
 };
 

@@ -23,8 +23,8 @@ use crate::{
     app::{self, App},
     clock::{Clock, random_bytes},
     config::{self, Config, Secret, SecretKey},
-    domain::caller::{Caller, Subject},
-    model::scope::Scope,
+    domain::caller::Caller,
+    model::{scope::Scope, token::Subject},
     postgres,
     server::{self, Ports, Signals},
     store::{

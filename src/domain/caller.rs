@@ -6,15 +6,11 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     error::{Error, Fault, Reason, Result},
-    model::{scope::Scope, token::TokenHash},
+    model::{
+        scope::Scope,
+        token::{Subject, TokenHash},
+    },
 };
-
-/// Who a token speaks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Subject {
-    Service(String),
-    User(i64),
-}
 
 /// What a good token is worth.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use crate::{
     clock::{Clock, random_bytes},
     domain::{
         db::{Db, End},
-        keys::Keys,
+        deliveries::Deliveries,
         limits::{Budget, exceeded},
         once::{Once, Outcome},
     },
@@ -17,7 +17,8 @@ use crate::{
     model::{
         account::{Bound, Folded, Login},
         code::{self, Purpose},
-        delivery::{Channel, Delivery, State, Template},
+        delivery::{Channel, State, Template},
+        keys::Keys,
         limit::{SEND_ADDRESS_HOUR, SEND_COOLDOWN, SEND_USER_DAY, SEND_USER_HOUR, Window},
         token,
     },
@@ -59,6 +60,7 @@ pub struct Codes {
     db: Db,
     clock: Clock,
     keys: Keys,
+    deliveries: Deliveries,
     /// How long a new address may not open an account that somebody has.
     hold: TimeDelta,
     /// How long an answer waits for its message to be on its way. Nothing in production, where a relay takes its time;
@@ -70,8 +72,8 @@ pub struct Codes {
 const LOOK: Duration = Duration::from_millis(1);
 
 impl Codes {
-    pub fn new(db: Db, clock: Clock, keys: Keys, hold: TimeDelta, linger: Duration) -> Self {
-        Self { db, clock, keys, hold, linger }
+    pub fn new(db: Db, clock: Clock, keys: Keys, deliveries: Deliveries, hold: TimeDelta, linger: Duration) -> Self {
+        Self { db, clock, keys, deliveries, hold, linger }
     }
 
     /// Queues a code.
@@ -93,7 +95,7 @@ impl Codes {
             return;
         }
         let sent = async {
-            while self.find_delivery(delivery_id).await.is_ok_and(|delivery| delivery.state == State::Queued) {
+            while self.deliveries.find(delivery_id).await.is_ok_and(|delivery| delivery.state == State::Queued) {
                 tokio::time::sleep(LOOK).await;
             }
         };
@@ -167,18 +169,6 @@ impl Codes {
         let delivery_id = outbox::insert(conn, delivery, uuid::Uuid::new_v4(), now).await?;
         Ok(Sent { expires_at, resend_after, delivery_id })
     }
-
-    /// What became of a code's message.
-    ///
-    /// # Errors
-    /// DELIVERY_NOT_FOUND.
-    pub async fn find_delivery(&self, delivery_id: i64) -> Result<Delivery> {
-        let found = self.db.run(async |conn| Ok(outbox::find(conn, delivery_id).await?)).await?;
-        found.ok_or_else(|| {
-            let name = format!("deliveries/{delivery_id}");
-            Error::new(Reason::DeliveryNotFound).with_resource("user.v1.Delivery", name)
-        })
-    }
 }
 
 /// EMAIL_TAKEN or PHONE_TAKEN.
@@ -202,15 +192,9 @@ fn target(send: &SendCode, login: &Login, hold: TimeDelta, now: DateTime<Utc>) -
     let not_bound = || Error::new(Reason::AddressNotBound).with_precondition(path);
     let bound = bound.filter(|bound| bound.verified || !send.purpose.needs_verified()).ok_or_else(not_bound)?;
     match login.held(send.channel, hold, now) {
-        Some(wait) if send.purpose.needs_verified() => Err(too_new(path, wait)),
+        Some(wait) if send.purpose.needs_verified() => Err(Error::address_too_new(path, wait)),
         _ => Ok(bound),
     }
-}
-
-/// The address was bound too lately to open the account.
-pub fn too_new(path: &str, wait: TimeDelta) -> Error {
-    let wait = wait.to_std().unwrap_or_default();
-    Error::new(Reason::AddressTooNew).with_precondition(path).with_retry(wait)
 }
 
 /// The other user who has verified an address, with the address as it is shown.

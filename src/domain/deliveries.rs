@@ -1,4 +1,4 @@
-//! Messages that failed: seen and sent again by an operator.
+//! What became of messages; those that failed are seen, and sent again, by an operator.
 
 use crate::{
     clock::Clock,
@@ -20,6 +20,15 @@ impl Deliveries {
         Self { db, clock }
     }
 
+    /// What became of a message that a caller asked for.
+    ///
+    /// # Errors
+    /// DELIVERY_NOT_FOUND.
+    pub async fn find(&self, delivery_id: i64) -> Result<Delivery> {
+        let found = self.db.run(async |conn| Ok(outbox::find(conn, delivery_id).await?)).await?;
+        found.ok_or_else(|| not_found(delivery_id))
+    }
+
     /// Those that failed, newest first.
     pub async fn list_failed(&self, before: Option<i64>, limit: i64) -> Result<Vec<Delivery>> {
         self.db.run(async |conn| Ok(outbox::list_failed(conn, before, limit).await?)).await
@@ -33,10 +42,10 @@ impl Deliveries {
         let now = self.clock.now();
         let queued =
             self.db.transaction(End::Commit, async |conn| Ok(outbox::requeue(conn, delivery_id, now).await?)).await?;
-        if queued {
-            return Ok(());
-        }
-        let name = format!("deliveries/{delivery_id}");
-        Err(Error::new(Reason::DeliveryNotFound).with_resource("user.v1.Delivery", name))
+        if queued { Ok(()) } else { Err(not_found(delivery_id)) }
     }
+}
+
+fn not_found(delivery_id: i64) -> Error {
+    Error::new(Reason::DeliveryNotFound).with_resource("user.v1.Delivery", format!("deliveries/{delivery_id}"))
 }

@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::{
@@ -15,7 +17,10 @@ use crate::{
     domain::db::{Db, End},
     error::{Error, Fault, Reason, Result},
     model::field::{Field, Fields as Definitions, Index, MAX_KEY_TEXT},
-    store::{field_work, fields},
+    store::{
+        field_work,
+        fields::{self, IndexRow},
+    },
 };
 
 /// Use cases of field definitions.
@@ -154,6 +159,19 @@ impl Fields {
         self.reload().await?;
         Ok(())
     }
+}
+
+/// The rows that a user has in the index of these fields.
+pub fn index_rows<'a>(
+    fields: impl Iterator<Item = &'a Field>,
+    (user_id, created_at): (i64, DateTime<Utc>),
+    document: &Map<String, Value>,
+) -> Vec<IndexRow> {
+    fields
+        .filter_map(|field| Some((field, document.get(&field.name)?)))
+        .flat_map(|(field, value)| field.field_type.index_keys(value).into_iter().map(|key| (field.field_id, key)))
+        .map(|(field_id, value)| IndexRow { field_id, value, created_at, user_id })
+        .collect()
 }
 
 fn not_found(name: &str) -> Error {

@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod bulk;
 pub mod caller;
+pub mod claims;
 pub mod codes;
 pub mod db;
 pub mod deliveries;
@@ -10,7 +11,6 @@ pub mod field_work;
 pub mod fields;
 pub mod gather;
 pub mod housekeeping;
-pub mod keys;
 pub mod limits;
 pub mod listener;
 pub mod once;

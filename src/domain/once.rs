@@ -11,8 +11,9 @@ use uuid::Uuid;
 
 use crate::{
     clock::Clock,
-    domain::{caller::Caller, db::Db, keys::Keys},
+    domain::{caller::Caller, db::Db},
     error::{Error, Fault, Reason, Result},
+    model::keys::Keys,
     model::token,
     store::idempotency::{self, Kept, RequestKey},
 };

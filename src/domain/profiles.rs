@@ -4,13 +4,13 @@ use std::{collections::HashMap, ops::ControlFlow, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
-use serde_json::{Map, Value};
 
 use crate::{
     clock::Clock,
     domain::{
+        claims::{Claim, take},
         db::{Db, End},
-        fields::join_fill,
+        fields::{index_rows, join_fill},
         gather::Reads,
         once::{Once, Outcome},
     },
@@ -22,8 +22,7 @@ use crate::{
         profile::{BuiltinPatch, Profile},
     },
     store::{
-        accounts,
-        fields::{self, IndexRow},
+        accounts, fields,
         listing::{self, Selection},
         profiles, unique_values,
     },
@@ -244,7 +243,7 @@ async fn apply(conn: &mut AsyncPgConnection, update: &Update, now: DateTime<Utc>
     let version = update.version.map(|version| version.unwrap_or(-1));
     match profiles::update(conn, update.user_id, &update.builtin, &update.changes, version, now).await? {
         profiles::Updated::Done(profile) => Ok(*profile),
-        profiles::Updated::Refused(_) => Err(Error::new(Reason::OpTypeMismatch)),
+        profiles::Updated::Refused => Err(Error::new(Reason::OpTypeMismatch)),
         profiles::Updated::Unmatched => match profiles::find_version(conn, update.user_id).await? {
             Some(_) if version.is_some() => Err(Error::new(Reason::EtagMismatch)),
             _ => Err(Error::user_not_found(update.user_id)),
@@ -262,7 +261,8 @@ async fn claim(conn: &mut AsyncPgConnection, update: &Update, profile: &Profile)
     ] {
         if named {
             kinds.push(kind.to_owned());
-            claims.extend(value.clone().map(|value| (format!("profile.{kind}"), kind.to_owned(), value)));
+            let claim = |value| Claim { path: format!("profile.{kind}"), kind: kind.to_owned(), value };
+            claims.extend(value.clone().map(claim));
         }
     }
     let loses_login = kinds.len() > claims.len();
@@ -273,7 +273,8 @@ async fn claim(conn: &mut AsyncPgConnection, update: &Update, profile: &Profile)
     for field in touched.iter().filter(|field| field.unique) {
         kinds.push(field.unique_kind());
         let value = document.get(&field.name).and_then(|value| field.field_type.unique_key(value));
-        claims.extend(value.map(|value| (format!("custom_fields.{}", field.name), field.unique_kind(), value)));
+        let path = format!("custom_fields.{}", field.name);
+        claims.extend(value.map(|value| Claim { path, kind: field.unique_kind(), value }));
     }
     if !kinds.is_empty() {
         unique_values::free(conn, profile.user_id, kinds).await?;
@@ -291,54 +292,6 @@ async fn claim(conn: &mut AsyncPgConnection, update: &Update, profile: &Profile)
         fields::replace_values(conn, vec![profile.user_id], field_ids, rows).await?;
     }
     Ok(())
-}
-
-/// The rows that a user has in the index of these fields.
-pub fn index_rows<'a>(
-    fields: impl Iterator<Item = &'a Field>,
-    (user_id, created_at): (i64, DateTime<Utc>),
-    document: &Map<String, Value>,
-) -> Vec<IndexRow> {
-    fields
-        .filter_map(|field| Some((field, document.get(&field.name)?)))
-        .flat_map(|(field, value)| field.field_type.index_keys(value).into_iter().map(|key| (field.field_id, key)))
-        .map(|(field_id, value)| IndexRow { field_id, value, created_at, user_id })
-        .collect()
-}
-
-/// Claims unique values, each with its path in the request and its kind.
-///
-/// # Errors
-/// As [`refuse_taken`].
-pub async fn take(conn: &mut AsyncPgConnection, user_id: i64, claims: &[(String, String, String)]) -> Result<()> {
-    if claims.is_empty() {
-        return Ok(());
-    }
-    let values: Vec<_> = claims.iter().map(|(_, kind, value)| (user_id, kind.as_str(), value.as_str())).collect();
-    let held = unique_values::claim(conn, &values).await?;
-    refuse_taken(claims.iter().filter(|(_, kind, _)| !held.contains(kind)))
-}
-
-/// Refuses where there is a claim that another user holds.
-///
-/// # Errors
-/// The first reason of the table of errors, with a violation for each value that is taken.
-pub fn refuse_taken<'a>(lost: impl Iterator<Item = &'a (String, String, String)>) -> Result<()> {
-    let reason = |kind: &str| match kind {
-        "username" => Reason::UsernameTaken,
-        "email" => Reason::EmailTaken,
-        "phone" => Reason::PhoneTaken,
-        _ => Reason::ValueTaken,
-    };
-    let mut lost: Vec<(Reason, &str)> = lost.map(|(path, kind, _)| (reason(kind), path.as_str())).collect();
-    lost.sort_by_key(|(reason, _)| Reason::ALL.iter().position(|known| known == reason));
-    let mut lost = lost.into_iter();
-    match lost.next() {
-        None => Ok(()),
-        Some((reason, path)) => Err(lost.fold(Error::taken(reason, path), |error, (_, path)| {
-            error.with_violation(path, Fault::Format, "is taken by another user")
-        })),
-    }
 }
 
 async fn views(conn: &mut AsyncPgConnection, user_ids: Vec<i64>) -> Result<Vec<AccountView>> {

@@ -5,13 +5,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::{
     clock::{Clock, random_bytes},
     domain::{
-        caller::{Caller, Grant, Subject},
+        caller::{Caller, Grant},
         db::{Db, End},
     },
     error::{Error, Reason, Result},
     model::{
         scope::Scope,
-        token::{self, Token, TokenHash},
+        token::{self, Revoked, Subject, Token, TokenHash},
     },
     store::{accounts, profiles, tokens},
 };
@@ -56,15 +56,11 @@ impl Tokens {
         let scopes: Vec<String> = scopes.iter().map(|scope| scope.as_str().to_owned()).collect();
         self.db
             .transaction(End::Commit, async |conn| {
-                let owner = match subject {
-                    Subject::Service(name) => Ok(name.as_str()),
-                    Subject::User(user_id) => {
-                        // The lock keeps a deletion of the same moment from leaving a token behind.
-                        profiles::lock(conn, *user_id).await?.ok_or_else(|| Error::user_not_found(*user_id))?;
-                        Err(*user_id)
-                    }
-                };
-                Ok(tokens::insert(conn, hash.clone(), owner, scopes.clone(), now, now + ttl).await?)
+                if let Subject::User(user_id) = subject {
+                    // The lock keeps a deletion of the same moment from leaving a token behind.
+                    profiles::lock(conn, *user_id).await?.ok_or_else(|| Error::user_not_found(*user_id))?;
+                }
+                Ok(tokens::insert(conn, hash.clone(), subject, scopes.clone(), now, now + ttl).await?)
             })
             .await
     }
@@ -72,32 +68,26 @@ impl Tokens {
     /// Those that are neither expired nor revoked, newest first; those older than `before`, where it is given.
     pub async fn list(&self, subject: &Subject, before: Option<i64>, limit: i64) -> Result<Vec<Token>> {
         let now = self.clock.now();
-        let owner = match subject {
-            Subject::Service(name) => Ok(name.as_str()),
-            Subject::User(user_id) => Err(*user_id),
-        };
-        self.db.run(async |conn| Ok(tokens::list(conn, owner, before, limit, now).await?)).await
+        self.db.run(async |conn| Ok(tokens::list(conn, subject, before, limit, now).await?)).await
     }
 
     /// Revokes a token of a kind that the caller may revoke; gives what is told of it to every replica.
     ///
     /// # Errors
     /// TOKEN_NOT_FOUND, for a token of the other kind too.
-    pub async fn revoke(&self, caller: &Caller, token_id: i64) -> Result<String> {
+    pub async fn revoke(&self, caller: &Caller, token_id: i64) -> Result<Revoked> {
         let now = self.clock.now();
         let not_found =
             || Error::new(Reason::TokenNotFound).with_resource("user.v1.Token", format!("tokens/{token_id}"));
         self.db
             .transaction(End::Commit, async |conn| {
                 let token = tokens::find(conn, token_id, now).await?.ok_or_else(not_found)?;
-                let scope = if token.user_id.is_some() { Scope::SessionsWrite } else { Scope::TokensWrite };
-                if !caller.has(scope) {
+                if !caller.has(Self::scope(&token.subject())) {
                     return Err(not_found());
                 }
                 let hash = tokens::revoke(conn, token_id, now).await?.ok_or_else(not_found)?;
-                let what = token::hash_text(&hash);
-                tokens::tell(conn, what.clone()).await?;
-                Ok(what)
+                tokens::tell(conn, Revoked::Token(hash)).await?;
+                Ok(Revoked::Token(hash))
             })
             .await
     }
@@ -123,11 +113,7 @@ impl Tokens {
         if token.expires_at <= now {
             return Err(Error::new(Reason::TokenExpired));
         }
-        let subject = match (token.service, token.user_id) {
-            (Some(name), _) => Subject::Service(name),
-            (None, Some(user_id)) => Subject::User(user_id),
-            (None, None) => return Err(Error::new(Reason::TokenInvalid)),
-        };
+        let subject = token.subject();
         let scopes = token.scopes.iter().filter_map(|scope| Scope::parse(scope)).collect();
         let (issued_at, expires_at) = (token.created_at, token.expires_at);
         Ok(Grant { caller: Caller::new(subject, scopes).into(), issued_at, expires_at })

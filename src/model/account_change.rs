@@ -337,8 +337,7 @@ impl Planner<'_> {
     fn open_by(&mut self, channel: Channel, purpose: Purpose, digits: String) {
         let path = "proof.channel";
         if let Some(wait) = self.login.held(channel, self.rules.hold, self.now) {
-            let error = Error::new(Reason::AddressTooNew).with_precondition(path);
-            self.failed.get_or_insert(error.with_retry(wait.to_std().unwrap_or_default()));
+            self.failed.get_or_insert(Error::address_too_new(path, wait));
             return;
         }
         match self.login.verified(channel) {

@@ -9,6 +9,7 @@ pub mod delivery;
 pub mod document;
 pub mod field;
 pub mod filter;
+pub mod keys;
 pub mod limit;
 pub mod order;
 pub mod page;

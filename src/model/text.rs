@@ -21,7 +21,7 @@ pub fn nfc(given: String) -> Result<String, Refusal> {
 /// A text in one line that shows as it is written: NFC, `min` to `max` code points, no control characters and none
 /// that turn the direction of what stands around them.
 pub fn line(given: String, min: usize, max: usize, length: &'static str) -> Result<String, Refusal> {
-    // Cheap bound first: no code point of NFC comes from fewer bytes than a third of its own.
+    // A cheap bound first: no code point of NFC stands for more than 36 bytes.
     if given.len() > max * 36 {
         return Err((Fault::Length, length));
     }

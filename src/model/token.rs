@@ -1,5 +1,7 @@
 //! Opaque tokens: their form, and the hash that is kept of them.
 
+use std::fmt;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use diesel::Queryable;
@@ -7,6 +9,13 @@ use sha2::{Digest, Sha256};
 
 /// SHA-256 of a token, by which it is found.
 pub type TokenHash = [u8; 32];
+
+/// Who a token speaks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    Service(String),
+    User(i64),
+}
 
 /// What is kept of an opaque token.
 #[derive(Clone, Debug, Queryable)]
@@ -21,6 +30,47 @@ pub struct Token {
     pub revoked_at: Option<DateTime<Utc>>,
 }
 
+impl Token {
+    /// Who it speaks for.
+    pub fn subject(&self) -> Subject {
+        match (&self.service, self.user_id) {
+            (None, Some(user_id)) => Subject::User(user_id),
+            (service, _) => Subject::Service(service.clone().expect("valid: the table demands one of both")),
+        }
+    }
+}
+
+/// Tokens that count no more, in the text by which replicas tell each other of them: a hash in hex, or `user:` and an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    Token(TokenHash),
+    /// All of a user.
+    User(i64),
+}
+
+impl Revoked {
+    /// Reads the text; `None` for what is none of ours.
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Some(user_id) = text.strip_prefix("user:") {
+            return user_id.parse().ok().map(Revoked::User);
+        }
+        if text.len() != 64 || !text.is_ascii() {
+            return None;
+        }
+        let bytes = (0..32).map(|place| u8::from_str_radix(&text[place * 2..place * 2 + 2], 16).ok());
+        Some(Revoked::Token(bytes.collect::<Option<Vec<u8>>>()?.try_into().ok()?))
+    }
+}
+
+impl fmt::Display for Revoked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Revoked::Token(hash) => hash.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
+            Revoked::User(user_id) => write!(f, "user:{user_id}"),
+        }
+    }
+}
+
 /// A new secret from 32 random bytes. The prefix tells people and secret scanners what it is.
 pub fn secret(random: [u8; 32]) -> String {
     format!("us_{}", URL_SAFE_NO_PAD.encode(random))
@@ -31,16 +81,17 @@ pub fn hash(secret: &str) -> TokenHash {
     Sha256::digest(secret.as_bytes()).into()
 }
 
-/// A hash in hex, as replicas tell it to each other.
-pub fn hash_text(hash: &[u8]) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A hash out of its hex; `None` where it is none.
-pub fn parse_hash(text: &str) -> Option<TokenHash> {
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
+    #[test]
+    fn what_is_revoked_is_read_as_it_is_told() {
+        for revoked in [Revoked::Token(hash("us_x")), Revoked::User(42)] {
+            assert_eq!(Revoked::parse(&revoked.to_string()), Some(revoked));
+        }
+        for other in ["", "user:", "user:x", "0123", &"é".repeat(32), &"g".repeat(64)] {
+            assert_eq!(Revoked::parse(other), None, "{other}");
+        }
     }
-    let bytes = (0..32).map(|place| u8::from_str_radix(&text[place * 2..place * 2 + 2], 16).ok());
-    bytes.collect::<Option<Vec<u8>>>()?.try_into().ok()
 }

@@ -86,11 +86,6 @@ impl Server {
         &self.binaries.dir
     }
 
-    /// Whether it was started by this value; else it ran already.
-    pub fn started_here(&self) -> bool {
-        self.child.is_some()
-    }
-
     /// Its first process, until it is stopped.
     pub fn pid(&self) -> Option<u32> {
         (!self.stopped).then_some(self.pid)

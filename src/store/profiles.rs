@@ -45,12 +45,6 @@ pub(super) const COLUMNS_WITHOUT_DOCUMENT: &str = "u.user_id, u.nickname, u.avat
     u.city, u.language, u.openid, u.unionid, u.is_authorized, u.group_ids, '{}'::jsonb, u.created_at, u.updated_at, \
     u.version";
 
-/// One profile.
-pub async fn find(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<Option<Profile>> {
-    let statement = Sql::<Row>::new("select ").push(COLUMNS).push(" from users u where u.user_id = ").bind(user_id);
-    statement.get_result(conn).await.optional()
-}
-
 /// The version of a profile, by which its etag is made; `None` where there is no such user.
 pub async fn find_version(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<Option<i64>> {
     let statement = Sql::<BigInt>::new("select version from users where user_id = ").bind(user_id);
@@ -72,8 +66,8 @@ pub enum Updated {
     Done(Box<Profile>),
     /// No row has this id and version.
     Unmatched,
-    /// A change of the document cannot be done, as `REASON:field`.
-    Refused(String),
+    /// A change of the document cannot be done; [`find_refusal`] tells why.
+    Refused,
 }
 
 /// Changes the named columns and the document in one UPDATE; the version is compared inside it.
@@ -136,7 +130,7 @@ pub async fn update(
         Err(DieselError::DatabaseError(DatabaseErrorKind::CheckViolation, information))
             if information.constraint_name() == Some("users_custom_fields_object") =>
         {
-            Ok(Updated::Refused(String::new()))
+            Ok(Updated::Refused)
         }
         Err(error) => Err(error),
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path, time::Duration};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use diesel::{
     migration::{Migration, MigrationSource},
     pg::Pg,
@@ -79,17 +79,6 @@ pub async fn fit(conn: &mut AsyncPgConnection) -> anyhow::Result<Fit> {
     let safe = safe_for(conn, newest).await?;
     let unknown: Vec<String> = applied.into_iter().filter(|name| !own.contains(name) && !safe.contains(name)).collect();
     Ok(if unknown.is_empty() { Fit::Fits } else { Fit::Newer { unknown } })
-}
-
-/// Fails where this binary does not know the schema.
-///
-/// # Errors
-/// What is missing or unknown.
-pub async fn check(conn: &mut AsyncPgConnection) -> anyhow::Result<()> {
-    match fit(conn).await? {
-        Fit::Fits => Ok(()),
-        unfit => bail!("{unfit}"),
-    }
 }
 
 impl fmt::Display for Fit {

@@ -10,7 +10,7 @@ use diesel::{
     pg::Pg,
     query_builder::{AstPass, Query, QueryFragment, QueryId},
     result::QueryResult,
-    sql_types::{Array, BigInt, Bool, Bytea, Double, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid},
+    sql_types::{Array, BigInt, Bool, Bytea, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid},
 };
 use serde_json::Value;
 
@@ -19,15 +19,13 @@ use crate::model::document::Document;
 /// A bound value.
 #[derive(Clone, Debug)]
 pub enum Bind {
-    Bool(Option<bool>),
-    SmallInt(Option<i16>),
+    Bool(bool),
+    SmallInt(i16),
     Integer(i32),
     BigInt(Option<i64>),
-    Double(f64),
     Text(Option<String>),
     Bytes(Option<Vec<u8>>),
     Json(Option<Value>),
-    Document(Document),
     Time(Option<DateTime<Utc>>),
     Uuid(uuid::Uuid),
     BigInts(Vec<i64>),
@@ -49,14 +47,11 @@ macro_rules! binds {
 }
 
 binds! {
-    bool => |given| Bind::Bool(Some(given));
-    Option<bool> => Bind::Bool;
-    i16 => |given| Bind::SmallInt(Some(given));
-    Option<i16> => Bind::SmallInt;
+    bool => Bind::Bool;
+    i16 => Bind::SmallInt;
     i32 => Bind::Integer;
     i64 => |given| Bind::BigInt(Some(given));
     Option<i64> => Bind::BigInt;
-    f64 => Bind::Double;
     String => |given| Bind::Text(Some(given));
     &str => |given: &str| Bind::Text(Some(given.to_owned()));
     Option<String> => Bind::Text;
@@ -64,7 +59,6 @@ binds! {
     Option<Vec<u8>> => Bind::Bytes;
     Value => |given| Bind::Json(Some(given));
     Option<Value> => Bind::Json;
-    Document => Bind::Document;
     DateTime<Utc> => |given| Bind::Time(Some(given));
     Option<DateTime<Utc>> => Bind::Time;
     uuid::Uuid => Bind::Uuid;
@@ -132,11 +126,6 @@ impl<ST> Sql<ST> {
         self.one_off = true;
         self
     }
-
-    /// Whether it has no piece at all.
-    pub fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
-    }
 }
 
 impl<ST> QueryId for Sql<ST> {
@@ -157,15 +146,13 @@ impl<ST> QueryFragment<Pg> for Sql<ST> {
             match piece {
                 Piece::Text(text) => out.push_sql(text),
                 Piece::Bind(bind) => match bind {
-                    Bind::Bool(value) => out.push_bind_param::<Nullable<Bool>, _>(value)?,
-                    Bind::SmallInt(value) => out.push_bind_param::<Nullable<SmallInt>, _>(value)?,
+                    Bind::Bool(value) => out.push_bind_param::<Bool, _>(value)?,
+                    Bind::SmallInt(value) => out.push_bind_param::<SmallInt, _>(value)?,
                     Bind::Integer(value) => out.push_bind_param::<Integer, _>(value)?,
                     Bind::BigInt(value) => out.push_bind_param::<Nullable<BigInt>, _>(value)?,
-                    Bind::Double(value) => out.push_bind_param::<Double, _>(value)?,
                     Bind::Text(value) => out.push_bind_param::<Nullable<Text>, _>(value)?,
                     Bind::Bytes(value) => out.push_bind_param::<Nullable<Bytea>, _>(value)?,
                     Bind::Json(value) => out.push_bind_param::<Nullable<Jsonb>, _>(value)?,
-                    Bind::Document(value) => out.push_bind_param::<Jsonb, _>(value)?,
                     Bind::Time(value) => out.push_bind_param::<Nullable<Timestamptz>, _>(value)?,
                     Bind::Uuid(value) => out.push_bind_param::<Uuid, _>(value)?,
                     Bind::BigInts(value) => out.push_bind_param::<Array<BigInt>, _>(value)?,

@@ -7,7 +7,10 @@ use diesel::{
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-use crate::{model::token::Token, store::sql::Sql};
+use crate::{
+    model::token::{Revoked, Subject, Token, TokenHash},
+    store::sql::Sql,
+};
 
 type Row = (
     BigInt,
@@ -37,15 +40,15 @@ pub async fn find(conn: &mut AsyncPgConnection, token_id: i64, now: DateTime<Utc
 /// Those of a service or a user that are neither expired nor revoked, newest first.
 pub async fn list(
     conn: &mut AsyncPgConnection,
-    subject: Result<&str, i64>,
+    subject: &Subject,
     before: Option<i64>,
     limit: i64,
     now: DateTime<Utc>,
 ) -> QueryResult<Vec<Token>> {
     let statement = Sql::<Row>::new("select ").push(COLUMNS).push(" from tokens where ");
     let statement = match subject {
-        Ok(service) => statement.push("service = ").bind(service),
-        Err(user_id) => statement.push("user_id = ").bind(user_id),
+        Subject::Service(name) => statement.push("service = ").bind(name.as_str()),
+        Subject::User(user_id) => statement.push("user_id = ").bind(*user_id),
     };
     let mut statement = statement.push(" and revoked_at is null and expires_at > ").bind(now);
     if let Some(before) = before {
@@ -58,19 +61,23 @@ pub async fn list(
 pub async fn insert(
     conn: &mut AsyncPgConnection,
     hash: Vec<u8>,
-    subject: Result<&str, i64>,
+    subject: &Subject,
     scopes: Vec<String>,
     now: DateTime<Utc>,
     expires_at: DateTime<Utc>,
 ) -> QueryResult<Token> {
+    let (service, user_id) = match subject {
+        Subject::Service(name) => (Some(name.clone()), None),
+        Subject::User(user_id) => (None, Some(*user_id)),
+    };
     let statement =
         Sql::<Row>::new("insert into tokens (token_hash, service, user_id, scopes, created_at, expires_at) values (");
     statement
         .bind(hash)
         .push(", ")
-        .bind(subject.ok().map(str::to_owned))
+        .bind(service)
         .push(", ")
-        .bind(subject.err())
+        .bind(user_id)
         .push(", ")
         .bind(scopes)
         .push(", ")
@@ -84,10 +91,12 @@ pub async fn insert(
 }
 
 /// Revokes a token; gives its hash, `None` where it was not there or revoked already.
-pub async fn revoke(conn: &mut AsyncPgConnection, token_id: i64, now: DateTime<Utc>) -> QueryResult<Option<Vec<u8>>> {
+pub async fn revoke(conn: &mut AsyncPgConnection, token_id: i64, now: DateTime<Utc>) -> QueryResult<Option<TokenHash>> {
     let statement =
         Sql::<Bytea>::new("update tokens set revoked_at = ").bind(now).push(" where token_id = ").bind(token_id);
-    statement.push(" and revoked_at is null returning token_hash").get_result(conn).await.optional()
+    let statement = statement.push(" and revoked_at is null returning token_hash");
+    let hash: Option<Vec<u8>> = statement.get_result(conn).await.optional()?;
+    Ok(hash.map(|hash| hash.try_into().expect("valid: SHA-256 has 32 bytes")))
 }
 
 /// Notes that a token was used, unless that was noted after `before`.
@@ -102,7 +111,7 @@ pub async fn note_use(
     statement.push(")").execute(conn).await
 }
 
-/// Where replicas tell each other which tokens count no more: the hash in hex, or `user:` and an id for all of a user.
+/// Where replicas tell each other what was revoked.
 pub const CHANNEL: &str = "user_service_tokens";
 
 /// Revokes all tokens of a user but the one with that hash, and tells every replica.
@@ -120,12 +129,12 @@ pub async fn revoke_all(
         .bind(kept)
         .execute(conn)
         .await?;
-    tell(conn, format!("user:{user_id}")).await
+    tell(conn, Revoked::User(user_id)).await
 }
 
 /// Tells every replica what was revoked.
-pub async fn tell(conn: &mut AsyncPgConnection, what: String) -> QueryResult<()> {
-    let statement = Sql::<()>::new("select pg_notify(").bind(CHANNEL).push(", ").bind(what).push(")");
+pub async fn tell(conn: &mut AsyncPgConnection, what: Revoked) -> QueryResult<()> {
+    let statement = Sql::<()>::new("select pg_notify(").bind(CHANNEL).push(", ").bind(what.to_string()).push(")");
     statement.execute(conn).await.map(|_| ())
 }
 

@@ -3,21 +3,24 @@
 use chrono::TimeDelta;
 
 use crate::{
-    domain::caller::Subject,
     error::{Fault, Violations},
-    model::{scope::Scope, text, token::Token},
+    model::{
+        scope::Scope,
+        text,
+        token::{Subject, Token},
+    },
     wire::{pb, timestamp},
 };
 
 /// A token's message, without its secret.
 pub fn message(token: &Token) -> pb::Token {
-    let subject = match (&token.service, token.user_id) {
-        (Some(service), _) => Some(pb::token::Subject::Service(service.clone())),
-        (None, user_id) => user_id.map(pb::token::Subject::UserId),
+    let subject = match token.subject() {
+        Subject::Service(name) => pb::token::Subject::Service(name),
+        Subject::User(user_id) => pb::token::Subject::UserId(user_id),
     };
     pb::Token {
         token_id: token.token_id,
-        subject,
+        subject: Some(subject),
         scopes: token.scopes.clone(),
         created_at: Some(timestamp(token.created_at)),
         expires_at: Some(timestamp(token.expires_at)),
@@ -25,19 +28,19 @@ pub fn message(token: &Token) -> pb::Token {
     }
 }
 
-/// Reads a service's name or a user's id.
-pub fn subject(given: Result<String, i64>, faults: &mut Violations) -> Option<Subject> {
-    match given {
-        Ok(name) => {
+/// Checks a service's name or a user's id.
+pub fn subject(given: Option<Subject>, faults: &mut Violations) -> Option<Subject> {
+    let fault = match given {
+        Some(Subject::Service(name)) => {
             let name = faults.check("service", text::line(name, 1, 64, "must have 1 to 64 characters"))?;
-            Some(Subject::Service(name))
+            return Some(Subject::Service(name));
         }
-        Err(user_id) if user_id > 0 => Some(Subject::User(user_id)),
-        Err(_) => {
-            faults.add("user_id", Fault::Range, "must be positive");
-            None
-        }
-    }
+        Some(Subject::User(user_id)) if user_id > 0 => return given,
+        Some(Subject::User(_)) => ("user_id", Fault::Range, "must be positive"),
+        None => ("service", Fault::Required, "must name a service or a user"),
+    };
+    faults.add(fault.0, fault.1, fault.2);
+    None
 }
 
 /// Reads scopes; kept in the order of the table, without repeats.
@@ -55,7 +58,8 @@ pub fn ttl(given: Option<prost_types::Duration>, subject: Option<&Subject>, faul
         _ => TimeDelta::days(365),
     };
     let Some(given) = given else { return default };
-    let asked = TimeDelta::try_seconds(given.seconds).map(|ttl| ttl + TimeDelta::nanoseconds(i64::from(given.nanos)));
+    let nanos = TimeDelta::nanoseconds(i64::from(given.nanos));
+    let asked = TimeDelta::try_seconds(given.seconds).and_then(|ttl| ttl.checked_add(&nanos));
     match asked.filter(|ttl| *ttl > TimeDelta::zero() && *ttl <= TimeDelta::days(3650)) {
         Some(ttl) => ttl,
         None => {

@@ -1,9 +1,10 @@
 //! New users from messages.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Map, Value};
 
 use crate::{
-    domain::users::NewUser,
+    domain::{claims::Claim, users::NewUser},
     error::{Error, Fault, Result, Violations},
     model::{
         account::{parse_email, parse_phone, parse_username},
@@ -110,18 +111,6 @@ pub fn new_user(given: pb::CreateUserRequest, fields: &Fields, now: DateTime<Utc
     let patch = profile::patch(given_profile, &paths, &mut faults);
     faults.into_result()?;
 
-    let mut claims = Vec::new();
-    for (kind, folded) in [("username", &account.username), ("email", &account.email), ("phone", &account.phone)] {
-        claims.extend(folded.iter().map(|folded| (format!("account.{kind}"), kind.to_owned(), folded.key.clone())));
-    }
-    let (openid, unionid) = (patch.openid.flatten(), patch.unionid.flatten());
-    for (kind, value) in [("openid", &openid), ("unionid", &unionid)] {
-        claims.extend(value.iter().map(|value| (format!("profile.{kind}"), kind.to_owned(), value.clone())));
-    }
-    for field in fields.iter().filter(|field| field.unique) {
-        let value = document.get(&field.name).and_then(|value| field.field_type.unique_key(value));
-        claims.extend(value.map(|value| (format!("profile.custom_fields.{}", field.name), field.unique_kind(), value)));
-    }
     let profile = Profile {
         user_id,
         nickname: patch.nickname.flatten(),
@@ -131,8 +120,8 @@ pub fn new_user(given: pb::CreateUserRequest, fields: &Fields, now: DateTime<Utc
         province: patch.province.flatten(),
         city: patch.city.flatten(),
         language: patch.language.flatten(),
-        openid,
-        unionid,
+        openid: patch.openid.flatten(),
+        unionid: patch.unionid.flatten(),
         is_authorized: patch.is_authorized.unwrap_or_default(),
         group_ids: patch.group_ids.unwrap_or_default(),
         custom_fields: Document::from(&document),
@@ -140,7 +129,27 @@ pub fn new_user(given: pb::CreateUserRequest, fields: &Fields, now: DateTime<Utc
         updated_at: now,
         version: 1,
     };
+    let claims = claims(&profile, &account, &document, fields);
     Ok((NewUser { profile, account, claims }, secrets))
+}
+
+/// What of a new user nobody else may hold.
+fn claims(profile: &Profile, account: &NewAccount, document: &Map<String, Value>, fields: &Fields) -> Vec<Claim> {
+    let mut claims = Vec::new();
+    let mut claim = |path: String, kind: String, value: Option<String>| {
+        claims.extend(value.map(|value| Claim { path, kind, value }));
+    };
+    for (kind, folded) in [("username", &account.username), ("email", &account.email), ("phone", &account.phone)] {
+        claim(format!("account.{kind}"), kind.to_owned(), folded.as_ref().map(|folded| folded.key.clone()));
+    }
+    for (kind, value) in [("openid", &profile.openid), ("unionid", &profile.unionid)] {
+        claim(format!("profile.{kind}"), kind.to_owned(), value.clone());
+    }
+    for field in fields.iter().filter(|field| field.unique) {
+        let value = document.get(&field.name).and_then(|value| field.field_type.unique_key(value));
+        claim(format!("profile.custom_fields.{}", field.name), field.unique_kind(), value);
+    }
+    claims
 }
 
 fn new_account(given: pb::Account, now: DateTime<Utc>, faults: &mut Violations) -> NewAccount {

@@ -7,8 +7,7 @@ use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use hyper_util::{client::legacy::Client as Transport, rt::TokioExecutor};
 use tonic::{Code, Request};
 use user_service::{
-    domain::caller::Subject,
-    model::scope::Scope,
+    model::{scope::Scope, token::Subject},
     wire::pb::{self, user_service_client::UserServiceClient},
 };
 

@@ -70,7 +70,7 @@ print(json.dumps({
         .api
         .tokens()
         .issue(
-            &user_service::domain::caller::Subject::Service("python".to_owned()),
+            &user_service::model::token::Subject::Service("python".to_owned()),
             user_service::model::scope::Scope::ALL,
             chrono::TimeDelta::days(1),
         )

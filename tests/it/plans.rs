@@ -156,7 +156,7 @@ async fn a_plan_that_reads_everything_is_known() {
 async fn p8_look_ups_by_key() {
     let mut planner = Planner::new().await;
 
-    profiles::find(&mut planner.conn, 1).await.unwrap();
+    profiles::find_version(&mut planner.conn, 1).await.unwrap();
     planner.plan().await.walks(&["users_pkey"]);
     unique_values::find(&mut planner.conn, "email", "a@example.com").await.unwrap();
     planner.plan().await.walks(&["unique_values_pkey"]);
@@ -168,7 +168,7 @@ async fn p8_look_ups_by_key() {
         planner.explain("", &name, count).await.walks(&[index]);
     }
     drop(gathered);
-    accounts::find(&mut planner.conn, 1).await.unwrap();
+    accounts::find_login(&mut planner.conn, 1).await.unwrap();
     planner.plan().await.walks(&["accounts_pkey"]);
     accounts::list(&mut planner.conn, vec![1, 2]).await.unwrap();
     planner.plan().await.rests_on(&["accounts_pkey"]);

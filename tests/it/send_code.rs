@@ -6,11 +6,13 @@ use diesel_async::RunQueryDsl;
 use futures_util::future::join_all;
 use tonic::Code;
 use user_service::{
-    domain::{
-        codes,
+    domain::codes,
+    model::{
+        code,
+        delivery::Channel,
         keys::{Key, Keys},
+        scope::Scope,
     },
-    model::{code, delivery::Channel, scope::Scope},
     store::sql::Sql,
     wire::pb::{self, CodePurpose},
 };

@@ -101,3 +101,17 @@ async fn tokens_are_listed_revoked_and_expire() {
     assert_eq!(revoked.reason, "TOKEN_REVOKED");
     assert_eq!(expired.reason, "TOKEN_EXPIRED");
 }
+
+#[tokio::test]
+async fn p49_a_token_is_good_for_ten_years_at_most() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    for (seconds, nanos) in [(i64::MAX / 1000, 900_000_000), (i64::MAX, 0), (3650 * 86_400, 1), (0, 0), (-1, 0)] {
+        let ttl = Some(prost_types::Duration { seconds, nanos });
+        let refused = fault(client.admin.issue_token(pb::IssueTokenRequest { ttl, ..issue("billing", &[]) }).await);
+        assert!(
+            refused.fields.contains(&("ttl".to_owned(), "FIELD_RANGE".to_owned())),
+            "{seconds} {nanos}: {refused:?}"
+        );
+    }
+}

@@ -6,9 +6,9 @@ use serde_json::Value;
 use super::{compact::Object, invalid};
 use crate::{
     auth::Grant,
-    domain::caller::{Caller, Subject},
+    domain::caller::Caller,
     error::{Error, Reason, Result},
-    model::scope::Scope,
+    model::{scope::Scope, token::Subject},
 };
 
 /// What the clocks of an issuer and ours may differ by.

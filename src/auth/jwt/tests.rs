@@ -15,8 +15,7 @@ use super::*;
 use crate::{
     auth::testing::{Bench, ISSUER, Signer, claims, issuer, message, set, start, with},
     clock::ManualClock,
-    domain::caller::Subject,
-    model::scope::Scope,
+    model::{scope::Scope, token::Subject},
 };
 
 #[tokio::test]

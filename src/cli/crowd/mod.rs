@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
 use crate::{
-    domain::profiles::index_rows,
+    domain::fields::index_rows,
     model::field::Fields,
     store::{
         connector::Connector,
@@ -91,7 +91,7 @@ pub fn rows(
         let indexed = fields.iter().map(|field| &**field).filter(|field| field.index.is_maintained());
         let key = (user_id, new.profile.created_at);
         let values = index_rows(indexed, key, &new.profile.custom_fields.fields());
-        let claims = new.claims.iter().map(|(_, kind, value)| (kind.as_str(), value.as_str()));
+        let claims = new.claims.iter().map(|claim| (claim.kind.as_str(), claim.value.as_str()));
         rows.add(&new.profile, &new.account, claims, &values);
     }
     Ok(rows)

@@ -13,7 +13,6 @@
 use std::{
     fmt::{self, Write},
     path::PathBuf,
-    sync::Arc,
     time::Duration,
 };
 
@@ -26,10 +25,6 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject},
-};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use sha2::Sha256;
@@ -37,6 +32,7 @@ use sha2::Sha256;
 use crate::{
     clock::Clock,
     mail::{Message, SendError, Text},
+    tls,
 };
 
 /// How long a connection may take to be made.
@@ -58,10 +54,8 @@ pub struct WebhookSettings {
 pub enum WebhookSettingsError {
     #[error("webhook: the URL must begin with https:// or http:// and name a host")]
     Url,
-    #[error("webhook: {path}: {source}")]
-    CaFile { path: PathBuf, source: rustls::pki_types::pem::Error },
-    #[error("webhook: TLS: {0}")]
-    Tls(#[from] rustls::Error),
+    #[error("webhook: TLS: {0:#}")]
+    Tls(anyhow::Error),
 }
 
 /// A receiver of text messages.
@@ -88,11 +82,12 @@ impl Webhook {
         if !matches!(url.scheme_str(), Some("https" | "http")) || url.host().is_none_or(str::is_empty) {
             return Err(WebhookSettingsError::Url);
         }
+        let tls = tls::client_config(settings.ca_file.as_deref()).map_err(WebhookSettingsError::Tls)?;
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_connect_timeout(Some(CONNECT));
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls_config(settings)?)
+            .with_tls_config(tls)
             .https_or_http()
             .enable_http1()
             .wrap_connector(http);
@@ -142,24 +137,6 @@ fn signature(secret: &[u8], timestamp: &str, body: &str) -> String {
         write!(hex, "{byte:02x}").expect("valid: a String takes any text");
         hex
     })
-}
-
-fn tls_config(settings: &WebhookSettings) -> Result<ClientConfig, WebhookSettingsError> {
-    let mut roots = RootCertStore::empty();
-    // A machine without a store of its own still reaches a receiver whose authority is named.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(path) = &settings.ca_file {
-        let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        let certificates = read.map_err(|source| WebhookSettingsError::CaFile { path: path.clone(), source })?;
-        for certificate in certificates {
-            roots.add(certificate)?;
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    Ok(ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
 }
 
 #[cfg(test)]

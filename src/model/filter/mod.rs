@@ -74,11 +74,6 @@ pub enum Operand {
 }
 
 impl Filter {
-    /// The filter that everybody passes.
-    pub fn everything() -> Self {
-        Filter::All(Vec::new())
-    }
-
     /// The other way round.
     pub fn negated(self) -> Self {
         Filter::Not(Box::new(self))

@@ -7,7 +7,7 @@ mod read;
 mod tree;
 mod write;
 
-pub use read::{field, mask_paths, read, read_into};
+pub use read::{field, read};
 pub use tree::Json;
 pub use write::{to_json, to_text, to_text_with_defaults};
 

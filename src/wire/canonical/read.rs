@@ -31,7 +31,7 @@ pub fn read<M: Message + Name + Default>(json: &Json) -> Result<M> {
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_into(message: &MessageDescriptor, json: &Json, out: &mut Vec<u8>) -> Result<()> {
+fn read_into(message: &MessageDescriptor, json: &Json, out: &mut Vec<u8>) -> Result<()> {
     object(message, json, "", out)
 }
 
@@ -188,7 +188,7 @@ fn duration(json: &Json, path: &str) -> Result<Duration> {
 
 /// The paths of a mask in JSON, in the contract's names. Names may be written either way; what follows
 /// `custom_fields.` is a name of the application's own and stays.
-pub fn mask_paths(given: &str) -> Vec<String> {
+fn mask_paths(given: &str) -> Vec<String> {
     let paths = given.split(',').map(str::trim).filter(|path| !path.is_empty());
     paths
         .map(|path| match path.split_once('.') {

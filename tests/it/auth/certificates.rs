@@ -8,8 +8,7 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use user_service::{
     auth::tls::{CertificateService, Tls},
     config::Config,
-    domain::caller::Subject,
-    model::scope::Scope,
+    model::{scope::Scope, token::Subject},
     wire::pb,
 };
 

@@ -10,8 +10,7 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 use user_service::{
-    domain::caller::Subject,
-    model::scope,
+    model::{scope, token::Subject},
     wire::{
         POOL, SERVICES,
         pb::{self, get_profile_request::Key},

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::sql_types::{BigInt, Nullable, Timestamptz};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
-use user_service::{domain::caller::Subject, store::sql::Sql, wire::pb};
+use user_service::{model::token::Subject, store::sql::Sql, wire::pb};
 
 use super::{Stage, USER_ID, call, with};
 use crate::support::{Client, TestApp, start_time};

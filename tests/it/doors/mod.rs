@@ -8,7 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 use serde_json::Value;
-use user_service::{domain::caller::Subject, model::scope::Scope, wire::SERVICES};
+use user_service::{
+    model::{scope::Scope, token::Subject},
+    wire::SERVICES,
+};
 
 use crate::support::{TestApp, rest::Caller};
 use cases::{CASES, Case};

@@ -9,9 +9,8 @@ use user_service::{
     app::{self, App},
     clock::{Clock, ManualClock},
     config::{self, Config, Secret, SecretKey},
-    domain::caller::Subject,
     error::Reason,
-    model::scope::Scope,
+    model::{scope::Scope, token::Subject},
     server::{self, Ports},
 };
 

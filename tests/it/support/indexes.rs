@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use diesel::sql_types::{BigInt, Bytea, Jsonb, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use user_service::{
-    domain::profiles::index_rows,
+    domain::fields::index_rows,
     model::document::Document,
     store::{fields, sql::Sql},
 };

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde_json::{Value, json};
 use tokio::process::Command;
-use user_service::{domain::caller::Subject, model::scope::Scope};
+use user_service::model::{scope::Scope, token::Subject};
 
 use super::TestApp;
 
