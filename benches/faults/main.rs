@@ -10,8 +10,6 @@ mod sink;
 
 use std::{
     fmt::Write as _,
-    fs,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -24,7 +22,7 @@ use clap::{Parser, ValueEnum};
 use tokio::task::JoinSet;
 use user_service::wire::pb::{self, get_profile_request::Key};
 
-use common::memory;
+use common::{folder::Folder, memory};
 
 use client::{Call, Callers, Made, Notes};
 use database::Postgres;
@@ -72,23 +70,12 @@ enum Part {
     Failover,
 }
 
-/// Where the data is; it goes with the run.
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("{} cannot be removed: {error}", self.0.display());
-        }
-    }
-}
-
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let is_wanted = |part| arguments.parts.is_empty() || arguments.parts.contains(&part);
-    let folder = Folder(std::env::temp_dir().join(format!("user-service-faults-{}", std::process::id())));
-    let postgres = Postgres::start(&folder.0.join("primary"))?;
+    let folder = Folder::open(None, "faults")?;
+    let postgres = Postgres::start(&folder.path.join("primary"))?;
     let url = postgres.url();
     database::fill(&url, arguments.users).await?;
     let mut bench = Bench { postgres, folder, time: Duration::from_secs(arguments.seconds) };
@@ -263,7 +250,7 @@ impl Bench {
 
     async fn failover(&mut self) -> anyhow::Result<()> {
         println!("\n## Failover\n");
-        let standby = self.postgres.standby(&self.folder.0.join("standby")).await?;
+        let standby = self.postgres.standby(&self.folder.path.join("standby")).await?;
         let service = Service::start(&self.postgres.url_with(&standby), None).await?;
         let writers = Writers::start(service.address).await?;
         tokio::time::sleep(CALM).await;

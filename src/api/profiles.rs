@@ -9,22 +9,21 @@ use super::{Api, reply};
 use crate::{
     domain::{
         caller::Caller,
-        profiles::{Listing, Lookup, Update},
+        profiles::{Listing, Update},
     },
     error::{Error, Fault, Reason, Result, Violations},
     model::{
-        account::{connection_key, fold_email, fold_username},
+        account::{UserKey, connection_key},
         change,
         field::Fields,
         filter::{self, Column},
         order, page,
         profile::{AccountMask, Profile, ReadMask, parse_etag},
         scope::Scope,
-        text,
     },
     store::listing::{Selection, place},
     wire::{
-        json, mask,
+        json, key, mask,
         pb::{self, get_profile_request::Key},
         profile,
         user::check_request_id,
@@ -45,13 +44,13 @@ impl Api {
         let mut faults = Violations::new();
         let lookup = lookup(caller, request.key, &mut faults);
         let lookup = match (caller.user(), lookup) {
-            (Some(own), Some(Lookup::UserId(user_id))) => {
+            (Some(own), Some(UserKey::Id(user_id))) => {
                 caller.must_own(user_id)?;
-                Some(Lookup::UserId(own))
+                Some(UserKey::Id(own))
             }
             // Another's key and nobody's are the same to a user.
-            (Some(own), Some(Lookup::Unique(kind, value))) => match self.0.profiles.find_user(kind, &value).await? {
-                Some(found) if found == own => Some(Lookup::UserId(own)),
+            (Some(own), Some(UserKey::Unique(kind, value))) => match self.0.profiles.find_user(kind, &value).await? {
+                Some(found) if found == own => Some(UserKey::Id(own)),
                 _ => return Err(Error::new(Reason::NotOwner)),
             },
             (_, lookup) => lookup,
@@ -211,39 +210,28 @@ pub fn query_hash(filter: &serde_json::Map<String, Value>, order_by: &str) -> St
     URL_SAFE_NO_PAD.encode(&crate::model::token::hash(&text)[..16])
 }
 
-fn lookup(caller: &Caller, key: Option<Key>, faults: &mut Violations) -> Option<Lookup> {
-    let mut text_key = |path: &str, value: String| {
-        if value.is_empty() {
-            faults.add(path, Fault::Required, "must not be empty");
-            return None;
-        }
-        faults.check(path, text::nfc(value))
-    };
-    match key {
+fn lookup(caller: &Caller, given: Option<Key>, faults: &mut Violations) -> Option<UserKey> {
+    match given {
         None => match caller.user() {
-            Some(own) => Some(Lookup::UserId(own)),
+            Some(own) => Some(UserKey::Id(own)),
             None => {
                 faults.add("user_id", Fault::Required, "a service must name a user");
                 None
             }
         },
         Some(Key::UserId(user_id)) if caller.user().is_some_and(|own| user_id != 0 && user_id != own) => {
-            Some(Lookup::UserId(user_id))
+            Some(UserKey::Id(user_id))
         }
-        Some(Key::UserId(user_id)) => faults.check("user_id", caller.target(user_id)).map(Lookup::UserId),
-        Some(Key::Username(name)) => {
-            text_key("username", name).map(|name| Lookup::Unique("username", fold_username(&text::cut(&name, 128))))
-        }
-        Some(Key::Email(email)) => {
-            text_key("email", email).map(|email| Lookup::Unique("email", fold_email(&text::cut(&email, 512))))
-        }
-        Some(Key::Phone(phone)) => text_key("phone", phone).map(|phone| Lookup::Unique("phone", phone)),
-        Some(Key::Openid(openid)) => text_key("openid", openid).map(|openid| Lookup::Unique("openid", openid)),
-        Some(Key::Unionid(unionid)) => text_key("unionid", unionid).map(|unionid| Lookup::Unique("unionid", unionid)),
-        Some(Key::Connection(key)) => {
-            let provider = text_key("connection.provider", key.provider);
-            let subject = text_key("connection.subject", key.subject);
-            Some(Lookup::Unique("connection", connection_key(&provider?, &subject?)))
+        Some(Key::UserId(user_id)) => faults.check("user_id", caller.target(user_id)).map(UserKey::Id),
+        Some(Key::Username(given)) => key::unique("username", &given, faults),
+        Some(Key::Email(given)) => key::unique("email", &given, faults),
+        Some(Key::Phone(given)) => key::unique("phone", &given, faults),
+        Some(Key::Openid(given)) => key::unique("openid", &given, faults),
+        Some(Key::Unionid(given)) => key::unique("unionid", &given, faults),
+        Some(Key::Connection(given)) => {
+            let provider = key::value("connection.provider", &given.provider, faults);
+            let subject = key::value("connection.subject", &given.subject, faults);
+            Some(UserKey::Unique("connection", connection_key(&provider?, &subject?)))
         }
     }
 }

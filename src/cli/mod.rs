@@ -30,7 +30,7 @@ use crate::{
 };
 use output::Output;
 
-/// The profiles and login accounts of an application's users, over gRPC, on Postgres.
+/// The profiles and login accounts of an application's users, over gRPC and REST, on Postgres.
 #[derive(Debug, Parser)]
 #[command(name = "user-service", version, arg_required_else_help = true)]
 struct Cli {

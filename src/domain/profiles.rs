@@ -16,7 +16,7 @@ use crate::{
     },
     error::{Error, Fault, Reason, Result},
     model::{
-        account::{Account, Connection},
+        account::{Account, Connection, UserKey},
         change::Change,
         field::Field,
         profile::{BuiltinPatch, Profile},
@@ -27,14 +27,6 @@ use crate::{
         profiles, unique_values,
     },
 };
-
-/// How a profile is found.
-#[derive(Clone, Debug)]
-pub enum Lookup {
-    UserId(i64),
-    /// A kind of unique value, as a caller knows it, and the folded value.
-    Unique(&'static str, String),
-}
 
 /// An account with its connections.
 #[derive(Clone, Debug, Default)]
@@ -53,7 +45,7 @@ pub struct Listing {
     pub with_accounts: bool,
 }
 
-/// A page: one row more than asked for tells that there are more.
+/// A page.
 pub struct Page<T> {
     pub rows: Vec<(T, Option<AccountView>)>,
     pub has_more: bool,
@@ -93,14 +85,14 @@ impl Profiles {
     ///
     /// # Errors
     /// USER_NOT_FOUND.
-    pub async fn get(&self, lookup: &Lookup, with_account: bool) -> Result<(Arc<Profile>, Option<AccountView>)> {
-        let not_found = || match lookup {
-            Lookup::UserId(user_id) => Error::user_not_found(*user_id),
-            Lookup::Unique(kind, _) => Error::new(Reason::UserNotFound).with_resource("user.v1.User", *kind),
+    pub async fn get(&self, key: &UserKey, with_account: bool) -> Result<(Arc<Profile>, Option<AccountView>)> {
+        let not_found = || match key {
+            UserKey::Id(user_id) => Error::user_not_found(*user_id),
+            UserKey::Unique(kind, _) => Error::new(Reason::UserNotFound).with_resource("user.v1.User", *kind),
         };
-        let user_id = match lookup {
-            Lookup::UserId(user_id) => *user_id,
-            Lookup::Unique(kind, value) => self.find_user(kind, value).await?.ok_or_else(not_found)?,
+        let user_id = match key {
+            UserKey::Id(user_id) => *user_id,
+            UserKey::Unique(kind, value) => self.find_user(kind, value).await?.ok_or_else(not_found)?,
         };
         let profile = self.reads.find_profile(user_id).await?.ok_or_else(not_found)?;
         let account = match with_account {

@@ -169,32 +169,4 @@ mod tests {
             assert_eq!(timeout(bad), None, "{bad}");
         }
     }
-
-    #[test]
-    fn every_method_of_the_contract_has_a_rule() {
-        for name in crate::wire::SERVICES {
-            let service = crate::wire::POOL.get_service_by_name(name).unwrap();
-            for method in service.methods() {
-                assert!(
-                    crate::model::scope::rule(name, method.name()).is_some(),
-                    "{name}/{} has no scope",
-                    method.name()
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn reasons_are_those_of_the_contract() {
-        let contract = crate::wire::POOL.get_enum_by_name("user.v1.ErrorReason").unwrap();
-        let mut names: Vec<String> = contract
-            .values()
-            .filter(|value| value.number() != 0)
-            .map(|value| value.name().trim_start_matches("ERROR_REASON_").to_owned())
-            .collect();
-        let mut ours: Vec<String> = Reason::ALL.iter().map(|reason| reason.as_str().to_owned()).collect();
-        names.sort();
-        ours.sort();
-        assert_eq!(names, ours);
-    }
 }

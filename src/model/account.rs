@@ -58,6 +58,14 @@ pub struct Bound {
     pub bound_at: Option<DateTime<Utc>>,
 }
 
+/// How a user is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UserKey {
+    Id(i64),
+    /// A kind of unique value, as a caller knows it, and the folded value.
+    Unique(&'static str, String),
+}
+
 /// The unique value of a third-party login.
 pub fn connection_key(provider: &str, subject: &str) -> String {
     format!("{provider}:{subject}")

@@ -42,7 +42,7 @@ pub fn parse_etag(etag: &str) -> Option<i64> {
     i64::from_str_radix(etag, 16).ok().filter(|version| *version > 0)
 }
 
-/// A built-in text: nickname, address and the like.
+/// A shown name.
 pub fn parse_nickname(given: String) -> Result<String, Refusal> {
     text::line(given, 1, 32, "must have 1 to 32 characters")
 }
@@ -108,7 +108,7 @@ pub struct ReadMask {
     /// Names of built-in fields; `None` for all of them.
     pub builtin: Option<Vec<&'static str>>,
     pub custom: CustomMask,
-    /// Names of account fields; empty for none.
+    /// Which fields of the account.
     pub account: AccountMask,
 }
 

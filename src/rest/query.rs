@@ -1,4 +1,4 @@
-//! Query strings and path segments.
+//! Query strings.
 
 use crate::error::{Error, Fault, Result};
 

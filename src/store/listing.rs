@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     model::{
-        field::{Field, Index},
+        field::{Field, FieldType, Index},
         filter::Filter,
         order::{Key, OrderKey},
         profile::Profile,
@@ -34,6 +34,24 @@ pub struct Selection {
     pub with_document: bool,
 }
 
+/// The table whose index gives the order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Users,
+    /// `field_values`, where users have a value of the field.
+    Values,
+}
+
+impl By {
+    /// The name that the statements give it.
+    fn alias(self) -> &'static str {
+        match self {
+            By::Users => "u",
+            By::Values => "d",
+        }
+    }
+}
+
 /// What is done with the profiles of a page, each as it comes; those after a break are passed over.
 pub trait Take: FnMut(Profile) -> ControlFlow<()> + Send {}
 
@@ -52,10 +70,10 @@ pub async fn list(conn: &mut AsyncPgConnection, selection: &Selection, take: &mu
                 .push("::bigint) and d.value = (select ")
                 .bind(value)
                 .push("::bytea)");
-            page(selection, from, Narrow::No, "d", &selection.order)
+            page(selection, from, Narrow::No, By::Values, &selection.order)
         }
         (None, Some(field)) => return list_by_value(conn, selection, field, take).await,
-        _ => page(selection, Sql::new("users u where true"), Narrow::ByIndex, "u", &selection.order),
+        _ => page(selection, Sql::new("users u where true"), Narrow::ByIndex, By::Users, &selection.order),
     };
     give(conn, page, take).await.map(drop)
 }
@@ -79,8 +97,8 @@ async fn give(
     Ok((count, wanted))
 }
 
-/// A page out of `from`; `by` is the table whose index gives the order.
-fn page(selection: &Selection, from: Sql, narrow: Narrow, by: &'static str, order: &[OrderKey]) -> Sql<Row> {
+/// A page out of `from`, in the order of that table's index.
+fn page(selection: &Selection, from: Sql, narrow: Narrow, by: By, order: &[OrderKey]) -> Sql<Row> {
     let Selection { filter, after, skip, limit, .. } = selection;
     let columns = if selection.with_document { COLUMNS } else { COLUMNS_WITHOUT_DOCUMENT };
     let mut statement = Sql::<Row>::new("select ").push(columns).push(" from ").append(from);
@@ -90,7 +108,7 @@ fn page(selection: &Selection, from: Sql, narrow: Narrow, by: &'static str, orde
         Filter::Is(..) => true,
         Filter::Any(_) | Filter::Not(_) => false,
     };
-    let is_by_own_value = is_simple && by == "d" && filter::index_value(filter).is_some();
+    let is_by_own_value = is_simple && by == By::Values && filter::index_value(filter).is_some();
     let predicate = filter::predicate(filter, narrow);
     statement = match is_by_own_value {
         // All whom the index names pass. The planner, to whom one in two hundred would, must not search for another way.
@@ -152,7 +170,7 @@ async fn list_by_value(
     let place = selection.after.as_deref();
     let (given, wanted) = match place {
         Some([Value::Null, ..]) => (0, ControlFlow::Continue(())),
-        _ => give(conn, page(selection, with_value.clone(), Narrow::No, "d", &selection.order), take).await?,
+        _ => give(conn, page(selection, with_value.clone(), Narrow::No, By::Values, &selection.order), take).await?,
     };
     let left = selection.limit - given;
     if left <= 0 || wanted.is_break() {
@@ -180,7 +198,7 @@ async fn list_by_value(
     let name = field.name.as_str();
     let from = Sql::new("users u where (u.custom_fields -> ").bind(name).push(" is null or u.custom_fields -> ");
     let from = from.bind(name).push(" = 'null')");
-    give(conn, page(&without_value, from, Narrow::No, "u", &without_value.order), take).await.map(drop)
+    give(conn, page(&without_value, from, Narrow::No, By::Users, &without_value.order), take).await.map(drop)
 }
 
 /// Whether the order is that of `created_at`, as the index of a value has it.
@@ -222,31 +240,31 @@ pub fn place(keys: &[OrderKey], profile: &Profile) -> Vec<Value> {
 }
 
 /// A value that comes out of an index is there.
-fn is_never_null(key: &Key, by: &'static str) -> bool {
+fn is_never_null(key: &Key, by: By) -> bool {
     match key {
         Key::UserId | Key::IsAuthorized | Key::CreatedAt | Key::UpdatedAt => true,
-        Key::Custom(_) => by == "d",
+        Key::Custom(_) => by == By::Values,
         Key::Nickname | Key::AvatarUrl | Key::Openid | Key::Unionid => false,
     }
 }
 
-/// The SQL of a key; `by` is the table whose index gives the order.
-fn expression(key: &Key, by: &'static str) -> Sql {
+/// The SQL of a key.
+fn expression(key: &Key, by: By) -> Sql {
     match key {
-        Key::UserId => Sql::new(by).push(".user_id"),
+        Key::UserId => Sql::new(by.alias()).push(".user_id"),
         Key::Nickname => Sql::new("u.nickname"),
         Key::AvatarUrl => Sql::new("u.avatar_url"),
         Key::Openid => Sql::new("u.openid"),
         Key::Unionid => Sql::new("u.unionid"),
         Key::IsAuthorized => Sql::new("u.is_authorized"),
-        Key::CreatedAt => Sql::new(by).push(".created_at"),
+        Key::CreatedAt => Sql::new(by.alias()).push(".created_at"),
         Key::UpdatedAt => Sql::new("u.updated_at"),
-        Key::Custom(_) if by == "d" => Sql::new("d.value"),
+        Key::Custom(_) if by == By::Values => Sql::new("d.value"),
         Key::Custom(field) => {
             let text = Sql::new("(u.custom_fields ->> ").bind(field.name.as_str()).push(")");
-            match field.field_type.names().0 {
-                "integer" | "number" => text.push("::numeric"),
-                "boolean" => text.push("::boolean"),
+            match field.field_type {
+                FieldType::Integer | FieldType::Number => text.push("::numeric"),
+                FieldType::Boolean => text.push("::boolean"),
                 _ => text.push(" collate \"C\""),
             }
         }
@@ -254,7 +272,7 @@ fn expression(key: &Key, by: &'static str) -> Sql {
 }
 
 /// A value of a page token as its key compares it.
-fn operand(key: &Key, value: &Value, by: &'static str) -> Sql {
+fn operand(key: &Key, value: &Value, by: By) -> Sql {
     let text = || value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let time = || DateTime::from_timestamp_micros(value.as_i64().unwrap_or_default()).unwrap_or_default();
     match key {
@@ -262,10 +280,12 @@ fn operand(key: &Key, value: &Value, by: &'static str) -> Sql {
         Key::CreatedAt | Key::UpdatedAt => Sql::default().bind(time()),
         Key::IsAuthorized => Sql::default().bind(value.as_bool().unwrap_or_default()),
         Key::Nickname | Key::AvatarUrl | Key::Openid | Key::Unionid => Sql::default().bind(text()),
-        Key::Custom(field) if by == "d" => Sql::default().bind(field.field_type.sort_key(value).unwrap_or_default()),
-        Key::Custom(field) => match field.field_type.names().0 {
-            "integer" | "number" => Sql::default().bind(text()).push("::text::numeric"),
-            "boolean" => Sql::default().bind(value.as_bool().unwrap_or_default()),
+        Key::Custom(field) if by == By::Values => {
+            Sql::default().bind(field.field_type.sort_key(value).unwrap_or_default())
+        }
+        Key::Custom(field) => match field.field_type {
+            FieldType::Integer | FieldType::Number => Sql::default().bind(text()).push("::text::numeric"),
+            FieldType::Boolean => Sql::default().bind(value.as_bool().unwrap_or_default()),
             _ => Sql::default().bind(text()),
         },
     }
@@ -273,7 +293,7 @@ fn operand(key: &Key, value: &Value, by: &'static str) -> Sql {
 
 /// The rows beyond a place. Where no key can be null and all go one way it is one comparison of rows, which an index
 /// serves; else it is written out key by key.
-fn beyond(keys: &[OrderKey], after: &[Value], by: &'static str) -> Sql {
+fn beyond(keys: &[OrderKey], after: &[Value], by: By) -> Sql {
     let descending = keys[0].descending;
     if keys.iter().all(|key| is_never_null(&key.key, by) && key.descending == descending) {
         let mut sides = [Sql::new("("), Sql::new("(")];
@@ -340,7 +360,7 @@ mod tests {
                 with_document: true,
             };
             let from = Sql::new("users u where true");
-            let statement = page(&selection, from, Narrow::ByIndex, "u", &selection.order);
+            let statement = page(&selection, from, Narrow::ByIndex, By::Users, &selection.order);
             statement.is_safe_to_cache_prepared(&Pg).unwrap()
         };
         let times = |count: usize| json!({ "created_at": { "$in": vec!["2024-01-01T00:00:00Z"; count] } });

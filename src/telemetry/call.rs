@@ -157,7 +157,7 @@ pub fn detached<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
     CURRENT.scope(Current::new(request_id(), true), work)
 }
 
-/// The end of a call, in the order of their drops still inside of its scope.
+/// Tells of a call when it is dropped, which is still inside of the call's scope.
 struct End {
     transport: Transport,
     started: Instant,

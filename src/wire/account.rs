@@ -4,17 +4,17 @@ use chrono::{DateTime, TimeDelta, Utc};
 use prost_types::Timestamp;
 
 use crate::{
-    domain::accounts::{LoginKey, VerifyPassword},
+    domain::accounts::VerifyPassword,
     error::{Fault, Result, Violations},
     model::{
-        account::{fold_email, fold_username, parse_email, parse_phone, parse_username},
+        account::{UserKey, parse_email, parse_phone, parse_username},
         account_change::{AccountPatch, CONFIRM_EMAIL_CHANGE, Paths, Proof, UPDATE_ACCOUNT, check_proof},
         code::{self, Purpose},
         delivery::Channel,
         password::{self, Kind, Secret},
         text,
     },
-    wire::{mask, pb, time},
+    wire::{key, mask, pb, time},
 };
 
 /// How far ahead of us a caller's clock may be.
@@ -176,19 +176,12 @@ pub fn purpose(given: i32, faults: &mut Violations) -> Purpose {
 pub fn verify(request: pb::VerifyPasswordRequest) -> Result<VerifyPassword> {
     use pb::verify_password_request::Key;
     let mut faults = Violations::new();
-    let mut text_key = |path: &str, given: String| {
-        if given.is_empty() {
-            faults.add(path, Fault::Required, "must not be empty");
-            return None;
-        }
-        faults.check(path, text::nfc(text::cut(&given, 512)))
-    };
     let key = match request.key {
         None => {
             faults.add("user_id", Fault::Required, "must name a user");
             None
         }
-        Some(Key::UserId(user_id)) if user_id > 0 => Some(LoginKey::UserId(user_id)),
+        Some(Key::UserId(user_id)) if user_id > 0 => Some(UserKey::Id(user_id)),
         Some(Key::UserId(0)) => {
             faults.add("user_id", Fault::Required, "must name a user");
             None
@@ -197,11 +190,9 @@ pub fn verify(request: pb::VerifyPasswordRequest) -> Result<VerifyPassword> {
             faults.add("user_id", Fault::Range, "must not be negative");
             None
         }
-        Some(Key::Username(name)) => {
-            text_key("username", name).map(|name| LoginKey::Unique("username", fold_username(&name)))
-        }
-        Some(Key::Email(email)) => text_key("email", email).map(|email| LoginKey::Unique("email", fold_email(&email))),
-        Some(Key::Phone(phone)) => text_key("phone", phone).map(|phone| LoginKey::Unique("phone", phone)),
+        Some(Key::Username(given)) => key::unique("username", &given, &mut faults),
+        Some(Key::Email(given)) => key::unique("email", &given, &mut faults),
+        Some(Key::Phone(given)) => key::unique("phone", &given, &mut faults),
     };
     let secret = match request.password.is_empty() {
         true => {

@@ -5,6 +5,7 @@ pub mod canonical;
 pub mod details;
 pub mod field;
 pub mod json;
+pub mod key;
 pub mod mask;
 pub mod profile;
 pub mod structure;
@@ -59,4 +60,34 @@ pub fn time(given: &Timestamp) -> Option<DateTime<Utc>> {
     let nanos = u32::try_from(given.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
     let time = DateTime::from_timestamp(given.seconds, nanos - nanos % 1000)?;
     (0..=9999).contains(&chrono::Datelike::year(&time)).then_some(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{error::Reason, model::scope};
+
+    #[test]
+    fn every_method_of_the_contract_has_a_rule() {
+        for name in SERVICES {
+            let service = POOL.get_service_by_name(name).unwrap();
+            for method in service.methods() {
+                assert!(scope::rule(name, method.name()).is_some(), "{name}/{} has no scope", method.name());
+            }
+        }
+    }
+
+    #[test]
+    fn reasons_are_those_of_the_contract() {
+        let contract = POOL.get_enum_by_name("user.v1.ErrorReason").unwrap();
+        let mut names: Vec<String> = contract
+            .values()
+            .filter(|value| value.number() != 0)
+            .map(|value| value.name().trim_start_matches("ERROR_REASON_").to_owned())
+            .collect();
+        let mut ours: Vec<String> = Reason::ALL.iter().map(|reason| reason.as_str().to_owned()).collect();
+        names.sort();
+        ours.sort();
+        assert_eq!(names, ours);
+    }
 }

@@ -12,7 +12,7 @@ use crate::{
     },
     error::{Error, Fault, Reason, Result},
     model::{
-        account::Login,
+        account::{Login, UserKey},
         limit::{PASSWORD_WRONG, PASSWORD_WRONG_HOUR, Window},
         password::{Kind, Secret},
         token,
@@ -23,17 +23,9 @@ use crate::{
     },
 };
 
-/// Who is said to log in.
-#[derive(Clone)]
-pub enum LoginKey {
-    UserId(i64),
-    /// A kind of unique value, and the folded value.
-    Unique(&'static str, String),
-}
-
 /// A login that is tried.
 pub struct VerifyPassword {
-    pub key: LoginKey,
+    pub key: UserKey,
     pub secret: Secret,
     pub kind: Kind,
     /// Where the try comes from.
@@ -54,8 +46,8 @@ fn counted(verify: &VerifyPassword, login: Option<&Login>) -> Counted {
     let fingerprint = |text: &str| URL_SAFE_NO_PAD.encode(token::hash(text));
     let who = match (login, &verify.key) {
         (Some(login), _) => login.user_id.to_string(),
-        (None, LoginKey::UserId(user_id)) => format!("nobody/{user_id}"),
-        (None, LoginKey::Unique(kind, value)) => format!("nobody/{}", fingerprint(&format!("{kind}:{value}"))),
+        (None, UserKey::Id(user_id)) => format!("nobody/{user_id}"),
+        (None, UserKey::Unique(kind, value)) => format!("nobody/{}", fingerprint(&format!("{kind}:{value}"))),
     };
     let secret = verify.kind.as_str();
     let client = fingerprint(&verify.client);
@@ -92,12 +84,12 @@ impl Accounts {
         }
     }
 
-    async fn find_login(&self, key: &LoginKey) -> Result<Option<Login>> {
+    async fn find_login(&self, key: &UserKey) -> Result<Option<Login>> {
         self.db
             .run(async |conn| {
                 let user_id = match key {
-                    LoginKey::UserId(user_id) => Some(*user_id),
-                    LoginKey::Unique(kind, value) => unique_values::find(conn, kind, value).await?,
+                    UserKey::Id(user_id) => Some(*user_id),
+                    UserKey::Unique(kind, value) => unique_values::find(conn, kind, value).await?,
                 };
                 match user_id {
                     Some(user_id) => Ok(accounts::find_login(conn, user_id).await?),

@@ -7,7 +7,7 @@ mod proofs;
 mod secrets;
 mod write;
 
-pub use login::{LoginKey, VerifyPassword};
+pub use login::VerifyPassword;
 pub use secrets::{Hashes, NewSecrets};
 
 use chrono::TimeDelta;

@@ -71,7 +71,7 @@ impl Language<'_> {
         }
     }
 
-    /// Whole numbers in operands that are compared as a whole.
+    /// Phones in operands that are compared as a whole, with their country.
     fn phones(&self, value: Value) -> Value {
         match value {
             Value::String(phone) => Value::String(with_country(&phone, self.country_code)),

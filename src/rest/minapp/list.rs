@@ -27,17 +27,17 @@ const PARAMETERS: &[&str] = &["where", "order_by", "return_total_count", "expand
 pub async fn second_version(call: Call) -> Result<Response, Refusal> {
     let params = Params::read(&call, PARAMETERS)?;
     let is_counted = params.flag("return_total_count")?;
-    second(&call, &params, is_counted).await
+    list_v2(&call, &params, is_counted).await
 }
 
 /// `GET v1/user/info/`: the same, and always counts.
 pub async fn counted(call: Call) -> Result<Response, Refusal> {
     let params = Params::read(&call, PARAMETERS)?;
     params.flag("return_total_count")?;
-    second(&call, &params, true).await
+    list_v2(&call, &params, true).await
 }
 
-async fn second(call: &Call, params: &Params<'_>, is_counted: bool) -> Result<Response, Refusal> {
+async fn list_v2(call: &Call, params: &Params<'_>, is_counted: bool) -> Result<Response, Refusal> {
     in_production(call)?;
     let fields = call.api().definitions().await?;
     let country_code = &call.gateway.config.country_code;
@@ -52,7 +52,7 @@ async fn second(call: &Call, params: &Params<'_>, is_counted: bool) -> Result<Re
         read_mask: object::mask(&call.caller),
         ..Default::default()
     };
-    list(call, params, request, |profile| object::second(profile, &fields, country_code)).await
+    list(call, params, request, |profile| object::v2(profile, &fields, country_code)).await
 }
 
 /// `GET v1/miniapp/user-profile/`: one user by `user_id` alone, and a list by anything else.
@@ -61,7 +61,7 @@ pub async fn first_version(call: Call) -> Result<Response, Refusal> {
     if let [(name, value)] = call.query.as_slice()
         && name == "user_id"
     {
-        return single::first(&call, id(value)?).await;
+        return single::show_v1(&call, id(value)?).await;
     }
     // A list is not for users, whom the rule of one user let in.
     call.caller.require(Scope::ProfilesRead)?;
@@ -75,7 +75,7 @@ pub async fn first_version(call: Call) -> Result<Response, Refusal> {
         return_total_size: true,
         ..Default::default()
     };
-    list(&call, &params, request, object::first).await
+    list(&call, &params, request, object::v1).await
 }
 
 /// What the list of v1 takes.

@@ -27,7 +27,7 @@ pub fn routes() -> Router<Gateway> {
     const PUT: MethodFilter = MethodFilter::PUT;
     let paths: &[Path] = &[
         ("/oserve/v1/miniapp/user-profile", GET, "GetProfile", |call| Box::pin(list::first_version(call))),
-        ("/oserve/v1/miniapp/user-profile/{id}", GET, "GetProfile", |call| Box::pin(single::get_first(call))),
+        ("/oserve/v1/miniapp/user-profile/{id}", GET, "GetProfile", |call| Box::pin(single::get_v1(call))),
         ("/oserve/v1/user/info", GET, "ListProfiles", |call| Box::pin(list::counted(call))),
         ("/oserve/v1/user/info/{id}", GET, "GetProfile", |call| Box::pin(single::get(call))),
         ("/oserve/v1/user/info/{id}", PUT, "UpdateProfile", |call| Box::pin(single::put(call))),

@@ -28,7 +28,7 @@ pub fn seconds(time: Option<&prost_types::Timestamp>) -> i64 {
 }
 
 /// A user in the form of v2.
-pub fn second(profile: pb::Profile, fields: &Fields, country_code: &str) -> Value {
+pub fn v2(profile: pb::Profile, fields: &Fields, country_code: &str) -> Value {
     let mut object = match profile.custom_fields {
         Some(custom) => custom_fields(json::object(custom), fields),
         None => Map::new(),
@@ -62,7 +62,7 @@ pub fn second(profile: pb::Profile, fields: &Fields, country_code: &str) -> Valu
 }
 
 /// A user in the form of v1.
-pub fn first(profile: pb::Profile) -> Value {
+pub fn v1(profile: pb::Profile) -> Value {
     json!({
         "id": profile.user_id,
         "user_id": profile.user_id,
@@ -113,15 +113,15 @@ mod tests {
 
     #[test]
     fn v2_shows_the_account_where_there_is_one() {
-        let shown = second(profile(), &Fields::new([], Vec::new()), "86");
+        let shown = v2(profile(), &Fields::new([], Vec::new()), "86");
         assert_eq!(shown["_phone"], "13800138000");
         assert_eq!((&shown["unionid"], &shown["id"]), (&Value::Null, &json!(7)));
         let without = pb::Profile { account: None, ..profile() };
-        assert!(second(without, &Fields::new([], Vec::new()), "86").get("_email").is_none());
+        assert!(v2(without, &Fields::new([], Vec::new()), "86").get("_email").is_none());
     }
 
     #[test]
     fn v1_has_twelve_keys() {
-        assert_eq!(first(profile()).as_object().unwrap().len(), 12);
+        assert_eq!(v1(profile()).as_object().unwrap().len(), 12);
     }
 }

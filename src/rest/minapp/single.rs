@@ -24,16 +24,16 @@ pub async fn get(call: Call) -> Result<Response, Refusal> {
 }
 
 /// `GET v1/miniapp/user-profile/:id/`.
-pub async fn get_first(call: Call) -> Result<Response, Refusal> {
+pub async fn get_v1(call: Call) -> Result<Response, Refusal> {
     in_production(&call)?;
-    first(&call, user_id(&call)?).await
+    show_v1(&call, user_id(&call)?).await
 }
 
 /// One user in the form of v1.
-pub async fn first(call: &Call, user_id: i64) -> Result<Response, Refusal> {
+pub async fn show_v1(call: &Call, user_id: i64) -> Result<Response, Refusal> {
     let request = pb::GetProfileRequest { key: Some(Key::UserId(user_id)), read_mask: None };
     let reply = call.api().get_profile(&call.caller, request).await?;
-    Ok(Json(object::first(reply.profile.unwrap_or_default())).into_response())
+    Ok(Json(object::v1(reply.profile.unwrap_or_default())).into_response())
 }
 
 /// `PUT …/:id/`: changes what the body names, and shows the whole user.
@@ -64,6 +64,6 @@ async fn read(call: &Call, user_id: i64) -> Result<pb::Profile> {
 
 async fn show(call: &Call, profile: pb::Profile) -> Result<Response, Refusal> {
     let fields = call.api().definitions().await?;
-    let object = object::second(profile, &fields, &call.gateway.config.country_code);
+    let object = object::v2(profile, &fields, &call.gateway.config.country_code);
     Ok(Json(object).into_response())
 }

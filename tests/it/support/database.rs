@@ -57,13 +57,13 @@ fn find_cluster() -> Cluster {
         .filter_map(|folder| postgres::lock(&folder).expect("the folder can be locked").map(|lock| (folder, lock)))
         .next()
         .expect("one of eight folders is free");
-    // What a killed run left behind would fill the disk in the end.
     let start = |extra| postgres::Server::start(&postgres::Settings { folder: &folder, extra });
     // Where the binaries have what writes statements down, it must have room for those of all tests.
     let counting = [("shared_preload_libraries", "pg_stat_statements"), ("pg_stat_statements.max", "50000")];
     let mut server = start(&counting).or_else(|_| start(&[])).expect("Postgres");
     server.stop_at_exit().expect("a watcher");
     let url = server.url("postgres");
+    // What a killed run left behind would fill the disk in the end.
     thread::spawn({
         let url = url.clone();
         move || {
