@@ -42,7 +42,7 @@ impl Api {
         let fields = self.0.fields.knowing(named).await?;
         let mut faults = Violations::new();
         check_request_id(&request.request_id, &mut faults);
-        if custom.is_empty() {
+        if change::is_empty(&custom) {
             faults.add("custom_fields", Fault::Required, "names nothing to change");
         }
         if !(0..=page::MAX_SIZE).contains(&i64::from(request.limit)) {

@@ -168,7 +168,7 @@ impl Api {
 
         check_request_id(&request.request_id, &mut faults);
         let user_id = faults.check("user_id", caller.target(request.user_id));
-        if paths.is_empty() && (request.profile.is_some() || custom.is_empty()) {
+        if paths.is_empty() && (request.profile.is_some() || change::is_empty(&custom)) {
             faults.add("update_mask", Fault::Required, "must name the fields that change");
         }
         let builtin = profile::patch(request.profile.unwrap_or_default(), &paths, &mut faults);

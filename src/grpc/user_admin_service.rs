@@ -49,7 +49,7 @@ impl user_admin_service_server::UserAdminService for UserAdminService {
             let _room = room;
             if let Err(status) = import(api, caller, request.into_inner(), &answers).await {
                 // The receiver is gone where the client is; there is no one left to tell.
-                answers.send(Err(status)).await.unwrap_or_default();
+                tell(&answers, Err(status)).await.unwrap_or_default();
             }
         }));
         Ok(Response::new(ReceiverStream::new(stream)))
@@ -189,5 +189,16 @@ async fn answer(
 ) -> Result<(), Status> {
     let told = api.import_batch(caller, *index, std::mem::take(batch)).await?;
     *index = told.next_index;
-    answers.send(Ok(told)).await.map_err(|_| Error::new(Reason::ShuttingDown).into())
+    tell(answers, Ok(told)).await
+}
+
+/// Hands an answer on. A client that reads none for as long as it may send none is given up.
+async fn tell(
+    answers: &mpsc::Sender<Result<pb::ImportUsersResponse, Status>>,
+    answer: Result<pb::ImportUsersResponse, Status>,
+) -> Result<(), Status> {
+    match tokio::time::timeout(SILENCE, answers.send(answer)).await {
+        Ok(sent) => sent.map_err(|_| Error::new(Reason::ShuttingDown).into()),
+        Err(_) => Err(Error::new(Reason::DeadlineExceeded).into()),
+    }
 }

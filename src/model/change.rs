@@ -76,6 +76,13 @@ pub fn names(given: &Map<String, Value>) -> Vec<String> {
         .collect()
 }
 
+/// Whether a change names nothing, inside `$set` and `$unset` either.
+pub fn is_empty(given: &Map<String, Value>) -> bool {
+    given
+        .iter()
+        .all(|(name, value)| matches!(name.as_str(), "$set" | "$unset") && value.as_object().is_some_and(Map::is_empty))
+}
+
 /// Reads a change, in the request at `custom_fields`.
 ///
 /// # Errors

@@ -1,6 +1,11 @@
 //! One call at an endpoint: admitted, with its parts read.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     body::Bytes,
@@ -68,13 +73,14 @@ where
         async move |State(gateway): State<Gateway>,
                     params: Result<RawPathParams, RawPathParamsRejection>,
                     request: Request| {
-            let call = read(gateway, rpc, token, params, request).await?;
-            door::within(door::longest(rpc.1), run(call)).await
+            let (call, spent) = read(gateway, rpc, token, params, request).await?;
+            let left = door::longest(rpc.1).map(|longest| longest.saturating_sub(spent));
+            door::within(left, run(call)).await
         },
     )
 }
 
-/// Reads the parts of a call whose caller may make it.
+/// Reads the parts of a call whose caller may make it; tells how much of its time the question who calls took.
 ///
 /// # Errors
 /// Those of the token and its rights, and of its body; INVALID_REQUEST for a path or query that cannot be read;
@@ -85,8 +91,9 @@ async fn read(
     token: ReadToken,
     params: Result<RawPathParams, RawPathParamsRejection>,
     request: Request,
-) -> Result<Call, Refusal> {
+) -> Result<(Call, Duration), Refusal> {
     let (parts, body) = request.into_parts();
+    let came = Instant::now();
     let caller = match gateway.admit(rpc, token, &parts).await {
         Ok(caller) => caller,
         Err(error) => {
@@ -94,10 +101,11 @@ async fn read(
             return Err(error.into());
         }
     };
+    let spent = came.elapsed();
     let body = body::read(body).await?;
     let room = gateway.door.enter()?;
     let params = params.map_err(|_| Error::invalid("", Fault::Format, "has broken percent-encoding in its path"))?;
-    Ok(Call {
+    let call = Call {
         gateway,
         caller,
         method: parts.method,
@@ -107,7 +115,8 @@ async fn read(
         headers: parts.headers,
         body,
         _room: room,
-    })
+    };
+    Ok((call, spent))
 }
 
 /// The service that the client's certificate speaks for.

@@ -26,12 +26,16 @@ pub struct NewAccount {
 /// Draws so many ids that nobody has or had, and that are not kept for others.
 pub async fn draw_ids(conn: &mut AsyncPgConnection, count: usize, kept: &[i64]) -> QueryResult<Vec<i64>> {
     let mut free = Vec::with_capacity(count);
+    let mut spare = 0;
     while free.len() < count {
         let statement = Sql::<BigInt>::new("select nextval('users_user_id_seq') from generate_series(1, ");
-        let drawn: Vec<i64> = statement.bind((count - free.len()) as i64).push(")").load(conn).await?;
+        let drawn: Vec<i64> = statement.bind((count - free.len() + spare) as i64).push(")").load(conn).await?;
         let used = find_used(conn, drawn.clone()).await?;
         free.extend(drawn.into_iter().filter(|user_id| !used.contains(user_id) && !kept.contains(user_id)));
+        // Where one was not free, the next ones may be those that are kept.
+        spare = kept.len();
     }
+    free.truncate(count);
     Ok(free)
 }
 

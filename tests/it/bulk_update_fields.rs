@@ -1,9 +1,10 @@
+use diesel_async::SimpleAsyncConnection;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tonic::Code;
 use user_service::wire::{json as wire_json, pb};
 
-use crate::support::{Client, TestApp, fault, json as fields};
+use crate::support::{Client, TestApp, fault, json as fields, statements::until_waiting};
 
 fn field(name: &str, kind: pb::FieldType) -> pb::FieldDefinition {
     pb::FieldDefinition { name: name.to_owned(), r#type: kind.into(), ..Default::default() }
@@ -190,4 +191,31 @@ async fn p20_repeated_bulk_change_counts_once() {
 
     assert_eq!(first, again);
     assert_eq!(levels(&mut client).await, [1, 2]);
+}
+
+#[tokio::test]
+async fn p23_a_user_who_is_changed_meanwhile_is_not_passed_over() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    let ids = crowd(&mut client, 2).await;
+    client.change(ids[0], json!({ "level": 9_007_199_254_740_991_i64 })).await.unwrap();
+    let (mut holder, mut other) = (app.database.connect().await, app.database.connect().await);
+    holder.batch_execute(&format!("begin; select from users where user_id = {} for update", ids[1])).await.unwrap();
+    let asked = tokio::spawn(async move {
+        client
+            .users
+            .bulk_update_fields(bulk(json!({ "user_id": { "$gt": 0 } }), json!({ "level": { "$incr_by": 1 } })))
+            .await
+    });
+    // The first was refused, and the change of the second waits.
+    until_waiting(&mut other, 1).await;
+
+    let possible = format!("update users set custom_fields = '{{\"level\": 5}}' where user_id = {}", ids[0]);
+    other.batch_execute(&possible).await.unwrap();
+    holder.batch_execute("rollback").await.unwrap();
+    let told = asked.await.unwrap().unwrap().into_inner();
+
+    assert_eq!((told.succeeded, told.failed), (2, 0), "{told:?}");
+    let first = app.service().await.get(ids[0]).await.unwrap().custom_fields.unwrap();
+    assert_eq!(first, fields(json!({ "level": 6 })));
 }

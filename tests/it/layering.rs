@@ -12,9 +12,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("mail", &["store", "domain::db", "model", "error", "clock", "tls"]),
     ("domain", &["store", "model", "error", "clock", "telemetry::metrics", "telemetry::statement"]),
     ("wire", &["model", "error", "domain", "store::users"]),
-    ("api", &["wire", "auth::authenticator", "domain", "model", "error", "clock", "store::profiles", "store::listing"]),
+    ("api", &["wire", "auth::authenticator", "domain", "model", "error", "clock", "store::listing"]),
     ("door", &["api", "domain", "model", "error", "telemetry::call"]),
-    ("grpc", &["telemetry::call", "door", "auth::incoming", "api", "wire", "domain", "model", "error"]),
+    ("grpc", &["telemetry::call", "door", "auth::incoming", "api", "wire", "domain", "error"]),
     ("rest", &["telemetry", "door", "auth::incoming", "auth::tls", "api", "wire", "domain", "model", "error"]),
 ];
 
@@ -63,6 +63,7 @@ fn what_a_line_names_is_known() {
     );
     assert_eq!(named("    let now = crate::clock::now(crate::model::x);", false), ["clock::now", "model::x"]);
     assert_eq!(named("    model::{", true), ["model"]);
+    assert_eq!(named("    domain::{caller::Caller, db::Db},", true), ["domain::caller::Caller", "domain::db::Db"]);
     assert_eq!(named("        page::Page,", true), [""; 0]);
     assert!(!lies_in("wired::x", "wire") && lies_in("wire::x", "wire") && lies_in("wire", "wire"));
 }
@@ -99,7 +100,10 @@ fn named(line: &str, in_block: bool) -> Vec<String> {
         .skip(1)
         .map(|rest| rest.chars().take_while(|c| c.is_alphanumeric() || matches!(c, '_' | ':')).collect::<String>());
     let inside = line.strip_prefix("    ").filter(|rest| in_block && !rest.starts_with([' ', '}']));
-    let first = inside.map(|rest| rest.trim_end_matches(',').trim_end_matches("::{").to_owned());
+    let first = inside.into_iter().flat_map(|rest| match rest.strip_suffix("::{") {
+        Some(module) => vec![module.to_owned()],
+        None => spread("", rest.trim_end_matches(',')),
+    });
     paths.filter(|path| !path.is_empty()).chain(first).collect()
 }
 

@@ -299,7 +299,8 @@ async fn p39_a_right_code_of_a_call_that_is_cut_off_keeps_its_tries() {
     let (mut holder, mut watcher) = (app.database.connect().await, app.database.connect().await);
     holder.batch_execute("begin; select from users for update").await.unwrap();
 
-    for _ in 0..6 {
+    // More often than a code has tries, and than a day has.
+    for _ in 0..11 {
         let (mut ann, code) = (ann.clone(), code.clone());
         let asked = tokio::spawn(async move { ann.update(Asks::password(NEW).mailed(&code)).await });
         until_waiting(&mut watcher, 1).await;

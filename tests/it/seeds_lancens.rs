@@ -274,6 +274,9 @@ async fn a_number_is_a_database_that_cannot_be_reached() {
     server.batch_execute(&gone).await.unwrap();
     let reply = bench.user.send("PUT", "/v1/api/user", r#"{"realm": "Ann"}"#).await;
     assert_eq!((reply.status.as_u16(), &reply.body), (503, &json!({ "error": "10001" })));
+    let unknown =
+        bench.user.without("token").with("token", "us_that_nobody_looked_up").send("PUT", "/v1/api/user", "{}").await;
+    assert_eq!((unknown.status.as_u16(), &unknown.body), (503, &json!({ "error": "10001" })));
     server.batch_execute(&format!("alter database {name} allow_connections true")).await.unwrap();
 }
 

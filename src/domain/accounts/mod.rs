@@ -78,6 +78,15 @@ impl UpdateAccount {
         !self.proof.is_empty() || sets_secret || !patch.unlink.is_empty()
     }
 
+    /// Whether the new secret must not be the one of this kind that the account has: the other one is set alone.
+    fn must_differ_from(&self, kind: Kind) -> bool {
+        let (set, kept) = match kind {
+            Kind::Login => (&self.patch.wallet_password, &self.patch.password),
+            Kind::Wallet => (&self.patch.password, &self.patch.wallet_password),
+        };
+        set.is_some() && kept.is_none()
+    }
+
     fn new_secrets(&self) -> NewSecrets<'_> {
         NewSecrets {
             password: self.patch.password.as_ref().map(|secret| ("new_password", secret)),
@@ -91,6 +100,16 @@ struct Proved {
     login: Login,
     planned: Plan,
     right: Right,
+}
+
+impl Proved {
+    /// The secrets that something was compared with.
+    fn compared(&self, update: &UpdateAccount) -> impl Iterator<Item = Kind> {
+        let is_compared = |kind: &Kind| {
+            update.must_differ_from(*kind) || self.planned.guesses.iter().any(|guess| guess.kind == *kind)
+        };
+        [Kind::Login, Kind::Wallet].into_iter().filter(is_compared)
+    }
 }
 
 impl Accounts {
@@ -185,7 +204,8 @@ impl Accounts {
                     Some(proved) => {
                         proved.right.use_up(conn, now).await?;
                         let is_as_proved = login.version == proved.login.version
-                            || has_same_secrets(&login, &proved.login) && self.plan(update, &login)? == proved.planned;
+                            || proved.compared(update).all(|kind| login.hash(kind) == proved.login.hash(kind))
+                                && self.plan(update, &login)? == proved.planned;
                         if !is_as_proved {
                             return Err(Error::new(Reason::WriteConflict));
                         }
@@ -236,11 +256,13 @@ impl Accounts {
         let Proved { login, planned, .. } = proved;
         let patch = &update.patch;
         let pairs = [
-            (&patch.wallet_password, &patch.password, Kind::Login, "new_wallet_password"),
-            (&patch.password, &patch.wallet_password, Kind::Wallet, "new_password"),
+            (&patch.wallet_password, Kind::Login, "new_wallet_password"),
+            (&patch.password, Kind::Wallet, "new_password"),
         ];
-        for (new, others_new, other, path) in pairs {
-            let (Some(new), None, Some(hash)) = (new, others_new, login.hash(other)) else { continue };
+        for (new, other, path) in pairs {
+            let (Some(new), true, Some(hash)) = (new, update.must_differ_from(other), login.hash(other)) else {
+                continue;
+            };
             let is_shown = planned.guesses.iter().any(|guess| guess.kind == other);
             if update.caller.user().is_some() && !is_shown {
                 self.count_comparison(login.user_id, other).await?;
@@ -268,11 +290,6 @@ impl Accounts {
             })
             .await
     }
-}
-
-/// Whether a secret that was compared with the one is still that of the other.
-fn has_same_secrets(one: &Login, other: &Login) -> bool {
-    [Kind::Login, Kind::Wallet].into_iter().all(|kind| one.hash(kind) == other.hash(kind))
 }
 
 fn check_version(update: &UpdateAccount, login: &Login) -> Result<()> {

@@ -7,7 +7,7 @@ use prost_types::FieldMask;
 use super::{body::Body, check_user, done};
 use crate::{
     error::{Error, Fault, Reason, Result},
-    model::{account::parse_email, password},
+    model::{account::parse_email, password, text},
     rest::{call::Call, error::Refusal},
     wire::{
         pb::{self, CodeChannel},
@@ -109,7 +109,8 @@ impl Edit {
         // One that is too long must not be told as too short.
         for (name, secret) in [("editPassword", &edit.new_password), ("editWalletPassword", &edit.new_wallet_password)]
         {
-            if secret.as_ref().is_some_and(|secret| secret.chars().count() > password::MAX_LENGTH) {
+            let length = |secret: &String| text::nfc(secret.clone()).map_or(0, |secret| secret.chars().count());
+            if secret.as_ref().is_some_and(|secret| length(secret) > password::MAX_LENGTH) {
                 return Err(Error::invalid(name, Fault::Length, "is too long"));
             }
         }

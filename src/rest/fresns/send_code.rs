@@ -26,7 +26,7 @@ pub async fn send_code(call: Call) -> Result<Response, Refusal> {
     match channel {
         CodeChannel::Phone => {
             let phone = match is_new {
-                true => body.phone("countryCode", "account")?.ok_or_else(missing("account"))?,
+                true => given("phone", body.phone("countryCode", "account"))?.ok_or_else(missing("account"))?,
                 false => String::new(),
             };
             let request = pb::SendPhoneCodeRequest { purpose: purpose.into(), phone, language, ..Default::default() };
@@ -34,7 +34,7 @@ pub async fn send_code(call: Call) -> Result<Response, Refusal> {
         }
         _ => {
             let email = match is_new {
-                true => body.text("account")?.ok_or_else(missing("account"))?,
+                true => given("email", body.text("account"))?.ok_or_else(missing("account"))?,
                 false => String::new(),
             };
             let request = pb::SendEmailCodeRequest { purpose: purpose.into(), email, language, ..Default::default() };
@@ -44,6 +44,16 @@ pub async fn send_code(call: Call) -> Result<Response, Refusal> {
     Ok(done())
 }
 
+/// What `account` holds, whose faults are those of a phone or an email.
+fn given(channel: &'static str, account: Result<Option<String>>) -> Result<Option<String>> {
+    account.map_err(|error| match error.violations() {
+        [violation] if violation.field == "account" => {
+            Error::invalid(channel, violation.fault, violation.description.clone())
+        }
+        _ => error,
+    })
+}
+
 /// The header's language, where it is a tag at all: a message's language is no reason to send none.
 fn header_language(call: &Call) -> String {
     let tag = call.headers.get("langTag").and_then(|tag| tag.to_str().ok()).unwrap_or_default();
@@ -51,15 +61,13 @@ fn header_language(call: &Call) -> String {
 }
 
 fn purpose(use_type: Option<i64>, template: Option<i64>) -> Result<CodePurpose> {
-    let range = |name: &str| Error::invalid(name, Fault::Range, "is not one of those that are served");
     match (use_type, template) {
         (Some(1 | 3 | 5), _) => Ok(CodePurpose::Bind),
         (Some(4), Some(4)) => Ok(CodePurpose::Replace),
         (Some(4), Some(5)) => Ok(CodePurpose::Password),
         (Some(4), Some(6)) => Ok(CodePurpose::WalletPassword),
-        (Some(4), Some(1..=3 | 7 | 8)) => Ok(CodePurpose::Unlink),
-        (Some(4), _) => Err(range("templateId")),
-        _ => Err(range("useType")),
+        (Some(4), _) => Ok(CodePurpose::Unlink),
+        _ => Err(Error::invalid("useType", Fault::Range, "is not one of those that are served")),
     }
 }
 
@@ -73,8 +81,7 @@ mod tests {
         assert_eq!(purpose(Some(4), Some(4)).unwrap(), CodePurpose::Replace);
         assert_eq!(purpose(Some(4), Some(6)).unwrap(), CodePurpose::WalletPassword);
         assert_eq!(purpose(Some(4), Some(2)).unwrap(), CodePurpose::Unlink);
-        assert!(
-            purpose(Some(2), Some(4)).is_err() && purpose(None, Some(4)).is_err() && purpose(Some(4), None).is_err()
-        );
+        assert_eq!(purpose(Some(4), None).unwrap(), CodePurpose::Unlink);
+        assert!(purpose(Some(2), Some(4)).is_err() && purpose(None, Some(4)).is_err());
     }
 }

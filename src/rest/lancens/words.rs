@@ -19,7 +19,8 @@ pub fn word(error: &Error) -> String {
         | Reason::CodeBudgetExceeded
         | Reason::CurrentCodeRequired => "code error".to_owned(),
         Reason::UserNotFound => "no data error".to_owned(),
-        Reason::DatabaseUnavailable => "10001".to_owned(),
+        // Without a database no token can be looked up either.
+        Reason::DatabaseUnavailable | Reason::AuthBackendUnavailable => "10001".to_owned(),
         Reason::InvalidRequest => fault(error).unwrap_or_else(|| "paramer error".to_owned()),
         _ => "paramer error".to_owned(),
     }

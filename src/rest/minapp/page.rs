@@ -103,9 +103,11 @@ impl Page {
 
     /// The path of the page before.
     pub fn previous(&self, call: &Call) -> Value {
-        match self.offset {
-            0 => Value::Null,
-            offset => self.link(call, (offset - i64::from(self.limit)).max(0), ""),
+        match (self.offset, (self.offset - i64::from(self.limit)).max(0)) {
+            // Far down there is no way by number.
+            (0, _) => Value::Null,
+            (_, before) if before > page::MAX_SKIP => Value::Null,
+            (_, before) => self.link(call, before, ""),
         }
     }
 
