@@ -13,7 +13,7 @@ use tokio::{
 use crate::{
     app::App,
     auth::{
-        incoming::incoming,
+        incoming::{CONNECTION_AGE, incoming},
         tls::{self, Acceptor, Tls},
     },
     config::Grpc,
@@ -23,10 +23,8 @@ use crate::{
     operations, rest,
 };
 
-/// How long a call in flight may go on when the service stops.
+/// How long calls in flight, and mails, may go on when the service stops.
 const GRACE: Duration = Duration::from_secs(25);
-/// Connections are aged out, so that load spreads over new replicas.
-const CONNECTION_AGE: Duration = Duration::from_secs(300);
 /// Bytes of the headers of a call: room enough to tell what is wrong with a token that is far too long.
 const MAX_HEADERS: u32 = 96 * 1024;
 
@@ -114,7 +112,11 @@ pub async fn serve(
         ended = &mut serving => return Ok(ended?),
         () = heard(stopped.clone()) => {}
     }
-    let (ended, ()) = tokio::join!(tokio::time::timeout(GRACE, serving), background.stop());
+    let (ended, stopped) =
+        tokio::join!(tokio::time::timeout(GRACE, serving), tokio::time::timeout(GRACE, background.stop()));
+    if stopped.is_err() {
+        tracing::warn!("the sending of mails did not come to its end");
+    }
     // Calls that take longer than the grace are cut off.
     ended.map_or(Ok(()), |ended| Ok(ended?))
 }

@@ -78,6 +78,7 @@ impl Api {
         }
         let mut faults = Violations::new();
         let named = mask::custom_names(request.read_mask.as_ref()).chain(custom_names(&filter));
+        let named = named.chain(order::custom_names(&request.order_by));
         let fields = self.0.fields.knowing(named).await?;
         let mask = mask::read(request.read_mask, &fields, &mut faults);
         let limit = page::size(request.page_size, &mut faults);

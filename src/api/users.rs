@@ -83,15 +83,22 @@ impl Api {
     /// # Errors
     /// What kept the whole batch from being written; none of it stands then.
     pub async fn import_batch(&self, caller: &Caller, index: i64, batch: Batch) -> Result<pb::ImportUsersResponse> {
-        let batch = batch.users;
-        let fields = self.0.fields.reload().await?;
-        let next_index = index + batch.len() as i64;
-        let mut users = Vec::with_capacity(batch.len());
-        let mut places = Vec::with_capacity(batch.len());
-        let mut failures = Vec::new();
-        let mut read = stream::iter(batch).map(|request| self.read_imported(caller, request, &fields)).buffered(HASHED);
-        for place in index..next_index {
-            match read.next().await.expect("valid: one for each") {
+        let next_index = index + batch.users.len() as i64;
+        let (fields, read) = loop {
+            let fields = self.0.fields.reload().await?;
+            let read: Vec<_> = stream::iter(batch.users.clone())
+                .map(|request| self.read_imported(caller, request, &fields))
+                .buffered(HASHED)
+                .collect()
+                .await;
+            // To hash passwords takes longer than a change of fields waits for those who write by the old ones.
+            if self.0.fields.current().await? == fields {
+                break (fields, read);
+            }
+        };
+        let (mut users, mut places, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, user) in (index..).zip(read) {
+            match user {
                 Ok(user) => {
                     users.push(user);
                     places.push(place);

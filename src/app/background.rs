@@ -91,7 +91,7 @@ async fn watch_outbox(db: Db, clock: Clock, every: Duration) {
     loop {
         let now = clock.now();
         let look = async |conn: &mut diesel_async::AsyncPgConnection| {
-            Ok((outbox::oldest_due(conn, now).await?, outbox::count_dead(conn).await?))
+            Ok((outbox::oldest_queued(conn).await?, outbox::count_dead(conn).await?))
         };
         match db.run(look).await {
             Ok((oldest, dead)) => {

@@ -1,7 +1,8 @@
 //! Tells who is calling, whatever kind of token they show.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use opentelemetry::context::FutureExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{Grant, bootstrap::Bootstrap, cache::Cache, jwt::Jwts};
@@ -10,7 +11,7 @@ use crate::{
     error::{Error, Reason, Result},
     model::{
         scope::Scope,
-        token::{self, Revoked, Subject},
+        token::{self, Revoked, Subject, TokenHash},
     },
 };
 
@@ -19,6 +20,9 @@ const BOOTSTRAP: &str = "bootstrap";
 
 /// Look-ups in the database at one time: bad tokens, however many there are, leave its connections to good ones.
 const LOOK_UPS: usize = 4;
+
+/// How long a look-up waits for its turn.
+const TURN: Duration = Duration::from_secs(1);
 
 /// All kinds of tokens, behind one question.
 #[derive(Clone)]
@@ -48,21 +52,34 @@ impl Authenticator {
         {
             return Ok(caller.clone());
         }
-        let look_up = async || {
-            let mut grant = self.look_up(secret).await?;
-            Arc::make_mut(&mut grant.caller).token = Some(hash);
-            Ok(grant)
+        let verdict = match self.cache.kept(&hash).await {
+            Some(verdict) => verdict,
+            None => self.judge(hash, secret.to_owned()).await,
         };
-        Ok(self.cache.get(hash, look_up).await?.caller.clone())
+        Ok(verdict?.caller.clone())
+    }
+
+    /// Looks a token up in a task of its own: all who ask together wait for it, and whoever leaves takes it from none.
+    async fn judge(&self, hash: TokenHash, secret: String) -> Result<Arc<Grant>> {
+        let this = self.clone();
+        let judging = async move {
+            let look_up = async || {
+                let mut grant = this.look_up(&secret).await?;
+                Arc::make_mut(&mut grant.caller).token = Some(hash);
+                Ok(grant)
+            };
+            this.cache.get(hash, look_up).await
+        };
+        tokio::spawn(judging.with_current_context()).await.map_err(Error::internal)?
     }
 
     async fn look_up(&self, secret: &str) -> Result<Grant> {
         if !self.jwts.take(secret) {
-            let _turn = self.turn().await;
+            let _turn = self.turn().await?;
             return self.tokens.verify(secret).await;
         }
         let grant = self.jwts.verify(secret).await?;
-        let _turn = self.turn().await;
+        let _turn = self.turn().await?;
         if let Some(user_id) = grant.caller.user()
             && self.tokens.is_revoked(user_id, grant.issued_at, token::hash(secret)).await?
         {
@@ -71,8 +88,11 @@ impl Authenticator {
         Ok(grant)
     }
 
-    async fn turn(&self) -> SemaphorePermit<'_> {
-        self.look_ups.acquire().await.expect("valid: never closed")
+    /// Waits for its turn as long as for a connection: where look-ups wait, the database does not answer.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>> {
+        let turn = tokio::time::timeout(TURN, self.look_ups.acquire()).await;
+        let turn = turn.map_err(|_| Error::new(Reason::AuthBackendUnavailable))?;
+        Ok(turn.expect("valid: never closed"))
     }
 
     /// Takes in what another replica, or this one, told of revocations.

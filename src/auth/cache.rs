@@ -62,6 +62,13 @@ impl Cache {
         Self { verdicts: Moka::new(capacity), revocations: Arc::default(), clock }
     }
 
+    /// The verdict on a token that is kept, if it counts still.
+    pub async fn kept(&self, hash: &TokenHash) -> Option<Result<Arc<Grant>>> {
+        let kept = self.verdicts.get(hash).await.filter(|kept| self.counts(hash, kept))?;
+        metrics::token_cache(Lookup::Hit);
+        Some(kept.outcome)
+    }
+
     /// The verdict on a token: a kept one, or what `look_up` says, which is called once for all who ask together.
     ///
     /// # Errors
@@ -70,21 +77,10 @@ impl Cache {
     where
         F: Future<Output = Result<Grant>> + Send,
     {
-        if let Some(kept) = self.verdicts.get(&hash).await
-            && self.counts(&hash, &kept)
-        {
-            metrics::token_cache(Lookup::Hit);
-            return kept.outcome;
+        if let Some(kept) = self.kept(&hash).await {
+            return kept;
         }
         metrics::token_cache(Lookup::Miss);
-        // On the heap, so that a call whose verdict is known does not carry the look-up's state about.
-        Box::pin(self.look_up(hash, look_up)).await
-    }
-
-    async fn look_up<F>(&self, hash: TokenHash, look_up: impl Fn() -> F) -> Result<Arc<Grant>>
-    where
-        F: Future<Output = Result<Grant>> + Send,
-    {
         let asked_at = self.revocations.count();
         loop {
             let verdict = self

@@ -21,6 +21,8 @@ use tonic::transport::server::Connected;
 use super::tls::Acceptor;
 use crate::domain::caller::Caller;
 
+/// Connections are aged out, so that load spreads over new replicas.
+pub const CONNECTION_AGE: Duration = Duration::from_secs(300);
 /// Handshakes at one time; more clients wait in the kernel's queue.
 const HANDSHAKES: usize = 256;
 /// How long to wait where no connection can be taken, mostly for want of file descriptors.

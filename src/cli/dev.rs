@@ -77,8 +77,15 @@ pub async fn run(dev: Dev, folder: &Path, output: &Output) -> anyhow::Result<()>
     let mut signals = Signals::listen()?;
     let addresses =
         Addresses { grpc: grpc.local_addr()?, rest: rest.local_addr()?, operations: operations.local_addr()? };
+    let database = database(folder, dev.reset);
+    tokio::pin!(database);
+    let database = tokio::select! {
+        database = &mut database => database?,
+        // A server that is starting has to be there before it can be stopped, which its drop does.
+        () = signals.next() => return database.await.map(drop),
+    };
     let started = tokio::select! {
-        started = start(folder, &dev, &scopes, &addresses, *output) => started?,
+        started = start(folder, database, &dev, &scopes, &addresses, *output) => started?,
         () = signals.next() => return Ok(()),
     };
     announce(&started, &addresses, *output)?;
@@ -111,12 +118,12 @@ struct Tokens {
 
 async fn start(
     folder: &Path,
+    (url, postgres): (String, Option<postgres::Server>),
     dev: &Dev,
     scopes: &[Scope],
     addresses: &Addresses,
     output: Output,
 ) -> anyhow::Result<Started> {
-    let (url, postgres) = database(folder).await?;
     prepare(&url, dev.reset, postgres.is_some()).await?;
     let config = configure(folder, url, addresses)?;
     let app = app::build(&config, Clock::System)?;
@@ -144,7 +151,7 @@ async fn gather(database: &config::Database, users: u64, output: Output) -> anyh
 }
 
 /// The database of `DATABASE_URL`, else one on a server of our own.
-async fn database(folder: &Path) -> anyhow::Result<(String, Option<postgres::Server>)> {
+async fn database(folder: &Path, reset: bool) -> anyhow::Result<(String, Option<postgres::Server>)> {
     if let Ok(url) = std::env::var("DATABASE_URL") {
         return Ok((url, None));
     }
@@ -154,6 +161,11 @@ async fn database(folder: &Path) -> anyhow::Result<(String, Option<postgres::Ser
     });
     let server = server.await.context("the start of Postgres failed")??;
     let mut conn = schema::connect(&server.url("postgres"), None).await?;
+    if reset {
+        // Whatever binary migrated it.
+        let drop = Sql::<()>::new("drop database if exists user_service_dev with (force)");
+        diesel_async::RunQueryDsl::execute(drop, &mut conn).await?;
+    }
     let exists = Sql::<diesel::sql_types::Bool>::new("select exists (select 1 from pg_database where datname = ")
         .bind(DATABASE)
         .push(")");
@@ -171,8 +183,8 @@ async fn prepare(url: &str, reset: bool, is_ours: bool) -> anyhow::Result<()> {
     if mark.is_none() && !is_ours && !schema::is_empty(&mut conn).await? {
         bail!("the database of DATABASE_URL was not made by dev: it is left as it is; name an empty one");
     }
-    if reset {
-        schema::revert(url, None).await?;
+    if reset && !is_ours {
+        schema::revert(url, None).await.context("the database cannot be cleared: empty it by hand")?;
     }
     schema::migrate(url, None).await?;
     if reset || mark.is_none() {
@@ -288,7 +300,7 @@ curl -H 'authorization: Bearer {service}' http://{rest}/v1/users/{user_id}/profi
 
 Ctrl-C stops everything.
 ",
-        url = started.config.database.url.0,
+        url = config::without_password(&started.config.database.url.0),
         mails = started.config.mail.folder.as_deref().unwrap_or(Path::new("")).display(),
     );
     output.text(&text)

@@ -14,10 +14,14 @@ pub enum Command {
         #[arg(long, default_value_t = 100)]
         limit: i64,
     },
-    /// Sends a failed message again.
+    /// Sends a failed message again, unless its time has passed.
     Retry {
         /// The delivery's id.
-        delivery_id: i64,
+        #[arg(required_unless_present = "all")]
+        delivery_id: Option<i64>,
+        /// All that failed.
+        #[arg(long, conflicts_with = "delivery_id")]
+        all: bool,
     },
 }
 
@@ -35,7 +39,11 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
                 output.text(&lines.collect::<String>())?;
             }
         }
-        Command::Retry { delivery_id } => {
+        Command::Retry { delivery_id: None, .. } => {
+            let count = api.deliveries().retry_all().await?;
+            output.line(&format!("{count} are sent again"), &json!({ "count": count }))?;
+        }
+        Command::Retry { delivery_id: Some(delivery_id), .. } => {
             api.deliveries().retry(delivery_id).await?;
             output.line(&format!("{delivery_id} is sent again"), &json!({ "deliveryId": delivery_id.to_string() }))?;
         }

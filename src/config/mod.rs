@@ -13,6 +13,7 @@ use std::path::Path;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use crate::rest;
 
@@ -98,14 +99,31 @@ pub fn printed(config: &Config) -> anyhow::Result<String> {
     for secret in keys.chain(shown.auth.bootstrap_token.as_mut()).chain(password).chain(shown.sms.secret.as_mut()) {
         MASK.clone_into(&mut secret.0);
     }
+    let jwks = shown.auth.issuers.iter_mut().map(|issuer| &mut issuer.jwks);
+    for url in jwks.chain(shown.sms.url.as_mut()).chain(shown.telemetry.otlp_endpoint.as_mut()) {
+        *url = without_credentials(url);
+    }
     Ok(toml::to_string(&shown)?)
 }
 
 const MASK: &str = "***";
 
+/// A URL without who signs in with it, and without its query, which may hold a key.
+fn without_credentials(url: &str) -> String {
+    match Url::parse(url) {
+        Ok(mut parsed) if parsed.password().is_some() || !parsed.username().is_empty() || parsed.query().is_some() => {
+            // A URL that cannot have them has none.
+            parsed.set_username("").and_then(|()| parsed.set_password(None)).unwrap_or_default();
+            parsed.set_query(parsed.query().map(|_| MASK));
+            parsed.into()
+        }
+        _ => url.to_owned(),
+    }
+}
+
 /// The URL of a database, or of several that stand for each other, without its password. Where the password may stand
 /// anywhere, nothing is shown.
-fn without_password(url: &str) -> String {
+pub fn without_password(url: &str) -> String {
     match url.split_once("://") {
         Some((scheme, rest)) if !rest.contains("password") => match rest.rsplit_once('@') {
             Some((user, place)) => match user.split_once(':') {

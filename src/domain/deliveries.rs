@@ -2,7 +2,7 @@
 
 use crate::{
     clock::Clock,
-    domain::db::{Db, End},
+    domain::db::Db,
     error::{Error, Reason, Result},
     model::delivery::Delivery,
     store::outbox,
@@ -39,10 +39,20 @@ impl Deliveries {
     /// # Errors
     /// DELIVERY_NOT_FOUND where it did not fail, or its time has passed.
     pub async fn retry(&self, delivery_id: i64) -> Result<()> {
+        match self.requeue(Some(delivery_id)).await? {
+            0 => Err(not_found(delivery_id)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends all that failed again, but for those whose time has passed; gives how many.
+    pub async fn retry_all(&self) -> Result<usize> {
+        self.requeue(None).await
+    }
+
+    async fn requeue(&self, delivery_id: Option<i64>) -> Result<usize> {
         let now = self.clock.now();
-        let queued =
-            self.db.transaction(End::Commit, async |conn| Ok(outbox::requeue(conn, delivery_id, now).await?)).await?;
-        if queued { Ok(()) } else { Err(not_found(delivery_id)) }
+        self.db.run(async |conn| Ok(outbox::requeue(conn, delivery_id, now).await?)).await
     }
 }
 

@@ -129,7 +129,7 @@ impl Fields {
             .transaction(End::Commit, async |conn| {
                 let old = fields::lock(conn, name).await?.ok_or_else(|| not_found(name))?;
                 let new = patched(&old, patch)?;
-                if new.index == Index::Filling && old.index == Index::None {
+                if new.index == Index::Filling && !old.index.is_declared() {
                     refuse_long_text(conn, name).await?;
                 }
                 fields::update(conn, &new, new.index != old.index, now).await?;
@@ -214,7 +214,12 @@ fn patched(old: &Field, patch: &FieldPatch) -> Result<Field> {
         Some(_) | None => {}
     }
     match &patch.default_value {
-        None => {}
+        None => {
+            let kept = new.default_value.clone().filter(|_| new.index == Index::Filling);
+            if let Some(Err((_, fault, why))) = kept.map(|value| new.check(value)) {
+                faults.add("field.indexed", fault, format!("the default {why}"));
+            }
+        }
         Some(None) => new.default_value = None,
         Some(Some(_)) if new.unique => {
             faults.add("field.default_value", Fault::Format, "a unique field can have no default");

@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use diesel_async::AsyncPgConnection;
 
 use crate::{
     clock::{Clock, random_fraction},
-    domain::{
-        db::{Db, End},
-        once,
-    },
+    domain::{db::Db, once},
     error::Result,
     model::code,
     store::{codes, idempotency, limits, outbox, tokens},
@@ -17,12 +15,22 @@ use crate::{
 
 /// Between two rounds; replicas spread themselves over it.
 const EVERY: Duration = Duration::from_secs(600);
-/// Rows removed in one transaction.
+/// Rows removed by one statement.
 const BATCH: i64 = 1000;
 /// How long it can be asked what became of a message.
 const DELIVERIES: TimeDelta = TimeDelta::days(30);
 /// How long an expired or revoked token is told apart from an unknown one.
 const TOKENS: TimeDelta = TimeDelta::days(30);
+
+/// What is cleaned.
+#[derive(Clone, Copy)]
+enum Table {
+    Idempotency,
+    Codes,
+    Limits,
+    Outbox,
+    Tokens,
+}
 
 /// Cleans up, in every replica.
 #[derive(Clone)]
@@ -52,25 +60,29 @@ impl Housekeeping {
     /// A database that is away.
     pub async fn clean(&self) -> Result<usize> {
         let mut total = 0;
-        loop {
-            let removed = self.step().await?;
-            total += removed;
-            if removed == 0 {
-                return Ok(total);
+        for table in [Table::Idempotency, Table::Codes, Table::Limits, Table::Outbox, Table::Tokens] {
+            loop {
+                let removed = self.step(table).await?;
+                total += removed;
+                if (removed as i64) < BATCH {
+                    break;
+                }
             }
         }
+        Ok(total)
     }
 
-    async fn step(&self) -> Result<usize> {
+    async fn step(&self, table: Table) -> Result<usize> {
         let now = self.clock.now();
-        self.db
-            .transaction(End::Commit, async |conn| {
-                Ok(idempotency::purge(conn, now - once::LIFE, BATCH).await?
-                    + codes::purge(conn, now - code::MEMORY, BATCH).await?
-                    + limits::purge(conn, now, BATCH).await?
-                    + outbox::purge(conn, now - DELIVERIES, BATCH).await?
-                    + tokens::purge(conn, now - TOKENS, BATCH).await?)
+        let purge = async |conn: &mut AsyncPgConnection| {
+            Ok(match table {
+                Table::Idempotency => idempotency::purge(conn, now - once::LIFE, BATCH).await?,
+                Table::Codes => codes::purge(conn, now - code::MEMORY, BATCH).await?,
+                Table::Limits => limits::purge(conn, now, BATCH).await?,
+                Table::Outbox => outbox::purge(conn, now - DELIVERIES, BATCH).await?,
+                Table::Tokens => tokens::purge(conn, now - TOKENS, BATCH).await?,
             })
-            .await
+        };
+        self.db.run(purge).await
     }
 }

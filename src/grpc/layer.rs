@@ -4,11 +4,13 @@
 use std::{
     convert::Infallible,
     future::Future,
+    panic::AssertUnwindSafe,
     pin::Pin,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
+use futures_util::FutureExt;
 use http::{HeaderMap, Request, Response};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
@@ -62,7 +64,8 @@ where
         let header = call.header();
         let door = self.door.clone();
         Box::pin(call.run(async move {
-            let answered = answer(door, inner, request, came).await;
+            let answered = AssertUnwindSafe(answer(door, inner, request, came)).catch_unwind().await;
+            let answered = answered.unwrap_or_else(|_| Err(Error::internal("the call panicked")));
             let mut response = answered.unwrap_or_else(|error| Status::from(error).into_http());
             response.headers_mut().insert(REQUEST_ID_HEADER, header);
             Ok(response)

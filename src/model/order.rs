@@ -73,6 +73,12 @@ pub fn parse(given: &str, fields: &Fields) -> Result<Vec<OrderKey>> {
     Ok(keys)
 }
 
+/// The custom fields that an order names.
+pub fn custom_names(given: &str) -> impl Iterator<Item = &str> {
+    let names = given.split(',').map(|part| part.trim().trim_start_matches('-'));
+    names.filter(|name| !name.is_empty() && builtin(name).is_none())
+}
+
 /// The keys as they were understood. Those of a custom field change with its index, and with a field that was made anew
 /// under the same name; a place among the rows is a place in one such order alone.
 pub fn signature(keys: &[OrderKey]) -> String {
@@ -95,8 +101,13 @@ pub fn signature(keys: &[OrderKey]) -> String {
 }
 
 fn key(name: &str, fields: &Fields) -> Option<Key> {
+    let custom = || Some(Key::Custom(fields.get(name).filter(|field| field.field_type.is_scalar())?.clone()));
+    builtin(name).or_else(custom)
+}
+
+fn builtin(name: &str) -> Option<Key> {
     Some(match name {
-        "user_id" | "id" => Key::UserId,
+        "user_id" | "id" | "created_by" => Key::UserId,
         "nickname" => Key::Nickname,
         "avatar_url" => Key::AvatarUrl,
         "openid" => Key::Openid,
@@ -104,6 +115,6 @@ fn key(name: &str, fields: &Fields) -> Option<Key> {
         "is_authorized" => Key::IsAuthorized,
         "created_at" => Key::CreatedAt,
         "updated_at" => Key::UpdatedAt,
-        name => Key::Custom(fields.get(name).filter(|field| field.field_type.is_scalar())?.clone()),
+        _ => return None,
     })
 }

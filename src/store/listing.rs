@@ -263,7 +263,9 @@ fn expression(key: &Key, by: By) -> Sql {
         Key::Custom(field) => {
             let text = Sql::new("(u.custom_fields ->> ").bind(field.name.as_str()).push(")");
             match field.field_type {
-                FieldType::Integer | FieldType::Number => text.push("::numeric"),
+                FieldType::Integer => text.push("::numeric"),
+                // Two texts may stand for one double.
+                FieldType::Number => text.push("::float8"),
                 FieldType::Boolean => text.push("::boolean"),
                 _ => text.push(" collate \"C\""),
             }
@@ -284,7 +286,8 @@ fn operand(key: &Key, value: &Value, by: By) -> Sql {
             Sql::default().bind(field.field_type.sort_key(value).unwrap_or_default())
         }
         Key::Custom(field) => match field.field_type {
-            FieldType::Integer | FieldType::Number => Sql::default().bind(text()).push("::text::numeric"),
+            FieldType::Integer => Sql::default().bind(text()).push("::text::numeric"),
+            FieldType::Number => Sql::default().bind(text()).push("::text::float8"),
             FieldType::Boolean => Sql::default().bind(value.as_bool().unwrap_or_default()),
             _ => Sql::default().bind(text()),
         },

@@ -270,28 +270,26 @@ pub async fn list_failed(conn: &mut AsyncPgConnection, before: Option<i64>, limi
     statement.push(" order by outbox_id desc limit ").bind(limit).load(conn).await
 }
 
-/// Queues a failed one anew with all its tries; false where it did not fail, or its time has passed.
-pub async fn requeue(conn: &mut AsyncPgConnection, outbox_id: i64, now: DateTime<Utc>) -> QueryResult<bool> {
+/// Queues those that failed anew with all their tries, or one of them, but for those whose time has passed.
+pub async fn requeue(conn: &mut AsyncPgConnection, outbox_id: Option<i64>, now: DateTime<Utc>) -> QueryResult<usize> {
     let statement = Sql::<()>::new("update outbox set state = 'queued', attempts = 0, next_attempt_at = ").bind(now);
-    let queued = statement
+    let mut statement = statement
         .push(", updated_at = ")
         .bind(now)
-        .push(" where outbox_id = ")
-        .bind(outbox_id)
-        .push(" and state = 'failed' and (expires_at is null or expires_at > ")
+        .push(" where state = 'failed' and (expires_at is null or expires_at > ")
         .bind(now)
-        .push(")")
-        .execute(conn)
-        .await?;
-    Ok(queued > 0)
+        .push(")");
+    if let Some(outbox_id) = outbox_id {
+        statement = statement.push(" and outbox_id = ").bind(outbox_id);
+    }
+    statement.execute(conn).await
 }
 
-/// Since when the oldest due one has been waiting.
-pub async fn oldest_due(conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> QueryResult<Option<DateTime<Utc>>> {
-    let statement = Sql::<Nullable<Timestamptz>>::new(
-        "select min(next_attempt_at) from outbox where state = 'queued' and next_attempt_at <= ",
-    );
-    statement.bind(now).get_result(conn).await
+/// Since when the oldest has been waiting, its tries included.
+pub async fn oldest_queued(conn: &mut AsyncPgConnection) -> QueryResult<Option<DateTime<Utc>>> {
+    Sql::<Nullable<Timestamptz>>::new("select min(created_at) from outbox where state = 'queued'")
+        .get_result(conn)
+        .await
 }
 
 /// How many failed or expired and still stand.

@@ -95,7 +95,7 @@ pub fn serving(is_serving: bool) {
     INSTRUMENTS.serving.record(is_serving.into(), &[]);
 }
 
-/// Notes what lies in the outbox: since when the oldest message has been due, and how many were given up.
+/// Notes what lies in the outbox: how long the oldest message has been waiting, and how many were given up.
 pub fn outbox(oldest_age: Duration, dead_letters: u64) {
     INSTRUMENTS.outbox_oldest_age.record(oldest_age.as_secs_f64(), &[]);
     INSTRUMENTS.outbox_dead_letters.record(dead_letters, &[]);
@@ -158,7 +158,7 @@ impl Instruments {
             outbox_oldest_age: meter
                 .f64_gauge("user_service.outbox.oldest_age")
                 .with_unit("s")
-                .with_description("How long the oldest message has been due")
+                .with_description("How long the oldest message has been waiting")
                 .build(),
             outbox_dead_letters: gauge("user_service.outbox.dead_letters", "Messages that failed or expired"),
             codes: counter("user_service.codes", "Codes sent, and codes tried"),

@@ -126,6 +126,11 @@ impl Post {
         rows.unwrap().into_iter().collect()
     }
 
+    /// Since when the oldest that is queued has waited.
+    async fn oldest(&self) -> Option<DateTime<Utc>> {
+        self.db.run(async |conn| Ok(outbox::oldest_queued(conn).await?)).await.unwrap()
+    }
+
     async fn leased(&self, limit: i64) -> Vec<i64> {
         let now = self.now();
         let rows =
@@ -306,7 +311,9 @@ async fn p44_a_refused_mail_fails_at_once_and_five_tries_are_the_last() {
     assert_eq!((delivery.attempts, delivery.last_error.as_deref()), (1, Some("smtp 550")));
 
     let put_off = post.insert(notice("ann@example.org")).await;
+    let since = post.oldest().await;
     for tries in 1..=5 {
+        assert_eq!(post.oldest().await, since, "it has waited since it was queued, whatever is tried");
         post.waker.wake();
         post.until(put_off, |delivery| delivery.attempts == tries).await;
         post.clock.advance(TimeDelta::seconds(400));
@@ -318,9 +325,13 @@ async fn p44_a_refused_mail_fails_at_once_and_five_tries_are_the_last() {
     assert!(post.smtp.received().is_empty());
 
     let now = post.now();
-    assert!(post.db.run(async |conn| Ok(outbox::requeue(conn, refused, now).await?)).await.unwrap());
+    let requeued = async |id| post.db.run(async |conn| Ok(outbox::requeue(conn, id, now).await?)).await.unwrap();
+    assert_eq!((requeued(Some(refused)).await, requeued(Some(refused)).await), (1, 0));
+    assert_eq!(requeued(None).await, 1, "all that is left");
     post.waker.wake();
-    post.until(refused, |delivery| delivery.state == State::Accepted).await;
+    for id in [refused, put_off] {
+        post.until(id, |delivery| delivery.state == State::Accepted).await;
+    }
     worker.stop().await;
 }
 
@@ -378,7 +389,6 @@ async fn p43_a_worker_that_nobody_wakes_looks_by_itself() {
     let worker = post.start(Settings { poll: Duration::from_millis(50), ..Settings::default() });
     let id = post.insert(notice("ann@example.org")).await;
     post.until(id, |delivery| delivery.state == State::Accepted).await;
-    let now = post.now();
-    assert_eq!(post.db.run(async |conn| Ok(outbox::oldest_due(conn, now).await?)).await.unwrap(), None);
+    assert_eq!(post.oldest().await, None);
     worker.stop().await;
 }

@@ -262,3 +262,23 @@ async fn update_field_takes_back_promises_and_gives_none() {
     assert_eq!(long.fields, [("field.indexed".to_owned(), "FIELD_LENGTH".to_owned())]);
     client.change(ben.user_id, json!({ "card": "A1" })).await.expect("unique no more");
 }
+
+#[tokio::test]
+async fn p17_a_default_that_cannot_be_indexed_keeps_its_field_from_it() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    let bio = pb::FieldDefinition {
+        default_value: Some(user_service::wire::json::to_value(&json!("x".repeat(600)))),
+        ..field("bio", pb::FieldType::String)
+    };
+    client.create_field(bio.clone()).await.unwrap();
+    let update = |default_value, paths: &[&str]| pb::UpdateFieldRequest {
+        field: Some(pb::FieldDefinition { indexed: true, default_value, ..bio.clone() }),
+        update_mask: Some(prost_types::FieldMask { paths: paths.iter().map(|&path| path.to_owned()).collect() }),
+    };
+
+    let refused = fault(client.admin.update_field(update(None, &["indexed"])).await);
+    client.admin.update_field(update(None, &["indexed", "default_value"])).await.unwrap();
+
+    assert_eq!(refused.fields, [("field.indexed".to_owned(), "FIELD_LENGTH".to_owned())]);
+}

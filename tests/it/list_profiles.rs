@@ -1,7 +1,8 @@
+use serde_json::json;
 use tonic::Code;
 use user_service::wire::pb;
 
-use crate::support::{Client, TestApp, fault};
+use crate::support::{Client, TestApp, fault, json as fields};
 
 async fn crowd(client: &mut Client, nicknames: &[&str]) -> Vec<i64> {
     let mut ids = Vec::new();
@@ -238,4 +239,49 @@ async fn p10_a_token_is_refused_where_its_order_became_another() {
 
         assert_eq!((refused.reason.as_str(), refused.paths()), ("PAGE_TOKEN_MISMATCH", vec!["page_token"]));
     }
+}
+
+#[tokio::test]
+async fn p6_p9_a_double_is_one_value_however_it_was_written() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    for indexed in [false, true] {
+        let name = if indexed { "indexed" } else { "plain" };
+        let field = pb::FieldDefinition {
+            name: name.to_owned(),
+            r#type: pb::FieldType::Number.into(),
+            indexed,
+            ..Default::default()
+        };
+        client.create_field(field).await.unwrap();
+        // The database writes what a sum came to, and the service what is set.
+        for number in [18_014_398_509_481_992_f64, 1e23] {
+            let made = crowd(&mut client, &["a", "b", "c"]).await;
+            client.change(made[0], json!({ name: { "$incr_by": number } })).await.unwrap();
+            client.change(made[1], json!({ name: number })).await.unwrap();
+            client.change(made[2], json!({ name: { "$incr_by": number } })).await.unwrap();
+
+            for filter in [json!({ name: number }), json!({ name: { "$gte": number, "$lte": number } })] {
+                let request = pb::ListProfilesRequest { filter: Some(fields(filter.clone())), ..Default::default() };
+                assert_eq!(list(&mut client, request).await.profiles.len(), 3, "{filter}");
+            }
+            let filter = Some(fields(json!({ name: { "$in": [number] } })));
+            for order_by in [name.to_owned(), format!("-{name}")] {
+                let request =
+                    pb::ListProfilesRequest { filter: filter.clone(), page_size: 1, order_by, ..Default::default() };
+                let mut walked = client.walk(request).await;
+                walked.sort_unstable();
+                assert_eq!(walked, made);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn p9_created_by_is_an_order_too() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    let made = crowd(&mut client, &["a", "b", "c"]).await;
+    let request = pb::ListProfilesRequest { order_by: "created_by".to_owned(), page_size: 2, ..Default::default() };
+    assert_eq!(client.walk(request).await, made);
 }

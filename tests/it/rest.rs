@@ -165,3 +165,29 @@ async fn the_readmes_table_of_routes_is_that_of_the_service() {
     });
     assert_eq!(told.collect::<BTreeSet<_>>(), routes);
 }
+
+#[tokio::test]
+async fn p56_a_body_is_kept_for_those_who_may_call_alone() {
+    let app = TestApp::new().await;
+    let service = Caller::service(&app).await;
+    let too_large = "x".repeat((1 << 20) + 1);
+
+    let stranger = service.without("authorization").send("POST", "/v1/users", too_large.clone()).await;
+    let known = service.send("POST", "/v1/users", too_large.clone()).await;
+    let nowhere = service.send("POST", "/v1/nowhere", too_large).await;
+
+    assert_eq!((stranger.status.as_u16(), stranger.reason()), (401, "TOKEN_MISSING"));
+    assert_eq!((known.status.as_u16(), known.reason()), (413, "MESSAGE_TOO_LARGE"));
+    assert_eq!((nowhere.status.as_u16(), nowhere.reason()), (404, "ROUTE_NOT_FOUND"));
+}
+
+#[tokio::test]
+async fn an_import_counts_all_failures_and_tells_ten_thousand() {
+    let app = TestApp::new().await;
+    let service = Caller::service(&app).await;
+
+    let told = service.send("POST", "/v1/users:import", "x\n".repeat(10_001)).await.body;
+
+    assert_eq!((&told["failed"], &told["nextIndex"]), (&json!("10001"), &json!("10001")));
+    assert_eq!(told["failures"].as_array().unwrap().len(), 10_000);
+}

@@ -97,7 +97,7 @@ impl Field {
 }
 
 /// The definitions that hold at one moment.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Fields {
     by_name: HashMap<String, Arc<Field>>,
     hidden: Vec<String>,
@@ -114,14 +114,17 @@ impl Fields {
         &self.hidden
     }
 
+    /// The field of this name.
     pub fn get(&self, name: &str) -> Option<&Arc<Field>> {
         self.by_name.get(name)
     }
 
+    /// All fields, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Field>> {
         self.by_name.values()
     }
 
+    /// Their names, in no order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.by_name.keys().map(String::as_str)
     }

@@ -138,6 +138,7 @@ fn any_of(place: &Place, operands: &[Operand]) -> Sql {
             some_element(place, within_any(&Sql::new("(e.item #>> '{}')"), &periods(operands)))
         }
         Some(FieldType::Array(_)) => some_element(place, listed(Sql::new("e.item"))),
+        Some(FieldType::Number) => double(place).push(" = any((").bind(digits(operands)).push(")::float8[])"),
         Some(_) => listed(place.json.clone()),
         None => Sql::new("(")
             .append(listed(place.json.clone()))
@@ -145,6 +146,15 @@ fn any_of(place: &Place, operands: &[Operand]) -> Sql {
             .append(some_element(place, listed(Sql::new("e.item"))))
             .push(")"),
     }
+}
+
+/// A number that is a double, which two decimal texts may stand for: the database writes the sums, and we what is set.
+fn double(place: &Place) -> Sql {
+    place.text.clone().push("::float8")
+}
+
+fn digits(operands: &[Operand]) -> Vec<String> {
+    json_of(operands).iter().map(Value::to_string).collect()
 }
 
 fn equals_list(place: &Place, operands: &[Operand]) -> Sql {
@@ -195,6 +205,9 @@ fn ordered(place: &Place, order: Order, operand: &Operand) -> Sql {
         Operand::Json(Value::String(text)) => {
             let condition = place.text.clone().push(" collate \"C\"").push(sign(order)).bind(text.as_str());
             is_text(place, condition)
+        }
+        Operand::Json(number) if place.kind == Some(FieldType::Number) => {
+            double(place).push(sign(order)).bind(number.to_string()).push("::text::float8")
         }
         Operand::Json(number) => of_type(place, "number", place.json.clone().push(sign(order)).bind(number.clone())),
     }

@@ -18,7 +18,7 @@ use crate::{
 pub enum Json {
     Null,
     Bool(bool),
-    /// A whole number within 64 bits.
+    /// A whole number; one beyond 64 bits stands for any of them.
     Integer(i128),
     Float(f64),
     Text(String),
@@ -32,8 +32,24 @@ impl Json {
     /// # Errors
     /// INVALID_REQUEST that tells the place in the text.
     pub fn parse(given: &[u8]) -> Result<Self> {
-        serde_json::from_slice(given)
-            .map_err(|fault| Error::invalid("", Fault::Format, format!("is no JSON that can be read: {fault}")))
+        let read: Self = serde_json::from_slice(given)
+            .map_err(|fault| Error::invalid("", Fault::Format, format!("is no JSON that can be read: {fault}")))?;
+        Ok(if has_long_integer(given) { read.with_long_integers() } else { read })
+    }
+
+    /// A whole number beyond 64 bits was read as a double; it becomes one that fits nowhere.
+    fn with_long_integers(self) -> Self {
+        match self {
+            Json::Float(float) if float.fract() == 0.0 && float.abs() >= LONG => {
+                Json::Integer(if float < 0.0 { i128::MIN } else { i128::MAX })
+            }
+            Json::List(items) => Json::List(items.into_iter().map(Json::with_long_integers).collect()),
+            Json::Object(entries) => {
+                let entries = entries.into_iter().map(|(key, value)| (key, value.with_long_integers()));
+                Json::Object(entries.collect())
+            }
+            other => other,
+        }
     }
 
     /// The same as serde_json's value, integers of any size as numbers.
@@ -44,7 +60,10 @@ impl Json {
         Ok(match self {
             Json::Null => Value::Null,
             Json::Bool(flag) => Value::Bool(flag),
-            Json::Integer(whole) => Value::Number(Number::from_i128(whole).expect("valid: within 64 bits")),
+            Json::Integer(whole) => match Number::from_i128(whole) {
+                Some(number) => Value::Number(number),
+                None => return Err(Error::invalid(path, Fault::Range, "a whole number beyond 64 bits must be quoted")),
+            },
             Json::Float(float) => Number::from_f64(float).map_or(Value::Null, Value::Number),
             Json::Text(text) => Value::String(text),
             Json::List(items) => {
@@ -66,6 +85,28 @@ impl Json {
             _ => Err(Error::invalid(path, Fault::Type, "must be an object")),
         }
     }
+}
+
+/// The least whole number of nineteen digits.
+const LONG: f64 = 1e18;
+
+/// Whether a whole number of nineteen digits or more stands outside of all texts: 64 bits may not hold it.
+fn has_long_integer(given: &[u8]) -> bool {
+    let (mut in_text, mut is_escaped, mut digits, mut is_whole) = (false, false, 0, true);
+    for byte in given.iter().chain(b" ") {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_text => is_escaped = true,
+            b'"' => in_text = !in_text,
+            _ if in_text => {}
+            b'0'..=b'9' => digits += 1,
+            b'.' | b'e' | b'E' | b'+' if digits > 0 => is_whole = false,
+            b'-' if digits > 0 => {}
+            _ if is_whole && digits >= 19 => return true,
+            _ => (digits, is_whole) = (0, true),
+        }
+    }
+    false
 }
 
 fn into_map(entries: Vec<(String, Json)>, path: &str) -> Result<Map<String, Value>> {
@@ -167,6 +208,25 @@ mod tests {
     fn digits_of_whole_numbers_stay() {
         let value = Json::parse(b"[9007199254740993, -9223372036854775808, 1.5]").unwrap();
         assert_eq!(value.into_value("").unwrap().to_string(), "[9007199254740993,-9223372036854775808,1.5]");
+    }
+
+    #[test]
+    fn whole_numbers_beyond_64_bits_are_no_doubles() {
+        for long in ["18446744073709551617", "-9223372036854775809", "100000000000000000000"] {
+            for text in [long.to_owned(), format!("[1, {long}]"), format!(r#"{{"a\"": -1.5e-3, "b": {long}}}"#)] {
+                assert!(has_long_integer(text.as_bytes()), "{text}");
+                let inside = Json::parse(text.as_bytes()).unwrap().into_value("x");
+                assert_eq!(
+                    inside.unwrap_err().violations()[0].description,
+                    "a whole number beyond 64 bits must be quoted"
+                );
+            }
+        }
+        for other in
+            ["1e20", "1.0", r#""18446744073709551617""#, "1234567890123456789.5", "123456789012345678", "1E+300"]
+        {
+            assert!(!has_long_integer(other.as_bytes()), "{other}");
+        }
     }
 
     #[test]

@@ -148,7 +148,11 @@ fn the_signature_is_what_other_programs_compute() {
 
 #[test]
 fn other_urls_are_refused() {
-    for url in ["", "ftp://a.example", "a.example/texts", "/texts", "https://"] {
+    for url in ["", "ftp://a.example", "a.example/texts", "/texts", "https://", "http://a.example", "http://10.0.0.1/"]
+    {
         assert!(webhook(url).is_err(), "{url:?}");
+    }
+    for url in ["https://a.example/texts", "http://localhost:80", "http://127.0.0.1", "http://[::1]:8080/texts"] {
+        assert!(webhook(url).is_ok(), "{url:?}");
     }
 }
