@@ -12,10 +12,7 @@ use tokio_stream::StreamExt;
 use tonic::transport::server::Connected;
 use tower::ServiceExt;
 
-use crate::auth::{
-    incoming::{CONNECTION_AGE, incoming},
-    tls::Acceptor,
-};
+use crate::{auth::incoming, auth::tls::Acceptor};
 
 /// The longest that the head of a request may take.
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -31,11 +28,11 @@ pub async fn serve(listener: TcpListener, acceptor: Option<Acceptor>, router: Ro
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_EVERY).keep_alive_timeout(PING_TIME);
     let (stopping, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
-    let mut incoming = incoming(listener, acceptor);
+    let mut taken = incoming::incoming(listener, acceptor);
     tokio::pin!(stop);
     loop {
         let connection = tokio::select! {
-            Some(Ok(connection)) = incoming.next() => connection,
+            Some(Ok(connection)) = taken.next() => connection,
             Some(_) = connections.join_next() => continue,
             () = &mut stop => break,
         };
@@ -52,7 +49,7 @@ pub async fn serve(listener: TcpListener, acceptor: Option<Acceptor>, router: Ro
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
                 // The sender is gone where the port stops.
-                _ = tokio::time::timeout(CONNECTION_AGE, stopped.changed()) => {
+                _ = tokio::time::timeout(incoming::CONNECTION_AGE, stopped.changed()) => {
                     connection.as_mut().graceful_shutdown();
                     connection.await
                 }
@@ -62,6 +59,6 @@ pub async fn serve(listener: TcpListener, acceptor: Option<Acceptor>, router: Ro
             }
         });
     }
-    drop((incoming, stopping));
+    drop((taken, stopping));
     while connections.join_next().await.is_some() {}
 }

@@ -198,8 +198,10 @@ async fn p23_a_user_who_is_changed_meanwhile_is_not_passed_over() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
     let ids = crowd(&mut client, 2).await;
-    client.change(ids[0], json!({ "level": 9_007_199_254_740_991_i64 })).await.unwrap();
     let (mut holder, mut other) = (app.database.connect().await, app.database.connect().await);
+    let level =
+        |level: i64| format!("update users set custom_fields = '{{\"level\": {level}}}' where user_id = {}", ids[0]);
+    other.batch_execute(&level(i64::MAX)).await.unwrap();
     holder.batch_execute(&format!("begin; select from users where user_id = {} for update", ids[1])).await.unwrap();
     let asked = tokio::spawn(async move {
         client
@@ -210,8 +212,7 @@ async fn p23_a_user_who_is_changed_meanwhile_is_not_passed_over() {
     // The first was refused, and the change of the second waits.
     until_waiting(&mut other, 1).await;
 
-    let possible = format!("update users set custom_fields = '{{\"level\": 5}}' where user_id = {}", ids[0]);
-    other.batch_execute(&possible).await.unwrap();
+    other.batch_execute(&level(5)).await.unwrap();
     holder.batch_execute("rollback").await.unwrap();
     let told = asked.await.unwrap().unwrap().into_inner();
 
