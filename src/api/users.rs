@@ -11,7 +11,7 @@ use crate::{
         once::Once,
         users::NewUser,
     },
-    error::{Error, Fault, Kind, Result},
+    error::{Error, Fault, Kind, Reason, Result},
     model::{
         account::Folded,
         field::Fields,
@@ -29,6 +29,8 @@ const BATCH: usize = 500;
 const BATCH_BYTES: usize = 2 * 1024 * 1024;
 /// Most bytes of a user's line in an import.
 pub const MAX_LINE: usize = 1024 * 1024;
+/// How often a batch is read where fields change meanwhile.
+const READ_TRIES: usize = 3;
 /// Users of an import whose passwords wait to be hashed at the same time.
 const HASHED: usize = 16;
 
@@ -84,16 +86,17 @@ impl Api {
     /// What kept the whole batch from being written; none of it stands then.
     pub async fn import_batch(&self, caller: &Caller, index: i64, batch: Batch) -> Result<pb::ImportUsersResponse> {
         let next_index = index + batch.users.len() as i64;
+        let mut tries = 0;
         let (fields, read) = loop {
             let fields = self.0.fields.reload().await?;
-            let read: Vec<_> = stream::iter(batch.users.clone())
-                .map(|request| self.read_imported(caller, request, &fields))
-                .buffered(HASHED)
-                .collect()
-                .await;
+            let read = self.read_batch(caller, &batch, &fields).await?;
             // To hash passwords takes longer than a change of fields waits for those who write by the old ones.
             if self.0.fields.current().await? == fields {
                 break (fields, read);
+            }
+            tries += 1;
+            if tries == READ_TRIES {
+                return Err(Error::new(Reason::WriteConflict));
             }
         };
         let (mut users, mut places, mut failures) = (Vec::new(), Vec::new(), Vec::new());
@@ -103,7 +106,6 @@ impl Api {
                     users.push(user);
                     places.push(place);
                 }
-                Err(error) if error.kind() == Kind::Unavailable => return Err(error),
                 Err(error) => failures.push(failure(place, &error)),
             }
         }
@@ -117,6 +119,28 @@ impl Api {
         failures.sort_by_key(|failure| failure.index);
         let failed = failures.len() as i64;
         Ok(pb::ImportUsersResponse { created: next_index - index - failed, failures, failed, next_index })
+    }
+
+    /// Reads the users of a batch, each by itself.
+    ///
+    /// # Errors
+    /// Those that have nothing to do with a user.
+    async fn read_batch(
+        &self,
+        caller: &Caller,
+        batch: &Batch,
+        fields: &Fields,
+    ) -> Result<Vec<Result<(NewUser, Option<Once>)>>> {
+        let requests = stream::iter(batch.users.clone());
+        let mut reading = requests.map(|request| self.read_imported(caller, request, fields)).buffered(HASHED);
+        let mut read = Vec::with_capacity(batch.users.len());
+        while let Some(user) = reading.next().await {
+            match user {
+                Err(error) if error.kind() == Kind::Unavailable => return Err(error),
+                user => read.push(user),
+            }
+        }
+        Ok(read)
     }
 
     async fn read_imported(

@@ -1,9 +1,9 @@
 //! Tells who is calling, whatever kind of token they show.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use opentelemetry::context::FutureExt;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::{sync::Semaphore, time::timeout};
 
 use super::{Grant, bootstrap::Bootstrap, cache::Cache, jwt::Jwts};
 use crate::{
@@ -21,8 +21,14 @@ const BOOTSTRAP: &str = "bootstrap";
 /// Look-ups in the database at one time: bad tokens, however many there are, leave its connections to good ones.
 const LOOK_UPS: usize = 4;
 
+/// Look-ups that wait for their turn at one time, as many as there may be calls.
+const WAITING: usize = 512;
+
 /// How long a look-up waits for its turn.
 const TURN: Duration = Duration::from_secs(1);
+
+/// How long it may take then.
+const LOOK_UP: Duration = Duration::from_secs(5);
 
 /// All kinds of tokens, behind one question.
 #[derive(Clone)]
@@ -32,13 +38,15 @@ pub struct Authenticator {
     bootstrap: Option<(Bootstrap, Arc<Caller>)>,
     cache: Cache,
     look_ups: Arc<Semaphore>,
+    room: Arc<Semaphore>,
 }
 
 impl Authenticator {
     pub fn new(tokens: Tokens, jwts: Jwts, bootstrap: Option<Bootstrap>, cache: Cache) -> Self {
         let first = Caller::new(Subject::Service(BOOTSTRAP.to_owned()), Scope::ALL.to_vec());
         let bootstrap = bootstrap.map(|bootstrap| (bootstrap, first.into()));
-        Self { tokens, jwts, bootstrap, cache, look_ups: Arc::new(Semaphore::new(LOOK_UPS)) }
+        let (look_ups, room) = (Arc::new(Semaphore::new(LOOK_UPS)), Arc::new(Semaphore::new(WAITING)));
+        Self { tokens, jwts, bootstrap, cache, look_ups, room }
     }
 
     /// Who a token speaks for.
@@ -54,7 +62,8 @@ impl Authenticator {
         }
         let verdict = match self.cache.kept(&hash).await {
             Some(verdict) => verdict,
-            None => self.judge(hash, secret.to_owned()).await,
+            // On the heap, so that a call whose verdict is known does not carry the look-up's state about.
+            None => Box::pin(self.judge(hash, secret.to_owned())).await,
         };
         Ok(verdict?.caller.clone())
     }
@@ -62,7 +71,9 @@ impl Authenticator {
     /// Looks a token up in a task of its own: all who ask together wait for it, and whoever leaves takes it from none.
     async fn judge(&self, hash: TokenHash, secret: String) -> Result<Arc<Grant>> {
         let this = self.clone();
+        let room = self.room.clone().try_acquire_owned().map_err(|_| Error::new(Reason::Overloaded))?;
         let judging = async move {
+            let _room = room;
             let look_up = async || {
                 let mut grant = this.look_up(&secret).await?;
                 Arc::make_mut(&mut grant.caller).token = Some(hash);
@@ -75,24 +86,23 @@ impl Authenticator {
 
     async fn look_up(&self, secret: &str) -> Result<Grant> {
         if !self.jwts.take(secret) {
-            let _turn = self.turn().await?;
-            return self.tokens.verify(secret).await;
+            return self.in_turn(self.tokens.verify(secret)).await;
         }
         let grant = self.jwts.verify(secret).await?;
-        let _turn = self.turn().await?;
         if let Some(user_id) = grant.caller.user()
-            && self.tokens.is_revoked(user_id, grant.issued_at, token::hash(secret)).await?
+            && self.in_turn(self.tokens.is_revoked(user_id, grant.issued_at, token::hash(secret))).await?
         {
             return Err(Error::new(Reason::TokenRevoked));
         }
         Ok(grant)
     }
 
-    /// Waits for its turn as long as for a connection: where look-ups wait, the database does not answer.
-    async fn turn(&self) -> Result<SemaphorePermit<'_>> {
-        let turn = tokio::time::timeout(TURN, self.look_ups.acquire()).await;
-        let turn = turn.map_err(|_| Error::new(Reason::AuthBackendUnavailable))?;
-        Ok(turn.expect("valid: never closed"))
+    /// Asks the database when it is its turn, within the time that a call has: nobody else ends it.
+    async fn in_turn<T>(&self, ask: impl Future<Output = Result<T>>) -> Result<T> {
+        let late = |what: &'static str| move |_| Error::new(Reason::AuthBackendUnavailable).with_source(what);
+        let turn = timeout(TURN, self.look_ups.acquire()).await.map_err(late("look-ups before it take too long"))?;
+        let _turn = turn.expect("valid: never closed");
+        timeout(LOOK_UP, ask).await.map_err(late("the database does not answer"))?
     }
 
     /// Takes in what another replica, or this one, told of revocations.

@@ -19,7 +19,7 @@ pub enum Command {
         /// The delivery's id.
         #[arg(required_unless_present = "all")]
         delivery_id: Option<i64>,
-        /// All that failed.
+        /// All of the last day that failed.
         #[arg(long, conflicts_with = "delivery_id")]
         all: bool,
     },

@@ -1,12 +1,17 @@
 //! What became of messages; those that failed are seen, and sent again, by an operator.
 
+use chrono::TimeDelta;
+
 use crate::{
     clock::Clock,
     domain::db::Db,
     error::{Error, Reason, Result},
     model::delivery::Delivery,
-    store::outbox,
+    store::outbox::{self, Requeue},
 };
+
+/// What is older is news to nobody.
+const RECENT: TimeDelta = TimeDelta::days(1);
 
 /// Use cases of the outbox.
 #[derive(Clone)]
@@ -39,20 +44,20 @@ impl Deliveries {
     /// # Errors
     /// DELIVERY_NOT_FOUND where it did not fail, or its time has passed.
     pub async fn retry(&self, delivery_id: i64) -> Result<()> {
-        match self.requeue(Some(delivery_id)).await? {
+        match self.requeue(Requeue::One(delivery_id)).await? {
             0 => Err(not_found(delivery_id)),
             _ => Ok(()),
         }
     }
 
-    /// Sends all that failed again, but for those whose time has passed; gives how many.
+    /// Sends all of the last day that failed again, but for those whose time has passed; gives how many.
     pub async fn retry_all(&self) -> Result<usize> {
-        self.requeue(None).await
+        self.requeue(Requeue::Since(self.clock.now() - RECENT)).await
     }
 
-    async fn requeue(&self, delivery_id: Option<i64>) -> Result<usize> {
+    async fn requeue(&self, which: Requeue) -> Result<usize> {
         let now = self.clock.now();
-        self.db.run(async |conn| Ok(outbox::requeue(conn, delivery_id, now).await?)).await
+        self.db.run(async |conn| Ok(outbox::requeue(conn, which, now).await?)).await
     }
 }
 

@@ -7,7 +7,10 @@ use diesel_async::AsyncPgConnection;
 
 use crate::{
     clock::{Clock, random_fraction},
-    domain::{db::Db, once},
+    domain::{
+        db::{Db, End},
+        once,
+    },
     error::Result,
     model::code,
     store::{codes, idempotency, limits, outbox, tokens},
@@ -83,6 +86,7 @@ impl Housekeeping {
                 Table::Tokens => tokens::purge(conn, now - TOKENS, BATCH).await?,
             })
         };
-        self.db.run(purge).await
+        // Two replicas that remove the same rows may meet in a deadlock, which is tried again.
+        self.db.transaction(End::Commit, purge).await
     }
 }

@@ -68,8 +68,8 @@ impl Default for Settings {
             send_timeout: Duration::from_secs(30),
             tries: 5,
             backoff: Duration::from_secs(5),
-            // As long as the process has: a send that is given up in the middle may come twice.
-            grace: Duration::from_secs(25),
+            // Nearly as long as the process has: a send that is given up in the middle may come twice.
+            grace: Duration::from_secs(22),
         }
     }
 }

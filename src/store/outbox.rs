@@ -270,18 +270,27 @@ pub async fn list_failed(conn: &mut AsyncPgConnection, before: Option<i64>, limi
     statement.push(" order by outbox_id desc limit ").bind(limit).load(conn).await
 }
 
-/// Queues those that failed anew with all their tries, or one of them, but for those whose time has passed.
-pub async fn requeue(conn: &mut AsyncPgConnection, outbox_id: Option<i64>, now: DateTime<Utc>) -> QueryResult<usize> {
+/// Which messages are queued anew.
+#[derive(Clone, Copy, Debug)]
+pub enum Requeue {
+    One(i64),
+    /// All that were queued first since then.
+    Since(DateTime<Utc>),
+}
+
+/// Queues messages that failed anew with all their tries, but for those whose time has passed.
+pub async fn requeue(conn: &mut AsyncPgConnection, which: Requeue, now: DateTime<Utc>) -> QueryResult<usize> {
     let statement = Sql::<()>::new("update outbox set state = 'queued', attempts = 0, next_attempt_at = ").bind(now);
-    let mut statement = statement
+    let statement = statement
         .push(", updated_at = ")
         .bind(now)
         .push(" where state = 'failed' and (expires_at is null or expires_at > ")
         .bind(now)
         .push(")");
-    if let Some(outbox_id) = outbox_id {
-        statement = statement.push(" and outbox_id = ").bind(outbox_id);
-    }
+    let statement = match which {
+        Requeue::One(outbox_id) => statement.push(" and outbox_id = ").bind(outbox_id),
+        Requeue::Since(since) => statement.push(" and created_at > ").bind(since),
+    };
     statement.execute(conn).await
 }
 

@@ -20,7 +20,7 @@ use user_service::{
     },
     model::delivery::{Channel, Delivery, State, Template},
     store::{
-        outbox::{self, NewDelivery, Outcome},
+        outbox::{self, NewDelivery, Outcome, Requeue},
         sql::Sql,
     },
 };
@@ -326,8 +326,9 @@ async fn p44_a_refused_mail_fails_at_once_and_five_tries_are_the_last() {
 
     let now = post.now();
     let requeued = async |id| post.db.run(async |conn| Ok(outbox::requeue(conn, id, now).await?)).await.unwrap();
-    assert_eq!((requeued(Some(refused)).await, requeued(Some(refused)).await), (1, 0));
-    assert_eq!(requeued(None).await, 1, "all that is left");
+    assert_eq!((requeued(Requeue::One(refused)).await, requeued(Requeue::One(refused)).await), (1, 0));
+    assert_eq!(requeued(Requeue::Since(now)).await, 0);
+    assert_eq!(requeued(Requeue::Since(now - TimeDelta::days(1))).await, 1, "all that is left");
     post.waker.wake();
     for id in [refused, put_off] {
         post.until(id, |delivery| delivery.state == State::Accepted).await;

@@ -105,7 +105,8 @@ pub struct Fields {
 
 impl Fields {
     /// The fields, and the names of deleted ones whose values may still lie in documents.
-    pub fn new(fields: impl IntoIterator<Item = Field>, hidden: Vec<String>) -> Self {
+    pub fn new(fields: impl IntoIterator<Item = Field>, mut hidden: Vec<String>) -> Self {
+        hidden.sort_unstable();
         Self { by_name: fields.into_iter().map(|field| (field.name.clone(), Arc::new(field))).collect(), hidden }
     }
 

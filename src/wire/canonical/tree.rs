@@ -18,7 +18,7 @@ use crate::{
 pub enum Json {
     Null,
     Bool(bool),
-    /// A whole number; one beyond 64 bits stands for any of them.
+    /// A whole number; one beyond 64 bits is the double next to it.
     Integer(i128),
     Float(f64),
     Text(String),
@@ -34,25 +34,26 @@ impl Json {
     pub fn parse(given: &[u8]) -> Result<Self> {
         let read: Self = serde_json::from_slice(given)
             .map_err(|fault| Error::invalid("", Fault::Format, format!("is no JSON that can be read: {fault}")))?;
-        Ok(if has_long_integer(given) { read.with_long_integers() } else { read })
+        match long_integers(given) {
+            long if long.is_empty() => Ok(read),
+            long => Ok(read.with_integers(&long)),
+        }
     }
 
-    /// A whole number beyond 64 bits was read as a double; it becomes one that fits nowhere.
-    fn with_long_integers(self) -> Self {
+    /// With those whole numbers as such that were read as doubles, for 64 bits do not hold them.
+    fn with_integers(self, long: &[f64]) -> Self {
         match self {
-            Json::Float(float) if float.fract() == 0.0 && float.abs() >= LONG => {
-                Json::Integer(if float < 0.0 { i128::MIN } else { i128::MAX })
-            }
-            Json::List(items) => Json::List(items.into_iter().map(Json::with_long_integers).collect()),
+            Json::Float(float) if long.contains(&float) => Json::Integer(float as i128),
+            Json::List(items) => Json::List(items.into_iter().map(|item| item.with_integers(long)).collect()),
             Json::Object(entries) => {
-                let entries = entries.into_iter().map(|(key, value)| (key, value.with_long_integers()));
+                let entries = entries.into_iter().map(|(key, value)| (key, value.with_integers(long)));
                 Json::Object(entries.collect())
             }
             other => other,
         }
     }
 
-    /// The same as serde_json's value, integers of any size as numbers.
+    /// The same as serde_json's value: integers beyond 64 bits are doubles.
     ///
     /// # Errors
     /// INVALID_REQUEST where a key stands twice; `path` is where the value stands in the request.
@@ -62,7 +63,7 @@ impl Json {
             Json::Bool(flag) => Value::Bool(flag),
             Json::Integer(whole) => match Number::from_i128(whole) {
                 Some(number) => Value::Number(number),
-                None => return Err(Error::invalid(path, Fault::Range, "a whole number beyond 64 bits must be quoted")),
+                None => Number::from_f64(whole as f64).map_or(Value::Null, Value::Number),
             },
             Json::Float(float) => Number::from_f64(float).map_or(Value::Null, Value::Number),
             Json::Text(text) => Value::String(text),
@@ -87,26 +88,31 @@ impl Json {
     }
 }
 
-/// The least whole number of nineteen digits.
-const LONG: f64 = 1e18;
+/// Digits of the shortest whole number that 64 bits may not hold.
+const LONG: usize = 19;
 
-/// Whether a whole number of nineteen digits or more stands outside of all texts: 64 bits may not hold it.
-fn has_long_integer(given: &[u8]) -> bool {
-    let (mut in_text, mut is_escaped, mut digits, mut is_whole) = (false, false, 0, true);
-    for byte in given.iter().chain(b" ") {
+/// The whole numbers outside of all texts that are so long, as doubles; those that no double holds are left out.
+fn long_integers(given: &[u8]) -> Vec<f64> {
+    let (mut long, mut in_text, mut is_escaped, mut start) = (Vec::new(), false, false, None);
+    for (place, byte) in given.iter().chain(b" ").enumerate() {
+        let is_of_number = !in_text && matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+        if is_of_number {
+            start.get_or_insert(place);
+            continue;
+        }
+        let number = start.take().and_then(|start| std::str::from_utf8(&given[start..place]).ok()).unwrap_or_default();
+        let digits = number.trim_start_matches('-');
+        if digits.len() >= LONG && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            long.extend(number.parse().ok().filter(|double: &f64| double.abs() < 1e38));
+        }
         match byte {
             _ if is_escaped => is_escaped = false,
             b'\\' if in_text => is_escaped = true,
             b'"' => in_text = !in_text,
-            _ if in_text => {}
-            b'0'..=b'9' => digits += 1,
-            b'.' | b'e' | b'E' | b'+' if digits > 0 => is_whole = false,
-            b'-' if digits > 0 => {}
-            _ if is_whole && digits >= 19 => return true,
-            _ => (digits, is_whole) = (0, true),
+            _ => {}
         }
     }
-    false
+    long
 }
 
 fn into_map(entries: Vec<(String, Json)>, path: &str) -> Result<Map<String, Value>> {
@@ -212,20 +218,18 @@ mod tests {
 
     #[test]
     fn whole_numbers_beyond_64_bits_are_no_doubles() {
-        for long in ["18446744073709551617", "-9223372036854775809", "100000000000000000000"] {
-            for text in [long.to_owned(), format!("[1, {long}]"), format!(r#"{{"a\"": -1.5e-3, "b": {long}}}"#)] {
-                assert!(has_long_integer(text.as_bytes()), "{text}");
-                let inside = Json::parse(text.as_bytes()).unwrap().into_value("x");
-                assert_eq!(
-                    inside.unwrap_err().violations()[0].description,
-                    "a whole number beyond 64 bits must be quoted"
-                );
-            }
-        }
+        let text = br#"{"a\"[12345678901234567890": [1e20, 18446744073709551617, -1.5e-3], "b": 1234567890123456789}"#;
+        let Json::Object(entries) = Json::parse(text).unwrap() else { panic!("an object") };
+
+        let numbers = [Json::Float(1e20), Json::Integer(1 << 64), Json::Float(-1.5e-3)];
+        assert_eq!(entries[0].1, Json::List(numbers.to_vec()));
+        assert_eq!(entries[1].1, Json::Integer(1_234_567_890_123_456_789));
+        assert_eq!(Json::parse(b"-9223372036854775809").unwrap(), Json::Integer(i128::from(i64::MIN)));
+        assert_eq!(entries[0].1.clone().into_value("").unwrap().to_string(), "[1e20,1.8446744073709552e19,-0.0015]");
         for other in
             ["1e20", "1.0", r#""18446744073709551617""#, "1234567890123456789.5", "123456789012345678", "1E+300"]
         {
-            assert!(!has_long_integer(other.as_bytes()), "{other}");
+            assert_eq!(long_integers(other.as_bytes()), [0.0; 0], "{other}");
         }
     }
 

@@ -3,10 +3,12 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::sql_types::{BigInt, Nullable, Timestamptz};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+use futures_util::future::{join_all, select_all};
+use tonic::Code;
 use user_service::{model::token::Subject, store::sql::Sql, wire::pb};
 
 use super::{Stage, USER_ID, call, with};
-use crate::support::{Client, TestApp, start_time};
+use crate::support::{Client, TestApp, fault, start_time, statements::until_waiting};
 
 /// How long a test waits for what a notice brings.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -180,4 +182,56 @@ async fn p49_tokens_of_a_deleted_user_speak_for_nobody() {
         .await
         .unwrap();
     assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn p50_look_ups_that_hang_keep_no_others_waiting() {
+    let app = TestApp::new().await;
+    let ann = app.service().await.create_named("Ann").await.user_id;
+    let tokens = join_all((0..5).map(|_| app.user_token(ann))).await;
+    let mut holder = app.database.connect().await;
+    holder.batch_execute("begin; lock table tokens").await.unwrap();
+    let mut calls: Vec<_> = tokens
+        .iter()
+        .map(|token| {
+            let mut client = app.client(token);
+            tokio::spawn(async move { client.get(ann).await })
+        })
+        .collect();
+
+    // As many as there are turns wait for the database, and the fifth for its turn.
+    let (refused, place, _) = select_all(calls.iter_mut()).await;
+    let refused = fault(refused.unwrap());
+    calls.remove(place);
+    holder.batch_execute("rollback").await.unwrap();
+
+    assert_eq!((refused.code, refused.reason.as_str()), (Code::Unavailable, "AUTH_BACKEND_UNAVAILABLE"));
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap().user_id, ann);
+    }
+    assert_eq!(app.client(&tokens[0]).get(ann).await.unwrap().user_id, ann);
+}
+
+#[tokio::test]
+async fn p50_whoever_leaves_takes_the_look_up_from_nobody() {
+    let app = TestApp::new().await;
+    let ann = app.service().await.create_named("Ann").await.user_id;
+    let token = app.user_token(ann).await;
+    let (mut holder, mut watcher) = (app.database.connect().await, app.database.connect().await);
+    holder.batch_execute("begin; lock table tokens").await.unwrap();
+    let call = || {
+        let mut client = app.client(&token);
+        tokio::spawn(async move { client.get(ann).await })
+    };
+    let first = call();
+    until_waiting(&mut watcher, 1).await;
+    let second = call();
+    first.abort();
+    drop(first.await);
+
+    // One look-up waits still, for the second call.
+    until_waiting(&mut watcher, 1).await;
+    holder.batch_execute("rollback").await.unwrap();
+
+    assert_eq!(second.await.unwrap().unwrap().user_id, ann);
 }
