@@ -18,7 +18,10 @@ begin
                 entries := entries + 1;
             end loop;
         when 'number' then
-            return least(octet_length(given::text), octet_length(replace((given::double precision)::text, 'e+', 'e')));
+            return least(
+                octet_length(given::text),
+                octet_length(replace(replace((given::double precision)::text, 'e+', 'e'), 'e-0', 'e-'))
+            );
         else
             return octet_length(given::text);
     end case;

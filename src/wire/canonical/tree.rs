@@ -225,7 +225,7 @@ mod tests {
         assert_eq!(entries[0].1, Json::List(numbers.to_vec()));
         assert_eq!(entries[1].1, Json::Integer(1_234_567_890_123_456_789));
         assert_eq!(Json::parse(b"-9223372036854775809").unwrap(), Json::Integer(i128::from(i64::MIN)));
-        assert_eq!(entries[0].1.clone().into_value("").unwrap().to_string(), "[1e20,1.8446744073709552e19,-0.0015]");
+        assert_eq!(entries[0].1.clone().into_value("").unwrap().to_string(), "[1e+20,1.8446744073709552e+19,-0.0015]");
         for other in
             ["1e20", "1.0", r#""18446744073709551617""#, "1234567890123456789.5", "123456789012345678", "1E+300"]
         {
