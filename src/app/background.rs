@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use futures_util::FutureExt;
 use tokio::{
     sync::watch,
@@ -86,17 +87,21 @@ impl App {
     }
 }
 
+/// A message that has waited for so long is overdue: its first two tries have failed, or nobody sends.
+const OVERDUE: TimeDelta = TimeDelta::minutes(2);
+
 /// Keeps the metrics of the outbox up to date.
 async fn watch_outbox(db: Db, clock: Clock, every: Duration) {
     loop {
         let now = clock.now();
         let look = async |conn: &mut diesel_async::AsyncPgConnection| {
-            Ok((outbox::oldest_queued(conn).await?, outbox::count_dead(conn).await?))
+            let oldest = outbox::oldest_queued(conn).await?;
+            Ok((oldest, outbox::count_queued(conn, now - OVERDUE).await?, outbox::count_dead(conn).await?))
         };
         match db.run(look).await {
-            Ok((oldest, dead)) => {
+            Ok((oldest, overdue, dead)) => {
                 let age = oldest.and_then(|oldest| (now - oldest).to_std().ok()).unwrap_or_default();
-                metrics::outbox(age, dead.unsigned_abs());
+                metrics::outbox(age, overdue.unsigned_abs(), dead.unsigned_abs());
             }
             Err(error) => tracing::debug!(%error, "the outbox cannot be looked at"),
         }

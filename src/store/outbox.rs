@@ -301,6 +301,12 @@ pub async fn oldest_queued(conn: &mut AsyncPgConnection) -> QueryResult<Option<D
         .await
 }
 
+/// How many have been waiting since before then.
+pub async fn count_queued(conn: &mut AsyncPgConnection, before: DateTime<Utc>) -> QueryResult<i64> {
+    let statement = Sql::<BigInt>::new("select count(*) from outbox where state = 'queued' and created_at < ");
+    statement.bind(before).get_result(conn).await
+}
+
 /// How many failed or expired and still stand.
 pub async fn count_dead(conn: &mut AsyncPgConnection) -> QueryResult<i64> {
     Sql::<BigInt>::new("select count(*) from outbox where state in ('failed', 'expired')").get_result(conn).await

@@ -24,6 +24,7 @@ struct Instruments {
     calls: Histogram<f64>,
     serving: Gauge<u64>,
     outbox_oldest_age: Gauge<f64>,
+    outbox_overdue: Gauge<u64>,
     outbox_dead_letters: Gauge<u64>,
     codes: Counter<u64>,
     token_cache: Counter<u64>,
@@ -95,9 +96,11 @@ pub fn serving(is_serving: bool) {
     INSTRUMENTS.serving.record(is_serving.into(), &[]);
 }
 
-/// Notes what lies in the outbox: how long the oldest message has been waiting, and how many were given up.
-pub fn outbox(oldest_age: Duration, dead_letters: u64) {
+/// Notes what lies in the outbox: how long the oldest message has been waiting, how many have for too long, and how many
+/// were given up.
+pub fn outbox(oldest_age: Duration, overdue: u64, dead_letters: u64) {
     INSTRUMENTS.outbox_oldest_age.record(oldest_age.as_secs_f64(), &[]);
+    INSTRUMENTS.outbox_overdue.record(overdue, &[]);
     INSTRUMENTS.outbox_dead_letters.record(dead_letters, &[]);
 }
 
@@ -160,6 +163,7 @@ impl Instruments {
                 .with_unit("s")
                 .with_description("How long the oldest message has been waiting")
                 .build(),
+            outbox_overdue: gauge("user_service.outbox.overdue", "Messages that have been waiting for two minutes"),
             outbox_dead_letters: gauge("user_service.outbox.dead_letters", "Messages that failed or expired"),
             codes: counter("user_service.codes", "Codes sent, and codes tried"),
             token_cache: counter("user_service.token_cache", "Tokens found in the cache, or looked up"),

@@ -1,7 +1,8 @@
-use std::{collections::HashMap, process::Command};
+use std::{collections::HashMap, convert::Infallible, process::Command};
 
-use tonic::Code;
-use user_service::wire::pb;
+use tonic::{Code, Status, body::Body};
+use tower::{Layer, ServiceExt, service_fn};
+use user_service::{config::Secret, door::Door, wire::pb};
 
 use crate::support::{TestApp, fault};
 
@@ -98,4 +99,26 @@ print(json.dumps({
     for (case, answer) in expected {
         assert_eq!(told[case], answer, "{case}");
     }
+}
+
+async fn broken(_: http::Request<Body>) -> Result<http::Response<Body>, Infallible> {
+    panic!("on purpose")
+}
+
+#[tokio::test]
+async fn a_call_that_panics_is_internal_and_says_so_to_its_caller() {
+    let app = TestApp::configured(|config| {
+        config.auth.bootstrap_token = Some(Secret("a-token-of-the-first-call".to_owned()));
+    })
+    .await;
+    let request = http::Request::post("/user.v1.UserService/GetProfile")
+        .header("authorization", "Bearer a-token-of-the-first-call")
+        .body(Body::empty())
+        .unwrap();
+
+    let response = Door::new(app.api.clone()).layer(service_fn(broken)).oneshot(request).await.unwrap();
+
+    let told = fault(Err::<(), _>(Status::from_header_map(response.headers()).unwrap()));
+    assert_eq!((told.code, told.reason.as_str()), (Code::Internal, "INTERNAL"));
+    assert!(response.headers().contains_key("x-request-id"));
 }

@@ -20,6 +20,10 @@ fn ids(page: &pb::ListProfilesResponse) -> Vec<i64> {
     page.profiles.iter().map(|profile| profile.user_id).collect()
 }
 
+fn field(name: &str, kind: pb::FieldType, indexed: bool) -> pb::FieldDefinition {
+    pb::FieldDefinition { name: name.to_owned(), r#type: kind.into(), indexed, ..Default::default() }
+}
+
 #[tokio::test]
 async fn p9_newest_first_without_an_order() {
     let app = TestApp::new().await;
@@ -133,20 +137,10 @@ async fn p11_p12_size_skip_and_total() {
 async fn p11_page_of_large_profiles_ends_early() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
-    let field = pb::FieldDefinition {
-        name: "story".to_owned(),
-        r#type: pb::FieldType::Array.into(),
-        item_type: pb::FieldType::String.into(),
-        ..Default::default()
-    };
-    client.create_field(field).await.unwrap();
-    let level = pb::FieldDefinition {
-        name: "level".to_owned(),
-        r#type: pb::FieldType::Integer.into(),
-        indexed: true,
-        ..Default::default()
-    };
-    client.create_field(level).await.unwrap();
+    let story =
+        pb::FieldDefinition { item_type: pb::FieldType::String.into(), ..field("story", pb::FieldType::Array, false) };
+    client.create_field(story).await.unwrap();
+    client.create_field(field("level", pb::FieldType::Integer, true)).await.unwrap();
     let story: Vec<String> = (0..3).map(|_| "x".repeat(16 * 1024)).collect();
     let mut made = Vec::new();
     for number in 0..80 {
@@ -178,13 +172,7 @@ async fn p11_page_of_large_profiles_ends_early() {
 async fn p9_order_by_an_indexed_field_puts_those_without_a_value_last() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
-    let level = pb::FieldDefinition {
-        name: "level".to_owned(),
-        r#type: pb::FieldType::Integer.into(),
-        indexed: true,
-        ..Default::default()
-    };
-    client.create_field(level).await.unwrap();
+    client.create_field(field("level", pb::FieldType::Integer, true)).await.unwrap();
     let mut made = Vec::new();
     for level in [Some(3), None, Some(1), Some(3), None, Some(-2)] {
         let mut person = crate::support::person("ordered");
@@ -221,15 +209,13 @@ async fn p9_order_by_an_indexed_field_puts_those_without_a_value_last() {
 async fn p10_a_token_is_refused_where_its_order_became_another() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
-    let score =
-        || pb::FieldDefinition { name: "score".to_owned(), r#type: pb::FieldType::Number.into(), ..Default::default() };
-    client.create_field(score()).await.unwrap();
+    client.create_field(field("score", pb::FieldType::Number, false)).await.unwrap();
     crowd(&mut client, &["a", "b", "c"]).await;
     for order_by in ["score", "nickname,score"] {
         let request = pb::ListProfilesRequest { page_size: 1, order_by: order_by.to_owned(), ..Default::default() };
         let token = list(&mut client, request.clone()).await.next_page_token;
         let change = |indexed| pb::UpdateFieldRequest {
-            field: Some(pb::FieldDefinition { indexed, ..score() }),
+            field: Some(field("score", pb::FieldType::Number, indexed)),
             update_mask: Some(prost_types::FieldMask { paths: vec!["indexed".to_owned()] }),
         };
 
@@ -247,13 +233,7 @@ async fn p6_p9_a_double_is_one_value_however_it_was_written() {
     let mut client = app.service().await;
     for indexed in [false, true] {
         let name = if indexed { "indexed" } else { "plain" };
-        let field = pb::FieldDefinition {
-            name: name.to_owned(),
-            r#type: pb::FieldType::Number.into(),
-            indexed,
-            ..Default::default()
-        };
-        client.create_field(field).await.unwrap();
+        client.create_field(field(name, pb::FieldType::Number, indexed)).await.unwrap();
         // The database writes what a sum came to, and the service what is set.
         for number in [18_014_398_509_481_992_f64, 1e23] {
             let made = crowd(&mut client, &["a", "b", "c"]).await;

@@ -152,7 +152,7 @@ async fn p57_metrics_are_those_of_the_runbook() {
     let table = runbook.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
     let named: Vec<&str> =
         table.map(|(name, _)| name).filter(|name| name.starts_with("rpc_") || name.starts_with("user_")).collect();
-    assert_eq!(named.len(), 9);
+    assert_eq!(named.len(), 10);
     for name in named {
         assert!(text.contains(&format!("# TYPE {name} ")), "{name} is missing in\n{text}");
     }
@@ -170,6 +170,7 @@ async fn p57_metrics_are_those_of_the_runbook() {
         "user_service_codes_total{outcome=\"sent\"} 0".to_owned(),
         "user_service_limiter_hits_total{limit=\"password_wrong\"} 0".to_owned(),
         "user_service_hash_wait_seconds_count ".to_owned(),
+        "user_service_outbox_overdue 0".to_owned(),
         "user_service_outbox_dead_letters 0".to_owned(),
     ];
     for line in expected {

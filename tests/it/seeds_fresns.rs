@@ -494,6 +494,7 @@ async fn rule_of_sending_one_a_minute_and_what_is_not_served() {
         (json!({ "type": 2, "useType": 3, "countryCode": 86, "account": "139-0013-9000" }), 30225),
         (json!({ "type": 1, "useType": 3, "account": 7 }), 30221),
         (json!({ "type": 1, "useType": 4, "templateId": 4 }), 30014),
+        (json!({ "type": 2, "useType": 4, "templateId": 9 }), 0),
         (json!({ "type": 2, "useType": 3, "account": "13900139000" }), 30228),
     ] {
         assert_eq!(number(&bench.user, SEND, ask.clone()).await, told, "{ask}");
