@@ -58,8 +58,9 @@ fn find_cluster() -> Cluster {
         .next()
         .expect("one of eight folders is free");
     let start = |extra| postgres::Server::start(&postgres::Settings { folder: &folder, extra });
-    // Where the binaries have what writes statements down, it must have room for those of all tests.
-    let counting = [("shared_preload_libraries", "pg_stat_statements"), ("pg_stat_statements.max", "50000")];
+    // Where the binaries have what writes statements down, it must have room for those of all tests: each has a database of
+    // its own, and so its own entry for each statement. Where there is none left, the least used go.
+    let counting = [("shared_preload_libraries", "pg_stat_statements"), ("pg_stat_statements.max", "200000")];
     let mut server = start(&counting).or_else(|_| start(&[])).expect("Postgres");
     server.stop_at_exit().expect("a watcher");
     let url = server.url("postgres");
