@@ -142,7 +142,7 @@ fn request(token: &str, user_id: i64) -> Request<Body> {
     let message = pb::GetProfileRequest { key, read_mask: None }.encode_to_vec();
     let frame = [&[0][..], &u32::try_from(message.len()).expect("short").to_be_bytes(), &message].concat();
     let body = Body::new(http_body_util::Full::new(bytes::Bytes::from(frame)));
-    Request::post("/user.v1.UserService/GetProfile")
+    Request::post("/userservice.v1.UserService/GetProfile")
         .header("content-type", "application/grpc")
         .header("authorization", format!("Bearer {token}"))
         .body(body)

@@ -135,12 +135,14 @@ reasons! {
     CurrentCodeRequired "CURRENT_CODE_REQUIRED" FailedPrecondition "The code of the bound address is needed too.";
     AddressUnchanged "ADDRESS_UNCHANGED" FailedPrecondition "The address is bound already.";
     AddressNotBound "ADDRESS_NOT_BOUND" FailedPrecondition "There is no address to send to: none is bound, or it is not verified.";
-    AddressTooNew "ADDRESS_TOO_NEW" FailedPrecondition "The address was bound too lately for this.";
+    AddressNotConfirmed "ADDRESS_NOT_CONFIRMED" FailedPrecondition "The address isn't confirmed. Use the current password or a code sent to a confirmed address.";
     DeadlineExceeded "DEADLINE_EXCEEDED" DeadlineExceeded "The deadline has passed.";
     QueryTooSlow "QUERY_TOO_SLOW" DeadlineExceeded "The search took too long.";
     Overloaded "OVERLOADED" Unavailable "The service has too much to do just now.";
     ShuttingDown "SHUTTING_DOWN" Unavailable "The service is stopping.";
     DatabaseUnavailable "DATABASE_UNAVAILABLE" Unavailable "The database cannot be reached just now.";
+    FieldLimitReached "FIELD_LIMIT_REACHED" ResourceExhausted "The limit of field definitions is reached.";
+    RateLimited "RATE_LIMITED" ResourceExhausted "The caller makes too many calls. Retry later.";
     Internal "INTERNAL" Internal "Something went wrong on our side.";
 }
 
@@ -235,7 +237,7 @@ impl Violations {
 /// What a not-found or taken error is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
-    /// For example `user.v1.User`.
+    /// `user`, `connection`, `field`, `token` or `delivery`.
     pub kind: &'static str,
     /// For example `users/42`, or a field's path where a value is taken.
     pub name: String,
@@ -288,7 +290,7 @@ impl Error {
 
     /// The user is not there.
     pub fn user_not_found(user_id: i64) -> Self {
-        Self::new(Reason::UserNotFound).with_resource("user.v1.User", format!("users/{user_id}"))
+        Self::new(Reason::UserNotFound).with_resource("user", format!("users/{user_id}"))
     }
 
     /// The token lacks this scope.
@@ -298,16 +300,12 @@ impl Error {
 
     /// A value that someone else holds; `field` is its path in the request.
     pub fn taken(reason: Reason, field: &str) -> Self {
-        Self::new(reason).with_resource("user.v1.User", field).with_violation(
-            field,
-            Fault::Format,
-            "is taken by another user",
-        )
+        Self::new(reason).with_resource("user", field).with_violation(field, Fault::Format, "is taken by another user")
     }
 
     /// An address that was bound too lately to open the account, for so long still.
-    pub fn address_too_new(path: &str, wait: TimeDelta) -> Self {
-        Self::new(Reason::AddressTooNew).with_precondition(path).with_retry(wait.to_std().unwrap_or_default())
+    pub fn address_not_confirmed(path: &str, wait: TimeDelta) -> Self {
+        Self::new(Reason::AddressNotConfirmed).with_precondition(path).with_retry(wait.to_std().unwrap_or_default())
     }
 
     /// Adds what is wrong with a field of the request, by its path.

@@ -150,7 +150,7 @@ impl Callers {
             tasks.spawn(async move {
                 let mut made = Vec::new();
                 while !is_over.load(Ordering::Relaxed) {
-                    let call = Call::new("/user.v1.UserAdminService/CreateUser", &person());
+                    let call = Call::new("/userservice.v1.UserAdminService/CreateUser", &person());
                     let outcome = own.call(call).await;
                     let outcome = outcome.map_or(Err((None, false)), |answer| match answer.code {
                         0 => {

@@ -118,7 +118,7 @@ type Calls = Arc<Vec<Call>>;
 
 fn list() -> Calls {
     let request = pb::ListProfilesRequest { page_size: 20, ..Default::default() };
-    Arc::new(vec![Call::new("/user.v1.UserService/ListProfiles", &request)])
+    Arc::new(vec![Call::new("/userservice.v1.UserService/ListProfiles", &request)])
 }
 
 impl Bench {
@@ -132,7 +132,7 @@ impl Bench {
     async fn gets(&self) -> anyhow::Result<Calls> {
         let get = |user_id| {
             let request = pb::GetProfileRequest { key: Some(Key::UserId(user_id)), read_mask: None };
-            Call::new("/user.v1.UserService/GetProfile", &request)
+            Call::new("/userservice.v1.UserService/GetProfile", &request)
         };
         Ok(Arc::new(self.ids().await?.map(get).collect()))
     }
@@ -143,7 +143,7 @@ impl Bench {
             let update_mask = Some(prost_types::FieldMask { paths: vec!["city".to_owned()] });
             let request =
                 pb::UpdateProfileRequest { user_id, profile: Some(profile), update_mask, ..Default::default() };
-            Call::new("/user.v1.UserService/UpdateProfile", &request)
+            Call::new("/userservice.v1.UserService/UpdateProfile", &request)
         };
         Ok(Arc::new(self.ids().await?.map(update).collect()))
     }

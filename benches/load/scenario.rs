@@ -195,13 +195,13 @@ impl Requests {
     /// The path of the RPC.
     pub fn path(&self) -> &'static str {
         match self {
-            Requests::Get | Requests::GetLarge(_) => "/user.v1.UserService/GetProfile",
+            Requests::Get | Requests::GetLarge(_) => "/userservice.v1.UserService/GetProfile",
             Requests::GetRest => "",
-            Requests::Rename => "/user.v1.UserService/UpdateAccount",
-            Requests::Import => "/user.v1.UserAdminService/ImportUsers",
-            Requests::List { .. } | Requests::Deep(_) => "/user.v1.UserService/ListProfiles",
-            Requests::Update(_) => "/user.v1.UserService/UpdateProfile",
-            Requests::Bulk(_) => "/user.v1.UserService/BulkUpdateFields",
+            Requests::Rename => "/userservice.v1.UserService/UpdateAccount",
+            Requests::Import => "/userservice.v1.UserAdminService/ImportUsers",
+            Requests::List { .. } | Requests::Deep(_) => "/userservice.v1.UserService/ListProfiles",
+            Requests::Update(_) => "/userservice.v1.UserService/UpdateProfile",
+            Requests::Bulk(_) => "/userservice.v1.UserService/BulkUpdateFields",
         }
     }
 

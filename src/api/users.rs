@@ -191,7 +191,8 @@ impl Api {
 }
 
 fn created(made: Profile, fields: &Fields) -> pb::CreateUserResponse {
-    pb::CreateUserResponse { profile: Some(profile::message(made, None, &ReadMask::default_fields(), fields)) }
+    let profile = profile::message(made, None, &ReadMask::default_fields(), fields);
+    pb::CreateUserResponse { profile: Some(profile), account: None }
 }
 
 fn failure(index: i64, error: &Error) -> pb::ImportFailure {

@@ -73,7 +73,8 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
             output.message(&done.account.unwrap_or_default())?;
         }
         Command::Link { user_id, provider, subject, display_name } => {
-            let request = pb::LinkConnectionRequest { user_id, provider, subject, display_name };
+            let request =
+                pb::LinkConnectionRequest { user_id, provider, subject, display_name, request_id: String::new() };
             output.message(&api.link_connection(&caller, request).await?.connection.unwrap_or_default())?;
         }
         Command::Unlink { user_id, connection_id } => {

@@ -121,7 +121,8 @@ pub async fn fill(api: &Api) -> anyhow::Result<()> {
     let caller = Caller::operator();
     for field in fields() {
         let field = canonical::from_json(&field.to_string())?;
-        match api.create_field(&caller, pb::CreateFieldRequest { field: Some(field) }).await {
+        match api.create_field(&caller, pb::CreateFieldRequest { field: Some(field), request_id: String::new() }).await
+        {
             Err(error) if error.reason() != Reason::FieldExists => return Err(error.into()),
             Err(_) | Ok(_) => {}
         }

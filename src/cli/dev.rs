@@ -294,8 +294,8 @@ mails          {mails}   (text messages: a line on stderr each)
 service token  {service}
 user token     {user}   (user {user_id})
 
-grpcurl -plaintext -H 'authorization: Bearer {service}' -d '{{\"user_id\": {user_id}}}' {grpc} user.v1.UserService/GetProfile
-buf curl --protocol grpc --http2-prior-knowledge -H 'authorization: Bearer {service}' -d '{{\"userId\": {user_id}}}' http://{grpc}/user.v1.UserService/GetProfile
+grpcurl -plaintext -H 'authorization: Bearer {service}' -d '{{\"user_id\": {user_id}}}' {grpc} userservice.v1.UserService/GetProfile
+buf curl --protocol grpc --http2-prior-knowledge -H 'authorization: Bearer {service}' -d '{{\"userId\": {user_id}}}' http://{grpc}/userservice.v1.UserService/GetProfile
 curl -H 'authorization: Bearer {service}' http://{rest}/v1/users/{user_id}/profile
 
 Ctrl-C stops everything.

@@ -51,10 +51,10 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
     let caller = Caller::operator();
     match command {
         Command::Create(create) => {
-            let request = pb::CreateFieldRequest { field: Some(definition(*create)?) };
+            let request = pb::CreateFieldRequest { field: Some(definition(*create)?), request_id: String::new() };
             output.message(&api.create_field(&caller, request).await?.field.unwrap_or_default())?;
         }
-        Command::List => output.message(&api.list_fields(&caller, pb::ListFieldsRequest {}).await?)?,
+        Command::List => output.message(&api.list_fields(&caller, pb::ListFieldsRequest::default()).await?)?,
     }
     Ok(())
 }

@@ -62,6 +62,7 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
                     (Some(name), _) => Some(pb::issue_token_request::Subject::Service(name)),
                     (None, user_id) => user_id.map(pb::issue_token_request::Subject::UserId),
                 },
+                request_id: String::new(),
             };
             output.message(&api.issue_token(&caller, request).await?)?;
         }

@@ -99,7 +99,7 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
             output.message(&found.profile.unwrap_or_default())?;
         }
         Command::Delete { user_id } => {
-            api.delete_user(&caller, pb::DeleteUserRequest { user_id }).await?;
+            api.delete_user(&caller, pb::DeleteUserRequest { user_id, ..Default::default() }).await?;
             output.line(&format!("user {user_id} is erased"), &serde_json::json!({ "userId": user_id.to_string() }))?;
         }
         Command::Import { file } => return import::run(&file, api, output).await,

@@ -79,7 +79,7 @@ impl Codes {
     /// Queues a code.
     ///
     /// # Errors
-    /// USER_NOT_FOUND, ADDRESS_NOT_BOUND, ADDRESS_TOO_NEW, ADDRESS_UNCHANGED, CODE_SEND_COOLDOWN, CODE_SEND_QUOTA; to
+    /// USER_NOT_FOUND, ADDRESS_NOT_BOUND, ADDRESS_NOT_CONFIRMED, ADDRESS_UNCHANGED, CODE_SEND_COOLDOWN, CODE_SEND_QUOTA; to
     /// whom may know it, EMAIL_TAKEN or PHONE_TAKEN.
     pub async fn send(&self, send: &SendCode, reply: impl Fn(&Sent) -> Vec<u8> + Sync) -> Result<Outcome<Sent>> {
         let outcome = self.commit(send, reply).await?;
@@ -192,7 +192,7 @@ fn target(send: &SendCode, login: &Login, hold: TimeDelta, now: DateTime<Utc>) -
     let not_bound = || Error::new(Reason::AddressNotBound).with_precondition(path);
     let bound = bound.filter(|bound| bound.verified || !send.purpose.needs_verified()).ok_or_else(not_bound)?;
     match login.held(send.channel, hold, now) {
-        Some(wait) if send.purpose.needs_verified() => Err(Error::address_too_new(path, wait)),
+        Some(wait) if send.purpose.needs_verified() => Err(Error::address_not_confirmed(path, wait)),
         _ => Ok(bound),
     }
 }

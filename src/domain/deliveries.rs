@@ -62,5 +62,5 @@ impl Deliveries {
 }
 
 fn not_found(delivery_id: i64) -> Error {
-    Error::new(Reason::DeliveryNotFound).with_resource("user.v1.Delivery", format!("deliveries/{delivery_id}"))
+    Error::new(Reason::DeliveryNotFound).with_resource("delivery", format!("deliveries/{delivery_id}"))
 }

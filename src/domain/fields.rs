@@ -99,7 +99,7 @@ impl Fields {
             .db
             .transaction(End::Commit, async |conn| {
                 let made = fields::insert(conn, &new).await?.ok_or_else(|| {
-                    Error::new(Reason::FieldExists).with_resource("user.v1.Field", "field.name").with_violation(
+                    Error::new(Reason::FieldExists).with_resource("field", "field.name").with_violation(
                         "field.name",
                         Fault::Format,
                         "is taken",
@@ -176,7 +176,7 @@ pub fn index_rows<'a>(
 
 fn not_found(name: &str) -> Error {
     let name = crate::model::text::cut(name, 64);
-    Error::new(Reason::FieldNotFound).with_resource("user.v1.Field", format!("fields/{name}"))
+    Error::new(Reason::FieldNotFound).with_resource("field", format!("fields/{name}"))
 }
 
 async fn refuse_long_text(conn: &mut AsyncPgConnection, name: &str) -> Result<()> {

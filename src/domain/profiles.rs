@@ -88,7 +88,7 @@ impl Profiles {
     pub async fn get(&self, key: &UserKey, with_account: bool) -> Result<(Arc<Profile>, Option<AccountView>)> {
         let not_found = || match key {
             UserKey::Id(user_id) => Error::user_not_found(*user_id),
-            UserKey::Unique(kind, _) => Error::new(Reason::UserNotFound).with_resource("user.v1.User", *kind),
+            UserKey::Unique(kind, _) => Error::new(Reason::UserNotFound).with_resource("user", *kind),
         };
         let user_id = match key {
             UserKey::Id(user_id) => *user_id,

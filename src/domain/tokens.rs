@@ -77,8 +77,7 @@ impl Tokens {
     /// TOKEN_NOT_FOUND, for a token of the other kind too.
     pub async fn revoke(&self, caller: &Caller, token_id: i64) -> Result<Revoked> {
         let now = self.clock.now();
-        let not_found =
-            || Error::new(Reason::TokenNotFound).with_resource("user.v1.Token", format!("tokens/{token_id}"));
+        let not_found = || Error::new(Reason::TokenNotFound).with_resource("token", format!("tokens/{token_id}"));
         self.db
             .transaction(End::Commit, async |conn| {
                 let token = tokens::find(conn, token_id, now).await?.ok_or_else(not_found)?;

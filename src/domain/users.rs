@@ -189,9 +189,11 @@ impl<'a> Decisions<'a> {
             profile.user_id = self.drawn.next().expect("valid: one was drawn for each");
         }
         if self.used.contains(&profile.user_id) {
-            return Err(Error::new(Reason::UserIdTaken)
-                .with_resource("user.v1.User", "profile.user_id")
-                .with_violation("profile.user_id", Fault::Format, "is or was in use"));
+            return Err(Error::new(Reason::UserIdTaken).with_resource("user", "profile.user_id").with_violation(
+                "profile.user_id",
+                Fault::Format,
+                "is or was in use",
+            ));
         }
         refuse_taken(new.claims.iter().filter(|claim| self.held.contains(&pair(claim))))?;
         self.used.insert(profile.user_id);

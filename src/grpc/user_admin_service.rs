@@ -142,6 +142,14 @@ impl user_admin_service_server::UserAdminService for UserAdminService {
         let caller = caller(&request)?;
         Ok(Response::new(self.0.revoke_token(&caller, request.into_inner()).await?))
     }
+
+    async fn revoke_tokens(
+        &self,
+        request: Request<pb::RevokeTokensRequest>,
+    ) -> Result<Response<pb::RevokeTokensResponse>, Status> {
+        let caller = caller(&request)?;
+        Ok(Response::new(self.0.revoke_tokens(&caller, request.into_inner()).await?))
+    }
 }
 
 /// Reads the stream batch by batch and answers once for each that is committed.

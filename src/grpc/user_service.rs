@@ -20,6 +20,14 @@ impl user_service_server::UserService for UserService {
         Ok(Response::new(self.0.get_profile(&caller, request.into_inner()).await?))
     }
 
+    async fn batch_get_profiles(
+        &self,
+        request: Request<pb::BatchGetProfilesRequest>,
+    ) -> Result<Response<pb::BatchGetProfilesResponse>, Status> {
+        let caller = caller(&request)?;
+        Ok(Response::new(self.0.batch_get_profiles(&caller, request.into_inner()).await?))
+    }
+
     async fn list_profiles(
         &self,
         request: Request<pb::ListProfilesRequest>,
@@ -74,5 +82,13 @@ impl user_service_server::UserService for UserService {
     ) -> Result<Response<pb::ConfirmEmailChangeResponse>, Status> {
         let caller = caller(&request)?;
         Ok(Response::new(self.0.confirm_email_change(&caller, request.into_inner()).await?))
+    }
+
+    async fn confirm_phone_change(
+        &self,
+        request: Request<pb::ConfirmPhoneChangeRequest>,
+    ) -> Result<Response<pb::ConfirmPhoneChangeResponse>, Status> {
+        let caller = caller(&request)?;
+        Ok(Response::new(self.0.confirm_phone_change(&caller, request.into_inner()).await?))
     }
 }

@@ -151,7 +151,7 @@ struct Opening {
 /// Decides what a change needs.
 ///
 /// # Errors
-/// PROOF_REQUIRED, CURRENT_CODE_REQUIRED, ADDRESS_NOT_BOUND, ADDRESS_TOO_NEW.
+/// PROOF_REQUIRED, CURRENT_CODE_REQUIRED, ADDRESS_NOT_BOUND, ADDRESS_NOT_CONFIRMED.
 pub fn plan(login: &Login, patch: &AccountPatch, proof: &Proof, rules: Rules, now: DateTime<Utc>) -> Result<Plan> {
     let mut planner = Planner {
         login,
@@ -337,7 +337,7 @@ impl Planner<'_> {
     fn open_by(&mut self, channel: Channel, purpose: Purpose, digits: String) {
         let path = "proof.channel";
         if let Some(wait) = self.login.held(channel, self.rules.hold, self.now) {
-            self.failed.get_or_insert(Error::address_too_new(path, wait));
+            self.failed.get_or_insert(Error::address_not_confirmed(path, wait));
             return;
         }
         match self.login.verified(channel) {

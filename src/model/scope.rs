@@ -67,16 +67,16 @@ pub struct Rule {
 /// The rule of a method, by its full name. A method that has none here is refused to everyone.
 pub fn rule(service: &str, method: &str) -> Option<Rule> {
     let (scopes, user): (&[Scope], bool) = match (service, method) {
-        ("user.v1.UserService", method) => match method {
+        ("userservice.v1.UserService", method) => match method {
             "GetProfile" => (&[Scope::ProfilesRead], true),
-            "ListProfiles" => (&[Scope::ProfilesRead], false),
+            "BatchGetProfiles" | "ListProfiles" => (&[Scope::ProfilesRead], false),
             "UpdateProfile" => (&[Scope::ProfilesWrite], true),
             "BulkUpdateFields" => (&[Scope::ProfilesWrite], false),
-            "UpdateAccount" | "ConfirmEmailChange" => (&[Scope::AccountsWrite], true),
+            "UpdateAccount" | "ConfirmEmailChange" | "ConfirmPhoneChange" => (&[Scope::AccountsWrite], true),
             "SendEmailCode" | "SendPhoneCode" => (&[Scope::CodesSend], true),
             _ => return None,
         },
-        ("user.v1.UserAdminService", method) => match method {
+        ("userservice.v1.UserAdminService", method) => match method {
             "CreateUser" | "ImportUsers" => (&[Scope::UsersCreate], false),
             "DeleteUser" => (&[Scope::UsersDelete], false),
             "LinkConnection" => (&[Scope::AccountsWrite], false),
@@ -84,7 +84,9 @@ pub fn rule(service: &str, method: &str) -> Option<Rule> {
             "CreateField" | "UpdateField" | "DeleteField" => (&[Scope::FieldsWrite], false),
             "ListFields" => (&[Scope::ProfilesRead], false),
             "GetDelivery" => (&[Scope::CodesSend], false),
-            "IssueToken" | "ListTokens" | "RevokeToken" => (&[Scope::SessionsWrite, Scope::TokensWrite], false),
+            "IssueToken" | "ListTokens" | "RevokeToken" | "RevokeTokens" => {
+                (&[Scope::SessionsWrite, Scope::TokensWrite], false)
+            }
             _ => return None,
         },
         _ => return None,
@@ -106,7 +108,7 @@ mod tests {
         };
         Scope::ALL.iter().for_each(|scope| assert!(row(*scope).len() > 20));
         for service in ["UserService", "UserAdminService"] {
-            let full_name = format!("user.v1.{service}");
+            let full_name = format!("userservice.v1.{service}");
             for method in POOL.get_service_by_name(&full_name).unwrap().methods() {
                 for scope in rule(&full_name, method.name()).unwrap().service {
                     assert!(row(*scope).contains(&format!("`{}`", method.name())), "{} by {scope:?}", method.name());

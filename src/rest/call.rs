@@ -48,7 +48,7 @@ pub type Reply = Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send>>
 pub type ReadToken = fn(&HeaderMap) -> Result<&str>;
 
 /// The service of profiles and accounts.
-pub const USERS: &str = "user.v1.UserService";
+pub const USERS: &str = "userservice.v1.UserService";
 
 impl Call {
     /// The use cases.

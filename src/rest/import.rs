@@ -31,7 +31,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// Takes the users of a body, a line each.
 pub async fn serve(State(gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
     let (parts, stream) = request.into_parts();
-    let rpc = Rpc("user.v1.UserAdminService", "ImportUsers");
+    let rpc = Rpc("userservice.v1.UserAdminService", "ImportUsers");
     let admitted = gateway.admit(rpc, call::bearer, &parts).await;
     let (caller, _room) = match admitted.and_then(|caller| Ok((caller, gateway.door.enter()?))) {
         Ok(admitted) => admitted,

@@ -198,7 +198,7 @@ impl End {
         match (self.transport, reason) {
             (Transport::Grpc, _) => Some(Rpc("_OTHER", "_OTHER")),
             (Transport::Http, None | Some(Reason::RouteNotFound | Reason::MethodNotAllowed)) => None,
-            (Transport::Http, Some(_)) => Some(Rpc("user.v1.UserService", "_OTHER")),
+            (Transport::Http, Some(_)) => Some(Rpc("userservice.v1.UserService", "_OTHER")),
         }
     }
 

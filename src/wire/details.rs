@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The domain of every ErrorInfo.
-pub const DOMAIN: &str = "user.v1";
+pub const DOMAIN: &str = "userservice.v1";
 /// Bytes of details that a gRPC client at its defaults takes, base64 and the other metadata counted.
 const MAX_DETAILS: usize = 2700;
 /// Characters of a caller's own names that an error repeats.

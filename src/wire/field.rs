@@ -60,6 +60,7 @@ pub fn message(field: &Field) -> pb::FieldDefinition {
         user_writable: field.user_writable,
         created_at: Some(timestamp(field.created_at)),
         index_ready: field.index == Index::Ready,
+        etag: String::new(),
     }
 }
 

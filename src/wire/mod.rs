@@ -17,18 +17,18 @@ use std::{collections::HashMap, sync::LazyLock};
 use chrono::{DateTime, Utc};
 use prost_types::Timestamp;
 
-/// The messages and services of `user.v1`.
+/// The messages and services of `userservice.v1`.
 #[expect(clippy::all, reason = "generated; the comments are in proto/")]
 #[expect(clippy::disallowed_types, reason = "generated service traits answer with a status")]
 pub mod pb {
-    tonic::include_proto!("user.v1");
+    tonic::include_proto!("userservice.v1");
 }
 
 /// The services of the contract.
-pub const SERVICES: &[&str] = &["user.v1.UserService", "user.v1.UserAdminService"];
+pub const SERVICES: &[&str] = &["userservice.v1.UserService", "userservice.v1.UserAdminService"];
 
 /// All descriptors with their comments, for reflection.
-pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/user.v1.binpb"));
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/userservice.v1.binpb"));
 
 /// The same, to be looked into.
 pub static POOL: LazyLock<prost_reflect::DescriptorPool> =
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn reasons_are_those_of_the_contract() {
-        let contract = POOL.get_enum_by_name("user.v1.ErrorReason").unwrap();
+        let contract = POOL.get_enum_by_name("userservice.v1.ErrorReason").unwrap();
         let mut names: Vec<String> = contract
             .values()
             .filter(|value| value.number() != 0)

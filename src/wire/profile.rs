@@ -92,6 +92,8 @@ pub fn account_message(view: &AccountView, mask: &AccountMask) -> Option<pb::Acc
         last_login_at: account.last_login_at.filter(|_| has("last_login_at")).map(timestamp),
         connections: if has("connections") { view.connections.iter().map(connection).collect() } else { Vec::new() },
         etag: etag(account.version),
+        email_confirmed: false,
+        phone_confirmed: false,
     })
 }
 

@@ -25,6 +25,7 @@ pub fn message(token: &Token) -> pb::Token {
         created_at: Some(timestamp(token.created_at)),
         expires_at: Some(timestamp(token.expires_at)),
         last_used_at: token.last_used_at.map(timestamp),
+        issued_by: String::new(),
     }
 }
 

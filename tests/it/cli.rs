@@ -224,7 +224,7 @@ fn clients_without_code_of_ours_read_the_details_of_errors() {
     let mut grpcurl = Command::new(clients().join("grpcurl"));
     grpcurl.args(["-plaintext", "-H", &authorization, "-d", r#"{"filter": {"nope": 1}}"#, dev.text("grpc")]);
 
-    let refused = grpcurl.arg("user.v1.UserService/ListProfiles").output().unwrap();
+    let refused = grpcurl.arg("userservice.v1.UserService/ListProfiles").output().unwrap();
 
     assert!(said(&refused).contains("filter.nope") && said(&refused).contains("FILTER_INVALID"), "{}", said(&refused));
     dev.stop();

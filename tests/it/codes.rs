@@ -238,7 +238,7 @@ async fn p40_a_change_voids_what_it_should_and_nothing_else() {
     let voided = fault(show(&mut ann, &phone).await);
     app.clock.advance(TimeDelta::seconds(61));
     let phone = app.bind_code(&mut ann, PHONE).await;
-    service.admin.delete_user(pb::DeleteUserRequest { user_id }).await.unwrap();
+    service.admin.delete_user(pb::DeleteUserRequest { user_id, ..Default::default() }).await.unwrap();
     let gone = fault(service.update(Asks::phone(PHONE).new_code(&phone).of(user_id)).await);
 
     assert_eq!(moved.reason, "CODE_NOT_REQUESTED", "the code of the old address says nothing of the new one");

@@ -52,14 +52,14 @@ def call(method, body, metadata=(("authorization", "Bearer " + token),)):
         status = rpc_status.from_call(error)
         for detail in status.details:
             detail.Unpack(info) or detail.Unpack(request)
-        assert info.domain == "user.v1" and request.request_id, status
+        assert info.domain == "userservice.v1" and request.request_id, status
         return f"{error.code().name} {info.reason}"
-get = "/user.v1.UserService/GetProfile"
+get = "/userservice.v1.UserService/GetProfile"
 print(json.dumps({
     "broken": call(get, b"\xff\xff\xff"),
     "utf8": call(get, b"\x12\x02\xff\xfe"),
-    "deep": call("/user.v1.UserService/ListProfiles", b"\x0a\x02" * 200),
-    "unknown": call("/user.v1.UserService/Nothing", b""),
+    "deep": call("/userservice.v1.UserService/ListProfiles", b"\x0a\x02" * 200),
+    "unknown": call("/userservice.v1.UserService/Nothing", b""),
     "two": call(get, b"", (("authorization", "Bearer a"), ("authorization", "Bearer b"))),
     "none": call(get, b"", ()),
 }))
@@ -111,7 +111,7 @@ async fn a_call_that_panics_is_internal_and_says_so_to_its_caller() {
         config.auth.bootstrap_token = Some(Secret("a-token-of-the-first-call".to_owned()));
     })
     .await;
-    let request = http::Request::post("/user.v1.UserService/GetProfile")
+    let request = http::Request::post("/userservice.v1.UserService/GetProfile")
         .header("authorization", "Bearer a-token-of-the-first-call")
         .body(Body::empty())
         .unwrap();

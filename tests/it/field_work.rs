@@ -123,6 +123,7 @@ impl World {
             let request = pb::UpdateFieldRequest {
                 field: Some(pb::FieldDefinition { indexed, ..field(name, kind) }),
                 update_mask: Some(prost_types::FieldMask { paths: vec!["indexed".to_owned()] }),
+                ..Default::default()
             };
             self.client().admin.update_field(request).await.unwrap();
         }
@@ -141,7 +142,13 @@ impl World {
     async fn indexes_are_ready(&self) {
         let mut client = self.client();
         eventually("indexes that are ready", async || {
-            let listed = client.admin.list_fields(pb::ListFieldsRequest {}).await.unwrap().into_inner().fields;
+            let listed = client
+                .admin
+                .list_fields(pb::ListFieldsRequest { ..Default::default() })
+                .await
+                .unwrap()
+                .into_inner()
+                .fields;
             listed.iter().all(|field| field.index_ready).then_some(())
         })
         .await;
@@ -187,7 +194,7 @@ async fn write(
 async fn write_one(mut client: Client, dice: &mut Dice, change: fn(&mut Dice) -> Value) -> Result<(), Status> {
     let user_id = dice.user_id();
     match dice.below(20) {
-        0 => client.admin.delete_user(within(pb::DeleteUserRequest { user_id })).await.map(drop),
+        0 => client.admin.delete_user(within(pb::DeleteUserRequest { user_id, ..Default::default() })).await.map(drop),
         1 | 2 => {
             let mut new = person("new");
             let values = json!({ "level": dice.below(50), "tags": [dice.below(7)] });
@@ -287,7 +294,7 @@ async fn deleted_field_is_erased_though_processes_die_and_its_name_begins_anew()
     let writers = world.write(&mut dice, of_deleted);
 
     let mut client = world.client();
-    client.admin.delete_field(pb::DeleteFieldRequest { name: "card".to_owned() }).await.unwrap();
+    client.admin.delete_field(pb::DeleteFieldRequest { name: "card".to_owned(), ..Default::default() }).await.unwrap();
     world.in_the_middle().await;
     world.kill();
     world.start().await;

@@ -110,6 +110,7 @@ fn indexed(indexed: bool) -> pb::UpdateFieldRequest {
     pb::UpdateFieldRequest {
         field: Some(pb::FieldDefinition { indexed, ..field("level", pb::FieldType::Integer) }),
         update_mask: Some(prost_types::FieldMask { paths: vec!["indexed".to_owned()] }),
+        ..Default::default()
     }
 }
 
@@ -138,7 +139,9 @@ async fn p8_index_fills_while_writers_write_and_readers_rest_on_it_when_it_is_re
             match place % 3 {
                 0 => drop(client.change(user_id, json!({ "level": { "$incr_by": 100 } })).await.unwrap()),
                 1 => drop(client.change(user_id, json!({ "$unset": { "level": "" } })).await.unwrap()),
-                _ => drop(client.admin.delete_user(pb::DeleteUserRequest { user_id }).await.unwrap()),
+                _ => drop(
+                    client.admin.delete_user(pb::DeleteUserRequest { user_id, ..Default::default() }).await.unwrap(),
+                ),
             }
         }
     });
@@ -146,7 +149,8 @@ async fn p8_index_fills_while_writers_write_and_readers_rest_on_it_when_it_is_re
     work_to_the_end(&app).await;
 
     assert!(filling.indexed && !filling.index_ready);
-    let listed = client.admin.list_fields(pb::ListFieldsRequest {}).await.unwrap().into_inner().fields;
+    let listed =
+        client.admin.list_fields(pb::ListFieldsRequest { ..Default::default() }).await.unwrap().into_inner().fields;
     assert!(listed[0].index_ready);
     indexes::assert_whole(&app.database).await;
     let request = pb::ListProfilesRequest { filter: Some(fields(json!({ "level": 103 }))), ..Default::default() };
@@ -220,14 +224,16 @@ async fn deleted_field_is_hidden_at_once_and_its_name_is_free_when_its_values_ar
     let ann = client.create_named("Ann").await;
     client.change(ann.user_id, json!({ "card": "A1" })).await.unwrap();
 
-    client.admin.delete_field(pb::DeleteFieldRequest { name: "card".to_owned() }).await.unwrap();
+    client.admin.delete_field(pb::DeleteFieldRequest { name: "card".to_owned(), ..Default::default() }).await.unwrap();
     let hidden = client.get(ann.user_id).await.unwrap();
     let refused = fault(client.change(ann.user_id, json!({ "card": "A2" })).await);
     let early = fault(client.create_field(card.clone()).await);
     work_to_the_end(&app).await;
     let again = client.create_field(field("card", pb::FieldType::Integer)).await;
     let erased = client.get(ann.user_id).await.unwrap();
-    let gone = fault(client.admin.delete_field(pb::DeleteFieldRequest { name: "nothing".to_owned() }).await);
+    let gone = fault(
+        client.admin.delete_field(pb::DeleteFieldRequest { name: "nothing".to_owned(), ..Default::default() }).await,
+    );
 
     assert_eq!(hidden.custom_fields, Some(fields(json!({}))));
     assert_eq!(refused.fields, [("custom_fields.card".to_owned(), "UNKNOWN_FIELD".to_owned())]);
@@ -248,6 +254,7 @@ async fn update_field_takes_back_promises_and_gives_none() {
     let update = |field: pb::FieldDefinition, paths: &[&str]| pb::UpdateFieldRequest {
         field: Some(field),
         update_mask: Some(prost_types::FieldMask { paths: paths.iter().map(|&path| path.to_owned()).collect() }),
+        ..Default::default()
     };
     let note = || field("note", pb::FieldType::String);
 
@@ -275,6 +282,7 @@ async fn p17_a_default_that_cannot_be_indexed_keeps_its_field_from_it() {
     let update = |default_value, paths: &[&str]| pb::UpdateFieldRequest {
         field: Some(pb::FieldDefinition { indexed: true, default_value, ..bio.clone() }),
         update_mask: Some(prost_types::FieldMask { paths: paths.iter().map(|&path| path.to_owned()).collect() }),
+        ..Default::default()
     };
 
     let refused = fault(client.admin.update_field(update(None, &["indexed"])).await);

@@ -97,7 +97,7 @@ async fn an_id_that_was_erased_is_refused_in_a_batch_and_drawn_by_none() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
     client.admin.create_user(with_id(7100, person("gone"))).await.unwrap();
-    client.admin.delete_user(pb::DeleteUserRequest { user_id: 7100 }).await.unwrap();
+    client.admin.delete_user(pb::DeleteUserRequest { user_id: 7100, ..Default::default() }).await.unwrap();
 
     let users = vec![with_id(7100, person("again")), person("drawn"), with_id(7200, person("later")), person("drawn")];
     let answers = import(&mut client, users).await;

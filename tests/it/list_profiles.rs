@@ -217,6 +217,7 @@ async fn p10_a_token_is_refused_where_its_order_became_another() {
         let change = |indexed| pb::UpdateFieldRequest {
             field: Some(field("score", pb::FieldType::Number, indexed)),
             update_mask: Some(prost_types::FieldMask { paths: vec!["indexed".to_owned()] }),
+            ..Default::default()
         };
 
         client.admin.update_field(change(true)).await.unwrap();

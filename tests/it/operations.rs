@@ -159,7 +159,7 @@ async fn p57_metrics_are_those_of_the_runbook() {
     let method = |code: &str| {
         format!(
             "rpc_server_duration_seconds_count{{rpc_grpc_status_code=\"{code}\",rpc_method=\"GetProfile\",\
-             rpc_service=\"user.v1.UserService\"}}"
+             rpc_service=\"userservice.v1.UserService\"}}"
         )
     };
     let expected = [

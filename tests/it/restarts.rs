@@ -37,7 +37,7 @@ async fn announce(replica: &Serve, balancer: Sender<Change<SocketAddr, Endpoint>
     balancer.send(Change::Insert(address, endpoint.clone())).await.unwrap();
     tokio::spawn(async move {
         let mut health = HealthClient::new(endpoint.connect_lazy());
-        let request = HealthCheckRequest { service: "user.v1.UserService".to_owned() };
+        let request = HealthCheckRequest { service: "userservice.v1.UserService".to_owned() };
         let mut watch = health.watch(request).await.unwrap().into_inner();
         while let Ok(Some(told)) = watch.message().await
             && told.status() == Serving

@@ -220,8 +220,8 @@ async fn administer(app: &TestApp, client: &mut Client, user_id: i64) {
     };
     let listed = client.admin.list_tokens(tokens).await.unwrap().into_inner();
     client.admin.revoke_token(pb::RevokeTokenRequest { token_id: listed.tokens[0].token_id }).await.unwrap();
-    client.admin.delete_field(pb::DeleteFieldRequest { name: "note".to_owned() }).await.unwrap();
+    client.admin.delete_field(pb::DeleteFieldRequest { name: "note".to_owned(), ..Default::default() }).await.unwrap();
     app.clock.advance(chrono::TimeDelta::hours(1));
     while app.app.field_worker.step().await.unwrap() {}
-    client.admin.delete_user(pb::DeleteUserRequest { user_id }).await.unwrap();
+    client.admin.delete_user(pb::DeleteUserRequest { user_id, ..Default::default() }).await.unwrap();
 }

@@ -97,11 +97,14 @@ async fn p28_a_phone_that_a_thief_binds_opens_nothing_for_a_day_and_the_owner_is
 
     for purpose in [CodePurpose::Password, CodePurpose::WalletPassword, CodePurpose::Unlink] {
         let refused = fault(thief.send_text(purpose, "").await);
-        assert_eq!((refused.code, refused.reason.as_str()), (Code::FailedPrecondition, "ADDRESS_TOO_NEW"));
+        assert_eq!((refused.code, refused.reason.as_str()), (Code::FailedPrecondition, "ADDRESS_NOT_CONFIRMED"));
         assert_eq!((refused.wait(), refused.preconditions), (24 * 3600 - 1, vec!["phone".to_owned()]));
     }
     let shown = fault(thief.update(Asks::password(NEW_PASSWORD).texted("123456")).await);
-    assert_eq!((shown.reason.as_str(), shown.preconditions), ("ADDRESS_TOO_NEW", vec!["proof.channel".to_owned()]));
+    assert_eq!(
+        (shown.reason.as_str(), shown.preconditions),
+        ("ADDRESS_NOT_CONFIRMED", vec!["proof.channel".to_owned()])
+    );
 
     app.clock.advance(TimeDelta::hours(24));
     let code = app.code(&mut thief, CodePurpose::Password, THIEFS_PHONE).await;
@@ -122,7 +125,7 @@ async fn p28_a_thief_does_not_age_a_phone_by_binding_it_anew_or_by_a_second_one(
 
     let refused = fault(thief.send_text(CodePurpose::Password, "").await);
 
-    assert_eq!(refused.reason, "ADDRESS_TOO_NEW");
+    assert_eq!(refused.reason, "ADDRESS_NOT_CONFIRMED");
 }
 
 #[tokio::test]
@@ -137,7 +140,7 @@ async fn p28_a_password_guards_an_account_whose_address_is_unverified() {
     let sent = fault(thief.send_mail(CodePurpose::Password, "").await);
     let shown = fault(thief.update(Asks::password(NEW_PASSWORD).mailed("123456")).await);
 
-    assert_eq!((sent.reason.as_str(), shown.reason.as_str()), ("ADDRESS_TOO_NEW", "ADDRESS_TOO_NEW"));
+    assert_eq!((sent.reason.as_str(), shown.reason.as_str()), ("ADDRESS_NOT_CONFIRMED", "ADDRESS_NOT_CONFIRMED"));
     assert_eq!(app.queued(OWNER).await, ["notice.email_changed"]);
 }
 
@@ -151,7 +154,7 @@ async fn p28_an_older_verified_phone_guards_where_the_new_code_alone_replaces_an
     let sent = fault(thief.send_mail(CodePurpose::Password, "").await);
     let bare = fault(thief.update(Asks::password(NEW_PASSWORD)).await);
 
-    assert_eq!(sent.reason, "ADDRESS_TOO_NEW");
+    assert_eq!(sent.reason, "ADDRESS_NOT_CONFIRMED");
     assert_eq!(bare.reason, "PROOF_REQUIRED");
     assert_eq!(app.queued(OWNER).await, ["notice.email_changed"]);
 }

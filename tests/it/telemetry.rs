@@ -52,9 +52,9 @@ async fn p57_a_trace_goes_on_from_grpc_and_from_http() {
         let span = collector.span(|span| attributes(span).get("request_id").map(String::as_str) == Some(id)).await;
         let told = attributes(&span);
         assert_eq!((hex(&span.trace_id), hex(&span.parent_span_id)), (TRACE.to_owned(), PARENT.to_owned()));
-        assert_eq!(span.name, format!("user.v1.UserService/{method}"));
+        assert_eq!(span.name, format!("userservice.v1.UserService/{method}"));
         assert_eq!(told["rpc.system"], system);
-        assert_eq!((&*told["rpc.service"], &*told["rpc.method"]), ("user.v1.UserService", method));
+        assert_eq!((&*told["rpc.service"], &*told["rpc.method"]), ("userservice.v1.UserService", method));
         assert_eq!(told["rpc.grpc.status_code"], code);
         let line = serve.logged(|line| line["request_id"] == id).await;
         assert_eq!(line["trace_id"], TRACE);
@@ -88,7 +88,7 @@ async fn p57_logs_are_for_people_unless_json_is_asked_for() {
     );
     assert_eq!(
         (&line["rpc"], &line["caller"]),
-        (&json!("user.v1.UserService/GetProfile"), &json!("service:bootstrap"))
+        (&json!("userservice.v1.UserService/GetProfile"), &json!("service:bootstrap"))
     );
     assert!(json.log().iter().all(|line| serde_json::from_str::<Value>(line).is_ok_and(|line| line.is_object())));
     let serving = text.line(|line| line.contains("serving gRPC").then(|| line.to_owned())).await;

@@ -8,6 +8,7 @@ fn issue(service: &str, scopes: &[&str]) -> pb::IssueTokenRequest {
         subject: Some(pb::issue_token_request::Subject::Service(service.to_owned())),
         scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
         ttl: None,
+        ..Default::default()
     }
 }
 
@@ -51,7 +52,7 @@ async fn p51_permission_comes_before_existence_and_faults() {
     let app = TestApp::new().await;
     let mut weak = app.service_with(&[Scope::ProfilesRead]).await;
 
-    let deleted = fault(weak.admin.delete_user(pb::DeleteUserRequest { user_id: -5 }).await);
+    let deleted = fault(weak.admin.delete_user(pb::DeleteUserRequest { user_id: -5, ..Default::default() }).await);
     let user = app.service().await.create_named("Ann").await;
     let mut own = app.user(user.user_id).await;
     let listed = fault(own.users.list_profiles(pb::ListProfilesRequest { page_size: -1, ..Default::default() }).await);

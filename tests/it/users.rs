@@ -71,13 +71,14 @@ async fn delete_user_erases_all_and_keeps_the_number() {
     let ann = client.create(request.clone()).await.unwrap();
     let mut user = app.user(ann.user_id).await;
 
-    client.admin.delete_user(pb::DeleteUserRequest { user_id: ann.user_id }).await.unwrap();
+    client.admin.delete_user(pb::DeleteUserRequest { user_id: ann.user_id, ..Default::default() }).await.unwrap();
 
     assert_eq!(fault(client.get(ann.user_id).await).reason, "USER_NOT_FOUND");
     assert_eq!(fault(user.get(ann.user_id).await).reason, "TOKEN_INVALID");
     assert_eq!(fault(client.create(with_id("Ben", ann.user_id)).await).reason, "USER_ID_TAKEN");
     client.create(request).await.expect("the email is free again");
-    let again = fault(client.admin.delete_user(pb::DeleteUserRequest { user_id: ann.user_id }).await);
+    let again =
+        fault(client.admin.delete_user(pb::DeleteUserRequest { user_id: ann.user_id, ..Default::default() }).await);
     assert_eq!(again.reason, "USER_NOT_FOUND");
 }
 

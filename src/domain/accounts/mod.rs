@@ -308,5 +308,5 @@ fn check_connection(update: &UpdateAccount, connections: &[Connection]) -> Resul
 }
 
 fn connection_not_found(connection_id: i64) -> Error {
-    Error::new(Reason::ConnectionNotFound).with_resource("user.v1.Connection", format!("connections/{connection_id}"))
+    Error::new(Reason::ConnectionNotFound).with_resource("connection", format!("connections/{connection_id}"))
 }

@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(told(Reason::TokenExpired), 30113);
         assert_eq!(told(Reason::ScopeMissing), 30113);
         assert_eq!(told(Reason::CodeSendCooldown), 30008);
-        assert_eq!(told(Reason::AddressTooNew), 30014);
+        assert_eq!(told(Reason::AddressNotConfirmed), 30014);
         assert_eq!(told(Reason::LastCredential), 30014);
         let unchanged = |path: &str| number(&Error::new(Reason::AddressUnchanged).with_precondition(path));
         assert_eq!((unchanged("account.phone"), unchanged("account.email")), (30227, 30223));

@@ -11,11 +11,11 @@ use crate::{model::field::MAX_SAFE_INTEGER, wire::POOL};
 /// All messages and enumerations of the contract, and the error.
 pub fn components() -> Value {
     let mut schemas: BTreeMap<String, Value> = BTreeMap::new();
-    let messages = POOL.all_messages().filter(|message| message.package_name() == "user.v1");
+    let messages = POOL.all_messages().filter(|message| message.package_name() == "userservice.v1");
     for descriptor in messages {
         schemas.insert(descriptor.name().to_owned(), message(&descriptor, ""));
     }
-    for kind in POOL.all_enums().filter(|kind| kind.package_name() == "user.v1") {
+    for kind in POOL.all_enums().filter(|kind| kind.package_name() == "userservice.v1") {
         schemas.insert(kind.name().to_owned(), enumeration(&kind));
     }
     schemas.insert("Error".to_owned(), error());

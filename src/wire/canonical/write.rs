@@ -193,6 +193,7 @@ mod tests {
             subject: Some(pb::issue_token_request::Subject::UserId(0)),
             scopes: vec!["a".to_owned(), "b".to_owned()],
             ttl: Some(Duration { seconds: 1, nanos: 500_000_000 }),
+            request_id: String::new(),
         };
         let read = |text: Vec<u8>| serde_json::from_slice::<Value>(&text).unwrap();
         assert_eq!(read(to_text(&issue)), to_json(&issue));
@@ -201,6 +202,7 @@ mod tests {
                 default_value: Some(json::to_value(&json!("x"))),
                 ..Default::default()
             }],
+            next_page_token: String::new(),
         };
         assert_eq!(read(to_text(&fields)), to_json(&fields));
         // A double that is whole has a fraction there.

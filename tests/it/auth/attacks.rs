@@ -153,7 +153,7 @@ async fn answer_to_frames(app: &TestApp, authorization: &str) -> u8 {
     for (name, value) in [
         (":method", "POST"),
         (":scheme", "http"),
-        (":path", "/user.v1.UserService/GetProfile"),
+        (":path", "/userservice.v1.UserService/GetProfile"),
         (":authority", "localhost"),
         ("content-type", "application/grpc"),
         ("te", "trailers"),

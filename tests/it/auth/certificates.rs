@@ -68,7 +68,7 @@ async fn p52_a_certificate_is_a_services_identity_with_the_scopes_of_the_configu
     let mut forger = Client::over(channel(app.address(), &ca, Some(&Authority::new().issue(BILLING))), None);
 
     list(&mut billing).await.unwrap();
-    let deleted = fault(billing.admin.delete_user(pb::DeleteUserRequest { user_id: 1 }).await);
+    let deleted = fault(billing.admin.delete_user(pb::DeleteUserRequest { user_id: 1, ..Default::default() }).await);
 
     assert_eq!((deleted.code, deleted.reason.as_str()), (Code::PermissionDenied, "SCOPE_MISSING"));
     assert_eq!(fault(list(&mut stranger).await).reason, "TOKEN_MISSING");
@@ -89,7 +89,7 @@ async fn p52_a_token_that_is_shown_decides() {
     let mut with_token = Client::over(channel.clone(), Some(&secret));
     let mut with_bad_token = Client::over(channel, Some("us_bad"));
 
-    let deleted = fault(with_token.admin.delete_user(pb::DeleteUserRequest { user_id: 1 }).await);
+    let deleted = fault(with_token.admin.delete_user(pb::DeleteUserRequest { user_id: 1, ..Default::default() }).await);
 
     assert_eq!(deleted.reason, "USER_NOT_FOUND");
     assert_eq!(fault(list(&mut with_token).await).reason, "SCOPE_MISSING");

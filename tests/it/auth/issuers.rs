@@ -41,7 +41,8 @@ async fn p49_a_service_has_the_scopes_of_its_token_and_a_user_has_none() {
 
     for mut client in [scoped("scope", json!("openid profiles.read")), scoped("scp", json!(["profiles.read"]))] {
         client.get(USER_ID).await.unwrap();
-        let deleted = fault(client.admin.delete_user(pb::DeleteUserRequest { user_id: USER_ID }).await);
+        let deleted =
+            fault(client.admin.delete_user(pb::DeleteUserRequest { user_id: USER_ID, ..Default::default() }).await);
         assert_eq!((deleted.code, deleted.reason.as_str()), (Code::PermissionDenied, "SCOPE_MISSING"));
     }
     let listed = fault(users.users.list_profiles(pb::ListProfilesRequest::default()).await);
@@ -144,6 +145,7 @@ async fn p49_the_bootstrap_token_makes_the_first_call() {
         subject: Some(pb::issue_token_request::Subject::Service("admin".to_owned())),
         scopes: vec!["profiles.read".to_owned()],
         ttl: None,
+        ..Default::default()
     };
 
     let issued = app.client(secret).admin.issue_token(request).await.unwrap().into_inner().secret;

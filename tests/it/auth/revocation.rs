@@ -173,7 +173,7 @@ async fn p49_tokens_of_a_deleted_user_speak_for_nobody() {
     assert_eq!(stage.call(&token).await, "OK");
 
     let mut service = stage.app.service().await;
-    service.admin.delete_user(pb::DeleteUserRequest { user_id: USER_ID }).await.unwrap();
+    service.admin.delete_user(pb::DeleteUserRequest { user_id: USER_ID, ..Default::default() }).await.unwrap();
 
     assert_eq!(stage.call(&token).await, "USER_NOT_FOUND");
     let mut conn = stage.app.database.connect().await;

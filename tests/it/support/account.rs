@@ -196,7 +196,8 @@ impl Client {
     /// Links a third-party login.
     pub async fn link(&mut self, user_id: i64, provider: &str, subject: &str) -> Result<pb::Connection, Status> {
         let (provider, subject) = (provider.to_owned(), subject.to_owned());
-        let request = pb::LinkConnectionRequest { user_id, provider, subject, display_name: String::new() };
+        let request =
+            pb::LinkConnectionRequest { user_id, provider, subject, display_name: String::new(), ..Default::default() };
         Ok(self.admin.link_connection(request).await?.into_inner().connection.unwrap())
     }
 }

@@ -93,7 +93,7 @@ impl Client {
 
     /// Makes a field.
     pub async fn create_field(&mut self, field: pb::FieldDefinition) -> Result<pb::FieldDefinition, Status> {
-        let request = pb::CreateFieldRequest { field: Some(field) };
+        let request = pb::CreateFieldRequest { field: Some(field), ..Default::default() };
         Ok(self.admin.create_field(request).await?.into_inner().field.unwrap())
     }
 

@@ -41,7 +41,7 @@ pub fn fault<T: std::fmt::Debug>(answer: Result<T, Status>) -> Fault {
     let status = answer.expect_err("an error");
     let details = status.get_error_details();
     let info = details.error_info().unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"));
-    assert_eq!(info.domain, "user.v1");
+    assert_eq!(info.domain, "userservice.v1");
     assert!(details.request_info().is_some_and(|info| !info.request_id.is_empty()), "no request id in {status:?}");
     let violations = details.bad_request().map(|bad| bad.field_violations.clone()).unwrap_or_default();
     let failures = details.precondition_failure().map(|failure| failure.violations.clone()).unwrap_or_default();
