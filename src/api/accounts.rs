@@ -1,17 +1,22 @@
-//! UpdateAccount, ConfirmEmailChange, LinkConnection and VerifyPassword.
+//! UpdateAccount, ConfirmEmailChange, ConfirmPhoneChange, LinkConnection and VerifyPassword.
 
 use prost::Message;
 
 use super::{Api, reply};
 use crate::{
-    domain::{accounts::UpdateAccount, caller::Caller, profiles::AccountView},
-    error::{Error, Reason, Result, Violations},
+    domain::{accounts::UpdateAccount, caller::Caller, once::Once, profiles::AccountView},
+    error::{Result, Violations},
     model::{
         account_change::UPDATE_ACCOUNT,
         profile::{AccountMask, parse_etag},
         token::Revoked,
     },
-    wire::{account, pb, profile::account_message, user::check_request_id},
+    wire::{
+        account::{self, Confirmation},
+        pb,
+        profile::account_message,
+        user::check_request_id,
+    },
 };
 
 impl Api {
@@ -67,22 +72,50 @@ impl Api {
         self.or_kept(update.once.as_ref(), done).await
     }
 
-    /// Binds a new email that its code proves.
+    /// Changes the email address of an account to one that is verified by a code.
+    ///
+    /// # Errors
+    /// Those of ConfirmEmailChange.
     pub async fn confirm_email_change(
         &self,
         caller: &Caller,
         request: pb::ConfirmEmailChangeRequest,
     ) -> Result<pb::ConfirmEmailChangeResponse> {
-        caller.must_own(request.user_id)?;
         let once = self.once(caller, "ConfirmEmailChange", &request.request_id, &request);
+        let response = |account| pb::ConfirmEmailChangeResponse { account };
+        self.confirm_change(caller, request.into(), once, response).await
+    }
+
+    /// Changes the phone number of an account to one that is verified by a code.
+    ///
+    /// # Errors
+    /// Those of ConfirmPhoneChange.
+    pub async fn confirm_phone_change(
+        &self,
+        caller: &Caller,
+        request: pb::ConfirmPhoneChangeRequest,
+    ) -> Result<pb::ConfirmPhoneChangeResponse> {
+        let once = self.once(caller, "ConfirmPhoneChange", &request.request_id, &request);
+        let response = |account| pb::ConfirmPhoneChangeResponse { account };
+        self.confirm_change(caller, request.into(), once, response).await
+    }
+
+    async fn confirm_change<R: Message + Default>(
+        &self,
+        caller: &Caller,
+        confirmation: Confirmation,
+        once: Option<Once>,
+        response: fn(Option<pb::Account>) -> R,
+    ) -> Result<R> {
+        caller.must_own(confirmation.user_id)?;
         let _run = self.enter(once.as_ref())?;
         if let Some(kept) = self.kept(once.as_ref()).await? {
             return Ok(kept);
         }
         let mut faults = Violations::new();
-        check_request_id(&request.request_id, &mut faults);
-        let user_id = faults.check("user_id", caller.target(request.user_id));
-        let (patch, proof, paths) = account::confirm(request, &mut faults);
+        check_request_id(&confirmation.request_id, &mut faults);
+        let user_id = faults.check("user_id", caller.target(confirmation.user_id));
+        let (patch, proof, paths) = account::confirm(confirmation, &mut faults);
         faults.into_result()?;
         let update = UpdateAccount {
             caller: caller.clone(),
@@ -95,18 +128,10 @@ impl Api {
             validate_only: false,
             once,
         };
+        let confirmed = |view: &AccountView| response(account_message(view, &AccountMask::All));
         let done = self.0.accounts.update(&update, |view| confirmed(view).encode_to_vec()).await;
         let done = done.and_then(|outcome| reply(outcome, |view| confirmed(&view)));
         self.or_kept(update.once.as_ref(), done).await
-    }
-
-    /// Changes the phone number of an account to one that is verified by a code.
-    pub async fn confirm_phone_change(
-        &self,
-        _: &Caller,
-        _: pb::ConfirmPhoneChangeRequest,
-    ) -> Result<pb::ConfirmPhoneChangeResponse> {
-        Err(Error::new(Reason::MethodUnknown))
     }
 
     /// Links a third-party login.
@@ -133,8 +158,4 @@ impl Api {
 
 fn updated(view: &AccountView) -> pb::UpdateAccountResponse {
     pb::UpdateAccountResponse { account: account_message(view, &AccountMask::All) }
-}
-
-fn confirmed(view: &AccountView) -> pb::ConfirmEmailChangeResponse {
-    pb::ConfirmEmailChangeResponse { account: account_message(view, &AccountMask::All) }
 }

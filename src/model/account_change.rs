@@ -50,14 +50,33 @@ impl Proof {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Paths {
     pub email: &'static str,
+    pub phone: &'static str,
     pub code: &'static str,
     pub new_code: &'static str,
 }
 
 /// The paths of UpdateAccountRequest.
-pub const UPDATE_ACCOUNT: Paths = Paths { email: "account.email", code: "proof.code", new_code: "proof.new_code" };
-/// The paths of ConfirmEmailChangeRequest.
-pub const CONFIRM_EMAIL_CHANGE: Paths = Paths { email: "email", code: "current_email_code", new_code: "code" };
+pub const UPDATE_ACCOUNT: Paths =
+    Paths { email: "account.email", phone: "account.phone", code: "proof.code", new_code: "proof.new_code" };
+
+impl Paths {
+    /// The paths of ConfirmEmailChangeRequest or ConfirmPhoneChangeRequest.
+    pub fn of_confirmation(channel: Channel) -> Self {
+        let code = match channel {
+            Channel::Email => "current_email_code",
+            Channel::Phone => "current_phone_code",
+        };
+        Self { email: "email", phone: "phone", code, new_code: "code" }
+    }
+
+    /// Where the address of a channel stands.
+    pub fn address(&self, channel: Channel) -> &'static str {
+        match channel {
+            Channel::Email => self.email,
+            Channel::Phone => self.phone,
+        }
+    }
+}
 
 /// By which rules a change is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,8 +209,8 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     fn addresses(&mut self, patch: &AccountPatch) {
-        let named =
-            [(Channel::Email, self.rules.paths.email, &patch.email), (Channel::Phone, "account.phone", &patch.phone)];
+        let paths = self.rules.paths;
+        let named = [(Channel::Email, paths.email, &patch.email), (Channel::Phone, paths.phone, &patch.phone)];
         let addresses: Vec<Address> = named
             .into_iter()
             .filter_map(|(channel, path, given)| Some(self.address(channel, path, given.as_ref()?.as_ref())))

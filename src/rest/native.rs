@@ -44,6 +44,7 @@ const fn route(method: Method, path: &'static str, rpc: &'static str, filled: &'
 pub const ROUTES: &[Route] = &[
     route(Method::GET, "/v1/users/{id}/profile", "GetProfile", "user_id"),
     route(Method::GET, "/v1/profiles:lookup", "GetProfile", ""),
+    route(Method::POST, "/v1/profiles:batchGet", "BatchGetProfiles", ""),
     route(Method::GET, "/v1/profiles", "ListProfiles", ""),
     route(Method::POST, "/v1/profiles:list", "ListProfiles", ""),
     route(Method::PATCH, "/v1/users/{id}/profile", "UpdateProfile", "user_id"),
@@ -52,6 +53,7 @@ pub const ROUTES: &[Route] = &[
     route(Method::POST, "/v1/users/{id}/account:sendEmailCode", "SendEmailCode", "user_id"),
     route(Method::POST, "/v1/users/{id}/account:sendPhoneCode", "SendPhoneCode", "user_id"),
     route(Method::POST, "/v1/users/{id}/account:confirmEmailChange", "ConfirmEmailChange", "user_id"),
+    route(Method::POST, "/v1/users/{id}/account:confirmPhoneChange", "ConfirmPhoneChange", "user_id"),
     route(Method::POST, "/v1/users", "CreateUser", ""),
     route(Method::POST, import::PATH, "ImportUsers", ""),
     route(Method::DELETE, "/v1/users/{id}", "DeleteUser", "user_id"),
@@ -283,6 +285,7 @@ macro_rules! dispatch {
 // The word after a method is the part of its reply whose etag is the reply's.
 dispatch! {
     "GetProfile" => get_profile profile;
+    "BatchGetProfiles" => batch_get_profiles;
     "ListProfiles" => list_profiles;
     "UpdateProfile" => update_profile profile;
     "BulkUpdateFields" => bulk_update_fields;
@@ -290,6 +293,7 @@ dispatch! {
     "SendEmailCode" => send_email_code;
     "SendPhoneCode" => send_phone_code;
     "ConfirmEmailChange" => confirm_email_change account;
+    "ConfirmPhoneChange" => confirm_phone_change account;
     "CreateUser" => create_user profile;
     "DeleteUser" => delete_user;
     "LinkConnection" => link_connection;

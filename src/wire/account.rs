@@ -8,7 +8,7 @@ use crate::{
     error::{Fault, Result, Violations},
     model::{
         account::{UserKey, parse_email, parse_phone, parse_username},
-        account_change::{AccountPatch, CONFIRM_EMAIL_CHANGE, Paths, Proof, UPDATE_ACCOUNT, check_proof},
+        account_change::{AccountPatch, Paths, Proof, UPDATE_ACCOUNT, check_proof},
         code::{self, Purpose},
         delivery::Channel,
         password::{self, Kind, Secret},
@@ -134,21 +134,53 @@ fn proof(given: pb::Proof, faults: &mut Violations) -> Proof {
     }
 }
 
-/// Reads an email that is to be bound, and its codes.
-pub fn confirm(request: pb::ConfirmEmailChangeRequest, faults: &mut Violations) -> (AccountPatch, Proof, Paths) {
-    let paths = CONFIRM_EMAIL_CHANGE;
-    for (path, given) in [(paths.email, &request.email), (paths.new_code, &request.code)] {
+/// An address that is to be bound, and its codes, as ConfirmEmailChange and ConfirmPhoneChange have them.
+pub struct Confirmation {
+    pub channel: Channel,
+    pub user_id: i64,
+    pub address: String,
+    /// Of the address.
+    pub code: String,
+    /// Of the current address.
+    pub current_code: String,
+    pub request_id: String,
+}
+
+impl From<pb::ConfirmEmailChangeRequest> for Confirmation {
+    fn from(request: pb::ConfirmEmailChangeRequest) -> Self {
+        let pb::ConfirmEmailChangeRequest { user_id, email, code, current_email_code, request_id } = request;
+        let channel = Channel::Email;
+        Self { channel, user_id, address: email, code, current_code: current_email_code, request_id }
+    }
+}
+
+impl From<pb::ConfirmPhoneChangeRequest> for Confirmation {
+    fn from(request: pb::ConfirmPhoneChangeRequest) -> Self {
+        let pb::ConfirmPhoneChangeRequest { user_id, phone, code, current_phone_code, request_id } = request;
+        let channel = Channel::Phone;
+        Self { channel, user_id, address: phone, code, current_code: current_phone_code, request_id }
+    }
+}
+
+/// Reads an address that is to be bound, and its codes.
+pub fn confirm(given: Confirmation, faults: &mut Violations) -> (AccountPatch, Proof, Paths) {
+    let paths = Paths::of_confirmation(given.channel);
+    let path = paths.address(given.channel);
+    for (path, given) in [(path, &given.address), (paths.new_code, &given.code)] {
         if given.is_empty() {
-            faults.add(path, Fault::Required, "must be given");
+            faults.add(path, Fault::Required, "is required");
         }
     }
     let mut patch = AccountPatch::default();
-    if !request.email.is_empty() {
-        patch.email = faults.check(paths.email, parse_email(request.email)).map(Some);
+    if !given.address.is_empty() {
+        match given.channel {
+            Channel::Email => patch.email = faults.check(path, parse_email(given.address)).map(Some),
+            Channel::Phone => patch.phone = faults.check(path, parse_phone(given.address)).map(Some),
+        }
     }
     let proof = Proof {
-        new_code: shown_code(paths.new_code, request.code, faults),
-        code: shown_code(paths.code, request.current_email_code, faults),
+        new_code: shown_code(paths.new_code, given.code, faults),
+        code: shown_code(paths.code, given.current_code, faults),
         ..Proof::default()
     };
     (patch, proof, paths)

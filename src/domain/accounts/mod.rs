@@ -121,7 +121,7 @@ impl Accounts {
     /// Makes all changes of a call or none.
     ///
     /// # Errors
-    /// Those of UpdateAccount and ConfirmEmailChange, in the order of the contract.
+    /// Those of UpdateAccount, ConfirmEmailChange and ConfirmPhoneChange, in the order of the contract.
     pub async fn update(
         &self,
         update: &UpdateAccount,

@@ -126,10 +126,8 @@ async fn claim(conn: &mut AsyncPgConnection, change: &Change<'_>, login: &Login)
         };
         claims.extend(username.as_ref().map(claim));
     }
-    let addresses = [
-        (Channel::Email, paths.email, &change.planned.email),
-        (Channel::Phone, "account.phone", &change.planned.phone),
-    ];
+    let addresses =
+        [(Channel::Email, paths.email, &change.planned.email), (Channel::Phone, paths.phone, &change.planned.phone)];
     for (channel, path, planned) in addresses {
         match planned {
             AddressChange::Clear => kinds.push(channel.as_str().to_owned()),
@@ -201,5 +199,5 @@ fn cleared(change: &Change<'_>, login: &Login) -> Option<&'static str> {
     if change.planned.email == AddressChange::Clear {
         return Some(change.update.paths.email);
     }
-    (change.planned.phone == AddressChange::Clear).then_some("account.phone")
+    (change.planned.phone == AddressChange::Clear).then_some(change.update.paths.phone)
 }
