@@ -56,7 +56,7 @@ impl Api {
         faults.into_result()?;
         let changes = changes?;
         bulk::check(&changes)?;
-        let query = format!("bulk {}", query_hash(&filter, ""));
+        let query = format!("bulk {}", query_hash(&filter));
         let is_empty = filter.is_empty();
         let filter = filter::parse(filter, &fields)?;
         let now = self.0.clock.now();

@@ -93,7 +93,7 @@ impl Api {
         let limit = page::size(request.page_size, &mut faults);
         let skip = page::skip(request.skip, &mut faults);
         faults.into_result()?;
-        let query = query_hash(&filter, &request.order_by);
+        let query = query_hash(&filter);
         let filter = filter::parse(filter, &fields)?;
         let order = order::parse(&request.order_by, &fields)?;
         let query = format!("{query} {}", order::signature(&order));
@@ -213,10 +213,10 @@ pub fn custom_names(filter: &serde_json::Map<String, Value>) -> impl Iterator<It
     names.map(|name| name.split('.').next().unwrap_or_default())
 }
 
-/// What a page token is bound to.
-pub fn query_hash(filter: &serde_json::Map<String, Value>, order_by: &str) -> String {
+/// The part of a query to which a page token is bound whatever its order.
+pub fn query_hash(filter: &serde_json::Map<String, Value>) -> String {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-    let text = serde_json::to_string(&(filter, order_by)).expect("valid: plain JSON");
+    let text = serde_json::to_string(filter).expect("valid: plain JSON");
     URL_SAFE_NO_PAD.encode(&crate::model::token::hash(&text)[..16])
 }
 

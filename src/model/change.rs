@@ -17,6 +17,9 @@ const MAX_CHANGES: usize = 1000;
 /// To so many names that are unknown those near to them are told.
 const MAX_HINTS: usize = 10;
 
+/// The operators in the value of a field.
+const OPERATORS: &[&str] = &["$incr_by", "$append", "$append_unique", "$remove", "$pop", "$update"];
+
 /// One change of one field, checked against its type.
 #[derive(Clone, Debug)]
 pub struct Change {
@@ -106,6 +109,11 @@ pub fn parse(given: Map<String, Value>, fields: &Fields, faults: &mut Violations
                 Value::Object(entries) => entries.into_iter().for_each(|(name, _)| reader.unset(&name)),
                 _ => reader.faults.add("custom_fields.$unset", Fault::Type, "must be an object"),
             },
+            name if name.starts_with('$') => {
+                let path = format!("custom_fields.{}", text::cut(name, 64));
+                let why = text::misplaced(name, &["$set", "$unset"], OPERATORS.iter().copied());
+                reader.faults.add(path, Fault::Unknown, why);
+            }
             name => reader.entry(name, value, ""),
         }
     }
@@ -134,11 +142,10 @@ impl Reader<'_> {
         let found = self.fields.get(name).cloned();
         if found.is_none() {
             self.hints += 1;
-            let near = match self.hints <= MAX_HINTS {
-                true => text::near_names(name, self.fields.names()),
-                false => Vec::new(),
+            let hint = match self.hints <= MAX_HINTS {
+                true => text::suggestion(name, self.fields.names()),
+                false => String::new(),
             };
-            let hint = if near.is_empty() { String::new() } else { format!("; near to it: {}", near.join(", ")) };
             self.faults.add(path, Fault::Unknown, format!("is no custom field{hint}"));
         }
         found
@@ -210,7 +217,8 @@ impl Reader<'_> {
             "$append" | "$append_unique" | "$remove" | "$pop" => matches!(kind, FieldType::Array(_)),
             "$update" => kind == FieldType::Object,
             _ => {
-                self.faults.add(path, Fault::Unknown, format!("unknown operator {}", text::cut(&name, 64)));
+                let hint = text::suggestion(&name, OPERATORS.iter().copied());
+                self.faults.add(path, Fault::Unknown, format!("unknown operator {}{hint}", text::cut(&name, 64)));
                 return None;
             }
         };

@@ -34,7 +34,7 @@ pub struct OrderKey {
     pub descending: bool,
 }
 
-/// Reads `-created_at,nickname`. `user_id` is added in the direction of the last key, and `created_at` before it where
+/// Reads `-created_at,nickname`, which `created_at desc, nickname` means too. `user_id` is added in the direction of the last key, and `created_at` before it where
 /// that is an indexed field, as its index has it.
 ///
 /// # Errors
@@ -51,9 +51,13 @@ pub fn parse(given: &str, fields: &Fields) -> Result<Vec<OrderKey>> {
         ));
     }
     for part in given.split(',') {
-        let part = part.trim();
-        let (name, descending) = part.strip_prefix('-').map_or((part, false), |name| (name, true));
+        let Part { name, sign, word } = Part::read(part);
+        let descending = sign || word;
         match key(name, fields) {
+            _ if sign && word => {
+                let why = format!("{} must have either the prefix \"-\" or the suffix \" desc\"", text::cut(name, 64));
+                faults.add("order_by", Fault::Format, why);
+            }
             Some(key) if keys.iter().any(|known| known.key == key) => {
                 faults.add("order_by", Fault::Format, format!("{} stands twice", text::cut(name, 64)));
             }
@@ -73,9 +77,30 @@ pub fn parse(given: &str, fields: &Fields) -> Result<Vec<OrderKey>> {
     Ok(keys)
 }
 
+/// One sort key as it is written: a name, and what makes its direction descending.
+#[derive(Debug, PartialEq)]
+struct Part<'a> {
+    name: &'a str,
+    /// The prefix `-`.
+    sign: bool,
+    /// The suffix ` desc`.
+    word: bool,
+}
+
+impl<'a> Part<'a> {
+    fn read(part: &'a str) -> Self {
+        let part = part.trim();
+        // A custom field may itself be named `desc`; only after a blank is the word a direction.
+        let before = part.strip_suffix("desc").filter(|before| before.ends_with(char::is_whitespace));
+        let signed = before.map_or(part, str::trim_end);
+        let name = signed.strip_prefix('-');
+        Self { name: name.unwrap_or(signed), sign: name.is_some(), word: before.is_some() }
+    }
+}
+
 /// The custom fields that an order names.
 pub fn custom_names(given: &str) -> impl Iterator<Item = &str> {
-    let names = given.split(',').map(|part| part.trim().trim_start_matches('-'));
+    let names = given.split(',').map(|part| Part::read(part).name);
     names.filter(|name| !name.is_empty() && builtin(name).is_none())
 }
 
@@ -117,4 +142,35 @@ fn builtin(name: &str) -> Option<Key> {
         "updated_at" => Key::UpdatedAt,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_direction_is_a_sign_or_a_word() {
+        let read = |part| {
+            let Part { name, sign, word } = Part::read(part);
+            (name, sign, word)
+        };
+        assert_eq!(read("created_at"), ("created_at", false, false));
+        assert_eq!(read(" -created_at "), ("created_at", true, false));
+        assert_eq!(read("created_at \t desc "), ("created_at", false, true));
+        assert_eq!(read("-created_at desc"), ("created_at", true, true));
+        assert_eq!(read("desc"), ("desc", false, false));
+        assert_eq!(read("desc desc"), ("desc", false, true));
+        assert_eq!(read("created_atdesc"), ("created_atdesc", false, false));
+        assert_eq!(read("created_at DESC"), ("created_at DESC", false, false));
+        assert_eq!(read("created_at asc"), ("created_at asc", false, false));
+    }
+
+    #[test]
+    fn both_spellings_have_one_signature() {
+        let fields = Fields::default();
+        let signature = |given| signature(&parse(given, &fields).unwrap());
+        assert_eq!(signature("-created_at,nickname"), signature("created_at desc, nickname"));
+        assert_ne!(signature("-created_at"), signature("created_at"));
+        assert!(parse("-created_at desc", &fields).is_err());
+    }
 }

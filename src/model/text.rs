@@ -49,15 +49,44 @@ pub fn cut(given: &str, max: usize) -> String {
     }
 }
 
-/// Up to three of `names` that are near to `given`, nearest first.
+/// What a description adds where a name is unknown: the similar ones, if there are any.
+pub fn suggestion<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> String {
+    match near_names(given, names) {
+        near if near.is_empty() => String::new(),
+        near => format!("; did you mean {}?", near.join(", ")),
+    }
+}
+
+/// Why an operator is refused where only those of `level` stand: similar ones of that level, else those that belong in
+/// the value of a field.
+pub fn misplaced<'a>(given: &str, level: &[&str], of_fields: impl Iterator<Item = &'a str>) -> String {
+    let here = suggestion(given, level.iter().copied());
+    let hint = match near_names(given, of_fields) {
+        near if here.is_empty() && !near.is_empty() => format!("; in the value of a field: {}", near.join(", ")),
+        _ => here,
+    };
+    format!("is not an operator at this level{hint}")
+}
+
+/// Characters from which on the beginning of a name suggests the whole.
+const BEGINNING: usize = 3;
+
+/// Up to three of `names` that are near to `given`, nearest first, or begin with it.
 pub fn near_names<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     if given.len() > 64 {
         return Vec::new();
     }
     let wanted = given.to_lowercase();
-    let limit = wanted.chars().count() / 3 + 1;
-    let mut found: Vec<(usize, &str)> =
-        names.map(|name| (distance(&wanted, &name.to_lowercase()), name)).filter(|(far, _)| *far <= limit).collect();
+    let length = wanted.chars().count();
+    let limit = length / 3 + 1;
+    let far = |name: &str| {
+        let name = name.to_lowercase();
+        match distance(&wanted, &name) {
+            far if far > limit && length >= BEGINNING && name.starts_with(&wanted) => limit,
+            far => far,
+        }
+    };
+    let mut found: Vec<(usize, &str)> = names.map(|name| (far(name), name)).filter(|(far, _)| *far <= limit).collect();
     found.sort();
     found.truncate(3);
     found.into_iter().map(|(_, name)| name).collect()
@@ -89,6 +118,10 @@ mod tests {
         assert_eq!(near_names("nicknme", names.into_iter()), ["nickname"]);
         assert_eq!(near_names("levl", names.into_iter()), ["level", "levels"]);
         assert!(near_names("zzzzzz", names.into_iter()).is_empty());
+        assert_eq!(near_names("nick", names.into_iter()), ["nickname"]);
+        assert!(near_names("ni", names.into_iter()).is_empty());
+        assert_eq!(suggestion("levls", names.into_iter()), "; did you mean levels, level?");
+        assert_eq!(suggestion("zzzzzz", names.into_iter()), "");
     }
 
     #[test]

@@ -38,6 +38,7 @@ const RESERVED: &[&str] = &[
     "phone",
     "email_verified",
     "phone_verified",
+    "last_login_at",
     "avatar",
     "user_group",
 ];

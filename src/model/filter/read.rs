@@ -7,7 +7,7 @@ use crate::{
     error::{Fault, Reason, Result, Violations},
     model::{
         field::{FieldType, Fields, is_key},
-        text,
+        text::{self, misplaced},
     },
 };
 
@@ -56,7 +56,10 @@ impl Reader<'_> {
                     Value::Object(inside) => parts.push(self.filter(inside, &path).negated()),
                     _ => self.faults.add(path, Fault::Type, "must be a filter"),
                 },
-                name if name.starts_with('$') => self.faults.add(path, Fault::Unknown, "is no operator here"),
+                name if name.starts_with('$') => {
+                    let known = || OPERATORS.iter().map(|(operator, _)| *operator);
+                    self.faults.add(path, Fault::Unknown, misplaced(name, &["$and", "$or", "$not"], known()));
+                }
                 name => {
                     if let Some(subject) = self.subject(name, &path) {
                         parts.extend(self.tests(&subject, value, &path));
@@ -108,9 +111,7 @@ impl Reader<'_> {
             (Some(_), Some(_)) => self.faults.add(path, Fault::Type, "only an object has an inside"),
             (None, _) => {
                 let known = Column::NAMES.iter().map(|(name, _)| *name).chain(self.fields.names());
-                let near = text::near_names(first, known);
-                let hint = if near.is_empty() { String::new() } else { format!("; near to it: {}", near.join(", ")) };
-                self.faults.add(path, Fault::Unknown, format!("is no field{hint}"));
+                self.faults.add(path, Fault::Unknown, format!("is no field{}", text::suggestion(first, known)));
             }
         }
         None
@@ -128,7 +129,9 @@ impl Reader<'_> {
 
     fn test(&mut self, subject: &Subject, operator: &str, operand: Value, path: &str) -> Option<Filter> {
         let Some(takes) = takes(operator) else {
-            self.faults.add(path, Fault::Unknown, format!("unknown operator {}", text::cut(operator, 64)));
+            let known = OPERATORS.iter().map(|(operator, _)| *operator);
+            let hint = text::suggestion(operator, known);
+            self.faults.add(path, Fault::Unknown, format!("unknown operator {}{hint}", text::cut(operator, 64)));
             return None;
         };
         if let Some(kind) = subject.field_type()
@@ -150,22 +153,34 @@ impl Reader<'_> {
 
 type Takes = fn(&Subject, FieldType) -> bool;
 
-/// The field types that an operator is for; inside an object it is for all.
+const EQUALITY: Takes = |_, kind| !matches!(kind, FieldType::Geojson | FieldType::File);
+const ORDER: Takes =
+    |_, kind| matches!(kind, FieldType::Integer | FieldType::Number | FieldType::Date | FieldType::String);
+const MEMBERSHIP: Takes = |_, kind| !matches!(kind, FieldType::Object | FieldType::Geojson | FieldType::File);
+const PATTERN: Takes = |_, kind| kind == FieldType::String;
+
+/// The operators of one field, and the field types that each is for; inside an object it is for all.
+const OPERATORS: &[(&str, Takes)] = &[
+    ("$eq", EQUALITY),
+    ("$ne", EQUALITY),
+    ("$lt", ORDER),
+    ("$lte", ORDER),
+    ("$gt", ORDER),
+    ("$gte", ORDER),
+    ("$range", |_, kind| matches!(kind, FieldType::Integer | FieldType::Number | FieldType::Date)),
+    ("$in", MEMBERSHIP),
+    ("$nin", MEMBERSHIP),
+    ("$all", |_, kind| matches!(kind, FieldType::Array(_))),
+    ("$contains", PATTERN),
+    ("$icontains", PATTERN),
+    ("$starts_with", PATTERN),
+    ("$isnull", |_, _| true),
+    ("$exists", |subject, _| matches!(subject, Subject::Custom(_))),
+    ("$has_key", |_, kind| kind == FieldType::Object),
+];
+
 fn takes(operator: &str) -> Option<Takes> {
-    Some(match operator {
-        "$eq" | "$ne" => |_, kind| !matches!(kind, FieldType::Geojson | FieldType::File),
-        "$lt" | "$lte" | "$gt" | "$gte" => {
-            |_, kind| matches!(kind, FieldType::Integer | FieldType::Number | FieldType::Date | FieldType::String)
-        }
-        "$range" => |_, kind| matches!(kind, FieldType::Integer | FieldType::Number | FieldType::Date),
-        "$in" | "$nin" => |_, kind| !matches!(kind, FieldType::Object | FieldType::Geojson | FieldType::File),
-        "$all" => |_, kind| matches!(kind, FieldType::Array(_)),
-        "$contains" | "$icontains" | "$starts_with" => |_, kind| kind == FieldType::String,
-        "$isnull" => |_, _| true,
-        "$exists" => |subject, _| matches!(subject, Subject::Custom(_)),
-        "$has_key" => |_, kind| kind == FieldType::Object,
-        _ => return None,
-    })
+    OPERATORS.iter().find(|(known, _)| *known == operator).map(|(_, takes)| *takes)
 }
 
 type Refused<T> = Result<T, crate::model::field::Refusal>;

@@ -37,6 +37,7 @@ pub enum Column {
     Phone,
     EmailVerified,
     PhoneVerified,
+    LastLoginAt,
 }
 
 impl Column {
@@ -64,6 +65,7 @@ impl Column {
         ("phone", Column::Phone),
         ("email_verified", Column::EmailVerified),
         ("phone_verified", Column::PhoneVerified),
+        ("last_login_at", Column::LastLoginAt),
     ];
 
     /// The field of that name.
@@ -77,7 +79,7 @@ impl Column {
             Column::UserId | Column::Gender => FieldType::Integer,
             Column::IsAuthorized | Column::EmailVerified | Column::PhoneVerified => FieldType::Boolean,
             Column::GroupIds => FieldType::Array(ItemType::Integer),
-            Column::CreatedAt | Column::UpdatedAt => FieldType::Date,
+            Column::CreatedAt | Column::UpdatedAt | Column::LastLoginAt => FieldType::Date,
             Column::Nickname
             | Column::AvatarUrl
             | Column::Country
@@ -94,7 +96,28 @@ impl Column {
 
     /// Whether it belongs to the account, which asks for more rights.
     pub fn is_of_account(self) -> bool {
-        matches!(self, Column::Username | Column::Email | Column::Phone | Column::EmailVerified | Column::PhoneVerified)
+        match self {
+            Column::Username
+            | Column::Email
+            | Column::Phone
+            | Column::EmailVerified
+            | Column::PhoneVerified
+            | Column::LastLoginAt => true,
+            Column::UserId
+            | Column::Nickname
+            | Column::AvatarUrl
+            | Column::Gender
+            | Column::Country
+            | Column::Province
+            | Column::City
+            | Column::Language
+            | Column::Openid
+            | Column::Unionid
+            | Column::IsAuthorized
+            | Column::GroupIds
+            | Column::CreatedAt
+            | Column::UpdatedAt => false,
+        }
     }
 }
 

@@ -30,6 +30,7 @@ fn expression(column: Column) -> &'static str {
         Column::Phone => "(select a.phone from accounts a where a.user_id = u.user_id)",
         Column::EmailVerified => "(select a.email_verified from accounts a where a.user_id = u.user_id)",
         Column::PhoneVerified => "(select a.phone_verified from accounts a where a.user_id = u.user_id)",
+        Column::LastLoginAt => "(select a.last_login_at from accounts a where a.user_id = u.user_id)",
     }
 }
 
@@ -141,7 +142,7 @@ fn among(column: Column, operands: &[Operand]) -> Sql {
             let flags = operands.iter().map(|operand| *operand == Operand::Json(Value::Bool(true)));
             value.push(" = any(").bind(flags.collect::<Vec<bool>>()).push(")")
         }
-        Column::CreatedAt | Column::UpdatedAt => {
+        Column::CreatedAt | Column::UpdatedAt | Column::LastLoginAt => {
             let mut whole = Sql::new("(false");
             for operand in operands {
                 whole = whole.push(" or ").append(equals(column, operand));
