@@ -218,6 +218,12 @@ impl Violations {
         self.0.extend(others);
     }
 
+    /// Takes over the violations of a part of the request, whose paths are relative to `path`.
+    pub fn extend_at(&mut self, path: &str, others: Violations) {
+        let placed = |violation: Violation| Violation { field: format!("{path}.{}", violation.field), ..violation };
+        self.0.extend(others.0.into_iter().map(placed));
+    }
+
     /// Whether nothing was noted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -14,11 +14,11 @@ use crate::{
     },
     error::{Error, Fault, Reason, Result, Violations},
     model::{change, filter, page, scope::Scope},
-    wire::{json, pb, timestamp, user::check_request_id},
+    wire::{json, pb, profile, timestamp, user::check_request_id},
 };
 
 impl Api {
-    /// Changes custom fields of the profiles that a filter finds.
+    /// Changes custom fields and groups of the profiles that a filter finds.
     pub async fn bulk_update_fields(
         &self,
         caller: &Caller,
@@ -42,9 +42,11 @@ impl Api {
         let fields = self.0.fields.knowing(named).await?;
         let mut faults = Violations::new();
         check_request_id(&request.request_id, &mut faults);
-        if change::is_empty(&custom) {
+        let names_no_group = request.add_group_ids.is_empty() && request.remove_group_ids.is_empty();
+        if change::is_empty(&custom) && names_no_group {
             faults.add("custom_fields", Fault::Required, "names nothing to change");
         }
+        let groups = profile::groups(request.add_group_ids, request.remove_group_ids, &mut faults);
         if !(0..=page::MAX_SIZE).contains(&i64::from(request.limit)) {
             faults.add("limit", Fault::Range, "must be between 1 and 1000");
         }
@@ -71,6 +73,7 @@ impl Api {
         let update = BulkUpdate {
             filter,
             changes,
+            groups,
             after,
             skip: if after.is_some() { 0 } else { skip },
             limit: if request.limit == 0 { page::DEFAULT_SIZE } else { i64::from(request.limit) },

@@ -1,4 +1,4 @@
-//! GetProfile, ListProfiles and UpdateProfile.
+//! GetProfile, BatchGetProfiles, ListProfiles and UpdateProfile.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{
     },
     error::{Error, Fault, Reason, Result, Violations},
     model::{
-        account::{UserKey, connection_key},
+        account::UserKey,
         change,
         field::Fields,
         filter::{self, Column},
@@ -24,25 +24,45 @@ use crate::{
     store::listing::{Selection, place},
     wire::{
         json, key, mask,
-        pb::{self, get_profile_request::Key},
+        pb::{self, profile_key::Key},
         profile,
         user::check_request_id,
     },
 };
 
-/// Bytes of profiles after which a page ends early.
-const PAGE_BYTES: usize = 3 * 1024 * 1024;
+/// Most bytes of the profiles of one response.
+const RESPONSE_BYTES: usize = 3 * 1024 * 1024;
+
+/// What is left of the size of a response. Its first part always fits, so that every response makes progress.
+struct Room {
+    left: usize,
+    is_empty: bool,
+}
+
+impl Room {
+    fn new() -> Self {
+        Self { left: RESPONSE_BYTES, is_empty: true }
+    }
+
+    /// Takes the room for so many bytes; false where there is no more.
+    fn take(&mut self, bytes: usize) -> bool {
+        let is_first = std::mem::replace(&mut self.is_empty, false);
+        let left = self.left.checked_sub(bytes);
+        self.left = left.unwrap_or_default();
+        is_first || left.is_some()
+    }
+}
 
 impl Api {
     /// Reads one profile.
     pub async fn get_profile(&self, caller: &Caller, request: pb::GetProfileRequest) -> Result<pb::GetProfileResponse> {
-        let by_account =
-            matches!(request.key, Some(Key::Username(_) | Key::Email(_) | Key::Phone(_) | Key::Connection(_)));
+        let key = request.key.map(Key::from);
+        let by_account = key.as_ref().is_some_and(key::is_of_account);
         if caller.user().is_none() && (by_account || mask::names_account(request.read_mask.as_ref())) {
             caller.require(Scope::AccountsRead)?;
         }
         let mut faults = Violations::new();
-        let lookup = lookup(caller, request.key, &mut faults);
+        let lookup = lookup(caller, key, &mut faults);
         let lookup = match (caller.user(), lookup) {
             (Some(own), Some(UserKey::Id(user_id))) => {
                 caller.must_own(user_id)?;
@@ -67,12 +87,44 @@ impl Api {
     }
 
     /// Reads many profiles by any mixture of keys.
+    ///
+    /// # Errors
+    /// Those of BatchGetProfiles.
     pub async fn batch_get_profiles(
         &self,
-        _: &Caller,
-        _: pb::BatchGetProfilesRequest,
+        caller: &Caller,
+        request: pb::BatchGetProfilesRequest,
     ) -> Result<pb::BatchGetProfilesResponse> {
-        Err(Error::new(Reason::MethodUnknown))
+        let mut given = request.keys.iter().filter_map(|key| key.key.as_ref());
+        if given.any(key::is_of_account) || mask::names_account(request.read_mask.as_ref()) {
+            caller.require(Scope::AccountsRead)?;
+        }
+        let mut faults = Violations::new();
+        let keys = key::batch(request.keys, &mut faults);
+        let fields = self.0.fields.knowing(mask::custom_names(request.read_mask.as_ref())).await?;
+        let mask = mask::read(request.read_mask, &fields, &mut faults);
+        faults.into_result()?;
+        let mut room = Room::new();
+        let show = |found: Profile| {
+            let message = profile::message(found, None, &mask, &fields);
+            room.take(message.encoded_len()).then_some(message)
+        };
+        let found = self.0.profiles.get_many(&keys, mask.account != AccountMask::None, show).await?;
+        let mut room = Room::new();
+        let mut results = Vec::with_capacity(found.len());
+        for found in found {
+            let profile = found.map(|(mut message, account)| {
+                message.account = account.and_then(|view| profile::account_message(&view, &mask.account));
+                message
+            });
+            let result = pb::BatchGetProfilesResult { profile };
+            if !room.take(framed_len(&result)) {
+                break;
+            }
+            results.push(result);
+        }
+        let next_key_index = if results.len() < keys.len() { results.len() as i32 } else { 0 };
+        Ok(pb::BatchGetProfilesResponse { results, next_key_index })
     }
 
     /// Lists profiles.
@@ -115,21 +167,18 @@ impl Api {
             with_total: request.return_total_size,
             with_accounts: mask.account != AccountMask::None,
         };
-        let mut room = PAGE_BYTES;
+        let mut room = Room::new();
         let show = |row: Profile| {
             let here = place(&order, &row);
             let message = profile::message(row, None, &mask, &fields);
-            let is_first = room == PAGE_BYTES;
-            let left = room.checked_sub(message.encoded_len());
-            room = left.unwrap_or_default();
-            (is_first || left.is_some()).then_some((message, here))
+            room.take(message.encoded_len()).then_some((message, here))
         };
         let page = self.0.profiles.list(listing, show).await?;
-        let (mut profiles, mut bytes, mut has_more, mut last) = (Vec::new(), 0, page.has_more, None);
+        let mut room = Room::new();
+        let (mut profiles, mut has_more, mut last) = (Vec::new(), page.has_more, None);
         for ((mut message, here), account) in page.rows {
             message.account = account.and_then(|view| profile::account_message(&view, &mask.account));
-            bytes += message.encoded_len();
-            if bytes > PAGE_BYTES && !profiles.is_empty() {
+            if !room.take(message.encoded_len()) {
                 has_more = true;
                 break;
             }
@@ -158,13 +207,14 @@ impl Api {
         }
         let custom = request.custom_fields.clone().map(json::object).unwrap_or_default();
         let names: Vec<String> = change::names(&custom);
+        let names_group = !request.add_group_ids.is_empty() || !request.remove_group_ids.is_empty();
         let fields = self.0.fields.knowing(names.iter().map(String::as_str)).await?;
         if caller.user().is_some() {
             let is_in = |list: &[&str], path: &String| list.contains(&path.as_str());
             let may_not =
                 |path: &String| is_in(profile::SERVICE_WRITABLE, path) && !is_in(profile::USER_WRITABLE, path);
             let closed = |name: &String| fields.get(name).is_some_and(|field| !field.user_writable);
-            if paths.iter().any(may_not) || names.iter().any(closed) {
+            if paths.iter().any(may_not) || names.iter().any(closed) || names_group {
                 return Err(Error::scope_missing(Scope::ProfilesWrite.as_str()));
             }
         }
@@ -178,7 +228,10 @@ impl Api {
 
         check_request_id(&request.request_id, &mut faults);
         let user_id = faults.check("user_id", caller.target(request.user_id));
-        if paths.is_empty() && (request.profile.is_some() || change::is_empty(&custom)) {
+        let groups = profile::groups(request.add_group_ids, request.remove_group_ids, &mut faults);
+        profile::check_groups(&paths, &groups, &mut faults);
+        let changes_nothing_else = change::is_empty(&custom) && !names_group;
+        if paths.is_empty() && (request.profile.is_some() || changes_nothing_else) {
             faults.add("update_mask", Fault::Required, "must name the fields that change");
         }
         let builtin = profile::patch(request.profile.unwrap_or_default(), &paths, &mut faults);
@@ -187,6 +240,7 @@ impl Api {
         let update = Update {
             user_id: user_id.expect("valid: a bad id is a fault"),
             builtin,
+            groups,
             changes: changes?,
             version: (!request.etag.is_empty()).then(|| parse_etag(&request.etag)),
             validate_only: request.validate_only,
@@ -220,28 +274,22 @@ pub fn query_hash(filter: &serde_json::Map<String, Value>) -> String {
     URL_SAFE_NO_PAD.encode(&crate::model::token::hash(&text)[..16])
 }
 
+/// The key of a single read, in which no key and the id 0 mean the authenticated user.
 fn lookup(caller: &Caller, given: Option<Key>, faults: &mut Violations) -> Option<UserKey> {
-    match given {
-        None => match caller.user() {
-            Some(own) => Some(UserKey::Id(own)),
-            None => {
-                faults.add("user_id", Fault::Required, "a service must name a user");
-                None
-            }
-        },
-        Some(Key::UserId(user_id)) if caller.user().is_some_and(|own| user_id != 0 && user_id != own) => {
-            Some(UserKey::Id(user_id))
+    match (given, caller.user()) {
+        (None | Some(Key::UserId(0)), Some(own)) => Some(UserKey::Id(own)),
+        // Whatever else it is, it is not the user's own, which its caller reports.
+        (Some(Key::UserId(user_id)), Some(_)) => Some(UserKey::Id(user_id)),
+        (None, None) => {
+            faults.add("user_id", Fault::Required, "is required with a service token");
+            None
         }
-        Some(Key::UserId(user_id)) => faults.check("user_id", caller.target(user_id)).map(UserKey::Id),
-        Some(Key::Username(given)) => key::unique("username", &given, faults),
-        Some(Key::Email(given)) => key::unique("email", &given, faults),
-        Some(Key::Phone(given)) => key::unique("phone", &given, faults),
-        Some(Key::Openid(given)) => key::unique("openid", &given, faults),
-        Some(Key::Unionid(given)) => key::unique("unionid", &given, faults),
-        Some(Key::Connection(given)) => {
-            let provider = key::value("connection.provider", &given.provider, faults);
-            let subject = key::value("connection.subject", &given.subject, faults);
-            Some(UserKey::Unique("connection", connection_key(&provider?, &subject?)))
-        }
+        (Some(given), _) => key::read(given, faults),
     }
+}
+
+/// The bytes of a message as an element of a list with a field number below 16.
+fn framed_len(message: &impl Message) -> usize {
+    let size = message.encoded_len();
+    1 + prost::length_delimiter_len(size) + size
 }

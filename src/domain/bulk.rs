@@ -1,4 +1,4 @@
-//! One change of custom fields on many profiles, in a handful of statements.
+//! One change of custom fields and groups on many profiles, in a handful of statements.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,13 +11,14 @@ use crate::{
         db::{Db, End},
         fields::{index_rows, join_fill},
         once::{Once, Outcome},
-        profiles::refused,
+        profiles::{refused, too_many_groups},
     },
     error::{Error, Fault, Reason, Result},
     model::{
         change::{Change, Op},
         field::Field,
         filter::Filter,
+        profile::GroupChange,
     },
     store::{bulk, fields, listing, unique_values},
 };
@@ -26,6 +27,7 @@ use crate::{
 pub struct BulkUpdate {
     pub filter: Filter,
     pub changes: Vec<Change>,
+    pub groups: GroupChange,
     /// The last user of the call before.
     pub after: Option<i64>,
     pub skip: i64,
@@ -96,17 +98,18 @@ async fn change(conn: &mut AsyncPgConnection, update: &BulkUpdate, now: DateTime
 
     let claims = claim(conn, update, &user_ids).await?;
     let wanted: Vec<i64> = user_ids.iter().copied().filter(|user_id| !claims.lost.contains_key(user_id)).collect();
-    let changes = Change::list(&update.changes);
+    let values = bulk::NewValues { changes: &update.changes, groups: &update.groups };
     let indexed: Vec<&Field> = touched(update).filter(|field| field.index.is_maintained()).collect();
-    let changed = bulk::update(conn, &wanted, &update.filter, &changes, now, !indexed.is_empty()).await?;
+    let changed = bulk::update(conn, &wanted, &update.filter, &values, now, !indexed.is_empty()).await?;
 
     let changed_ids: HashSet<i64> = changed.iter().map(|(user_id, ..)| *user_id).collect();
     let missed: Vec<i64> = wanted.into_iter().filter(|user_id| !changed_ids.contains(user_id)).collect();
     let mut failures: BTreeMap<i64, Error> = claims.lost;
     if !missed.is_empty() {
-        for (user_id, refusal) in bulk::find_refusals(conn, missed, &update.filter, &changes).await? {
+        for (user_id, refusal) in bulk::find_refusals(conn, missed, &update.filter, &values).await? {
             match refusal {
-                Some(refusal) => failures.insert(user_id, refused(&refusal)),
+                Some(bulk::Refusal::TooManyGroups) => failures.insert(user_id, too_many_groups()),
+                Some(bulk::Refusal::Document(refusal)) => failures.insert(user_id, refused(&refusal)),
                 // Another made it possible after it had been refused.
                 None => return Err(Error::new(Reason::WriteConflict)),
             };

@@ -30,34 +30,78 @@ use crate::{
 
 /// Connections that the reads of a replica share, each with one batch under way.
 const CONNECTIONS: usize = 2;
-/// Most reads in one statement.
+/// Most reads in one statement, but for a caller who asks for more at once.
 const BATCH: usize = 32;
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(1);
 /// What the server itself bounds a statement with; callers leave at their own deadlines.
 const STATEMENT_TIMEOUT: &str = "set statement_timeout = '10s'";
 
-type Answer<V> = oneshot::Sender<Result<Option<Arc<V>>>>;
+type Responder<T> = oneshot::Sender<Result<T>>;
+
+/// What one caller waits for.
+enum Pending<K, V> {
+    One(K, Responder<Option<Arc<V>>>),
+    /// Each in the place of its key.
+    Many(Vec<K>, Responder<Vec<Option<Arc<V>>>>),
+}
+
+impl<K: Hash + Eq, V> Pending<K, V> {
+    fn keys(&self) -> &[K] {
+        match self {
+            Pending::One(key, _) => std::slice::from_ref(key),
+            Pending::Many(keys, _) => keys,
+        }
+    }
+
+    fn is_given_up(&self) -> bool {
+        match self {
+            Pending::One(_, responder) => responder.is_closed(),
+            Pending::Many(_, responder) => responder.is_closed(),
+        }
+    }
+
+    fn respond(self, found: &Result<HashMap<K, Arc<V>>>) {
+        let found = found.as_ref().map_err(Error::clone);
+        // A caller who has gone needs no response.
+        match self {
+            Pending::One(key, responder) => {
+                responder.send(found.map(|found| found.get(&key).cloned())).unwrap_or_default();
+            }
+            Pending::Many(keys, responder) => {
+                let values = found.map(|found| keys.iter().map(|key| found.get(key).cloned()).collect());
+                responder.send(values).unwrap_or_default();
+            }
+        }
+    }
+}
 
 enum Ask {
-    Profile(i64, Answer<Profile>),
-    Holder(UniqueKey, Answer<i64>),
+    Profiles(Pending<i64, Profile>),
+    Holders(Pending<UniqueKey, i64>),
 }
 
 impl Ask {
     /// Whether its caller has gone.
     fn is_given_up(&self) -> bool {
         match self {
-            Ask::Profile(_, answer) => answer.is_closed(),
-            Ask::Holder(_, answer) => answer.is_closed(),
+            Ask::Profiles(pending) => pending.is_given_up(),
+            Ask::Holders(pending) => pending.is_given_up(),
+        }
+    }
+
+    /// So many reads it is.
+    fn size(&self) -> usize {
+        match self {
+            Ask::Profiles(pending) => pending.keys().len(),
+            Ask::Holders(pending) => pending.keys().len(),
         }
     }
 
     fn fail(self, error: &Error) {
-        // A caller who has gone needs no answer.
         match self {
-            Ask::Profile(_, answer) => answer.send(Err(error.clone())).unwrap_or_default(),
-            Ask::Holder(_, answer) => answer.send(Err(error.clone())).unwrap_or_default(),
+            Ask::Profiles(pending) => pending.respond(&Err(error.clone())),
+            Ask::Holders(pending) => pending.respond(&Err(error.clone())),
         }
     }
 }
@@ -97,8 +141,14 @@ impl Queue {
 
     fn take(&self) -> Vec<Ask> {
         let mut asks = self.asks.lock().expect("valid: no holder panics");
-        let size = asks.len().min(BATCH);
-        let mut batch: Vec<Ask> = asks.drain(..size).collect();
+        let mut size = 0;
+        let fits = |ask: &&Ask| {
+            let is_first = size == 0;
+            size += ask.size();
+            is_first || size <= BATCH
+        };
+        let count = asks.iter().take_while(fits).count();
+        let mut batch: Vec<Ask> = asks.drain(..count).collect();
         if !asks.is_empty() {
             self.came.notify_one();
         }
@@ -127,7 +177,18 @@ impl Reads {
     /// # Errors
     /// DATABASE_UNAVAILABLE.
     pub async fn find_profile(&self, user_id: i64) -> Result<Option<Arc<Profile>>> {
-        self.ask(gathered::PROFILE, |answer| Ask::Profile(user_id, answer)).await
+        self.ask(gathered::PROFILE, |responder| Ask::Profiles(Pending::One(user_id, responder))).await
+    }
+
+    /// The profiles of these users, each in the place of its id.
+    ///
+    /// # Errors
+    /// DATABASE_UNAVAILABLE.
+    pub async fn find_profiles(&self, user_ids: Vec<i64>) -> Result<Vec<Option<Arc<Profile>>>> {
+        if user_ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.ask(gathered::PROFILE, |responder| Ask::Profiles(Pending::Many(user_ids, responder))).await
     }
 
     /// The user who holds a value.
@@ -135,12 +196,24 @@ impl Reads {
     /// # Errors
     /// DATABASE_UNAVAILABLE.
     pub async fn find_holder(&self, kind: &'static str, value: String) -> Result<Option<i64>> {
-        Ok(self.ask(gathered::HOLDER, |answer| Ask::Holder((kind, value), answer)).await?.map(|user_id| *user_id))
+        let ask = |responder| Ask::Holders(Pending::One((kind, value), responder));
+        Ok(self.ask(gathered::HOLDER, ask).await?.map(|user_id| *user_id))
     }
 
-    async fn ask<V>(&self, text: &'static str, ask: impl FnOnce(Answer<V>) -> Ask) -> Result<Option<Arc<V>>> {
-        let (answer, answered) = oneshot::channel();
-        self.queue.push(ask(answer));
+    /// The users who hold these values, each in the place of its key.
+    ///
+    /// # Errors
+    /// DATABASE_UNAVAILABLE.
+    pub async fn find_holders(&self, keys: Vec<UniqueKey>) -> Result<Vec<Option<Arc<i64>>>> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.ask(gathered::HOLDER, |responder| Ask::Holders(Pending::Many(keys, responder))).await
+    }
+
+    async fn ask<T>(&self, text: &'static str, ask: impl FnOnce(Responder<T>) -> Ask) -> Result<T> {
+        let (responder, answered) = oneshot::channel();
+        self.queue.push(ask(responder));
         // The statement itself runs for many callers, in no call of theirs.
         statement::traced(text, answered).await.map_err(|_| Error::new(Reason::ShuttingDown))?
     }
@@ -204,53 +277,43 @@ async fn answer(client: &Client, statements: &Statements, batch: Vec<Ask>) {
     let mut holders = Vec::new();
     for ask in batch {
         match ask {
-            Ask::Profile(user_id, answer) => profiles.push((user_id, answer)),
-            Ask::Holder(key, answer) => holders.push((key, answer)),
+            Ask::Profiles(pending) => profiles.push(pending),
+            Ask::Holders(pending) => holders.push(pending),
         }
     }
     let of_profiles = async {
         if !profiles.is_empty() {
-            let keys: Vec<i64> = distinct(profiles.iter().map(|(key, _)| *key));
+            let keys: Vec<i64> = distinct(&profiles);
             give(profiles, statements.find_profiles(client, &keys).await);
         }
     };
     let of_holders = async {
         if !holders.is_empty() {
-            let keys: Vec<UniqueKey> = distinct(holders.iter().map(|(key, _)| key.clone()));
+            let keys: Vec<UniqueKey> = distinct(&holders);
             give(holders, statements.find_holders(client, &keys).await);
         }
     };
     tokio::join!(of_profiles, of_holders);
 }
 
-fn distinct<K: Ord>(keys: impl Iterator<Item = K>) -> Vec<K> {
-    let mut keys: Vec<K> = keys.collect();
+fn distinct<K: Ord + Hash + Clone, V>(pending: &[Pending<K, V>]) -> Vec<K> {
+    let mut keys: Vec<K> = pending.iter().flat_map(|pending| pending.keys().iter().cloned()).collect();
     keys.sort_unstable();
     keys.dedup();
     keys
 }
 
-fn give<K: Hash + Eq, V>(asks: Vec<(K, Answer<V>)>, found: Result<HashMap<K, V>, tokio_postgres::Error>) {
-    match found {
-        Ok(found) => {
-            let found: HashMap<K, Arc<V>> = found.into_iter().map(|(key, value)| (key, Arc::new(value))).collect();
-            for (key, answer) in asks {
-                // A caller who has gone needs no answer.
-                answer.send(Ok(found.get(&key).cloned())).unwrap_or_default();
-            }
-        }
-        Err(error) => {
-            let reason = match error.code() {
-                Some(&SqlState::QUERY_CANCELED) => Reason::QueryTooSlow,
-                Some(code) if !is_of_connection(code) => Reason::Internal,
-                _ => Reason::DatabaseUnavailable,
-            };
-            let error = Error::new(reason).with_source(error);
-            for (_, answer) in asks {
-                answer.send(Err(error.clone())).unwrap_or_default();
-            }
-        }
-    }
+fn give<K: Hash + Eq, V>(pending: Vec<Pending<K, V>>, found: Result<HashMap<K, V>, tokio_postgres::Error>) {
+    let shared = |found: HashMap<K, V>| found.into_iter().map(|(key, value)| (key, Arc::new(value))).collect();
+    let found = found.map(shared).map_err(|error| {
+        let reason = match error.code() {
+            Some(&SqlState::QUERY_CANCELED) => Reason::QueryTooSlow,
+            Some(code) if !is_of_connection(code) => Reason::Internal,
+            _ => Reason::DatabaseUnavailable,
+        };
+        Error::new(reason).with_source(error)
+    });
+    pending.into_iter().for_each(|pending| pending.respond(&found));
 }
 
 /// Whether the server, or the way to it, is going down: classes 08 and 57, and too many connections.

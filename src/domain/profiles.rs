@@ -19,7 +19,7 @@ use crate::{
         account::{Account, Connection, UserKey},
         change::Change,
         field::Field,
-        profile::{BuiltinPatch, Profile},
+        profile::{BuiltinPatch, GroupChange, Profile, TOO_MANY_GROUPS},
     },
     store::{
         accounts, fields,
@@ -37,6 +37,9 @@ pub struct AccountView {
 
 /// How long a search may take.
 const SEARCH: Duration = Duration::from_secs(2);
+
+/// Profiles that one statement reads for a batch.
+const PART: usize = 100;
 
 /// A page to be listed.
 pub struct Listing {
@@ -56,6 +59,8 @@ pub struct Page<T> {
 pub struct Update {
     pub user_id: i64,
     pub builtin: BuiltinPatch,
+    /// Not beside a new list of groups in `builtin`.
+    pub groups: GroupChange,
     pub changes: Vec<Change>,
     /// The version that the profile must still have; `Some(None)` for an etag that matches nothing.
     pub version: Option<Option<i64>>,
@@ -100,6 +105,73 @@ impl Profiles {
             false => None,
         };
         Ok((profile, account))
+    }
+
+    /// The profiles of users by any mixture of keys, in that order, with their accounts where they are asked for; `None`
+    /// for a key that no user has. `show` makes of each profile what becomes of it; before the first for which it has no
+    /// room the list ends.
+    ///
+    /// # Errors
+    /// DATABASE_UNAVAILABLE.
+    pub async fn get_many<T: Send>(
+        &self,
+        keys: &[UserKey],
+        with_accounts: bool,
+        show: impl FnMut(Profile) -> Option<T> + Send,
+    ) -> Result<Vec<Option<(T, Option<AccountView>)>>> {
+        let user_ids = self.find_users(keys).await?;
+        let shown = self.find_in_order(&user_ids, show).await?;
+        let mut accounts = HashMap::new();
+        if with_accounts {
+            let is_shown = |(user_id, shown): (&Option<i64>, &Option<T>)| user_id.filter(|_| shown.is_some());
+            let mut found: Vec<i64> = user_ids.iter().zip(&shown).filter_map(is_shown).collect();
+            found.sort_unstable();
+            found.dedup();
+            let views = self.db.run(async |conn| views(conn, found).await).await?;
+            accounts.extend(views.into_iter().map(|view| (view.account.user_id, view)));
+        }
+        let with_account = |(shown, user_id): (Option<T>, &Option<i64>)| {
+            let account = user_id.and_then(|user_id| accounts.get(&user_id).cloned());
+            shown.map(|shown| (shown, account))
+        };
+        Ok(shown.into_iter().zip(&user_ids).map(with_account).collect())
+    }
+
+    /// The users who have these keys. An id needs no look.
+    async fn find_users(&self, keys: &[UserKey]) -> Result<Vec<Option<i64>>> {
+        let unique = |key: &UserKey| match key {
+            UserKey::Id(_) => None,
+            UserKey::Unique(kind, value) => Some((*kind, value.clone())),
+        };
+        let mut holders = self.reads.find_holders(keys.iter().filter_map(unique).collect()).await?.into_iter();
+        let user_id = |key: &UserKey| match key {
+            UserKey::Id(user_id) => Some(*user_id),
+            UserKey::Unique(..) => holders.next().flatten().map(|user_id| *user_id),
+        };
+        Ok(keys.iter().map(user_id).collect())
+    }
+
+    /// Reads profiles part by part, so that no more are in memory than a response could hold, and other callers have
+    /// their turn between two parts.
+    async fn find_in_order<T>(
+        &self,
+        user_ids: &[Option<i64>],
+        mut show: impl FnMut(Profile) -> Option<T> + Send,
+    ) -> Result<Vec<Option<T>>> {
+        let mut shown = Vec::with_capacity(user_ids.len());
+        for part in user_ids.chunks(PART) {
+            let mut found = self.reads.find_profiles(part.iter().copied().flatten().collect()).await?.into_iter();
+            for user_id in part {
+                let profile = user_id.and_then(|_| found.next().flatten());
+                // A key that is given twice, or another caller of the same moment, has a copy.
+                match profile.map(|profile| show(Arc::unwrap_or_clone(profile))) {
+                    None => shown.push(None),
+                    Some(Some(made)) => shown.push(Some(made)),
+                    Some(None) => return Ok(shown),
+                }
+            }
+        }
+        Ok(shown)
     }
 
     /// One page of a list. `show` makes of each profile what becomes of it, as they come; with the first for which it
@@ -155,7 +227,8 @@ impl Profiles {
     /// Changes what is named of one profile. `reply` makes what is kept for a repeated request id.
     ///
     /// # Errors
-    /// USER_NOT_FOUND, ETAG_MISMATCH, VALUE_TAKEN, LAST_CREDENTIAL, and the faults of operators.
+    /// USER_NOT_FOUND, ETAG_MISMATCH, VALUE_TAKEN, LAST_CREDENTIAL, INVALID_REQUEST for too many groups, and the faults of
+    /// operators.
     pub async fn update(
         &self,
         update: &Update,
@@ -230,11 +303,18 @@ pub fn refused(refusal: &str) -> Error {
     Error::new(reason).with_violation(path, Fault::Range, reason.message())
 }
 
+/// The error of a user who would have more groups than are allowed.
+pub fn too_many_groups() -> Error {
+    Error::invalid("add_group_ids", Fault::Range, TOO_MANY_GROUPS)
+}
+
 /// The UPDATE itself, and what it means that no row came back.
 async fn apply(conn: &mut AsyncPgConnection, update: &Update, now: DateTime<Utc>) -> Result<Profile> {
     let version = update.version.map(|version| version.unwrap_or(-1));
-    match profiles::update(conn, update.user_id, &update.builtin, &update.changes, version, now).await? {
+    let Update { user_id, builtin, groups, changes, .. } = update;
+    match profiles::update(conn, *user_id, builtin, groups, changes, version, now).await? {
         profiles::Updated::Done(profile) => Ok(*profile),
+        profiles::Updated::TooManyGroups => Err(too_many_groups()),
         profiles::Updated::Refused => Err(Error::new(Reason::OpTypeMismatch)),
         profiles::Updated::Unmatched => match profiles::find_version(conn, update.user_id).await? {
             Some(_) if version.is_some() => Err(Error::new(Reason::EtagMismatch)),

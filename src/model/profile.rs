@@ -78,12 +78,43 @@ pub fn parse_platform_id(given: String) -> Result<String, Refusal> {
 
 /// Group ids: positive, 1000 at most, kept without repeats in the order given.
 pub fn parse_groups(given: Vec<i64>) -> Result<Vec<i64>, Refusal> {
+    let kept = distinct_groups(given)?;
+    if kept.len() > MAX_GROUPS { Err((Fault::Length, "must be at most 1000 groups")) } else { Ok(kept) }
+}
+
+/// Group ids that are added; more than a user can have cannot all be.
+pub fn parse_added_groups(given: Vec<i64>) -> Result<Vec<i64>, Refusal> {
+    let kept = distinct_groups(given)?;
+    if kept.len() > MAX_GROUPS { Err((Fault::Range, TOO_MANY_GROUPS)) } else { Ok(kept) }
+}
+
+/// Why groups cannot be added.
+pub const TOO_MANY_GROUPS: &str = "would make more than 1000 groups";
+
+fn distinct_groups(given: Vec<i64>) -> Result<Vec<i64>, Refusal> {
     if given.iter().any(|group| *group <= 0) {
         return Err((Fault::Range, "must be positive"));
     }
     let mut seen = std::collections::HashSet::new();
-    let kept: Vec<i64> = given.into_iter().filter(|group| seen.insert(*group)).collect();
-    if kept.len() > 1000 { Err((Fault::Length, "must be at most 1000 groups")) } else { Ok(kept) }
+    Ok(given.into_iter().filter(|group| seen.insert(*group)).collect())
+}
+
+/// Most groups of a user.
+pub const MAX_GROUPS: usize = 1000;
+
+/// Groups that are added to the stored ones and removed from them, each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupChange {
+    pub add: Vec<i64>,
+    pub remove: Vec<i64>,
+}
+
+impl GroupChange {
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        let Self { add, remove } = self;
+        add.is_empty() && remove.is_empty()
+    }
 }
 
 /// New values of built-in fields: outside absent, inside the value or cleared.

@@ -1,21 +1,33 @@
-//! Statements that change the custom fields of many users at once.
+//! Statements that change the custom fields and groups of many users at once.
 
 use chrono::{DateTime, Utc};
 use diesel::{
     QueryResult,
-    result::{DatabaseErrorKind, Error as DieselError},
-    sql_types::{BigInt, Jsonb, Nullable, Text, Timestamptz},
+    sql_types::{BigInt, Bool, Jsonb, Nullable, Text, Timestamptz},
 };
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
-use serde_json::Value;
 
 use crate::{
-    model::{document::Document, filter::Filter},
+    model::{change::Change, document::Document, filter::Filter, profile::GroupChange},
     store::{
         filter::{self, Narrow},
+        profiles::{Refused, changed_groups},
         sql::Sql,
     },
 };
+
+/// What becomes of each profile.
+pub struct NewValues<'a> {
+    pub changes: &'a [Change],
+    pub groups: &'a GroupChange,
+}
+
+impl NewValues<'_> {
+    /// The document after the change, or its failure as a JSON string.
+    fn document(&self) -> Sql {
+        Sql::new("change_document(u.custom_fields, ").bind(Change::list(self.changes)).push(")")
+    }
+}
 
 /// The users that match, in order of their id, with the time of their last change.
 pub async fn pick(
@@ -40,33 +52,39 @@ pub async fn pick(
 /// A profile after its change.
 pub type Changed = (i64, DateTime<Utc>, Document);
 
-/// Changes the documents of these users, where they still match; gives those that were changed. `with_documents` says
-/// whether anyone asks for the documents themselves.
+/// Changes the documents and groups of these users, where they still match; gives those that were changed.
+/// `with_documents` says whether anyone asks for the documents themselves.
 ///
-/// One document that cannot be changed refuses the whole statement; then it runs again over the others alone.
+/// One profile that cannot be changed refuses the whole statement; then it runs again over the others alone.
 pub async fn update(
     conn: &mut AsyncPgConnection,
     user_ids: &[i64],
     filter: &Filter,
-    changes: &Value,
+    values: &NewValues<'_>,
     now: DateTime<Utc>,
     with_documents: bool,
 ) -> QueryResult<Vec<Changed>> {
+    let NewValues { changes, groups } = values;
     let statement = |only_possible: bool| {
         let mut statement =
             Sql::<(BigInt, Timestamptz, Jsonb)>::new("update users u set version = u.version + 1, updated_at = ")
-                .bind(now)
-                .push(", custom_fields = change_document(u.custom_fields, ")
-                .bind(changes.clone())
-                .push(") where u.user_id = any(")
-                .bind(user_ids.to_vec())
-                .push(") and ")
-                .append(filter::predicate(filter, Narrow::No));
-        if only_possible {
-            statement = statement
-                .push(" and jsonb_typeof(change_document(u.custom_fields, ")
-                .bind(changes.clone())
-                .push(")) = 'object'");
+                .bind(now);
+        if !changes.is_empty() {
+            statement = statement.push(", custom_fields = ").append(values.document());
+        }
+        if !groups.is_empty() {
+            statement = statement.push(", group_ids = ").append(changed_groups(groups));
+        }
+        statement = statement
+            .push(" where u.user_id = any(")
+            .bind(user_ids.to_vec())
+            .push(") and ")
+            .append(filter::predicate(filter, Narrow::No));
+        if only_possible && !changes.is_empty() {
+            statement = statement.push(" and jsonb_typeof(").append(values.document()).push(") = 'object'");
+        }
+        if only_possible && !groups.is_empty() {
+            statement = statement.push(" and ").append(changed_groups(groups)).push(" is not null");
         }
         let returned = if with_documents { "u.custom_fields" } else { "'{}'::jsonb" };
         statement.push(" returning u.user_id, u.created_at, ").push(returned).one_off()
@@ -75,11 +93,7 @@ pub async fn update(
     // A savepoint, so that the refusal of one row leaves the transaction whole.
     let whole = conn.transaction(async |conn| statement(false).load(conn).await).await;
     match whole {
-        Err(DieselError::DatabaseError(DatabaseErrorKind::CheckViolation, information))
-            if information.constraint_name() == Some("users_custom_fields_object") =>
-        {
-            statement(true).load(conn).await
-        }
+        Err(error) if Refused::of(&error).is_some() => statement(true).load(conn).await,
         done => done,
     }
 }
@@ -93,26 +107,43 @@ async fn walk_by_id(conn: &mut AsyncPgConnection) -> QueryResult<usize> {
         .await
 }
 
-/// Of these users, who were not changed, those who still match, and why, as `REASON:field`; `None` for a document that
-/// can be changed by now.
+/// Why a profile of a bulk update is not changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The user would have more groups than are allowed.
+    TooManyGroups,
+    /// The document cannot be changed, as `REASON:field`.
+    Document(String),
+}
+
+/// Of these users, who were not changed, those who still match, and why; `None` for a profile that can be changed by
+/// now.
 pub async fn find_refusals(
     conn: &mut AsyncPgConnection,
     user_ids: Vec<i64>,
     filter: &Filter,
-    changes: &Value,
-) -> QueryResult<Vec<(i64, Option<String>)>> {
-    let statement = Sql::<(BigInt, Nullable<Text>)>::new(
-        "select n.user_id, case jsonb_typeof(n.made) when 'string' then n.made #>> '{}' end from \
-         (select u.user_id, change_document(u.custom_fields, ",
+    values: &NewValues<'_>,
+) -> QueryResult<Vec<(i64, Option<Refusal>)>> {
+    let statement = Sql::<(BigInt, Bool, Nullable<Text>)>::new(
+        "select n.user_id, n.groups is null, case jsonb_typeof(n.made) when 'string' then n.made #>> '{}' end from \
+         (select u.user_id, ",
     );
     let statement = statement
-        .bind(changes.clone())
-        .push(") as made from users u where u.user_id = any(")
+        .append(changed_groups(values.groups))
+        .push(" as groups, ")
+        .append(values.document())
+        .push(" as made from users u where u.user_id = any(")
         .bind(user_ids)
         .push(") and ")
         .append(filter::predicate(filter, Narrow::No))
         .push(") n");
-    statement.one_off().load(conn).await
+    let found: Vec<(i64, bool, Option<String>)> = statement.one_off().load(conn).await?;
+    // An invalid request goes before an operator that cannot be applied.
+    let refusal = |(user_id, has_too_many, document): (i64, bool, Option<String>)| {
+        let groups = has_too_many.then_some(Refusal::TooManyGroups);
+        (user_id, groups.or(document.map(Refusal::Document)))
+    };
+    Ok(found.into_iter().map(refusal).collect())
 }
 
 /// Frees the unique values of these kinds that these users hold, but for the pairs that are kept.

@@ -3,7 +3,7 @@
 //! They are prepared once a connection and sent without waiting for the answer to the one before, which Diesel's own
 //! connection does not do. A lone read takes the form with `=`, which is cheaper to plan and to run.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tokio_postgres::{Client, Error, Row, Statement, types::Type};
 
@@ -62,10 +62,12 @@ impl Statements {
         let kinds: Vec<&str> = keys.iter().map(|(kind, _)| *kind).collect();
         let values: Vec<&str> = keys.iter().map(|(_, value)| value.as_str()).collect();
         let rows = client.query(&self.holders, &[&kinds, &values]).await?;
+        // Of the kinds there are few, however many keys there are.
+        let known: HashSet<&'static str> = keys.iter().map(|(kind, _)| *kind).collect();
         let mut found = HashMap::with_capacity(rows.len());
         for row in &rows {
             let (kind, value): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
-            if let Some((kind, _)) = keys.iter().find(|(known, _)| *known == kind) {
+            if let Some(kind) = known.get(kind) {
                 found.insert((*kind, value.to_owned()), row.try_get(2)?);
             }
         }

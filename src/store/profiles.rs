@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::{
     model::{
         change::{Change, Op},
-        profile::{BuiltinPatch, Profile},
+        profile::{BuiltinPatch, GroupChange, Profile},
     },
     store::sql::Sql,
 };
@@ -68,13 +68,50 @@ pub enum Updated {
     Unmatched,
     /// A change of the document cannot be done; [`find_refusal`] tells why.
     Refused,
+    /// The user would have more groups than are allowed.
+    TooManyGroups,
 }
 
-/// Changes the named columns and the document in one UPDATE; the version is compared inside it.
+/// The constraint that a statement violates where a change cannot be done: the functions that make the new values
+/// never raise, but return what the column refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// What the document would be is no object.
+    Document,
+    /// What the list of groups would be is null.
+    Groups,
+}
+
+impl Refused {
+    /// The constraint, if it is one of these.
+    pub fn of(error: &DieselError) -> Option<Self> {
+        match error {
+            DieselError::DatabaseError(DatabaseErrorKind::CheckViolation, information)
+                if information.constraint_name() == Some("users_custom_fields_object") =>
+            {
+                Some(Refused::Document)
+            }
+            DieselError::DatabaseError(DatabaseErrorKind::NotNullViolation, information)
+                if information.column_name() == Some("group_ids") =>
+            {
+                Some(Refused::Groups)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The list of groups after a change, or null where it would be too long.
+pub fn changed_groups(change: &GroupChange) -> Sql {
+    Sql::new("change_groups(u.group_ids, ").bind(change.add.clone()).push(", ").bind(change.remove.clone()).push(")")
+}
+
+/// Changes the named columns, the groups and the document in one UPDATE; the version is compared inside it.
 pub async fn update(
     conn: &mut AsyncPgConnection,
     user_id: i64,
     patch: &BuiltinPatch,
+    group_change: &GroupChange,
     changes: &[Change],
     version: Option<i64>,
     now: DateTime<Utc>,
@@ -117,6 +154,9 @@ pub async fn update(
     if let Some(groups) = group_ids {
         statement = statement.push(", group_ids = ").bind(groups.clone());
     }
+    if !group_change.is_empty() {
+        statement = statement.push(", group_ids = ").append(changed_groups(group_change));
+    }
     if !changes.is_empty() {
         statement = statement.push(", custom_fields = ").append(changed(changes));
     }
@@ -127,12 +167,11 @@ pub async fn update(
     match statement.push(" returning ").push(COLUMNS).get_result::<Profile>(conn).await.optional() {
         Ok(Some(profile)) => Ok(Updated::Done(Box::new(profile))),
         Ok(None) => Ok(Updated::Unmatched),
-        Err(DieselError::DatabaseError(DatabaseErrorKind::CheckViolation, information))
-            if information.constraint_name() == Some("users_custom_fields_object") =>
-        {
-            Ok(Updated::Refused)
-        }
-        Err(error) => Err(error),
+        Err(error) => match Refused::of(&error) {
+            Some(Refused::Document) => Ok(Updated::Refused),
+            Some(Refused::Groups) => Ok(Updated::TooManyGroups),
+            None => Err(error),
+        },
     }
 }
 

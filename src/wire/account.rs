@@ -7,7 +7,7 @@ use crate::{
     domain::accounts::VerifyPassword,
     error::{Fault, Result, Violations},
     model::{
-        account::{UserKey, parse_email, parse_phone, parse_username},
+        account::{parse_email, parse_phone, parse_username},
         account_change::{AccountPatch, Paths, Proof, UPDATE_ACCOUNT, check_proof},
         code::{self, Purpose},
         delivery::Channel,
@@ -206,26 +206,15 @@ pub fn purpose(given: i32, faults: &mut Violations) -> Purpose {
 /// # Errors
 /// INVALID_REQUEST with all faults.
 pub fn verify(request: pb::VerifyPasswordRequest) -> Result<VerifyPassword> {
-    use pb::verify_password_request::Key;
+    use pb::{profile_key::Key as ProfileKey, verify_password_request::Key};
     let mut faults = Violations::new();
-    let key = match request.key {
-        None => {
-            faults.add("user_id", Fault::Required, "must name a user");
-            None
-        }
-        Some(Key::UserId(user_id)) if user_id > 0 => Some(UserKey::Id(user_id)),
-        Some(Key::UserId(0)) => {
-            faults.add("user_id", Fault::Required, "must name a user");
-            None
-        }
-        Some(Key::UserId(_)) => {
-            faults.add("user_id", Fault::Range, "must not be negative");
-            None
-        }
-        Some(Key::Username(given)) => key::unique("username", &given, &mut faults),
-        Some(Key::Email(given)) => key::unique("email", &given, &mut faults),
-        Some(Key::Phone(given)) => key::unique("phone", &given, &mut faults),
+    let key = match request.key.unwrap_or(Key::UserId(0)) {
+        Key::UserId(user_id) => ProfileKey::UserId(user_id),
+        Key::Username(given) => ProfileKey::Username(given),
+        Key::Email(given) => ProfileKey::Email(given),
+        Key::Phone(given) => ProfileKey::Phone(given),
     };
+    let key = key::read(key, &mut faults);
     let secret = match request.password.is_empty() {
         true => {
             faults.add("password", Fault::Required, "must be given");

@@ -3,16 +3,93 @@
 use crate::{
     error::{Fault, Violations},
     model::{
-        account::{UserKey, fold_email, fold_username},
+        account::{UserKey, connection_key, fold_email, fold_username},
         text,
     },
+    wire::pb::{self, profile_key::Key},
 };
+
+/// Most keys of a batch.
+const MAX_KEYS: usize = 500;
 
 /// Characters of a key beyond which nobody holds it, and to fold it all would be work for nothing.
 const MAX_KEY: usize = 1024;
 
+/// A single read names its user as a batch does.
+impl From<pb::get_profile_request::Key> for Key {
+    fn from(key: pb::get_profile_request::Key) -> Self {
+        use pb::get_profile_request::Key as Given;
+        match key {
+            Given::UserId(user_id) => Key::UserId(user_id),
+            Given::Username(username) => Key::Username(username),
+            Given::Email(email) => Key::Email(email),
+            Given::Phone(phone) => Key::Phone(phone),
+            Given::Openid(openid) => Key::Openid(openid),
+            Given::Unionid(unionid) => Key::Unionid(unionid),
+            Given::Connection(connection) => Key::Connection(connection),
+        }
+    }
+}
+
+/// Whether the key belongs to the account, which requires more scopes.
+pub fn is_of_account(key: &Key) -> bool {
+    match key {
+        Key::Username(_) | Key::Email(_) | Key::Phone(_) | Key::Connection(_) => true,
+        Key::UserId(_) | Key::Openid(_) | Key::Unionid(_) => false,
+    }
+}
+
+/// Reads a key; the violations have paths such as `email`.
+pub fn read(given: Key, faults: &mut Violations) -> Option<UserKey> {
+    match given {
+        Key::UserId(0) => {
+            faults.add("user_id", Fault::Required, "must name a user");
+            None
+        }
+        Key::UserId(user_id) if user_id < 0 => {
+            faults.add("user_id", Fault::Range, "must not be negative");
+            None
+        }
+        Key::UserId(user_id) => Some(UserKey::Id(user_id)),
+        Key::Username(given) => unique("username", &given, faults),
+        Key::Email(given) => unique("email", &given, faults),
+        Key::Phone(given) => unique("phone", &given, faults),
+        Key::Openid(given) => unique("openid", &given, faults),
+        Key::Unionid(given) => unique("unionid", &given, faults),
+        Key::Connection(given) => {
+            let provider = value("connection.provider", &given.provider, faults);
+            let subject = value("connection.subject", &given.subject, faults);
+            Some(UserKey::Unique("connection", connection_key(&provider?, &subject?)))
+        }
+    }
+}
+
+/// Reads the keys of a batch; the violations have paths such as `keys[3].email`.
+pub fn batch(given: Vec<pb::ProfileKey>, faults: &mut Violations) -> Vec<UserKey> {
+    if given.is_empty() {
+        faults.add("keys", Fault::Required, "is required");
+    }
+    if given.len() > MAX_KEYS {
+        // What is wrong with so many is not worth the work.
+        faults.add("keys", Fault::Length, "must have at most 500 keys");
+        return Vec::new();
+    }
+    let mut keys = Vec::with_capacity(given.len());
+    for (index, key) in given.into_iter().enumerate() {
+        match key.key {
+            None => faults.add(format!("keys[{index}]"), Fault::Required, "must name a user"),
+            Some(key) => {
+                let mut inside = Violations::new();
+                keys.extend(read(key, &mut inside));
+                faults.extend_at(&format!("keys[{index}]"), inside);
+            }
+        }
+    }
+    keys
+}
+
 /// The user who holds a value of this kind, which is also the value's path.
-pub fn unique(kind: &'static str, given: &str, faults: &mut Violations) -> Option<UserKey> {
+fn unique(kind: &'static str, given: &str, faults: &mut Violations) -> Option<UserKey> {
     let text = value(kind, given, faults)?;
     let folded = match kind {
         "username" => fold_username(&text),
@@ -23,7 +100,7 @@ pub fn unique(kind: &'static str, given: &str, faults: &mut Violations) -> Optio
 }
 
 /// A part of a key, as it is compared.
-pub fn value(path: &str, given: &str, faults: &mut Violations) -> Option<String> {
+fn value(path: &str, given: &str, faults: &mut Violations) -> Option<String> {
     if given.is_empty() {
         faults.add(path, Fault::Required, "must not be empty");
         return None;

@@ -1,5 +1,7 @@
 //! Profiles and accounts as messages, and patches from them.
 
+use std::collections::HashSet;
+
 use crate::{
     domain::profiles::AccountView,
     error::{Fault, Violations},
@@ -8,8 +10,8 @@ use crate::{
         document::Document,
         field::Fields,
         profile::{
-            AccountMask, BuiltinPatch, CustomMask, Profile, ReadMask, etag, parse_avatar, parse_groups, parse_language,
-            parse_nickname, parse_place, parse_platform_id,
+            AccountMask, BuiltinPatch, CustomMask, GroupChange, Profile, ReadMask, etag, parse_added_groups,
+            parse_avatar, parse_groups, parse_language, parse_nickname, parse_place, parse_platform_id,
         },
         text,
     },
@@ -153,6 +155,31 @@ pub fn patch(given: pb::Profile, paths: &[String], faults: &mut Violations) -> B
         }
     }
     patch
+}
+
+/// Reads the groups that are added and removed.
+pub fn groups(add: Vec<i64>, remove: Vec<i64>, faults: &mut Violations) -> GroupChange {
+    let add = faults.check("add_group_ids", parse_added_groups(add)).unwrap_or_default();
+    let remove = faults.check("remove_group_ids", parse_groups(remove)).unwrap_or_default();
+    let added: HashSet<&i64> = add.iter().collect();
+    if remove.iter().any(|group| added.contains(group)) {
+        for (path, other) in [("add_group_ids", "remove_group_ids"), ("remove_group_ids", "add_group_ids")] {
+            faults.add(path, Fault::Format, format!("must not contain a group that is also in {other}"));
+        }
+    }
+    GroupChange { add, remove }
+}
+
+/// Refuses to change the list of groups in part and as a whole.
+pub fn check_groups(paths: &[String], change: &GroupChange, faults: &mut Violations) {
+    if !paths.iter().any(|path| path == "group_ids") {
+        return;
+    }
+    for (path, groups) in [("add_group_ids", &change.add), ("remove_group_ids", &change.remove)] {
+        if !groups.is_empty() {
+            faults.add(path, Fault::Format, "must be empty if update_mask names group_ids");
+        }
+    }
 }
 
 fn platform_id(path: &str, given: Option<String>, faults: &mut Violations) -> Option<Option<String>> {
