@@ -40,6 +40,8 @@ pub enum Requests {
     List { filter: Value, page_size: i32, with_total: bool },
     /// A page so far down, as a share of all; `None` for places by chance.
     Deep(Option<f64>),
+    /// BatchGetProfiles of so many users by chance.
+    Batch(usize),
     /// UpdateProfile of one custom field of users by chance.
     Update(Value),
     /// BulkUpdateFields of a thousand users from one on that is chosen by chance.
@@ -148,6 +150,10 @@ pub fn all(data: &Data) -> Vec<Scenario> {
     let filter = json!({ "user_id": { "$gte": first, "$lte": last } });
     let requests = Requests::List { filter, page_size: 1000, with_total: false };
     all.push(Scenario::new("list-1000-of-20kb", 8, requests));
+    // As many profiles once by their ids and once as a page: the first should cost at most 1.3 times the second.
+    all.push(Scenario::new("batch-get-100", 8, Requests::Batch(100)));
+    let page = Requests::List { filter: json!({}), page_size: 100, with_total: false };
+    all.push(Scenario::new("list-newest-100", 8, page));
     all.push(Scenario::list("list-newest", json!({}), Some(pgbench::newest())));
     all.push(Scenario {
         script: Some(pgbench::keyset(data)),
@@ -200,6 +206,7 @@ impl Requests {
             Requests::Rename => "/userservice.v1.UserService/UpdateAccount",
             Requests::Import => "/userservice.v1.UserAdminService/ImportUsers",
             Requests::List { .. } | Requests::Deep(_) => "/userservice.v1.UserService/ListProfiles",
+            Requests::Batch(_) => "/userservice.v1.UserService/BatchGetProfiles",
             Requests::Update(_) => "/userservice.v1.UserService/UpdateProfile",
             Requests::Bulk(_) => "/userservice.v1.UserService/BulkUpdateFields",
         }
@@ -228,6 +235,10 @@ impl Requests {
                 ..Default::default()
             })],
             Requests::Deep(share) => pages(*share, tokens),
+            Requests::Batch(size) => {
+                let wanted: Vec<i64> = ids(data, 0, VARIETY).collect();
+                wanted.chunks(*size).map(|user_ids| frame(&batch(user_ids))).collect()
+            }
             Requests::Update(change) => ids(data, 0, VARIETY).map(|id| frame(&update(id, change))).collect(),
             Requests::Bulk(change) => ids(data, 1000, 1000).map(|id| frame(&bulk(id, change))).collect(),
         }
@@ -257,6 +268,11 @@ fn ids(data: &Data, after: i64, count: usize) -> impl Iterator<Item = i64> {
 
 fn get(user_id: i64) -> pb::GetProfileRequest {
     pb::GetProfileRequest { key: Some(Key::UserId(user_id)), read_mask: None }
+}
+
+fn batch(user_ids: &[i64]) -> pb::BatchGetProfilesRequest {
+    let key = |user_id: &i64| pb::ProfileKey { key: Some(pb::profile_key::Key::UserId(*user_id)) };
+    pb::BatchGetProfilesRequest { keys: user_ids.iter().map(key).collect(), read_mask: None }
 }
 
 fn update(user_id: i64, change: &Value) -> pb::UpdateProfileRequest {

@@ -112,6 +112,8 @@ fn user(number: i64) -> Value {
             "username": format!("user_{number:04}"),
             "email": format!("user{number}@example.com"),
             "emailVerified": number % 2 == 1,
+            // Two of three have logged in on the day they were made.
+            "lastLoginAt": (number % 3 != 0).then(|| format!("2024-{:02}-{:02}T20:00:00Z", number % 12 + 1, number % 28 + 1)),
         },
     })
 }

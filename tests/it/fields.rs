@@ -93,12 +93,54 @@ async fn unknown_fields_are_refused_with_near_names() {
 }
 
 #[tokio::test]
+async fn p5_unknown_operators_are_refused_with_similar_ones() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    client.create_field(field("level", pb::FieldType::Integer)).await.unwrap();
+    let ann = client.create_named("Ann").await;
+    let told = |status: tonic::Status| {
+        let violations = tonic_types::StatusExt::get_details_bad_request(&status).unwrap().field_violations;
+        let [violation] = violations.as_slice() else { panic!("{violations:?}") };
+        assert_eq!(violation.reason, "UNKNOWN_FIELD");
+        (violation.field.clone(), violation.description.clone())
+    };
+
+    for (filter, path, similar) in [
+        (json!({ "level": { "$get": 3 } }), "filter.level", "$gte"),
+        (json!({ "level": { "$gt3": 3 } }), "filter.level", "$gt"),
+        (json!({ "level": { "$inn": [3] } }), "filter.level", "$in"),
+        (json!({ "level": { "$start": 3 } }), "filter.level", "$starts_with"),
+        (json!({ "$adn": [{ "level": 3 }] }), "filter.$adn", "$and"),
+        (json!({ "$gte": 3 }), "filter.$gte", "in the value of a field: $gte"),
+    ] {
+        let request = pb::ListProfilesRequest { filter: Some(fields(filter)), ..Default::default() };
+        let (field, description) = told(client.users.list_profiles(request).await.unwrap_err());
+        assert_eq!(field, path);
+        assert!(description.contains(similar), "{description}");
+    }
+    for (change, path, similar) in [
+        (json!({ "level": { "$inc": 1 } }), "custom_fields.level", "$incr_by"),
+        (json!({ "level": { "$incrby": 1 } }), "custom_fields.level", "$incr_by"),
+        (json!({ "level": { "$apend": [1] } }), "custom_fields.level", "$append"),
+        (json!({ "$sett": { "level": 1 } }), "custom_fields.$sett", "$set"),
+        (json!({ "$inc": { "level": 1 } }), "custom_fields.$inc", "in the value of a field: $incr_by"),
+    ] {
+        let (field, description) = told(client.change(ann.user_id, change).await.unwrap_err());
+        assert_eq!(field, path);
+        assert!(description.contains(similar), "{description}");
+    }
+    let (_, description) = told(client.change(ann.user_id, json!({ "level": { "$zzzzzz": 1 } })).await.unwrap_err());
+    assert_eq!(description, "unknown operator $zzzzzz");
+}
+
+#[tokio::test]
 async fn names_of_fields_have_rules() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
     client.create_field(field("level", pb::FieldType::Integer)).await.unwrap();
 
-    for name in ["1st", "a-b", "nickname", "email", "_x", "x'; drop table users; --", &"x".repeat(33)] {
+    for name in ["1st", "a-b", "nickname", "email", "last_login_at", "_x", "x'; drop table users; --", &"x".repeat(33)]
+    {
         let refused = fault(client.create_field(field(name, pb::FieldType::String)).await);
         assert_eq!(refused.paths(), ["field.name"], "{name}");
     }

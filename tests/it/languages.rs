@@ -19,12 +19,12 @@ fn examples(part: &str) -> Vec<Vec<Value>> {
     part.lines().filter(|line| line.starts_with('|')).map(json_of).filter(|found| !found.is_empty()).collect()
 }
 
-/// The JSON in a part's block of code.
-fn block(part: &str) -> Value {
+/// The JSON in a part's blocks of code.
+fn blocks(part: &str) -> Vec<Value> {
     let page = include_str!("../../proto/languages.md");
     let part = page.split("\n## ").find(|text| text.starts_with(part)).unwrap();
-    let code = part.split("```json").nth(1).unwrap().split("```").next().unwrap();
-    serde_json::from_str(code).unwrap()
+    let code = part.split("```json").skip(1).map(|rest| rest.split("```").next().unwrap());
+    code.map(|code| serde_json::from_str(code).unwrap()).collect()
 }
 
 async fn dev() -> (TestApp, Client) {
@@ -40,7 +40,10 @@ async fn every_filter_of_the_page_finds_some_and_not_all() {
     let rows = examples("Filters");
     assert!(rows.len() >= 14, "the page has lost its examples");
 
-    for filter in rows.into_iter().flatten().chain([block("Filters")]) {
+    let shown = blocks("Filters");
+    assert_eq!(shown.len(), 2, "the page has lost its examples");
+
+    for filter in rows.into_iter().flatten().chain(shown) {
         let request = pb::ListProfilesRequest {
             filter: Some(json(filter.clone())),
             return_total_size: true,
@@ -74,5 +77,31 @@ async fn every_change_of_the_page_does_what_it_says() {
             assert_eq!(changed.get(name), after.get(name), "{name} after {change}");
         }
     }
-    client.change(1, block("Changes")).await.unwrap();
+    let shown = blocks("Changes");
+    assert_eq!(shown.len(), 1, "the page has lost its example");
+    client.change(1, shown[0].clone()).await.unwrap();
+}
+
+#[tokio::test]
+async fn every_sort_order_of_the_page_is_the_same_in_both_spellings() {
+    let (_app, mut client) = dev().await;
+    let page = include_str!("../../proto/languages.md");
+    let part = page.split("\n## ").find(|text| text.starts_with("Sort order")).unwrap();
+    let cells = |row: &'static str| row.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`'));
+    let rows: Vec<Vec<&str>> =
+        part.lines().filter(|line| line.starts_with("| `")).map(|row| cells(row).collect()).collect();
+    assert!(rows.len() >= 3, "the page has lost its examples");
+
+    let default = client.walk(pb::ListProfilesRequest { page_size: 100, ..Default::default() }).await;
+    for row in rows {
+        let (sign, word) = (row[0], row[1]);
+        let order = |order_by: &str| pb::ListProfilesRequest {
+            order_by: order_by.to_owned(),
+            page_size: 100,
+            ..Default::default()
+        };
+        let listed = client.walk(order(sign)).await;
+        assert_eq!(client.walk(order(word)).await, listed, "{word}");
+        assert_eq!(listed == default, sign == "-created_at", "{sign}");
+    }
 }

@@ -1,6 +1,6 @@
 use serde_json::json;
 use tonic::Code;
-use user_service::wire::pb;
+use user_service::{model::scope::Scope, wire::pb};
 
 use crate::support::{Client, TestApp, fault, json as fields};
 
@@ -57,7 +57,21 @@ async fn p9_orders_that_are_refused() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
 
-    for order_by in ["gender", "-city", "nope", "nickname,nickname", "a b", "email", "nickname,,user_id"] {
+    for order_by in [
+        "gender",
+        "-city",
+        "nope",
+        "nickname,nickname",
+        "-nickname,nickname desc",
+        "a b",
+        "email",
+        "last_login_at",
+        "nickname,,user_id",
+        "-nickname desc",
+        "nickname asc",
+        "nickname DESC",
+        "desc",
+    ] {
         let request = pb::ListProfilesRequest { order_by: order_by.to_owned(), ..Default::default() };
         let refused = fault(client.users.list_profiles(request).await);
         assert_eq!(
@@ -265,4 +279,96 @@ async fn p9_created_by_is_an_order_too() {
     let made = crowd(&mut client, &["a", "b", "c"]).await;
     let request = pb::ListProfilesRequest { order_by: "created_by".to_owned(), page_size: 2, ..Default::default() };
     assert_eq!(client.walk(request).await, made);
+}
+
+#[tokio::test]
+async fn p9_p10_both_spellings_of_a_direction_are_one_order_with_one_token() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    client.create_field(field("level", pb::FieldType::Integer, true)).await.unwrap();
+    let made = crowd(&mut client, &["b", "a", "b", "a", "c"]).await;
+    for (user_id, level) in made.iter().zip([1, 2, 1, 3, 2]) {
+        client.change(*user_id, json!({ "level": level })).await.unwrap();
+    }
+
+    for (sign, word) in [
+        ("-created_at", "created_at desc"),
+        ("", " created_at\t desc "),
+        ("-nickname,user_id", "nickname  desc , user_id"),
+        ("nickname,-user_id", "nickname,user_id desc"),
+        ("-level", "level desc"),
+    ] {
+        let request = |order_by: &str, page_token: &str| pb::ListProfilesRequest {
+            order_by: order_by.to_owned(),
+            page_token: page_token.to_owned(),
+            page_size: 2,
+            ..Default::default()
+        };
+        let expected = client.walk(request(sign, "")).await;
+        assert_eq!(client.walk(request(word, "")).await, expected, "{word}");
+        let (mut seen, mut token) = (Vec::new(), String::new());
+        for order_by in [sign, word, sign] {
+            let page = list(&mut client, request(order_by, &token)).await;
+            seen.extend(ids(&page));
+            token = page.next_page_token;
+        }
+        assert_eq!(seen, expected, "{sign} by turns with {word}");
+    }
+    let first = list(&mut client, pb::ListProfilesRequest { page_size: 1, ..Default::default() }).await;
+    for order_by in ["created_at", "nickname desc"] {
+        let page_token = first.next_page_token.clone();
+        let other = pb::ListProfilesRequest { order_by: order_by.to_owned(), page_token, ..Default::default() };
+        assert_eq!(fault(client.users.list_profiles(other).await).reason, "PAGE_TOKEN_MISMATCH");
+    }
+}
+
+#[tokio::test]
+async fn p5_the_last_login_is_a_field_of_filters_for_who_may_read_accounts() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    let mut made = Vec::new();
+    for last_login_at in ["2020-02-03T04:05:06Z", "2021-01-01T00:00:00.5Z", ""] {
+        let time = chrono::DateTime::parse_from_rfc3339(last_login_at).ok();
+        let last_login_at = time.map(|time| prost_types::Timestamp {
+            seconds: time.timestamp(),
+            nanos: time.timestamp_subsec_nanos() as i32,
+        });
+        let account = pb::Account { last_login_at, ..Default::default() };
+        let request = pb::CreateUserRequest { account: Some(account), ..crate::support::person("someone") };
+        made.push(client.create(request).await.unwrap().user_id);
+    }
+    let request = |test: serde_json::Value| pb::ListProfilesRequest {
+        filter: Some(fields(json!({ "last_login_at": test }))),
+        order_by: "user_id".to_owned(),
+        ..Default::default()
+    };
+
+    for (test, expected) in [
+        (json!({ "$lte": "2020-02-03T04:05:06Z" }), vec![made[0]]),
+        (json!({ "$lt": "2020-02-03T04:05:06Z" }), vec![]),
+        (json!({ "$gt": 1_580_702_706 }), vec![made[1]]),
+        (json!(1_609_459_200), vec![made[1]]),
+        (json!({ "$in": [1_580_702_706, 1_609_459_200] }), vec![made[0], made[1]]),
+        (json!({ "$nin": [1_580_702_706] }), vec![made[1], made[2]]),
+        (json!({ "$range": ["2020-01-01T00:00:00Z", "2020-12-31T00:00:00Z"] }), vec![made[0]]),
+        (json!({ "$isnull": true }), vec![made[2]]),
+        (json!(null), vec![made[2]]),
+        (json!({ "$ne": "2020-02-03T04:05:06Z" }), vec![made[1], made[2]]),
+    ] {
+        assert_eq!(ids(&list(&mut client, request(test.clone())).await), expected, "{test}");
+    }
+    let wrong = fault(client.users.list_profiles(request(json!({ "$contains": "2020" }))).await);
+    let mut reader = app.service_with(&[Scope::ProfilesRead, Scope::ProfilesWrite]).await;
+    let refused = fault(reader.users.list_profiles(request(json!({ "$gte": 0 }))).await);
+    let bulk = pb::BulkUpdateFieldsRequest {
+        filter: request(json!({ "$gte": 0 })).filter,
+        add_group_ids: vec![1],
+        ..Default::default()
+    };
+    let bulk = fault(reader.users.bulk_update_fields(bulk).await);
+
+    assert_eq!(wrong.told(), ("FILTER_INVALID", vec!["filter.last_login_at"]));
+    for refused in [refused, bulk] {
+        assert_eq!(refused.metadata["requiredScope"], "accounts.read");
+    }
 }

@@ -142,6 +142,10 @@ async fn make(client: &mut Client) -> i64 {
 async fn read(client: &mut Client, user_id: i64) {
     client.get(user_id).await.unwrap();
     client.get_by(Key::Email("wang@example.com".to_owned())).await.unwrap();
+    let keys = [pb::profile_key::Key::UserId(user_id), pb::profile_key::Key::Username("wang.fang".to_owned())];
+    let read_mask = Some(prost_types::FieldMask { paths: vec!["account".to_owned()] });
+    let keys = keys.into_iter().map(|key| pb::ProfileKey { key: Some(key) }).collect();
+    client.users.batch_get_profiles(pb::BatchGetProfilesRequest { keys, read_mask }).await.unwrap();
     for (filter, order_by) in [
         (json!({}), ""),
         (json!({ "level": 3, "nickname": { "$contains": "王" } }), "-level,nickname"),
@@ -150,6 +154,7 @@ async fn read(client: &mut Client, user_id: i64) {
         (json!({ "since": { "$lt": "2025-01-01T00:00:00Z" }, "updated_at": { "$gt": 0 } }), "-updated_at"),
         (json!({ "$or": [{ "username": "wang.fang" }, { "email": { "$in": ["a@example.com"] } }] }), "created_at"),
         (json!({ "$not": { "group_ids": 258 }, "created_at": { "$gte": 0 } }), "user_id"),
+        (json!({ "last_login_at": { "$in": [1, 2] } }), "created_at desc"),
     ] {
         let read_mask = Some(prost_types::FieldMask { paths: vec!["account".to_owned(), "nickname".to_owned()] });
         let mut request = pb::ListProfilesRequest { filter: Some(object(filter)), read_mask, ..Default::default() };
@@ -170,6 +175,8 @@ async fn change(client: &mut Client, user_id: i64) {
         let request = pb::BulkUpdateFieldsRequest {
             filter: Some(object(json!({ "username": "wang.fang", "level": { "$gte": 0 } }))),
             custom_fields: Some(object(change)),
+            add_group_ids: vec![258],
+            remove_group_ids: vec![77],
             return_total_size: true,
             request_id: uuid::Uuid::new_v4().to_string(),
             ..Default::default()
@@ -184,6 +191,8 @@ async fn change(client: &mut Client, user_id: i64) {
         ..Default::default()
     };
     client.users.update_profile(request).await.unwrap();
+    let groups = pb::UpdateProfileRequest { user_id, add_group_ids: vec![9], ..Default::default() };
+    client.users.update_profile(groups).await.unwrap();
     let request = pb::UpdateAccountRequest {
         user_id,
         account: Some(pb::Account { email: Some("new@example.com".to_owned()), ..Default::default() }),

@@ -20,8 +20,15 @@ use user_service::{
 use crate::support::{TestApp, fault, person};
 
 /// What users may call at all; any other method is for services.
-const OF_USERS: &[&str] =
-    &["GetProfile", "UpdateProfile", "UpdateAccount", "ConfirmEmailChange", "SendEmailCode", "SendPhoneCode"];
+const OF_USERS: &[&str] = &[
+    "GetProfile",
+    "UpdateProfile",
+    "UpdateAccount",
+    "ConfirmEmailChange",
+    "ConfirmPhoneChange",
+    "SendEmailCode",
+    "SendPhoneCode",
+];
 
 /// Calls any method with a message that names a user and nothing else.
 struct Caller {

@@ -127,6 +127,7 @@ pub fn routes(rpc: &str, request: &Value) -> Vec<Route> {
                 false => vec![("GET", "/v1/users/{userId}/profile")],
             }
         }
+        "BatchGetProfiles" => vec![("POST", "/v1/profiles:batchGet")],
         "ListProfiles" => vec![("GET", "/v1/profiles"), ("POST", "/v1/profiles:list")],
         "UpdateProfile" => vec![("PATCH", "/v1/users/{userId}/profile")],
         "BulkUpdateFields" => vec![("POST", "/v1/profiles:bulkUpdateFields")],
@@ -134,6 +135,7 @@ pub fn routes(rpc: &str, request: &Value) -> Vec<Route> {
         "SendEmailCode" => vec![("POST", "/v1/users/{userId}/account:sendEmailCode")],
         "SendPhoneCode" => vec![("POST", "/v1/users/{userId}/account:sendPhoneCode")],
         "ConfirmEmailChange" => vec![("POST", "/v1/users/{userId}/account:confirmEmailChange")],
+        "ConfirmPhoneChange" => vec![("POST", "/v1/users/{userId}/account:confirmPhoneChange")],
         "CreateUser" => vec![("POST", "/v1/users")],
         "ImportUsers" => vec![("POST", "/v1/users:import")],
         "DeleteUser" => vec![("DELETE", "/v1/users/{userId}")],

@@ -32,6 +32,7 @@ const BUILTIN: &[&str] = &[
     "phone_verified",
     "created_at",
     "updated_at",
+    "last_login_at",
     "nickname",
     "nickname",
     "avatar_url",

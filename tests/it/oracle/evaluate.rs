@@ -49,7 +49,7 @@ pub fn builtin(name: &str) -> Option<(&str, Kind)> {
         "gender" => (name, Kind::Integer),
         "_group" | "group_ids" => ("group_ids", Kind::List(&Kind::Integer)),
         "is_authorized" | "email_verified" | "phone_verified" => (name, Kind::Flag),
-        "created_at" | "updated_at" => (name, Kind::Date),
+        "created_at" | "updated_at" | "last_login_at" => (name, Kind::Date),
         "nickname" | "avatar_url" | "country" | "province" | "city" | "language" | "openid" | "unionid"
         | "username" | "email" | "phone" => (name, Kind::Text),
         _ => return None,

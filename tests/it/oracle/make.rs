@@ -305,9 +305,11 @@ pub fn person(user_id: i64, fields: &[Field]) -> BoxedStrategy<Person> {
     let language = option::of(select(vec!["zh_CN", "en", "zh", "de-CH"]));
     let groups = vec(select(vec![1, 2, 3, (1_i64 << 53) + 1]), 0..3);
     let plain = (0..3, any::<bool>(), any::<bool>(), any::<bool>(), groups);
-    let created = date().prop_filter("from year 1 to now", |date| !date.as_str().unwrap().starts_with(['0', '9']));
-    (texts, unique, language, plain, created, document(fields))
-        .prop_map(move |(texts, unique, language, (gender, is_authorized, mailed, called, groups), created, custom)| {
+    let past = || date().prop_filter("from year 1 to now", |date| !date.as_str().unwrap().starts_with(['0', '9']));
+    let times = (past(), option::of(past()));
+    (texts, unique, language, plain, times, document(fields))
+        .prop_map(move |(texts, unique, language, plain, (created, logged_in), custom)| {
+            let (gender, is_authorized, mailed, called, groups) = plain;
             let mut builtin = Map::new();
             let mut put = |name: &str, value: Value| drop(builtin.insert(name.to_owned(), value));
             for (name, text) in ["nickname", "country", "province", "city"].into_iter().zip(texts) {
@@ -339,6 +341,7 @@ pub fn person(user_id: i64, fields: &[Field]) -> BoxedStrategy<Person> {
             });
             put("group_ids", json!(kept));
             put("created_at", created);
+            put("last_login_at", logged_in.unwrap_or_default());
             Person { builtin, custom }
         })
         .boxed()

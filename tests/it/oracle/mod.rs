@@ -139,10 +139,10 @@ fn user(person: &Person) -> pb::CreateUserRequest {
     let text = |name: &str| person.builtin[name].as_str().map(str::to_owned);
     let flag = |name: &str| person.builtin[name].as_bool().unwrap();
     let plain = |name: &str| text(name).unwrap_or_default();
-    let created = evaluate::microseconds(&person.builtin["created_at"]).unwrap();
-    let created = prost_types::Timestamp {
-        seconds: created.div_euclid(1_000_000),
-        nanos: created.rem_euclid(1_000_000) as i32 * 1000,
+    let time = |name: &str| {
+        let micros = evaluate::microseconds(&person.builtin[name])?;
+        let (seconds, nanos) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000) as i32 * 1000);
+        Some(prost_types::Timestamp { seconds, nanos })
     };
     let profile = pb::Profile {
         user_id: person.user_id(),
@@ -158,7 +158,7 @@ fn user(person: &Person) -> pb::CreateUserRequest {
         is_authorized: flag("is_authorized"),
         group_ids: serde_json::from_value(person.builtin["group_ids"].clone()).unwrap(),
         custom_fields: Some(to_struct(&person.custom)),
-        created_at: Some(created),
+        created_at: time("created_at"),
         ..Default::default()
     };
     let account = pb::Account {
@@ -167,6 +167,7 @@ fn user(person: &Person) -> pb::CreateUserRequest {
         phone: text("phone"),
         email_verified: flag("email_verified"),
         phone_verified: flag("phone_verified"),
+        last_login_at: time("last_login_at"),
         ..Default::default()
     };
     pb::CreateUserRequest { profile: Some(profile), account: Some(account), ..Default::default() }
