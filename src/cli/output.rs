@@ -38,15 +38,29 @@ impl Output {
         stdout.flush()
     }
 
-    /// A message: canonical JSON in one line, or its fields one a line.
+    /// A message without its secrets: canonical JSON in one line, or its fields one a line.
     pub fn message<M: Message + Name>(self, message: &M) -> io::Result<()> {
-        let json = String::from_utf8(canonical::to_text(message)).expect("valid: JSON is UTF-8");
+        self.fields(canonical::to_redacted_text(message))
+    }
+
+    /// The same with its secrets, for the command whose purpose they are.
+    pub fn message_with_secrets<M: Message + Name>(self, message: &M) -> io::Result<()> {
+        self.fields(canonical::to_text(message))
+    }
+
+    fn fields(self, json: Vec<u8>) -> io::Result<()> {
+        let json = String::from_utf8(json).expect("valid: JSON is UTF-8");
         if self.json {
             return self.text(&format!("{json}\n"));
         }
         let mut text = String::new();
         add_fields(&mut text, &serde_json::from_str(&json).expect("valid: written as JSON"), 0);
         self.text(&text)
+    }
+
+    /// A message as a value, without its secrets.
+    pub fn value<M: Message + Name>(message: &M) -> Value {
+        serde_json::from_slice(&canonical::to_redacted_text(message)).expect("valid: written as JSON")
     }
 
     /// The migrations that ran.

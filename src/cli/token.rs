@@ -4,12 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::output::Output;
-use crate::{
-    api::Api,
-    domain::caller::Caller,
-    model::scope::Scope,
-    wire::{canonical, pb},
-};
+use crate::{api::Api, domain::caller::Caller, model::scope::Scope, wire::pb};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -64,7 +59,7 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
                 },
                 request_id: String::new(),
             };
-            output.message(&api.issue_token(&caller, request).await?)?;
+            output.message_with_secrets(&api.issue_token(&caller, request).await?)?;
         }
         Command::List(subject) => {
             let subject = match (subject.service, subject.user_id) {
@@ -82,7 +77,7 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
                 }
             }
             if output.is_json() {
-                let tokens: Vec<_> = tokens.iter().map(canonical::to_json).collect();
+                let tokens: Vec<_> = tokens.iter().map(Output::value).collect();
                 output.line("", &json!({ "tokens": tokens }))?;
             } else if tokens.is_empty() {
                 output.text("no tokens\n")?;

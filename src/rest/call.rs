@@ -10,7 +10,7 @@ use std::{
 use axum::{
     body::Bytes,
     extract::{RawPathParams, Request, State, rejection::RawPathParamsRejection},
-    http::{Extensions, HeaderMap, Method},
+    http::{Extensions, HeaderMap},
     response::Response,
     routing::{MethodFilter, MethodRouter, on},
 };
@@ -30,7 +30,6 @@ pub use crate::telemetry::call::Rpc;
 pub struct Call {
     pub gateway: Gateway,
     pub caller: Arc<Caller>,
-    pub method: Method,
     /// The path as it was sent.
     pub path: String,
     /// What the path's template names, decoded.
@@ -108,7 +107,6 @@ async fn read(
     let call = Call {
         gateway,
         caller,
-        method: parts.method,
         path: parts.uri.path().to_owned(),
         params: params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         query: query::parse(parts.uri.query().unwrap_or_default())?,

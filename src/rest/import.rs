@@ -9,7 +9,11 @@ use axum::{
 };
 use http_body_util::BodyExt;
 
-use super::{Gateway, body, call, error::Refusal, native::json_response};
+use super::{
+    Gateway, body, call,
+    error::Refusal,
+    native::{json_response, must_not_be_new},
+};
 use crate::{
     api::{Api, Batch, MAX_LINE},
     domain::caller::Caller,
@@ -33,11 +37,13 @@ pub async fn serve(State(gateway): State<Gateway>, request: Request) -> Result<R
     let (parts, stream) = request.into_parts();
     let rpc = Rpc("userservice.v1.UserAdminService", "ImportUsers");
     let admitted = gateway.admit(rpc, call::bearer, &parts).await;
-    let (caller, _room) = match admitted.and_then(|caller| Ok((caller, gateway.door.enter()?))) {
+    let admitted = admitted.and_then(|caller| Ok((caller, gateway.door.enter()?))).map_err(Refusal::from);
+    let admitted = admitted.and_then(|admitted| must_not_be_new(&parts.headers).map(|()| admitted));
+    let (caller, _room) = match admitted {
         Ok(admitted) => admitted,
-        Err(error) => {
+        Err(refusal) => {
             body::drain(stream).await;
-            return Err(error.into());
+            return Err(refusal);
         }
     };
     let mut import =

@@ -1,13 +1,15 @@
-//! The native routes: every RPC in canonical proto3 JSON, by one table.
+//! The native routes: every RPC in canonical proto3 JSON, on the routes that the contract gives it.
+
+use std::sync::LazyLock;
 
 use axum::{
     Router,
-    http::{HeaderMap, HeaderValue, Method, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{MethodFilter, on},
 };
 use prost::{Message, Name};
-use prost_reflect::{Kind, MessageDescriptor, MethodDescriptor};
+use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor};
 
 use super::{
     Gateway,
@@ -22,128 +24,159 @@ use crate::{
     model::text,
     wire::{
         POOL, SERVICES,
+        annotations::{HttpBinding, http_bindings, is_read},
         canonical::{self, Json},
+        pb, rpc,
     },
 };
+
+/// The user that `me` in a path means: the authenticated one.
+const ME: &str = "0";
 
 /// One route: what it is called by, and which RPC answers.
 #[derive(Debug)]
 pub struct Route {
     pub method: Method,
-    pub path: &'static str,
-    pub rpc: &'static str,
-    /// The request's field that the path's parameter fills, by its path; empty where there is none.
-    pub filled: &'static str,
-}
-
-const fn route(method: Method, path: &'static str, rpc: &'static str, filled: &'static str) -> Route {
-    Route { method, path, rpc, filled }
+    /// The path; a parameter is named like the field that it fills, without the messages around it.
+    pub path: String,
+    pub rpc: Rpc,
+    pub descriptor: MethodDescriptor,
+    /// Whether the request is the body; else its fields stand in the query.
+    pub has_body: bool,
+    /// The request's field that the path fills, by its path; empty where there is none.
+    pub filled: String,
+    /// Whether it is the first route of its RPC.
+    pub is_main: bool,
 }
 
 /// All native routes.
-pub const ROUTES: &[Route] = &[
-    route(Method::GET, "/v1/users/{id}/profile", "GetProfile", "user_id"),
-    route(Method::GET, "/v1/profiles:lookup", "GetProfile", ""),
-    route(Method::POST, "/v1/profiles:batchGet", "BatchGetProfiles", ""),
-    route(Method::GET, "/v1/profiles", "ListProfiles", ""),
-    route(Method::POST, "/v1/profiles:list", "ListProfiles", ""),
-    route(Method::PATCH, "/v1/users/{id}/profile", "UpdateProfile", "user_id"),
-    route(Method::POST, "/v1/profiles:bulkUpdateFields", "BulkUpdateFields", ""),
-    route(Method::PATCH, "/v1/users/{id}/account", "UpdateAccount", "user_id"),
-    route(Method::POST, "/v1/users/{id}/account:sendEmailCode", "SendEmailCode", "user_id"),
-    route(Method::POST, "/v1/users/{id}/account:sendPhoneCode", "SendPhoneCode", "user_id"),
-    route(Method::POST, "/v1/users/{id}/account:confirmEmailChange", "ConfirmEmailChange", "user_id"),
-    route(Method::POST, "/v1/users/{id}/account:confirmPhoneChange", "ConfirmPhoneChange", "user_id"),
-    route(Method::POST, "/v1/users", "CreateUser", ""),
-    route(Method::POST, import::PATH, "ImportUsers", ""),
-    route(Method::DELETE, "/v1/users/{id}", "DeleteUser", "user_id"),
-    route(Method::POST, "/v1/users/{id}/connections", "LinkConnection", "user_id"),
-    route(Method::POST, "/v1/users:verifyPassword", "VerifyPassword", ""),
-    route(Method::GET, "/v1/fields", "ListFields", ""),
-    route(Method::POST, "/v1/fields", "CreateField", ""),
-    route(Method::PATCH, "/v1/fields/{name}", "UpdateField", "field.name"),
-    route(Method::DELETE, "/v1/fields/{name}", "DeleteField", "name"),
-    route(Method::GET, "/v1/tokens", "ListTokens", ""),
-    route(Method::POST, "/v1/tokens", "IssueToken", ""),
-    route(Method::DELETE, "/v1/tokens/{token_id}", "RevokeToken", "token_id"),
-    route(Method::GET, "/v1/deliveries/{delivery_id}", "GetDelivery", "delivery_id"),
-];
+pub static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
+    let services = SERVICES.iter().filter_map(|name| POOL.get_service_by_name(name));
+    let methods = services.flat_map(|service| service.methods().collect::<Vec<_>>());
+    methods.flat_map(|method| routes_of(&method)).collect()
+});
+
+fn routes_of(method: &MethodDescriptor) -> Vec<Route> {
+    let mut bindings = http_bindings(method);
+    if method.name() == "ImportUsers" {
+        // A stream both ways has no annotation; here it is lines of a body.
+        bindings.push(HttpBinding { method: "POST".to_owned(), template: import::PATH.to_owned(), has_body: true });
+    }
+    let routes = bindings.into_iter().enumerate();
+    routes.map(|(place, binding)| Route::new(method, binding, place == 0)).collect()
+}
 
 impl Route {
-    /// The RPC's descriptor.
-    pub fn descriptor(&self) -> MethodDescriptor {
-        SERVICES
-            .iter()
-            .filter_map(|name| POOL.get_service_by_name(name))
-            .flat_map(|service| service.methods().collect::<Vec<_>>())
-            .find(|method| method.name() == self.rpc)
-            .expect("valid: a test looks every route up")
-    }
-
-    /// Whether the request stands in a body.
-    pub fn has_body(&self) -> bool {
-        matches!(self.method, Method::POST | Method::PATCH)
+    fn new(descriptor: &MethodDescriptor, binding: HttpBinding, is_main: bool) -> Self {
+        let HttpBinding { method, template, has_body } = binding;
+        let (service, name) = (descriptor.parent_service(), descriptor.name());
+        let (service, name) = rpc(&format!("{}/{name}", service.full_name())).expect("valid: a method of the contract");
+        let param = template.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(param, _)| param);
+        let filled = match param {
+            Some(param) => param,
+            None if template.split('/').any(|segment| segment == "me") => "user_id",
+            None => "",
+        };
+        Self {
+            method: method.parse().expect("valid: a test looks at every binding"),
+            // A path in braces would be another parameter than its last part to OpenAPI and to the router.
+            path: template.replace(&format!("{{{filled}}}"), &format!("{{{}}}", last_part(filled))),
+            rpc: Rpc(service, name),
+            descriptor: descriptor.clone(),
+            has_body,
+            filled: filled.to_owned(),
+            is_main,
+        }
     }
 
     /// The name of the path's parameter.
-    pub fn param(&self) -> Option<&'static str> {
-        let (_, rest) = self.path.split_once('{')?;
-        rest.split_once('}').map(|(name, _)| name)
+    pub fn param(&self) -> Option<&str> {
+        self.path.contains('{').then(|| last_part(&self.filled))
     }
 
-    fn rpc(&self) -> Rpc {
-        let service = self.descriptor().parent_service().full_name().to_owned();
-        let known = SERVICES.iter().find(|name| **name == service);
-        Rpc(known.expect("valid: found in these services"), self.rpc)
+    /// The field that the path fills.
+    pub fn filled_field(&self) -> Option<FieldDescriptor> {
+        let mut message = self.descriptor.input();
+        let mut names = self.filled.split('.').peekable();
+        while let Some(name) = names.next() {
+            let field = message.get_field_by_name(name)?;
+            match (names.peek(), field.kind()) {
+                (None, _) => return Some(field),
+                (Some(_), Kind::Message(inner)) => message = inner,
+                (Some(_), _) => break,
+            }
+        }
+        None
+    }
+
+    /// Whether it only reads.
+    pub fn is_read(&self) -> bool {
+        is_read(&self.descriptor)
+    }
+
+    /// Whether what it returns has an etag of its own.
+    pub fn has_etag(&self) -> bool {
+        tagged_part(self.rpc.1).is_some()
     }
 }
 
-/// The routes with their handlers.
+/// The name at the end of a field's path.
+fn last_part(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
+}
+
+/// The routes with their handlers. A path is found with its colon encoded too, as some clients send it.
 pub fn routes() -> Router<Gateway> {
     let mut router = Router::new();
-    for route in ROUTES {
-        let filter = MethodFilter::try_from(route.method.clone()).expect("valid: a common method");
-        let (rpc, input) = (route.rpc(), route.descriptor().input());
-        let handler = if route.rpc == "ImportUsers" {
-            on(filter, import::serve)
-        } else {
-            endpoint(filter, rpc, bearer, move |call| {
-                let input = input.clone();
-                Box::pin(async move { serve(route, &input, &call).await })
-            })
-        };
-        router = router.route(route.path, handler);
+    for route in ROUTES.iter() {
+        let filter = MethodFilter::try_from(route.method.clone()).expect("valid: a test looks at every binding");
+        let mut paths = vec![route.path.clone()];
+        if route.path.contains(':') {
+            paths.extend(["%3A", "%3a"].map(|encoded| route.path.replace(':', encoded)));
+        }
+        for path in paths {
+            let handler = match route.path.as_str() {
+                import::PATH => on(filter, import::serve),
+                _ => {
+                    endpoint(filter, route.rpc, bearer, move |call| Box::pin(async move { serve(route, &call).await }))
+                }
+            };
+            router = router.route(&path, handler);
+        }
     }
     router
 }
 
-async fn serve(route: &'static Route, input: &MessageDescriptor, call: &Call) -> Result<Response, Refusal> {
-    let (json, has_condition) = request(route, input, call)?;
-    let answered = dispatch(route.rpc, call.api(), &call.caller, &json).await;
-    answered.map(reply).map_err(|error| match has_condition {
-        true => Refusal::from(error).of_condition(),
-        false => error.into(),
-    })
+async fn serve(route: &'static Route, call: &Call) -> Result<Response, Refusal> {
+    if !route.is_read() {
+        must_not_be_new(&call.headers)?;
+    }
+    let (json, has_condition) = request(route, call)?;
+    let answer = match dispatch(route.rpc.1, call.api(), &call.caller, &json).await {
+        Ok(answer) => answer,
+        Err(error) if has_condition => return Err(Refusal::from(error).of_condition()),
+        Err(error) => return Err(error.into()),
+    };
+    let is_known = answer.is_whole && answer.etag.as_deref().is_some_and(|etag| is_known(&call.headers, etag));
+    Ok(if route.is_read() && is_known { unmodified(answer) } else { reply(answer) })
 }
 
 /// The request that body, query, path and `If-Match` make together, and whether there is such a condition.
-fn request(route: &Route, input: &MessageDescriptor, call: &Call) -> Result<(Json, bool)> {
-    let mut json = match &call.body {
-        body if route.has_body() && !body.is_empty() => Json::parse(body)?,
-        _ => Json::Object(Vec::new()),
-    };
+fn request(route: &Route, call: &Call) -> Result<(Json, bool)> {
+    let input = &route.descriptor.input();
+    let mut json = body(route, &call.body)?;
     for (name, value) in &call.query {
         fill(&mut json, input, name, value, Given::Once)?;
     }
-    let param = route.param().map(|name| call.param(name));
-    if let Some(value) = param.filter(|value| *value != "me" || route.filled != "user_id") {
-        fill(&mut json, input, route.filled, value, Given::Alike)?;
+    if !route.filled.is_empty() {
+        let value = route.param().map_or(ME, |name| call.param(name));
+        fill(&mut json, input, &route.filled, value, Given::Alike)?;
     }
     let condition = if_match(&call.headers)?;
     if let Some(etag) = &condition {
         match input.get_field_by_name("etag") {
             Some(_) => fill(&mut json, input, "etag", etag, Given::Alike)?,
-            None if call.method == Method::GET => {}
+            None if route.is_read() => {}
             None => {
                 return Err(Error::invalid("etag", Fault::Unknown, "If-Match is no condition of this call"));
             }
@@ -152,12 +185,28 @@ fn request(route: &Route, input: &MessageDescriptor, call: &Call) -> Result<(Jso
     Ok((json, condition.is_some()))
 }
 
+/// The part of the request that the body holds. A write whose body was forgotten, or would be passed over, is rejected.
+fn body(route: &Route, body: &[u8]) -> Result<Json> {
+    let nothing = Json::Object(Vec::new());
+    match (route.has_body, body.trim_ascii().is_empty()) {
+        (true, false) => Json::parse(body),
+        (true, true) if !route.is_read() => {
+            Err(Error::invalid("", Fault::Required, "the body is missing; an empty request is {}"))
+        }
+        (_, true) => Ok(nothing),
+        (false, false) if Json::parse(body)? == nothing => Ok(nothing),
+        (false, false) => {
+            Err(Error::invalid("", Fault::Unknown, "this method has no body; its fields are query parameters"))
+        }
+    }
+}
+
 /// Whether a field may stand in the request already.
 #[derive(Clone, Copy, PartialEq)]
 enum Given {
     /// It may not.
     Once,
-    /// With the same value.
+    /// With the same value, or with none: `0`, an empty text, or null.
     Alike,
 }
 
@@ -176,11 +225,12 @@ fn fill(json: &mut Json, message: &MessageDescriptor, path: &str, value: &str, g
         if inner.full_name().starts_with("google.protobuf.") || field.is_list() {
             return Err(unknown());
         }
-        return match found {
+        return match found.filter(|(_, inside)| *inside != Json::Null) {
             Some((_, inside)) => fill(inside, &inner, rest, value, given),
             None => {
                 let mut inside = Json::Object(Vec::new());
                 fill(&mut inside, &inner, rest, value, given)?;
+                entries.retain(|(name, _)| name != field.name() && name != field.json_name());
                 entries.push((field.name().to_owned(), inside));
                 Ok(())
             }
@@ -190,6 +240,7 @@ fn fill(json: &mut Json, message: &MessageDescriptor, path: &str, value: &str, g
     match found {
         None => entries.push((field.name().to_owned(), value)),
         Some((_, there)) if given == Given::Alike && is_alike(there, &value) => {}
+        Some((_, there)) if given == Given::Alike && is_unset(there, &field.kind()) => *there = value,
         Some(_) if given == Given::Alike => {
             return Err(Error::invalid(path, Fault::Format, "stands in the body with another value"));
         }
@@ -200,9 +251,18 @@ fn fill(json: &mut Json, message: &MessageDescriptor, path: &str, value: &str, g
 
 fn is_alike(there: &Json, value: &Json) -> bool {
     match (there, value) {
-        (Json::Null, _) => false,
         (Json::Integer(whole), Json::Text(text)) => whole.to_string() == *text,
         _ => there == value,
+    }
+}
+
+/// Whether a value is the same as none: in proto3 a field at its default is not set.
+fn is_unset(there: &Json, kind: &Kind) -> bool {
+    match there {
+        Json::Null => true,
+        Json::Text(text) => matches!((kind, text.as_str()), (Kind::Int64 | Kind::Int32, "0") | (Kind::String, "")),
+        Json::Integer(whole) => *whole == 0 && matches!(kind, Kind::Int64 | Kind::Int32),
+        Json::Bool(_) | Json::Float(_) | Json::List(_) | Json::Object(_) => false,
     }
 }
 
@@ -233,12 +293,38 @@ fn if_match(headers: &HeaderMap) -> Result<Option<String>> {
     if given == "*" {
         return Ok(None);
     }
-    // A proxy that compresses makes an etag weak; the profile that it names is the same.
-    let strong = given.strip_prefix("W/").unwrap_or(given);
-    let etag = strong.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(strong);
+    let etag = opaque(given);
     match etag.is_empty() || etag.contains(['"', ',']) {
         true => Err(fault()),
         false => Ok(Some(etag.to_owned())),
+    }
+}
+
+/// An etag without its quotation marks. A proxy that compresses makes it weak; the resource that it names is the same.
+fn opaque(given: &str) -> &str {
+    let strong = given.strip_prefix("W/").unwrap_or(given);
+    strong.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(strong)
+}
+
+/// Whether `If-None-Match` names this etag, or any. No etag of ours holds a comma.
+fn is_known(headers: &HeaderMap, etag: &str) -> bool {
+    let values = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut given = values.flat_map(|value| value.split(',')).map(str::trim);
+    given.any(|given| given == "*" || opaque(given) == etag)
+}
+
+/// Rejects `If-None-Match` of a write: what it changes exists, and no write asks that it does not have some etag.
+///
+/// # Errors
+/// 412 with ETAG_MISMATCH for `*`, INVALID_REQUEST for anything else.
+pub fn must_not_be_new(headers: &HeaderMap) -> Result<(), Refusal> {
+    match headers.get(header::IF_NONE_MATCH).map(HeaderValue::as_bytes) {
+        None => Ok(()),
+        Some(given) if given.trim_ascii() == b"*" => Err(Refusal::from(Reason::EtagMismatch).of_condition()),
+        Some(_) => {
+            let told = "If-None-Match isn't supported for a write; use If-Match";
+            Err(Error::invalid("If-None-Match", Fault::Unknown, told).into())
+        }
     }
 }
 
@@ -246,15 +332,62 @@ fn if_match(headers: &HeaderMap) -> Result<Option<String>> {
 struct Answer {
     json: Vec<u8>,
     etag: Option<String>,
+    /// Whether the etag stands for all that was answered.
+    is_whole: bool,
 }
 
-fn answer<M: Message + Name>(message: &M, etag: Option<String>) -> Answer {
-    Answer { json: canonical::to_text(message), etag }
+/// A part of an answer that has an etag.
+trait Tagged {
+    fn etag(&self) -> &str;
+
+    /// Whether nothing of the part can change while its etag stays.
+    fn is_whole(&self) -> bool {
+        true
+    }
+}
+
+impl Tagged for pb::Profile {
+    fn etag(&self) -> &str {
+        &self.etag
+    }
+
+    fn is_whole(&self) -> bool {
+        self.account.is_none()
+    }
+}
+
+impl Tagged for pb::Account {
+    fn etag(&self) -> &str {
+        &self.etag
+    }
+}
+
+impl Tagged for pb::FieldDefinition {
+    fn etag(&self) -> &str {
+        &self.etag
+    }
+}
+
+fn answer<M: Message + Name>(message: &M, part: Option<&dyn Tagged>) -> Answer {
+    let part = part.filter(|part| !part.etag().is_empty());
+    Answer {
+        json: canonical::to_text(message),
+        etag: part.map(|part| part.etag().to_owned()),
+        is_whole: part.is_some_and(Tagged::is_whole),
+    }
 }
 
 fn reply(answer: Answer) -> Response {
-    let mut response = json_response(answer.json);
-    let etag = answer.etag.and_then(|etag| HeaderValue::from_str(&format!("\"{etag}\"")).ok());
+    with_etag(json_response(answer.json), answer.etag)
+}
+
+/// The response to who has the answer already.
+fn unmodified(answer: Answer) -> Response {
+    with_etag(StatusCode::NOT_MODIFIED.into_response(), answer.etag)
+}
+
+fn with_etag(mut response: Response, etag: Option<String>) -> Response {
+    let etag = etag.and_then(|etag| HeaderValue::from_str(&format!("\"{etag}\"")).ok());
     if let Some(etag) = etag {
         response.headers_mut().insert(header::ETAG, etag);
     }
@@ -273,10 +406,21 @@ macro_rules! dispatch {
             match rpc {
                 $($rpc => {
                     let reply = api.$method(caller, canonical::read(json)?).await?;
-                    let etag = None$(.or(reply.$part.as_ref().map(|part| part.etag.clone())))?;
-                    Ok(answer(&reply, etag))
+                    let part: Option<&dyn Tagged> = None$(.or(reply.$part.as_ref().map(|part| part as &dyn Tagged)))?;
+                    Ok(answer(&reply, part))
                 })*
                 _ => Err(Error::new(Reason::MethodUnknown)),
+            }
+        }
+
+        #[cfg(test)]
+        const DISPATCHED: &[&str] = &[$($rpc),*];
+
+        /// The part of an RPC's answer whose etag is the answer's.
+        fn tagged_part(rpc: &str) -> Option<&'static str> {
+            match rpc {
+                $($rpc => None$(.or(Some(stringify!($part))))?,)*
+                _ => None,
             }
         }
     };
@@ -298,34 +442,118 @@ dispatch! {
     "DeleteUser" => delete_user;
     "LinkConnection" => link_connection;
     "VerifyPassword" => verify_password;
-    "CreateField" => create_field;
+    "CreateField" => create_field field;
     "ListFields" => list_fields;
-    "UpdateField" => update_field;
+    "UpdateField" => update_field field;
     "DeleteField" => delete_field;
     "GetDelivery" => get_delivery;
     "IssueToken" => issue_token;
     "ListTokens" => list_tokens;
     "RevokeToken" => revoke_token;
+    "RevokeTokens" => revoke_tokens;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn route(rpc: &str) -> &'static Route {
+        ROUTES.iter().find(|route| route.rpc.1 == rpc).unwrap()
+    }
+
     #[test]
     fn every_rpc_has_a_route() {
         for name in SERVICES {
             for method in POOL.get_service_by_name(name).unwrap().methods() {
-                let route = ROUTES.iter().find(|route| route.rpc == method.name());
-                assert_eq!(route.unwrap().rpc().0, *name);
+                assert_eq!(route(method.name()).rpc.0, *name);
+                assert!(DISPATCHED.contains(&method.name()) || method.name() == "ImportUsers", "{}", method.name());
             }
         }
     }
 
-    fn filled(route: &str, start: &str, path: &str, value: &str, given: Given) -> Result<Json> {
-        let route = ROUTES.iter().find(|known| known.rpc == route).unwrap();
+    #[test]
+    fn routes_are_the_bindings_of_the_contract() {
+        for route in ROUTES.iter().filter(|route| route.path != import::PATH) {
+            let bindings = http_bindings(&route.descriptor);
+            let is_of = |binding: &&HttpBinding| {
+                // A parameter has its last name alone.
+                let template = binding.template.replace("{field.name}", "{name}");
+                (binding.method.as_str(), template.as_str()) == (route.method.as_str(), route.path.as_str())
+            };
+            let binding = bindings.iter().find(is_of).unwrap();
+            assert_eq!(binding.has_body, route.has_body, "{route:?}");
+            assert!(route.filled.is_empty() || route.filled_field().is_some(), "{route:?}");
+            assert!(route.path.matches('{').count() <= 1 && !route.path.contains(['*', '=']), "{route:?}");
+        }
+        let bindings =
+            SERVICES.iter().flat_map(|name| POOL.get_service_by_name(name).unwrap().methods().collect::<Vec<_>>());
+        assert_eq!(ROUTES.len(), bindings.map(|method| http_bindings(&method).len()).sum::<usize>() + 1);
+        assert_eq!(
+            (route("UpdateField").path.as_str(), route("UpdateField").filled.as_str()),
+            ("/v1/fields/{name}", "field.name")
+        );
+    }
+
+    #[test]
+    fn me_is_the_user_0() {
+        let of_me: Vec<&Route> = ROUTES.iter().filter(|route| route.path.contains("/me/")).collect();
+        assert_eq!(of_me.len(), 7);
+        for route in of_me {
+            assert_eq!((route.filled.as_str(), route.param(), route.is_main), ("user_id", None, false), "{route:?}");
+        }
+    }
+
+    #[test]
+    fn routes_without_a_body_take_every_field_of_the_query() {
+        fn leaves(message: &MessageDescriptor, before: &str) -> Vec<(String, FieldDescriptor)> {
+            let fields = message.fields().flat_map(|field| match field.kind() {
+                Kind::Message(inner) if !inner.full_name().starts_with("google.protobuf.") => {
+                    leaves(&inner, &format!("{before}{}.", field.name()))
+                }
+                _ => vec![(format!("{before}{}", field.name()), field)],
+            });
+            fields.collect()
+        }
+        for route in ROUTES.iter().filter(|route| !route.has_body) {
+            let input = route.descriptor.input();
+            for (path, field) in leaves(&input, "") {
+                let text = match field.kind() {
+                    Kind::Bool => "true",
+                    Kind::Message(_) => "{}",
+                    _ => "1",
+                };
+                let mut json = Json::Object(Vec::new());
+                assert!(fill(&mut json, &input, &path, text, Given::Once).is_ok(), "{path} of {route:?}");
+                assert!(!field.is_list(), "a list of {route:?} has no form in a query");
+            }
+        }
+    }
+
+    #[test]
+    fn the_etag_is_that_of_the_first_part_that_has_one() {
+        for route in ROUTES.iter() {
+            let output = route.descriptor.output();
+            let mut parts = output.fields().filter(|field| !field.is_list());
+            let part = parts.find(
+                |field| matches!(field.kind(), Kind::Message(message) if message.get_field_by_name("etag").is_some()),
+            );
+            assert_eq!(tagged_part(route.rpc.1), part.as_ref().map(FieldDescriptor::name), "{route:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_neither_forgotten_nor_passed_over() {
+        let read = |rpc, text: &str| body(route(rpc), text.as_bytes()).is_ok();
+        for empty in ["", " \r\n"] {
+            assert!(!read("CreateUser", empty) && read("BatchGetProfiles", empty) && read("DeleteUser", empty));
+        }
+        assert!(read("CreateUser", "{}") && read("DeleteUser", "{}") && read("GetProfile", " {} "));
+        assert!(!read("DeleteUser", r#"{"validateOnly": true}"#) && !read("GetProfile", "x"));
+    }
+
+    fn filled(rpc: &str, start: &str, path: &str, value: &str, given: Given) -> Result<Json> {
         let mut json = Json::parse(start.as_bytes()).unwrap();
-        fill(&mut json, &route.descriptor().input(), path, value, given)?;
+        fill(&mut json, &route(rpc).descriptor.input(), path, value, given)?;
         Ok(json)
     }
 
@@ -348,6 +576,25 @@ mod tests {
         assert!(alike(r#"{"field": {"description": "x"}}"#).is_ok());
         assert!(alike(r#"{"field": {"name": "other"}}"#).is_err());
         assert!(filled("UpdateProfile", r#"{"userId": 5}"#, "user_id", "5", Given::Alike).is_ok());
+        assert!(filled("UpdateProfile", r#"{"userId": 5}"#, "user_id", ME, Given::Alike).is_err());
+    }
+
+    #[test]
+    fn a_body_may_leave_open_what_the_path_says() {
+        for unset in ["0", "\"0\"", "null"] {
+            let body = format!(r#"{{"userId": {unset}}}"#);
+            let json = filled("UpdateProfile", &body, "user_id", "5", Given::Alike).unwrap();
+            assert_eq!(json, Json::Object(vec![("userId".into(), Json::Text("5".into()))]), "{unset}");
+        }
+        let named = Json::Object(vec![("name".into(), Json::Text("level".into()))]);
+        for unset in ["{}", r#"{"field": null}"#, r#"{"field": {}}"#, r#"{"field": {"name": ""}}"#] {
+            let json = filled("UpdateField", unset, "field.name", "level", Given::Alike).unwrap();
+            assert_eq!(json, Json::Object(vec![("field".into(), named.clone())]), "{unset}");
+        }
+        for other in ["1", "\"1\"", "\"\"", "false", "{}"] {
+            let body = format!(r#"{{"userId": {other}}}"#);
+            assert!(filled("UpdateProfile", &body, "user_id", "5", Given::Alike).is_err(), "{other}");
+        }
     }
 
     #[test]
@@ -364,5 +611,31 @@ mod tests {
         for bad in ["", "\"\"", "\"a\", \"b\""] {
             assert!(read(bad).is_err(), "{bad}");
         }
+    }
+
+    fn none_match(values: &[&'static str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::IF_NONE_MATCH, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn if_none_match_is_a_list_of_etags() {
+        for known in [&["\"1f\""][..], &["W/\"1f\""], &["1f"], &["*"], &["\"a\", W/\"1f\""], &["\"a\"", "\"1f\""]] {
+            assert!(is_known(&none_match(known), "1f"), "{known:?}");
+        }
+        for other in [&[][..], &[""], &["\"1\""], &["\"1F\"", "\"a\""], &["\"1f"]] {
+            assert!(!is_known(&none_match(other), "1f"), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_write_has_no_if_none_match() {
+        let rejected = |values| must_not_be_new(&none_match(values)).unwrap_err();
+        assert!(must_not_be_new(&none_match(&[])).is_ok());
+        assert_eq!(rejected(&["*"]).status, StatusCode::PRECONDITION_FAILED);
+        assert_eq!(rejected(&["\"1f\""]).status, StatusCode::BAD_REQUEST);
     }
 }

@@ -1,6 +1,7 @@
 //! The contract in Rust: the generated messages, and how they are read into the model and written from it.
 
 pub mod account;
+pub mod annotations;
 pub mod canonical;
 pub mod details;
 pub mod field;
@@ -8,6 +9,7 @@ pub mod json;
 pub mod key;
 pub mod mask;
 pub mod profile;
+pub mod redact;
 pub mod structure;
 pub mod token;
 pub mod user;
@@ -22,6 +24,7 @@ use prost_types::Timestamp;
 #[expect(clippy::disallowed_types, reason = "generated service traits answer with a status")]
 pub mod pb {
     tonic::include_proto!("userservice.v1");
+    include!(concat!(env!("OUT_DIR"), "/userservice.v1.debug.rs"));
 }
 
 /// The services of the contract.

@@ -190,6 +190,7 @@ fn commands_speak_to_people_and_to_scripts() {
     assert_eq!(refused["error"]["violations"][0]["field"], "account.email");
     assert_eq!(field["name"], "shoe_size");
     assert!(fields["fields"].as_array().unwrap().iter().any(|field| field["name"] == "shoe_size"));
+    assert!(token["secret"].as_str().unwrap().len() > 20, "the command shows the secret that it issues");
     assert_eq!(tokens["tokens"][0]["tokenId"], token["token"]["tokenId"]);
     assert_eq!(revoked["tokenId"], token["token"]["tokenId"]);
     assert_eq!(deleted["userId"], found["userId"]);

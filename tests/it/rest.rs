@@ -90,12 +90,12 @@ async fn pages_of_a_known_origin_may_call() {
             .uri("/v1/users/1/profile")
             .header("origin", origin)
             .header("access-control-request-method", "PATCH")
-            .header("access-control-request-headers", "authorization,if-match");
+            .header("access-control-request-headers", "authorization,if-match,if-none-match");
         router.clone().oneshot(request.body(Full::<Bytes>::default()).unwrap()).await.unwrap()
     };
     let known = ask("https://app.example.com").await;
     assert_eq!(known.headers()["access-control-allow-origin"], "https://app.example.com");
-    assert_eq!(known.headers()["access-control-allow-headers"], "authorization,if-match");
+    assert_eq!(known.headers()["access-control-allow-headers"], "authorization,if-match,if-none-match");
     assert!(!ask("https://other.example.com").await.headers().contains_key("access-control-allow-origin"));
 }
 
@@ -190,4 +190,178 @@ async fn an_import_counts_all_failures_and_tells_ten_thousand() {
 
     assert_eq!((&told["failed"], &told["nextIndex"]), (&json!("10001"), &json!("10001")));
     assert_eq!(told["failures"].as_array().unwrap().len(), 10_000);
+}
+
+/// A caller with a user's token.
+async fn own(app: &TestApp, user_id: i64) -> Caller {
+    let token = app.user_token(user_id).await;
+    Caller { rest: app.rest(), headers: vec![("authorization", format!("Bearer {token}"))] }
+}
+
+#[tokio::test]
+async fn a_profile_that_the_caller_has_is_not_sent_again() {
+    let app = TestApp::new().await;
+    let service = Caller::service(&app).await;
+    let (ann, ben) = (make_user(&service, "Ann").await, make_user(&service, "Ben").await);
+    let user = own(&app, ann).await;
+    let path = format!("/v1/users/{ann}/profile");
+    let etag = service.get(&path).await.headers["etag"].to_str().unwrap().to_owned();
+
+    let lookup = format!("/v1/profiles:lookup?user_id={ann}");
+    for (caller, path) in [(&service, path.as_str()), (&service, &lookup), (&user, "/v1/users/me/profile")] {
+        for known in [etag.clone(), format!("W/{etag}"), format!("\"a\", {etag}"), "*".to_owned()] {
+            let reply = caller.with("if-none-match", &known).get(path).await;
+            assert_eq!(
+                (reply.status, &reply.headers["etag"]),
+                (StatusCode::NOT_MODIFIED, etag.as_str()),
+                "{path} {known}"
+            );
+            assert_eq!((reply.body, reply.headers.get("content-type")), (Value::Null, None), "{path} {known}");
+        }
+        let other = caller.with("if-none-match", "\"a\"").get(path).await;
+        assert_eq!((other.status, &other.body["profile"]["nickname"]), (StatusCode::OK, &json!("Ann")), "{path}");
+    }
+    // The etag of a profile says nothing of the account.
+    let whole = service.with("if-none-match", &etag).get(&format!("{path}?read_mask=nickname,account")).await;
+    assert_eq!((whole.status, whole.body["profile"]["account"].is_object()), (StatusCode::OK, true));
+
+    let any = |caller: &Caller| caller.with("if-none-match", "*");
+    let reason = async |caller: Caller, path: &str| caller.get(path).await.reason().to_owned();
+    assert_eq!(reason(any(&Caller::stranger(&app)), &path).await, "TOKEN_MISSING");
+    assert_eq!(reason(any(&own(&app, ben).await), &path).await, "NOT_OWNER");
+    assert_eq!(reason(any(&service), "/v1/users/999999/profile").await, "USER_NOT_FOUND");
+
+    let change = json!({ "profile": { "nickname": "Anna" }, "updateMask": "nickname" });
+    service.good("PATCH", &path, change).await;
+    let changed = service.with("if-none-match", &etag).get(&path).await;
+    assert_eq!((changed.status, &changed.body["profile"]["nickname"]), (StatusCode::OK, &json!("Anna")));
+}
+
+#[tokio::test]
+async fn a_write_does_not_take_if_none_match() {
+    let app = TestApp::new().await;
+    let service = Caller::service(&app).await;
+    let path = format!("/v1/users/{}/profile", make_user(&service, "Ann").await);
+    let change = json!({ "profile": { "nickname": "Anna" }, "updateMask": "nickname" }).to_string();
+
+    for (method, path, body) in [
+        ("PATCH", path.as_str(), change.as_str()),
+        ("POST", "/v1/users", "{}"),
+        ("POST", "/v1/users:import", "{}"),
+        ("DELETE", path.trim_end_matches("/profile"), ""),
+    ] {
+        let reply = service.with("if-none-match", "*").send(method, path, body.to_owned()).await;
+        assert_eq!((reply.status.as_u16(), reply.reason()), (412, "ETAG_MISMATCH"), "{method} {path}");
+        let reply = service.with("if-none-match", "\"1f\"").send(method, path, body.to_owned()).await;
+        assert_eq!((reply.status.as_u16(), reply.reason()), (400, "INVALID_REQUEST"), "{method} {path}");
+        let stranger = Caller::stranger(&app).with("if-none-match", "*");
+        assert_eq!(stranger.send(method, path, body.to_owned()).await.reason(), "TOKEN_MISSING", "{method} {path}");
+    }
+    assert_eq!(service.get(&path).await.body["profile"]["nickname"], "Ann");
+    let list = service.with("if-none-match", "*").send("POST", "/v1/profiles:list", "{}").await;
+    assert_eq!((list.status, list.body["profiles"].as_array().unwrap().len()), (StatusCode::OK, 1));
+}
+
+#[tokio::test]
+async fn an_encoded_colon_is_a_colon() {
+    let app = TestApp::new().await;
+    let service = Caller::service(&app).await;
+    let user_id = make_user(&service, "Ann").await;
+    for colon in [":", "%3A", "%3a"] {
+        let list = service.good("POST", &format!("/v1/profiles{colon}list"), json!({})).await;
+        assert_eq!(list["profiles"][0]["nickname"], "Ann", "{colon}");
+        let found = service.get(&format!("/v1/profiles{colon}lookup?user_id={user_id}")).await;
+        assert_eq!(found.body["profile"]["nickname"], "Ann", "{colon}");
+        let path = format!("/v1/users/{user_id}/account{colon}sendPhoneCode");
+        assert_eq!(service.send("POST", &path, r#"{"phone": "12"}"#).await.reason(), "INVALID_REQUEST", "{colon}");
+        let path = format!("/v1/users{colon}import");
+        assert_eq!(service.send("POST", &path, "x").await.body["failed"], "1", "{colon}");
+        assert_eq!(service.get(&path).await.reason(), "METHOD_NOT_ALLOWED", "{colon}");
+    }
+}
+
+#[tokio::test]
+async fn a_user_means_itself_by_me() {
+    let app = TestApp::new().await;
+    let service = Caller::service(&app).await;
+    let (ann, ben) = (make_user(&service, "Ann").await, make_user(&service, "Ben").await);
+    let user = own(&app, ann).await;
+
+    let change = json!({ "userId": "0", "profile": { "city": "广州" }, "updateMask": "city" });
+    let changed = user.good("PATCH", "/v1/users/me/profile", change).await;
+    assert_eq!((&changed["profile"]["userId"], &changed["profile"]["city"]), (&json!(ann.to_string()), &json!("广州")));
+    let account = json!({ "account": { "username": "ann.lee" }, "updateMask": "username" });
+    let account = user.good("PATCH", "/v1/users/me/account", account).await;
+    assert_eq!(account["account"]["userId"], ann.to_string());
+
+    for (caller, body) in
+        [(&user, json!({ "userId": ben.to_string() })), (&service, json!({ "userId": ben.to_string() }))]
+    {
+        let reply = caller.send("PATCH", "/v1/users/me/profile", body.to_string()).await;
+        assert_eq!((reply.status.as_u16(), reply.reason()), (400, "INVALID_REQUEST"));
+        assert_eq!(reply.detail("BadRequest")["fieldViolations"][0]["field"], "user_id");
+    }
+    for (method, path) in [("GET", "/v1/users/me/profile"), ("DELETE", "/v1/users/me")] {
+        let reply = service.send(method, path, "").await;
+        assert_eq!((reply.status.as_u16(), reply.reason()), (400, "INVALID_REQUEST"), "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_may_leave_the_user_to_the_path() {
+    let app = TestApp::new().await;
+    let service = Caller::service(&app).await;
+    let user_id = make_user(&service, "Ann").await;
+    let path = format!("/v1/users/{user_id}/profile");
+    let change = |user_id: Value| json!({ "userId": user_id, "profile": { "city": "x" }, "updateMask": "city" });
+    for unset in [json!("0"), json!(0), Value::Null, json!(user_id.to_string())] {
+        let changed = service.good("PATCH", &path, change(unset)).await;
+        assert_eq!(changed["profile"]["userId"], user_id.to_string());
+    }
+    let other = service.send("PATCH", &path, change(json!("999")).to_string()).await;
+    assert_eq!((other.status.as_u16(), other.reason()), (400, "INVALID_REQUEST"));
+
+    let mask = json!({ "profile": { "city": "y" }, "updateMask": { "paths": ["city"] } });
+    let refused = service.send("PATCH", &path, mask.to_string()).await;
+    let violation = &refused.detail("BadRequest")["fieldViolations"][0];
+    assert_eq!((refused.status.as_u16(), &violation["field"]), (400, &json!("update_mask")));
+    assert!(violation["description"].as_str().unwrap().contains("\"nickname,city\""), "{violation}");
+}
+
+#[tokio::test]
+async fn a_deletion_takes_its_fields_from_the_query() {
+    let app = TestApp::new().await;
+    let service = Caller::service(&app).await;
+    let path = format!("/v1/users/{}", make_user(&service, "Ann").await);
+    let refused = async |caller: &Caller, path: &str, body: &'static str| {
+        let reply = caller.send("DELETE", path, body).await;
+        assert_eq!((reply.status.as_u16(), reply.reason()), (400, "INVALID_REQUEST"), "{path} {body}");
+        reply.detail("BadRequest")["fieldViolations"][0].clone()
+    };
+    for (query, field) in [("validate_only=yes", "validate_only"), ("allowMissing=2", "allow_missing"), ("x=1", "x")] {
+        assert_eq!(refused(&service, &format!("{path}?{query}"), "").await["field"], field, "{query}");
+    }
+    // The header fills the same field as the parameter.
+    let contradiction = refused(&service.with("if-match", "\"1f\""), &format!("{path}?etag=2f"), "").await;
+    assert_eq!(contradiction["field"], "etag");
+    let contradiction = refused(&service.with("if-match", "\"1f\""), "/v1/fields/level?etag=2f", "").await;
+    assert_eq!(contradiction["field"], "etag");
+    // A dry run that is asked for where nobody reads it would delete.
+    assert_eq!(refused(&service, &path, r#"{"validateOnly": true}"#).await["reason"], "UNKNOWN_FIELD");
+    assert_eq!(service.get(&format!("{path}/profile")).await.status, StatusCode::OK);
+    service.good("DELETE", &path, json!({})).await;
+}
+
+#[tokio::test]
+async fn a_body_that_was_forgotten_creates_nobody() {
+    let app = TestApp::new().await;
+    let service = Caller::service(&app).await;
+    for body in ["", "\n"] {
+        let refused = service.send("POST", "/v1/users", body).await;
+        let violation = &refused.detail("BadRequest")["fieldViolations"][0];
+        assert_eq!((refused.status.as_u16(), &violation["reason"]), (400, &json!("FIELD_REQUIRED")));
+    }
+    let list = service.get("/v1/profiles").await.body;
+    assert_eq!(list["profiles"].as_array().map_or(0, Vec::len), 0);
+    assert!(service.good("POST", "/v1/users", json!({})).await["profile"]["userId"].is_string());
 }

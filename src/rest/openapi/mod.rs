@@ -1,5 +1,5 @@
-//! The description of the native routes, made from the contract's descriptors and the table of routes, and a page
-//! over it that needs no network.
+//! The description of the native routes, made from the contract's descriptors and their options, and a page over it
+//! that needs no network.
 
 mod comments;
 mod schema;
@@ -20,7 +20,10 @@ use super::{
     Gateway, import,
     native::{ROUTES, Route},
 };
-use crate::wire::{POOL, SERVICES};
+use crate::wire::{
+    POOL, SERVICES,
+    annotations::{FieldBehavior, has_behavior},
+};
 use comments::{comment, first_sentence};
 
 /// The page, with all that it needs in it.
@@ -49,8 +52,8 @@ fn serve_page() -> Response {
 /// The OpenAPI document.
 pub fn document() -> Value {
     let mut paths: Map<String, Value> = Map::new();
-    for route in ROUTES {
-        let methods = paths.entry(route.path).or_insert_with(|| json!({}));
+    for route in ROUTES.iter() {
+        let methods = paths.entry(&route.path).or_insert_with(|| json!({}));
         methods[route.method.as_str().to_lowercase()] = operation(route);
     }
     let services = SERVICES.iter().filter_map(|name| POOL.get_service_by_name(name));
@@ -82,7 +85,7 @@ pub fn document() -> Value {
 }
 
 fn operation(route: &Route) -> Value {
-    let method = route.descriptor();
+    let method = &route.descriptor;
     let file = method.parent_service().parent_file().file_descriptor_proto().clone();
     let told = comment(&file, method.path());
     let mut operation = json!({
@@ -94,7 +97,7 @@ fn operation(route: &Route) -> Value {
         "responses": {
             "200": {
                 "description": "Done.",
-                "headers": headers(&method.output()),
+                "headers": headers(route),
                 "content": { "application/json": { "schema": schema::reference(&method.output()) } },
             },
             "default": {
@@ -103,34 +106,40 @@ fn operation(route: &Route) -> Value {
             },
         },
     });
+    if route.is_read() && route.has_etag() {
+        operation["responses"]["304"] =
+            json!({ "description": "The caller has the current version already.", "headers": headers(route) });
+    }
     if route.path == import::PATH {
         let lines = json!({ "schema": { "type": "string" } });
         operation["requestBody"] = json!({
             "description": "One CreateUserRequest a line.",
             "content": { "application/x-ndjson": lines, "text/plain": lines },
         });
-    } else if route.has_body() {
-        let schema = schema::message(&method.input(), route.filled);
+    } else if route.has_body {
+        let schema = schema::message(&method.input(), &route.filled);
         operation["requestBody"] = json!({
-            "required": schema.get("required").is_some(),
+            "required": !route.is_read() || schema.get("required").is_some(),
             "content": { "application/json": { "schema": schema } },
         });
     }
     operation
 }
 
-/// The RPC's name, with the verb of the path where two routes lead to it.
+/// The RPC's name; a further route has `me` or the verb of its path behind it.
 fn operation_id(route: &Route) -> String {
-    let routes = ROUTES.iter().filter(|other| other.rpc == route.rpc).count();
+    let rpc = route.rpc.1;
+    let is_me = route.path.split('/').any(|segment| segment == "me");
     match route.path.rsplit_once(':') {
-        Some((_, verb)) if routes > 1 => format!("{}_{verb}", route.rpc),
-        _ => route.rpc.to_owned(),
+        _ if route.is_main => rpc.to_owned(),
+        _ if is_me => format!("{rpc}_me"),
+        Some((_, verb)) => format!("{rpc}_{verb}"),
+        None => format!("{rpc}_{}", route.method.as_str().to_lowercase()),
     }
 }
 
-fn headers(output: &MessageDescriptor) -> Value {
-    let has_etag = ["profile", "account"].iter().any(|name| output.get_field_by_name(name).is_some());
-    match has_etag {
+fn headers(route: &Route) -> Value {
+    match route.has_etag() {
         true => json!({ "ETag": { "description": "The etag of what is returned.", "schema": { "type": "string" } } }),
         false => json!({}),
     }
@@ -138,30 +147,29 @@ fn headers(output: &MessageDescriptor) -> Value {
 
 fn parameters(route: &Route, input: &MessageDescriptor) -> Vec<Value> {
     let mut parameters = Vec::new();
-    if let Some(name) = route.param() {
-        let (description, schema) = match name {
-            "id" => (
-                "A user's number, or `me` for the token's own user.",
-                json!({ "type": "string", "pattern": "^(me|[0-9]{1,19})$" }),
-            ),
-            "name" => ("The field's name.", json!({ "type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]{0,31}$" })),
-            _ => ("Its number.", json!({ "type": "string", "pattern": "^[0-9]{1,19}$" })),
-        };
+    if let (Some(name), Some(field)) = (route.param(), route.filled_field()) {
         parameters.push(json!({
-            "name": name, "in": "path", "required": true, "description": description, "schema": schema,
+            "name": name, "in": "path", "required": true,
+            "description": schema::told(&field), "schema": schema::text(&field),
         }));
     }
-    if route.has_body() {
-        if input.get_field_by_name("etag").is_some() {
-            parameters.push(json!({
-                "name": "If-Match", "in": "header", "required": false,
-                "description": "The etag that must still be in force, in quotation marks; else 412.",
-                "schema": { "type": "string", "pattern": "^(\\*|\"[0-9a-f]+\")$" },
-            }));
-        }
-        return parameters;
+    let mut condition = |name: &str, description: &str, pattern: &str| {
+        parameters.push(json!({
+            "name": name, "in": "header", "required": false, "description": description,
+            "schema": { "type": "string", "pattern": pattern },
+        }));
+    };
+    if route.is_read() && route.has_etag() {
+        let told = "The etags that the caller has, quoted; if the current one is among them, the status is 304.";
+        condition("If-None-Match", told, "^(\\*|(W/)?\"[0-9a-f]+\"(, *(W/)?\"[0-9a-f]+\")*)$");
     }
-    query(input, "", route.filled, &mut parameters);
+    if !route.is_read() && input.get_field_by_name("etag").is_some() {
+        let told = "The etag that must still be in force, in quotation marks; else 412.";
+        condition("If-Match", told, "^(\\*|\"[0-9a-f]+\")$");
+    }
+    if !route.has_body {
+        query(input, "", &route.filled, &mut parameters);
+    }
     parameters
 }
 
@@ -172,7 +180,8 @@ fn query(input: &MessageDescriptor, prefix: &str, filled: &str, parameters: &mut
     for field in input.fields().filter(|field| field.name() != filled && is_open(field)) {
         let name = format!("{prefix}{}", field.name());
         let mut parameter = json!({
-            "name": name, "in": "query", "required": false, "description": schema::told(&field),
+            "name": name, "in": "query", "required": has_behavior(&field, FieldBehavior::Required),
+            "description": schema::told(&field),
         });
         match field.kind() {
             Kind::Message(inner) if !inner.full_name().starts_with("google.protobuf.") => {
@@ -196,11 +205,48 @@ mod tests {
     fn every_route_is_described_and_names_are_unique() {
         let document = document();
         let mut ids = std::collections::HashSet::new();
-        for route in ROUTES {
-            let operation = &document["paths"][route.path][route.method.as_str().to_lowercase()];
+        for route in ROUTES.iter() {
+            let operation = &document["paths"][&route.path][route.method.as_str().to_lowercase()];
             assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "{}", route.path);
             assert!(!operation["summary"].as_str().unwrap().is_empty(), "{}", route.path);
         }
+    }
+
+    #[test]
+    fn further_routes_have_names_of_their_own() {
+        let document = document();
+        let id = |method: &str, path: &str| document["paths"][path][method]["operationId"].clone();
+        assert_eq!(id("get", "/v1/users/{user_id}/profile"), "GetProfile");
+        assert_eq!(id("get", "/v1/users/me/profile"), "GetProfile_me");
+        assert_eq!(id("get", "/v1/profiles:lookup"), "GetProfile_lookup");
+        assert_eq!(id("post", "/v1/users/{user_id}/account:sendEmailCode"), "SendEmailCode");
+        assert_eq!(id("post", "/v1/users/me/account:sendEmailCode"), "SendEmailCode_me");
+        assert_eq!(id("post", "/v1/profiles:list"), "ListProfiles_list");
+    }
+
+    #[test]
+    fn parameters_are_those_of_the_fields() {
+        let document = document();
+        let named = |method: &str, path: &str, name: &str| {
+            let parameters = document["paths"][path][method]["parameters"].as_array().unwrap();
+            parameters.iter().find(|parameter| parameter["name"] == name).cloned().unwrap_or_default()
+        };
+        let user_id = named("delete", "/v1/users/{user_id}", "user_id");
+        assert_eq!((&user_id["in"], &user_id["required"]), (&json!("path"), &json!(true)));
+        assert_eq!((&user_id["schema"]["format"], &user_id["schema"]["type"]), (&json!("int64"), &json!("string")));
+        assert_eq!(user_id["description"], "Required. The ID of the user.");
+        assert!(named("patch", "/v1/fields/{name}", "name")["description"].as_str().unwrap().contains("Immutable."));
+        assert_eq!(named("delete", "/v1/users/{user_id}", "request_id")["schema"]["format"], "uuid");
+        for name in ["If-Match", "etag", "validate_only", "allow_missing"] {
+            assert_eq!(named("delete", "/v1/users/{user_id}", name)["required"], false, "{name}");
+        }
+        for path in ["/v1/users/{user_id}/profile", "/v1/users/me/profile", "/v1/profiles:lookup"] {
+            assert_eq!(named("get", path, "If-None-Match")["in"], "header", "{path}");
+            assert!(document["paths"][path]["get"]["responses"]["304"].is_object(), "{path}");
+        }
+        assert_eq!(named("get", "/v1/users/me/profile", "user_id"), Value::Null);
+        let body = &document["paths"]["/v1/users/me/account"]["patch"]["requestBody"];
+        assert_eq!(body["content"]["application/json"]["schema"]["properties"].get("userId"), None);
     }
 
     #[test]

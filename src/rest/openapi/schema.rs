@@ -6,7 +6,20 @@ use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
 use super::comments::comment;
-use crate::{model::field::MAX_SAFE_INTEGER, wire::POOL};
+use crate::{
+    model::field::MAX_SAFE_INTEGER,
+    wire::{
+        POOL,
+        annotations::{FieldBehavior, has_behavior, is_secret, is_uuid},
+    },
+};
+
+/// The behaviors of fields that have a keyword. JSON Schema has none for what can be set once.
+const BEHAVIORS: &[(FieldBehavior, &str)] = &[
+    (FieldBehavior::OutputOnly, "readOnly"),
+    (FieldBehavior::InputOnly, "writeOnly"),
+    (FieldBehavior::Immutable, "x-immutable"),
+];
 
 /// All messages and enumerations of the contract, and the error.
 pub fn components() -> Value {
@@ -32,9 +45,7 @@ pub fn message(message: &MessageDescriptor, filled: &str) -> Value {
     let mut properties = Map::new();
     let mut required = Vec::new();
     for descriptor in message.fields().filter(|field| field.name() != filled) {
-        let told = told(&descriptor);
-        let is_choice = descriptor.containing_oneof().is_some_and(|oneof| !oneof.is_synthetic());
-        let is_required = told.starts_with("Required.") && !is_choice;
+        let is_required = has_behavior(&descriptor, FieldBehavior::Required);
         if is_required {
             required.push(descriptor.json_name().to_owned());
         }
@@ -46,10 +57,12 @@ pub fn message(message: &MessageDescriptor, filled: &str) -> Value {
         if !is_required {
             schema = nullable(schema);
         }
-        if told.starts_with("Output only.") {
-            schema["readOnly"] = true.into();
+        for (behavior, keyword) in BEHAVIORS {
+            if has_behavior(&descriptor, *behavior) {
+                schema[keyword] = true.into();
+            }
         }
-        schema["description"] = told.into();
+        schema["description"] = told(&descriptor).into();
         properties.insert(descriptor.json_name().to_owned(), schema);
     }
     let mut schema = json!({
@@ -99,16 +112,26 @@ pub fn field(field: &FieldDescriptor) -> Value {
             { "type": "string", "pattern": "^-?[0-9]{1,10}$" },
         ] }),
         Kind::Int64 => json!({ "oneOf": [
-            { "type": "string", "format": "int64", "pattern": "^-?[0-9]{1,19}$" },
+            text(field),
             { "type": "integer", "minimum": -MAX_SAFE_INTEGER, "maximum": MAX_SAFE_INTEGER },
         ] }),
         Kind::Enum(kind) => json!({ "$ref": format!("#/components/schemas/{}", kind.name()) }),
         Kind::Message(message) => known(&message).unwrap_or_else(|| reference(&message)),
-        _ => json!({ "type": "string" }),
+        _ => text(field),
     };
     match field.is_list() {
         true => json!({ "type": "array", "items": one }),
         false => one,
+    }
+}
+
+/// The schema of a field as text, which it is in a path.
+pub fn text(field: &FieldDescriptor) -> Value {
+    match field.kind() {
+        Kind::Int64 => json!({ "type": "string", "format": "int64", "pattern": "^-?[0-9]{1,19}$" }),
+        _ if is_uuid(field) => json!({ "type": "string", "format": "uuid" }),
+        _ if is_secret(field) => json!({ "type": "string", "format": "password" }),
+        _ => json!({ "type": "string" }),
     }
 }
 
@@ -161,4 +184,55 @@ fn error() -> Value {
             },
         } },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All fields of the contract with their schemas.
+    fn fields() -> Vec<(FieldDescriptor, Value, bool)> {
+        let components = components();
+        let messages = POOL.all_messages().filter(|message| message.package_name() == "userservice.v1");
+        let fields = messages.flat_map(|message| {
+            let schema = components[message.name()].clone();
+            let fields: Vec<_> = message.fields().collect();
+            fields.into_iter().map(move |field| {
+                let required = schema["required"].as_array().cloned().unwrap_or_default();
+                let is_required = required.contains(&json!(field.json_name()));
+                let property = schema["properties"][field.json_name()].clone();
+                (field, property, is_required)
+            })
+        });
+        fields.collect()
+    }
+
+    #[test]
+    fn keywords_are_the_annotations() {
+        for (field, schema, is_required) in fields() {
+            let name = field.full_name();
+            assert_eq!(is_required, has_behavior(&field, FieldBehavior::Required), "{name}");
+            assert_eq!(schema["readOnly"] == true, has_behavior(&field, FieldBehavior::OutputOnly), "{name}");
+            assert_eq!(schema["x-immutable"] == true, has_behavior(&field, FieldBehavior::Immutable), "{name}");
+            assert_eq!(schema["format"] == "uuid", is_uuid(&field), "{name}");
+            assert_eq!(schema["format"] == "password", is_secret(&field), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_words_of_a_comment_decide_nothing() {
+        let fields = fields();
+        let found = |name: &str| {
+            let mut fields = fields.iter();
+            fields.find(|(field, ..)| field.full_name() == format!("userservice.v1.{name}")).unwrap()
+        };
+        // Their comments say "output only otherwise": CreateUser sets them.
+        for name in ["Profile.user_id", "Profile.created_at"] {
+            let (_, schema, is_required) = found(name);
+            assert_eq!((schema.get("readOnly"), &schema["x-immutable"], *is_required), (None, &json!(true), false));
+        }
+        assert_eq!(found("Account.email_verified").1.get("readOnly"), None);
+        assert_eq!(found("Profile.etag").1["readOnly"], true);
+        assert!(found("DeleteUserRequest.user_id").2 && found("CreateFieldRequest.field").2);
+    }
 }

@@ -9,7 +9,7 @@ mod write;
 
 pub use read::{field, read};
 pub use tree::Json;
-pub use write::{to_json, to_text, to_text_with_defaults};
+pub use write::{to_redacted_text, to_text, to_text_with_defaults};
 
 use prost::{Message, Name};
 use prost_reflect::MessageDescriptor;

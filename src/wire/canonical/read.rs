@@ -17,6 +17,9 @@ use crate::{
     model::field::MAX_SAFE_INTEGER,
 };
 
+/// What a mask must be. Clients that write messages as they are in memory send an object with `paths`.
+const MASK_TYPE: &str = "must be text: a mask in ProtoJSON is text, for example \"nickname,city\"";
+
 /// Reads a message.
 ///
 /// # Errors
@@ -103,7 +106,10 @@ fn message(kind: &MessageDescriptor, json: &Json, path: &str) -> Result<Vec<u8>>
     Ok(match kind.full_name() {
         "google.protobuf.Timestamp" => timestamp(json, path)?.encode_to_vec(),
         "google.protobuf.Duration" => duration(json, path)?.encode_to_vec(),
-        "google.protobuf.FieldMask" => FieldMask { paths: mask_paths(text(json, path)?) }.encode_to_vec(),
+        "google.protobuf.FieldMask" => match json {
+            Json::Text(paths) => FieldMask { paths: mask_paths(paths) }.encode_to_vec(),
+            _ => return Err(Error::invalid(path, Fault::Type, MASK_TYPE)),
+        },
         "google.protobuf.Struct" => match json {
             Json::Object(entries) => structure(entries, path)?.encode_to_vec(),
             _ => return Err(Error::invalid(path, Fault::Type, "must be an object")),
@@ -273,6 +279,16 @@ mod tests {
         assert_eq!(first_fault(r#"{"userId": 1, "user_id": 1}"#), ("user_id".into(), Fault::Format));
         assert_eq!(first_fault(r#"{"customFields": {"a": 1, "a": 1}}"#), ("custom_fields.a".into(), Fault::Format));
         assert_eq!(first_fault("[1]"), (String::new(), Fault::Type));
+    }
+
+    #[test]
+    fn a_mask_is_text() {
+        for given in [r#"{"updateMask": {"paths": ["nickname"]}}"#, r#"{"updateMask": ["nickname"]}"#] {
+            let fault = from_json::<pb::UpdateProfileRequest>(given).unwrap_err();
+            let violation = &fault.violations()[0];
+            assert_eq!((violation.field.as_str(), violation.fault), ("update_mask", Fault::Type));
+            assert!(violation.description.contains("is text, for example \"nickname,city\""), "{given}");
+        }
     }
 
     #[test]

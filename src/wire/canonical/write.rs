@@ -18,7 +18,7 @@ use serde_json::{Value, ser::Formatter};
 use super::descriptor;
 use crate::{
     model::field::MAX_SAFE_INTEGER,
-    wire::{json, structure::Struct},
+    wire::{json, redact::redact, structure::Struct},
 };
 
 const VALID: &str = "valid: encoded from a message of our own";
@@ -27,15 +27,17 @@ fn dynamic<M: Message + Name>(message: &M) -> DynamicMessage {
     DynamicMessage::decode(descriptor::<M>(), message.encode_to_vec().as_slice()).expect(VALID)
 }
 
-/// A message as JSON; fields at their defaults are left out.
-pub fn to_json<M: Message + Name>(message: &M) -> Value {
-    dynamic(message)
-        .serialize_with_options(serde_json::value::Serializer, &SerializeOptions::new())
-        .expect("valid: a message of our own has a JSON form")
+/// A message as JSON text; fields at their defaults are left out, whole numbers have no fraction.
+pub fn to_text<M: Message + Name>(message: &M) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1024);
+    object(&descriptor::<M>(), &message.encode_to_vec(), &mut out);
+    out
 }
 
-/// The same as text, whole numbers without a fraction.
-pub fn to_text<M: Message + Name>(message: &M) -> Vec<u8> {
+/// The same without its secrets.
+pub fn to_redacted_text<M: Message + Name>(message: &M) -> Vec<u8> {
+    let mut message = dynamic(message);
+    redact(&mut message);
     let mut out = Vec::with_capacity(1024);
     object(&descriptor::<M>(), &message.encode_to_vec(), &mut out);
     out
@@ -154,6 +156,12 @@ mod tests {
 
     use super::*;
     use crate::wire::pb;
+
+    /// A message as JSON by its descriptor alone.
+    fn to_json<M: Message + Name>(message: &M) -> Value {
+        let options = SerializeOptions::new();
+        dynamic(message).serialize_with_options(serde_json::value::Serializer, &options).unwrap()
+    }
 
     fn profile() -> pb::Profile {
         pb::Profile {

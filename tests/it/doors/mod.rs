@@ -103,7 +103,7 @@ async fn both_doors_agree() {
         let caller = Caller { rest: rest.app.rest(), headers };
         let given = rest.filled(request).await;
         for route in speak::routes(rpc, &given) {
-            let second = speak::rest(&caller, rpc, &given, route).await;
+            let second = speak::rest(&caller, rpc, &given, &route).await;
             assert_eq!(speak::comparable(&second), speak::comparable(&first), "{case} at {route:?}");
             rest.keep(&second);
         }

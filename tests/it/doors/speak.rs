@@ -14,7 +14,7 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 use url::form_urlencoded;
-use user_service::wire::{POOL, SERVICES};
+use user_service::wire::{POOL, SERVICES, annotations::http_bindings};
 
 use crate::support::{
     TestApp,
@@ -115,53 +115,51 @@ fn settle(value: &mut Value) {
 }
 
 /// A route by method and path; what stands in braces is taken out of the request.
-pub type Route = (&'static str, &'static str);
+pub type Route = (String, String);
 
-/// The routes that the contract gives an RPC.
+/// The routes that the contract gives an RPC, where this request fits them.
 pub fn routes(rpc: &str, request: &Value) -> Vec<Route> {
-    match rpc {
-        "GetProfile" => {
-            let other = ["username", "email", "phone", "openid", "unionid", "connection"];
-            match other.iter().any(|key| request.get(key).is_some()) {
-                true => vec![("GET", "/v1/profiles:lookup")],
-                false => vec![("GET", "/v1/users/{userId}/profile")],
-            }
-        }
-        "BatchGetProfiles" => vec![("POST", "/v1/profiles:batchGet")],
-        "ListProfiles" => vec![("GET", "/v1/profiles"), ("POST", "/v1/profiles:list")],
-        "UpdateProfile" => vec![("PATCH", "/v1/users/{userId}/profile")],
-        "BulkUpdateFields" => vec![("POST", "/v1/profiles:bulkUpdateFields")],
-        "UpdateAccount" => vec![("PATCH", "/v1/users/{userId}/account")],
-        "SendEmailCode" => vec![("POST", "/v1/users/{userId}/account:sendEmailCode")],
-        "SendPhoneCode" => vec![("POST", "/v1/users/{userId}/account:sendPhoneCode")],
-        "ConfirmEmailChange" => vec![("POST", "/v1/users/{userId}/account:confirmEmailChange")],
-        "ConfirmPhoneChange" => vec![("POST", "/v1/users/{userId}/account:confirmPhoneChange")],
-        "CreateUser" => vec![("POST", "/v1/users")],
-        "ImportUsers" => vec![("POST", "/v1/users:import")],
-        "DeleteUser" => vec![("DELETE", "/v1/users/{userId}")],
-        "LinkConnection" => vec![("POST", "/v1/users/{userId}/connections")],
-        "VerifyPassword" => vec![("POST", "/v1/users:verifyPassword")],
-        "ListFields" => vec![("GET", "/v1/fields")],
-        "CreateField" => vec![("POST", "/v1/fields")],
-        "UpdateField" => vec![("PATCH", "/v1/fields/{field.name}")],
-        "DeleteField" => vec![("DELETE", "/v1/fields/{name}")],
-        "GetDelivery" => vec![("GET", "/v1/deliveries/{deliveryId}")],
-        "ListTokens" => vec![("GET", "/v1/tokens")],
-        "IssueToken" => vec![("POST", "/v1/tokens")],
-        "RevokeToken" => vec![("DELETE", "/v1/tokens/{tokenId}")],
-        rpc => panic!("no route of {rpc}"),
+    let method = method(rpc);
+    let mut routes: Vec<Route> =
+        http_bindings(&method).into_iter().map(|binding| (binding.method, binding.template)).collect();
+    if rpc == "ImportUsers" {
+        routes.push(("POST".to_owned(), "/v1/users:import".to_owned()));
     }
+    routes.retain(|(_, path)| match param(path) {
+        Some(name) => name.split('.').try_fold(request, |holder, name| holder.get(camel(name))).is_some(),
+        None => !path.contains("/me/") || !names_user(&method, request),
+    });
+    assert!(!routes.is_empty(), "no route of {rpc} for {request}");
+    routes
+}
+
+/// The path of the field in a path's braces.
+fn param(path: &str) -> Option<&str> {
+    path.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(name, _)| name)
+}
+
+/// Whether a request says which user it is about: by `user_id`, or by another member of its oneof.
+fn names_user(method: &MethodDescriptor, request: &Value) -> bool {
+    let user_id = method.input().get_field_by_name("user_id").expect("a method about one user");
+    let others = user_id.containing_oneof().map(|oneof| oneof.fields().collect::<Vec<_>>());
+    others.unwrap_or_else(|| vec![user_id]).iter().any(|field| request.get(field.json_name()).is_some())
+}
+
+/// A field's name in JSON.
+fn camel(name: &str) -> String {
+    let (first, rest) = name.split_once('_').unwrap_or((name, ""));
+    let rest = rest.split('_').filter(|word| !word.is_empty());
+    first.to_owned() + &rest.map(|word| word[..1].to_uppercase() + &word[1..]).collect::<String>()
 }
 
 /// Speaks JSON.
-pub async fn rest(caller: &Caller, rpc: &str, request: &Value, (verb, path): Route) -> Answer {
+pub async fn rest(caller: &Caller, rpc: &str, request: &Value, (verb, path): &Route) -> Answer {
     let mut request = request.clone();
-    let mut path = path.to_owned();
-    if let Some((_, rest)) = path.clone().split_once('{') {
-        let name = rest.split_once('}').unwrap().0;
+    let mut path = path.clone();
+    if let Some(name) = param(&path.clone()) {
         path = path.replace(&format!("{{{name}}}"), &taken_out(&mut request, name));
     }
-    let body = match (&request, verb) {
+    let body = match (&request, verb.as_str()) {
         (Value::Array(lines), _) => lines.iter().map(|line| format!("{}\n", line["user"])).collect(),
         (request, "POST" | "PATCH") => request.to_string(),
         (request, _) => {
@@ -185,10 +183,9 @@ fn taken_out(request: &mut Value, name: &str) -> String {
         Some((outer, inner)) => (&mut request[outer], inner),
         None => (request, name),
     };
-    match holder.as_object_mut().unwrap().remove(name) {
-        None => "me".to_owned(),
-        Some(Value::String(text)) => text,
-        Some(value) => value.to_string(),
+    match holder.as_object_mut().unwrap().remove(&camel(name)).unwrap() {
+        Value::String(text) => text,
+        value => value.to_string(),
     }
 }
 
