@@ -7,6 +7,7 @@ use crate::{
     domain::{accounts::UpdateAccount, caller::Caller, once::Once, profiles::AccountView},
     error::{Result, Violations},
     model::{
+        account::Connection,
         account_change::UPDATE_ACCOUNT,
         profile::{AccountMask, parse_etag},
         token::Revoked,
@@ -14,7 +15,7 @@ use crate::{
     wire::{
         account::{self, Confirmation},
         pb,
-        profile::account_message,
+        profile::{account_message, connection},
         user::check_request_id,
     },
 };
@@ -135,14 +136,21 @@ impl Api {
     }
 
     /// Links a third-party login.
+    ///
+    /// # Errors
+    /// USER_NOT_FOUND, CONNECTION_TAKEN, and those of a `request_id`.
     pub async fn link_connection(
         &self,
-        _: &Caller,
+        caller: &Caller,
         request: pb::LinkConnectionRequest,
     ) -> Result<pb::LinkConnectionResponse> {
-        let link = account::link(request)?;
-        let linked = self.0.accounts.link(link.user_id, &link.provider, &link.subject, &link.display_name).await?;
-        Ok(pb::LinkConnectionResponse { connection: Some(crate::wire::profile::connection(&linked)) })
+        let once = self.once(caller, "LinkConnection", &request.request_id, &request);
+        let link = async {
+            let link = account::link(request)?;
+            let outcome = self.0.accounts.link(&link, once.as_ref(), |made| linked(made).encode_to_vec()).await?;
+            reply(outcome, |made| linked(&made))
+        };
+        self.idempotent(once.as_ref(), link).await
     }
 
     /// Checks a password for a login service.
@@ -154,6 +162,10 @@ impl Api {
         let user_id = self.0.accounts.verify_password(&account::verify(request)?).await?;
         Ok(pb::VerifyPasswordResponse { user_id })
     }
+}
+
+fn linked(made: &Connection) -> pb::LinkConnectionResponse {
+    pb::LinkConnectionResponse { connection: Some(connection(made)) }
 }
 
 fn updated(view: &AccountView) -> pb::UpdateAccountResponse {

@@ -13,6 +13,8 @@ pub use users::{Batch, MAX_LINE};
 
 use std::sync::Arc;
 
+use prost::{Message, Name};
+
 use crate::{
     auth::authenticator::Authenticator,
     clock::Clock,
@@ -33,6 +35,7 @@ use crate::{
     error::Result,
     model::field::Fields as Definitions,
     model::keys::Keys,
+    wire::fingerprint::canonical,
 };
 
 /// All use cases, as the doors call them.
@@ -94,11 +97,33 @@ impl Api {
         &self.0.db
     }
 
-    fn once(&self, caller: &Caller, rpc: &'static str, request_id: &str, body: &impl prost::Message) -> Option<Once> {
+    fn once<M: Message + Name>(
+        &self,
+        caller: &Caller,
+        rpc: &'static str,
+        request_id: &str,
+        request: &M,
+    ) -> Option<Once> {
         if request_id.is_empty() {
             return None;
         }
-        Once::of(caller, rpc, request_id, body.encode_to_vec(), &self.0.keys, &self.0.clock)
+        Once::of(caller, rpc, request_id, canonical(request), &self.0.keys, &self.0.clock)
+    }
+
+    /// Responds to a request that may have an idempotency key: with the stored response where the same request was done
+    /// before or meanwhile, else with that of `work`, which stores its response in its own transaction.
+    ///
+    /// # Errors
+    /// REQUEST_ID_REUSED where the key belongs to a different request, and those of `work`.
+    async fn idempotent<R: Message + Default>(
+        &self,
+        once: Option<&Once>,
+        work: impl Future<Output = Result<R>>,
+    ) -> Result<R> {
+        if let Some(stored) = self.kept(once).await? {
+            return Ok(stored);
+        }
+        self.or_kept(once, work.await).await
     }
 
     /// Notes that a request is under way; `None` where it bears no id.
@@ -107,7 +132,7 @@ impl Api {
     }
 
     /// The kept reply, where the same request that came at the same time was done meanwhile; else the error as it is.
-    async fn or_kept<R: prost::Message + Default>(&self, once: Option<&Once>, done: Result<R>) -> Result<R> {
+    async fn or_kept<R: Message + Default>(&self, once: Option<&Once>, done: Result<R>) -> Result<R> {
         match done {
             Err(error) if once.is_some() => match self.kept(once).await {
                 Ok(Some(kept)) => Ok(kept),
@@ -118,18 +143,18 @@ impl Api {
     }
 
     /// The kept reply of a request that was done before.
-    async fn kept<R: prost::Message + Default>(&self, once: Option<&Once>) -> Result<Option<R>> {
+    async fn kept<R: Message + Default>(&self, once: Option<&Once>) -> Result<Option<R>> {
         let Some(once) = once else { return Ok(None) };
         once.kept(&self.0.db).await?.map(decode).transpose()
     }
 }
 
-fn decode<R: prost::Message + Default>(bytes: Vec<u8>) -> Result<R> {
+fn decode<R: Message + Default>(bytes: Vec<u8>) -> Result<R> {
     R::decode(bytes.as_slice()).map_err(crate::error::Error::internal)
 }
 
 /// The reply of a write, made now or kept from the first time.
-fn reply<T, R: prost::Message + Default>(outcome: Outcome<T>, make: impl FnOnce(T) -> R) -> Result<R> {
+fn reply<T, R: Message + Default>(outcome: Outcome<T>, make: impl FnOnce(T) -> R) -> Result<R> {
     match outcome {
         Outcome::New(done) => Ok(make(done)),
         Outcome::Kept(bytes) => decode(bytes),

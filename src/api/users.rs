@@ -9,13 +9,14 @@ use crate::{
         accounts::{Hashes, NewSecrets},
         caller::Caller,
         once::Once,
+        profiles::AccountView,
         users::NewUser,
     },
     error::{Error, Fault, Kind, Reason, Result},
     model::{
-        account::Folded,
+        account::{Account, Folded},
         field::Fields,
-        profile::{Profile, ReadMask},
+        profile::{AccountMask, Profile, ReadMask},
     },
     wire::{
         json, pb, profile,
@@ -65,18 +66,24 @@ impl Api {
             true => None,
             false => self.once(caller, "CreateUser", &request.request_id, &request),
         };
-        if let Some(kept) = self.kept(once.as_ref()).await? {
-            return Ok(kept);
-        }
-        let custom = request.profile.as_ref().and_then(|profile| profile.custom_fields.clone());
-        let custom = custom.map(json::object).unwrap_or_default();
-        let fields = self.0.fields.knowing(custom.keys().map(String::as_str)).await?;
-        let validate_only = request.validate_only;
-        let (mut new, secrets) = user::new_user(request, &fields, self.0.clock.now())?;
-        self.hash_secrets(&mut new, secrets, validate_only).await?;
-        let kept = |profile: &Profile| created(profile.clone(), &fields).encode_to_vec();
-        let outcome = self.0.users.create(&new, &fields, validate_only, once.as_ref(), kept).await?;
-        reply(outcome, |profile| created(profile, &fields))
+        let create = async {
+            let custom = request.profile.as_ref().and_then(|profile| profile.custom_fields.clone());
+            let custom = custom.map(json::object).unwrap_or_default();
+            let fields = self.0.fields.knowing(custom.keys().map(String::as_str)).await?;
+            let validate_only = request.validate_only;
+            let (mut new, secrets) = user::new_user(request, &fields, self.0.clock.now())?;
+            let (has_password, has_wallet_password) = secrets.are_set();
+            self.hash_secrets(&mut new, secrets, validate_only).await?;
+            let created = |new: &NewUser, profile: Profile| {
+                // A dry run hashes nothing.
+                let account = new.account.account(profile.user_id);
+                created(profile, Account { has_password, has_wallet_password, ..account }, &fields)
+            };
+            let stored = |new: &NewUser, profile: &Profile| created(new, profile.clone()).encode_to_vec();
+            let outcome = self.0.users.create(&new, &fields, validate_only, once.as_ref(), stored).await?;
+            reply(outcome, |profile| created(&new, profile))
+        };
+        self.idempotent(once.as_ref(), create).await
     }
 
     /// Takes the users of a batch, committed together; the first has the place `index` in its stream, by which each
@@ -109,8 +116,10 @@ impl Api {
                 Err(error) => failures.push(failure(place, &error)),
             }
         }
-        let outcomes =
-            self.0.users.import(&users, &fields, |profile| created(profile.clone(), &fields).encode_to_vec()).await?;
+        let stored = |new: &NewUser, profile: &Profile| {
+            created(profile.clone(), new.account.account(profile.user_id), &fields).encode_to_vec()
+        };
+        let outcomes = self.0.users.import(&users, &fields, stored).await?;
         for (place, outcome) in places.into_iter().zip(outcomes) {
             if let Err(error) = outcome {
                 failures.push(failure(place, &error));
@@ -179,20 +188,28 @@ impl Api {
         Ok(())
     }
 
-    /// Erases a user.
-    pub async fn delete_user(&self, _: &Caller, request: pb::DeleteUserRequest) -> Result<pb::DeleteUserResponse> {
-        match request.user_id {
-            0 => return Err(Error::invalid("user_id", Fault::Required, "must name a user")),
-            id if id < 0 => return Err(Error::invalid("user_id", Fault::Range, "must not be negative")),
-            _ => self.0.users.delete(request.user_id, &*self.0.fields.current().await?).await?,
-        }
-        Ok(pb::DeleteUserResponse {})
+    /// Deletes a user and erases all of its data.
+    ///
+    /// # Errors
+    /// USER_NOT_FOUND unless `allow_missing`, ETAG_MISMATCH, and those of a `request_id`.
+    pub async fn delete_user(&self, caller: &Caller, request: pb::DeleteUserRequest) -> Result<pb::DeleteUserResponse> {
+        let once = || self.once(caller, "DeleteUser", &request.request_id, &request);
+        let once = if request.validate_only { None } else { once() };
+        let delete = async {
+            let delete = user::deletion(&request)?;
+            let stored = || pb::DeleteUserResponse {}.encode_to_vec();
+            let fields = self.0.fields.current().await?;
+            let outcome = self.0.users.delete(&delete, &fields, once.as_ref(), stored).await?;
+            reply(outcome, |()| pb::DeleteUserResponse {})
+        };
+        self.idempotent(once.as_ref(), delete).await
     }
 }
 
-fn created(made: Profile, fields: &Fields) -> pb::CreateUserResponse {
+fn created(made: Profile, account: Account, fields: &Fields) -> pb::CreateUserResponse {
     let profile = profile::message(made, None, &ReadMask::default_fields(), fields);
-    pb::CreateUserResponse { profile: Some(profile), account: None }
+    let view = AccountView { account, connections: Vec::new() };
+    pb::CreateUserResponse { profile: Some(profile), account: profile::account_message(&view, &AccountMask::All) }
 }
 
 fn failure(index: i64, error: &Error) -> pb::ImportFailure {

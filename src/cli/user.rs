@@ -18,11 +18,8 @@ pub enum Command {
     Create(Create),
     /// Shows a user, with the account.
     Get(Key),
-    /// Erases a user; the number is never given again.
-    Delete {
-        /// The user's id.
-        user_id: i64,
-    },
+    /// Deletes a user and erases all of its data; the id is never assigned again.
+    Delete(Delete),
     /// Makes users from a file with one CreateUserRequest a line, as JSON; may be repeated after a break.
     Import {
         /// The file; `-` reads stdin.
@@ -51,7 +48,22 @@ pub struct Create {
     #[arg(long, value_name = "JSON")]
     custom_fields: Option<String>,
     /// Checks without writing.
+    #[arg(long, visible_alias = "dry-run")]
+    validate_only: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// The user's id.
+    user_id: i64,
+    /// Deletes only if the profile still has this etag.
+    #[arg(long, default_value = "")]
+    etag: String,
+    /// Succeeds if the user does not exist.
     #[arg(long)]
+    allow_missing: bool,
+    /// Checks without deleting.
+    #[arg(long, visible_alias = "dry-run")]
     validate_only: bool,
 }
 
@@ -98,9 +110,18 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
             let found = api.get_profile(&caller, key.into_request()).await?;
             output.message(&found.profile.unwrap_or_default())?;
         }
-        Command::Delete { user_id } => {
-            api.delete_user(&caller, pb::DeleteUserRequest { user_id, ..Default::default() }).await?;
-            output.line(&format!("user {user_id} is erased"), &serde_json::json!({ "userId": user_id.to_string() }))?;
+        Command::Delete(Delete { user_id, etag, allow_missing, validate_only }) => {
+            let request = pb::DeleteUserRequest { user_id, etag, allow_missing, validate_only, ..Default::default() };
+            api.delete_user(&caller, request).await?;
+            let sentence = if validate_only {
+                format!("user {user_id} can be deleted")
+            } else if allow_missing {
+                format!("user {user_id} does not exist any more")
+            } else {
+                format!("user {user_id} is deleted")
+            };
+            let json = serde_json::json!({ "userId": user_id.to_string(), "validateOnly": validate_only });
+            output.line(&sentence, &json)?;
         }
         Command::Import { file } => return import::run(&file, api, output).await,
     }

@@ -31,7 +31,8 @@ pub struct Once {
 }
 
 impl Once {
-    /// The request; `None` where it bears no id, or one that is no UUID, which its reader reports.
+    /// The request; `None` where it bears no id, or one that is no UUID or the nil UUID, which its reader reports. The
+    /// body is canonical: what means the same has the same bytes.
     pub fn of(
         caller: &Caller,
         rpc: &'static str,
@@ -40,7 +41,7 @@ impl Once {
         keys: &Keys,
         clock: &Clock,
     ) -> Option<Self> {
-        let request_id = Uuid::parse_str(request_id).ok()?;
+        let request_id = Uuid::parse_str(request_id).ok().filter(|request_id| !request_id.is_nil())?;
         let key = RequestKey { request_id, caller: caller.to_string(), rpc };
         Some(Self { key, body, keys: keys.clone(), clock: clock.clone() })
     }

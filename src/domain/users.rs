@@ -20,7 +20,7 @@ use crate::{
     store::{
         fields,
         idempotency::RequestKey,
-        unique_values,
+        profiles, unique_values,
         users::{self, NewAccount},
     },
 };
@@ -35,6 +35,16 @@ pub struct NewUser {
     pub account: NewAccount,
     /// Values that must be free.
     pub claims: Vec<Claim>,
+}
+
+/// A user to be deleted.
+pub struct DeleteUser {
+    pub user_id: i64,
+    /// The version that the profile must still have; `Some(None)` for an etag that matches nothing.
+    pub version: Option<Option<i64>>,
+    /// Whether a user that does not exist is no error.
+    pub allow_missing: bool,
+    pub validate_only: bool,
 }
 
 /// Use cases of whole users.
@@ -58,7 +68,7 @@ impl Users {
         definitions: &Fields,
         validate_only: bool,
         once: Option<&Once>,
-        reply: impl Fn(&Profile) -> Vec<u8> + Sync,
+        reply: impl Fn(&NewUser, &Profile) -> Vec<u8> + Sync,
     ) -> Result<Outcome<Profile>> {
         let end = if validate_only { End::RollBack } else { End::Commit };
         let mut outcome = self
@@ -83,7 +93,7 @@ impl Users {
         &self,
         batch: &[(NewUser, Option<Once>)],
         definitions: &Fields,
-        reply: impl Fn(&Profile) -> Vec<u8> + Sync,
+        reply: impl Fn(&NewUser, &Profile) -> Vec<u8> + Sync,
     ) -> Result<Vec<Result<()>>> {
         let batch: Vec<_> = batch.iter().map(|(new, once)| (new, once.as_ref())).collect();
         let outcomes =
@@ -103,19 +113,42 @@ impl Users {
         }
     }
 
-    /// Erases the user and all that belongs to it.
+    /// Deletes the user and erases all of its data. The stored response of the deletion itself belongs to no user, so
+    /// that it outlives the user.
     ///
     /// # Errors
-    /// USER_NOT_FOUND.
-    pub async fn delete(&self, user_id: i64, definitions: &Fields) -> Result<()> {
-        let gone = self
-            .db
-            .transaction(End::Commit, async |conn| {
+    /// USER_NOT_FOUND unless `allow_missing`; ETAG_MISMATCH.
+    pub async fn delete(
+        &self,
+        delete: &DeleteUser,
+        definitions: &Fields,
+        once: Option<&Once>,
+        reply: impl Fn() -> Vec<u8> + Sync,
+    ) -> Result<Outcome<()>> {
+        let end = if delete.validate_only { End::RollBack } else { End::Commit };
+        self.db
+            .transaction(end, async |conn| {
+                if let Some(once) = once
+                    && let Some(stored) = once.begin(conn).await?
+                {
+                    return Ok(Outcome::Kept(stored));
+                }
                 join_fill(conn, definitions.iter().map(|field| &**field)).await?;
-                Ok(users::delete(conn, user_id).await?)
+                // The row's lock is what every other write of the user waits for.
+                match profiles::lock(conn, delete.user_id).await? {
+                    None if delete.allow_missing => {}
+                    None => return Err(Error::user_not_found(delete.user_id)),
+                    Some(found) if delete.version.is_some_and(|version| version != Some(found.version)) => {
+                        return Err(Error::new(Reason::EtagMismatch));
+                    }
+                    Some(_) => users::delete(conn, delete.user_id).await?,
+                }
+                if let Some(once) = once {
+                    once.end(conn, None, reply()).await?;
+                }
+                Ok(Outcome::New(()))
             })
-            .await?;
-        if gone { Ok(()) } else { Err(Error::user_not_found(user_id)) }
+            .await
     }
 }
 
@@ -128,7 +161,7 @@ async fn make(
     conn: &mut AsyncPgConnection,
     batch: &[(&NewUser, Option<&Once>)],
     definitions: &Fields,
-    reply: &impl Fn(&Profile) -> Vec<u8>,
+    reply: &impl Fn(&NewUser, &Profile) -> Vec<u8>,
 ) -> Result<Vec<Result<Outcome<Profile>>>> {
     let requests: Vec<&Once> = batch.iter().filter_map(|(_, once)| *once).collect();
     let mut begun = once::begin(conn, &requests).await?.into_iter();
@@ -177,7 +210,7 @@ impl<'a> Decisions<'a> {
         &mut self,
         new: &'a NewUser,
         once: Option<&'a Once>,
-        reply: impl Fn(&Profile) -> Vec<u8>,
+        reply: impl Fn(&NewUser, &Profile) -> Vec<u8>,
     ) -> Result<Outcome<Profile>> {
         if let Some(once) = once
             && let Some((first, _, reply)) = self.replies.get(once.key())
@@ -199,7 +232,7 @@ impl<'a> Decisions<'a> {
         self.used.insert(profile.user_id);
         self.held.extend(new.claims.iter().map(pair));
         if let Some(once) = once {
-            self.replies.insert(once.key(), (once, profile.user_id, reply(&profile)));
+            self.replies.insert(once.key(), (once, profile.user_id, reply(new, &profile)));
         }
         self.made.push((new, profile.clone()));
         Ok(Outcome::New(profile))

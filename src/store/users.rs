@@ -6,7 +6,10 @@ use diesel::{QueryResult, sql_types::BigInt};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use crate::{
-    model::{account::Folded, profile::Profile},
+    model::{
+        account::{Account, Folded},
+        profile::Profile,
+    },
     store::sql::Sql,
 };
 
@@ -21,6 +24,25 @@ pub struct NewAccount {
     pub last_login_at: Option<chrono::DateTime<chrono::Utc>>,
     pub password_hash: Option<String>,
     pub wallet_password_hash: Option<String>,
+}
+
+impl NewAccount {
+    /// What responses show of it once it is stored for this user.
+    pub fn account(&self, user_id: i64) -> Account {
+        let shown = |folded: &Option<Folded>| folded.as_ref().map(|folded| folded.shown.clone());
+        Account {
+            user_id,
+            username: shown(&self.username),
+            email: shown(&self.email),
+            email_verified: self.email_verified,
+            phone: shown(&self.phone),
+            phone_verified: self.phone_verified,
+            has_password: self.password_hash.is_some(),
+            has_wallet_password: self.wallet_password_hash.is_some(),
+            last_login_at: self.last_login_at,
+            version: 1,
+        }
+    }
 }
 
 /// Draws so many ids that nobody has or had, and that are not kept for others.
@@ -158,13 +180,10 @@ pub async fn insert_accounts(conn: &mut AsyncPgConnection, new: &[(i64, &NewAcco
     .await
 }
 
-/// Erases the user and all that belongs to it, and keeps the number alone; false where there is none. The row goes
-/// first: that is the lock on which every other write of the user waits.
-pub async fn delete(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<bool> {
-    if Sql::<()>::new("delete from users where user_id = ").bind(user_id).execute(conn).await? == 0 {
-        return Ok(false);
-    }
+/// Erases a user, whose row the caller has locked, with all of its data, and keeps the number alone.
+pub async fn delete(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<()> {
     const OWNED: &[&str] = &[
+        "delete from users where user_id = ",
         "delete from accounts where user_id = ",
         "delete from connections where user_id = ",
         "delete from unique_values where user_id = ",
@@ -182,5 +201,5 @@ pub async fn delete(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<b
         .push(") on conflict do nothing")
         .execute(conn)
         .await?;
-    Ok(true)
+    Ok(())
 }

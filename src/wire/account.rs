@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use prost_types::Timestamp;
 
 use crate::{
-    domain::accounts::VerifyPassword,
+    domain::accounts::{Link, VerifyPassword},
     error::{Fault, Result, Violations},
     model::{
         account::{parse_email, parse_phone, parse_username},
@@ -14,7 +14,7 @@ use crate::{
         password::{self, Kind, Secret},
         text,
     },
-    wire::{key, mask, pb, time},
+    wire::{key, mask, pb, time, user::check_request_id},
 };
 
 /// How far ahead of us a caller's clock may be.
@@ -232,20 +232,13 @@ pub fn verify(request: pb::VerifyPasswordRequest) -> Result<VerifyPassword> {
     })
 }
 
-/// A third-party login that is to be linked.
-pub struct Link {
-    pub user_id: i64,
-    pub provider: String,
-    pub subject: String,
-    pub display_name: String,
-}
-
 /// Reads a third-party login.
 ///
 /// # Errors
 /// INVALID_REQUEST with all faults.
 pub fn link(request: pb::LinkConnectionRequest) -> Result<Link> {
     let mut faults = Violations::new();
+    check_request_id(&request.request_id, &mut faults);
     match request.user_id {
         0 => faults.add("user_id", Fault::Required, "must name a user"),
         user_id if user_id < 0 => faults.add("user_id", Fault::Range, "must not be negative"),

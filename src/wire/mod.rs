@@ -5,6 +5,7 @@ pub mod annotations;
 pub mod canonical;
 pub mod details;
 pub mod field;
+pub mod fingerprint;
 pub mod json;
 pub mod key;
 pub mod mask;

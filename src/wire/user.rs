@@ -4,7 +4,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
 use crate::{
-    domain::{claims::Claim, users::NewUser},
+    domain::{
+        claims::Claim,
+        users::{DeleteUser, NewUser},
+    },
     error::{Error, Fault, Result, Violations},
     model::{
         account::{parse_email, parse_phone, parse_username},
@@ -12,7 +15,7 @@ use crate::{
         field::{Fields, document_fits},
         password::{Kind, Secret},
         password_hash::PasswordHash,
-        profile::Profile,
+        profile::{Profile, parse_etag},
     },
     store::users::NewAccount,
     wire::{
@@ -33,6 +36,14 @@ pub struct Secrets {
 }
 
 impl Secrets {
+    /// Whether the user will have a password, and a wallet password.
+    pub fn are_set(&self) -> (bool, bool) {
+        (
+            self.password.is_some() || self.password_hash.is_some(),
+            self.wallet_password.is_some() || self.wallet_password_hash.is_some(),
+        )
+    }
+
     fn refuse_both(&self, faults: &mut Violations) {
         for (path, both) in [
             ("password_hash", self.password.is_some() && self.password_hash.is_some()),
@@ -53,10 +64,11 @@ fn moved_hash(name: &str, given: String, faults: &mut Violations) -> Option<Stri
     Some(given)
 }
 
-/// Checks the form of a request id.
+/// Checks the form of a request id. The nil UUID is what a client sends that forgot to make one: two such requests would
+/// be taken for one.
 pub fn check_request_id(given: &str, faults: &mut Violations) {
-    if !given.is_empty() && uuid::Uuid::parse_str(given).is_err() {
-        faults.add("request_id", Fault::Format, "must be a UUID");
+    if !given.is_empty() && !uuid::Uuid::parse_str(given).is_ok_and(|parsed| !parsed.is_nil()) {
+        faults.add("request_id", Fault::Format, "must be a UUID other than the nil UUID");
     }
 }
 
@@ -133,6 +145,27 @@ pub fn new_user(given: pb::CreateUserRequest, fields: &Fields, now: DateTime<Utc
     Ok((NewUser { profile, account, claims }, secrets))
 }
 
+/// Reads which user is deleted, and under which condition.
+///
+/// # Errors
+/// INVALID_REQUEST with all violations.
+pub fn deletion(request: &pb::DeleteUserRequest) -> Result<DeleteUser> {
+    let mut violations = Violations::new();
+    check_request_id(&request.request_id, &mut violations);
+    match request.user_id {
+        0 => violations.add("user_id", Fault::Required, "must name a user"),
+        user_id if user_id < 0 => violations.add("user_id", Fault::Range, "must not be negative"),
+        _ => {}
+    }
+    violations.into_result()?;
+    Ok(DeleteUser {
+        user_id: request.user_id,
+        version: (!request.etag.is_empty()).then(|| parse_etag(&request.etag)),
+        allow_missing: request.allow_missing,
+        validate_only: request.validate_only,
+    })
+}
+
 /// What of a new user nobody else may hold.
 fn claims(profile: &Profile, account: &NewAccount, document: &Map<String, Value>, fields: &Fields) -> Vec<Claim> {
     let mut claims = Vec::new();
@@ -164,9 +197,17 @@ fn new_account(given: pb::Account, now: DateTime<Utc>, faults: &mut Violations) 
         faults.add(path, Fault::Immutable, "is set by the service");
     }
     let given_text = |value: Option<String>| value.filter(|value| !value.is_empty());
-    let username = given_text(given.username).and_then(|value| faults.check("account.username", parse_username(value)));
-    let email = given_text(given.email).and_then(|value| faults.check("account.email", parse_email(value)));
-    let phone = given_text(given.phone).and_then(|value| faults.check("account.phone", parse_phone(value)));
+    let (username, email, phone) = (given_text(given.username), given_text(given.email), given_text(given.phone));
+    for (path, is_verified, address) in
+        [("account.email", given.email_verified, &email), ("account.phone", given.phone_verified, &phone)]
+    {
+        if is_verified && address.is_none() {
+            faults.add(path, Fault::Required, "is required where it is said to be verified");
+        }
+    }
+    let username = username.and_then(|value| faults.check("account.username", parse_username(value)));
+    let email = email.and_then(|value| faults.check("account.email", parse_email(value)));
+    let phone = phone.and_then(|value| faults.check("account.phone", parse_phone(value)));
     let last_login_at = last_login(given.last_login_at.as_ref(), now, faults).flatten();
     NewAccount {
         email_verified: given.email_verified && email.is_some(),

@@ -15,6 +15,7 @@ mod confirm_phone_change;
 mod crashes;
 mod crowd;
 mod deadlines;
+mod delete_user;
 mod delivery;
 mod doors;
 mod errors;

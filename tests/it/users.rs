@@ -2,7 +2,7 @@ use futures_util::future::join_all;
 use tonic::Code;
 use user_service::wire::pb;
 
-use crate::support::{TestApp, fault, person};
+use crate::support::{TestApp, fault, given, person};
 
 fn with_id(nickname: &str, user_id: i64) -> pb::CreateUserRequest {
     let mut request = person(nickname);
@@ -109,4 +109,57 @@ async fn p19_a_trial_moves_no_ids() {
 
     assert_eq!((tried.user_id, refused.reason.as_str()), (far, "USERNAME_TAKEN"));
     assert_eq!(next.user_id, 501);
+}
+
+#[tokio::test]
+async fn create_user_returns_the_account_as_it_is_stored() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    let request = pb::CreateUserRequest {
+        account: Some(pb::Account {
+            username: Some("Ann.Lee".to_owned()),
+            phone: Some("+8613800138000".to_owned()),
+            last_login_at: Some(prost_types::Timestamp { seconds: 1_500_000_000, nanos: 0 }),
+            ..given("Ann@Example.org", "")
+        }),
+        password: "violet-lantern-93".to_owned(),
+        request_id: "6d1b3c1e-3f8a-4b7e-9f39-1c2d3e4f5a6b".to_owned(),
+        ..person("Ann")
+    };
+
+    let dry = pb::CreateUserRequest { validate_only: true, ..request.clone() };
+    let dry = client.admin.create_user(dry).await.unwrap().into_inner().account.unwrap();
+    let made = client.admin.create_user(request.clone()).await.unwrap().into_inner();
+    let again = client.admin.create_user(request).await.unwrap().into_inner();
+
+    let account = made.account.clone().unwrap();
+    assert_eq!(account, client.account(account.user_id).await);
+    assert!(account.email_verified && !account.phone_verified && account.has_password && !account.has_wallet_password);
+    assert_eq!(made.profile.as_ref().unwrap().user_id, account.user_id);
+    assert_eq!(again, made);
+    assert_eq!(dry, pb::Account { user_id: 0, ..account });
+}
+
+#[tokio::test]
+async fn create_user_verifies_no_address_that_is_not_given() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    let account = |email: Option<&str>| pb::CreateUserRequest {
+        account: Some(pb::Account {
+            email: email.map(str::to_owned),
+            email_verified: true,
+            phone_verified: true,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+
+    for email in [None, Some("")] {
+        let refused = fault(client.create(account(email)).await);
+        assert_eq!(refused.paths(), ["account.email", "account.phone"]);
+        assert!(refused.fields.iter().all(|(_, reason)| reason == "FIELD_REQUIRED"), "{refused:?}");
+    }
+    let malformed = fault(client.create(account(Some("nobody"))).await);
+    let fields = [("account.phone", "FIELD_REQUIRED"), ("account.email", "FIELD_FORMAT")];
+    assert_eq!(malformed.fields, fields.map(|(path, reason)| (path.to_owned(), reason.to_owned())));
 }

@@ -56,15 +56,13 @@ pub fn person(number: u64, share: f64, now: DateTime<Utc>, fields: &Fields) -> p
         created_at: Some(created_at(share, now, &mut dice)),
         ..Default::default()
     };
-    let account = pb::Account {
-        username: dice.percent(60).then(|| format!("{latin}_{number:04}")),
-        email: dice.percent(70).then(|| format!("{latin}.{number}@example.{}", dice.pick(&["com", "org", "net"]))),
-        email_verified: dice.percent(80),
-        // A range that no telephone has.
-        phone: dice.percent(50).then(|| format!("+8612{number:09}")),
-        phone_verified: dice.percent(90),
-        ..Default::default()
-    };
+    let username = dice.percent(60).then(|| format!("{latin}_{number:04}"));
+    let email = dice.percent(70).then(|| format!("{latin}.{number}@example.{}", dice.pick(&["com", "org", "net"])));
+    let email_verified = dice.percent(80) && email.is_some();
+    // A range that no telephone has.
+    let phone = dice.percent(50).then(|| format!("+8612{number:09}"));
+    let phone_verified = dice.percent(90) && phone.is_some();
+    let account = pb::Account { username, email, email_verified, phone, phone_verified, ..Default::default() };
     pb::CreateUserRequest { profile: Some(profile), account: Some(account), ..Default::default() }
 }
 

@@ -1,8 +1,14 @@
 //! Linking third-party logins.
 
+use chrono::{DateTime, Utc};
+use diesel_async::AsyncPgConnection;
+
 use super::Accounts;
 use crate::{
-    domain::db::End,
+    domain::{
+        db::End,
+        once::{Once, Outcome},
+    },
     error::{Error, Reason, Result},
     model::account::{Connection, connection_key},
     store::{
@@ -11,38 +17,65 @@ use crate::{
     },
 };
 
+/// A third-party login that is to be linked.
+pub struct Link {
+    pub user_id: i64,
+    pub provider: String,
+    pub subject: String,
+    pub display_name: String,
+}
+
 impl Accounts {
-    /// Links a third-party login; one that the user has already is given as it is.
+    /// Links a third-party login; one that the user has already is given as it is. `reply` makes what is stored for a
+    /// repeated request id.
     ///
     /// # Errors
-    /// USER_NOT_FOUND, CONNECTION_TAKEN.
-    pub async fn link(&self, user_id: i64, provider: &str, subject: &str, display_name: &str) -> Result<Connection> {
+    /// USER_NOT_FOUND, CONNECTION_TAKEN, REQUEST_IN_PROGRESS.
+    pub async fn link(
+        &self,
+        link: &Link,
+        once: Option<&Once>,
+        reply: impl Fn(&Connection) -> Vec<u8> + Sync,
+    ) -> Result<Outcome<Connection>> {
         let now = self.clock.now();
-        let value = connection_key(provider, subject);
         self.db
             .transaction(End::Commit, async |conn| {
-                profiles::lock(conn, user_id).await?.ok_or_else(|| Error::user_not_found(user_id))?;
-                let linked = accounts::list_connections(conn, vec![user_id]).await?;
-                let same = |link: &Connection| link.provider == provider && link.subject == subject;
-                if let Some(link) = linked.into_iter().find(same) {
-                    return Ok(link);
+                if let Some(once) = once
+                    && let Some(stored) = once.begin(conn).await?
+                {
+                    return Ok(Outcome::Kept(stored));
                 }
-                let claim = (user_id, "connection", value.as_str());
-                if unique_values::claim(conn, &[claim]).await?.is_empty() {
-                    return Err(Error::taken(Reason::ConnectionTaken, "subject"));
+                let connection = find_or_insert(conn, link, now).await?;
+                if let Some(once) = once {
+                    once.end(conn, Some(link.user_id), reply(&connection)).await?;
                 }
-                let connection_id =
-                    accounts::insert_connection(conn, user_id, provider, subject, display_name, now).await?;
-                accounts::update(conn, user_id, Changes::default()).await?;
-                Ok(Connection {
-                    connection_id,
-                    user_id,
-                    provider: provider.to_owned(),
-                    subject: subject.to_owned(),
-                    display_name: display_name.to_owned(),
-                    linked_at: now,
-                })
+                Ok(Outcome::New(connection))
             })
             .await
     }
+}
+
+async fn find_or_insert(conn: &mut AsyncPgConnection, link: &Link, now: DateTime<Utc>) -> Result<Connection> {
+    let Link { user_id, provider, subject, display_name } = link;
+    let user_id = *user_id;
+    profiles::lock(conn, user_id).await?.ok_or_else(|| Error::user_not_found(user_id))?;
+    let linked = accounts::list_connections(conn, vec![user_id]).await?;
+    let is_same = |link: &Connection| link.provider == *provider && link.subject == *subject;
+    if let Some(connection) = linked.into_iter().find(is_same) {
+        return Ok(connection);
+    }
+    let value = connection_key(provider, subject);
+    if unique_values::claim(conn, &[(user_id, "connection", value.as_str())]).await?.is_empty() {
+        return Err(Error::taken(Reason::ConnectionTaken, "subject"));
+    }
+    let connection_id = accounts::insert_connection(conn, user_id, provider, subject, display_name, now).await?;
+    accounts::update(conn, user_id, Changes::default()).await?;
+    Ok(Connection {
+        connection_id,
+        user_id,
+        provider: provider.clone(),
+        subject: subject.clone(),
+        display_name: display_name.clone(),
+        linked_at: now,
+    })
 }

@@ -7,6 +7,7 @@ mod proofs;
 mod secrets;
 mod write;
 
+pub use connections::Link;
 pub use login::VerifyPassword;
 pub use secrets::{Hashes, NewSecrets};
 
