@@ -350,6 +350,12 @@ impl Error {
         self.with_retry(retry_after)
     }
 
+    /// Says which limit was hit, where time alone does not help.
+    pub fn with_limit(mut self, limit: &'static str) -> Self {
+        self.0.quota = Some(limit);
+        self
+    }
+
     /// Says after how long it may go well.
     pub fn with_retry(mut self, after: Duration) -> Self {
         self.0.retry_after = Some(after);

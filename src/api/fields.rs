@@ -1,41 +1,90 @@
 //! CreateField, ListFields, UpdateField and DeleteField.
 
-use super::Api;
+use prost::Message;
+
+use super::{Api, reply};
 use crate::{
     domain::caller::Caller,
-    error::{Error, Fault, Result},
+    error::{Error, Fault, Result, Violations},
+    model::{field::Field, page},
     wire::{field, pb},
 };
 
+/// Definitions on a page where none is asked for.
+const DEFAULT_SIZE: i64 = 100;
+/// Most definitions on a page; more are cut to it.
+const MAX_SIZE: i64 = 500;
+/// What a page token of fields is bound to.
+const QUERY: &str = "fields";
+
 impl Api {
-    /// Makes a field.
-    pub async fn create_field(&self, _: &Caller, request: pb::CreateFieldRequest) -> Result<pb::CreateFieldResponse> {
-        let made = self.0.fields.create(field::new_field(request.field)?).await?;
-        Ok(pb::CreateFieldResponse { field: Some(field::message(&made)) })
+    /// Creates a field.
+    ///
+    /// # Errors
+    /// FIELD_EXISTS, FIELD_LIMIT_REACHED, and those of a `request_id`.
+    pub async fn create_field(
+        &self,
+        caller: &Caller,
+        request: pb::CreateFieldRequest,
+    ) -> Result<pb::CreateFieldResponse> {
+        let once = self.once(caller, "CreateField", &request.request_id, &request);
+        let create = async {
+            let new = field::new_field(request)?;
+            let outcome = self.0.fields.create(new, once.as_ref(), |made| created(made).encode_to_vec()).await?;
+            reply(outcome, |made| created(&made))
+        };
+        self.idempotent(once.as_ref(), create).await
     }
 
-    /// All fields.
-    pub async fn list_fields(&self, _: &Caller, _: pb::ListFieldsRequest) -> Result<pb::ListFieldsResponse> {
-        let fields = self.0.fields.list().await?;
+    /// Lists fields, oldest first.
+    ///
+    /// # Errors
+    /// Those of the page token.
+    pub async fn list_fields(&self, _: &Caller, request: pb::ListFieldsRequest) -> Result<pb::ListFieldsResponse> {
+        let mut violations = Violations::new();
+        let limit = page::size_within(request.page_size, DEFAULT_SIZE, MAX_SIZE, &mut violations);
+        violations.into_result()?;
+        let now = self.0.clock.now();
+        let after = match request.page_token.as_str() {
+            "" => None,
+            token => page::read(&self.0.keys, QUERY, token, now)?.first().and_then(serde_json::Value::as_i64),
+        };
+        let (fields, last) = self.0.fields.list(after.unwrap_or_default(), limit).await?;
+        let next_page_token = last.map(|last| page::write(&self.0.keys, QUERY, vec![last.into()], now));
         Ok(pb::ListFieldsResponse {
             fields: fields.iter().map(field::message).collect(),
-            next_page_token: String::new(),
+            next_page_token: next_page_token.unwrap_or_default(),
         })
     }
 
     /// Changes a field's description, default and flags.
-    pub async fn update_field(&self, _: &Caller, request: pb::UpdateFieldRequest) -> Result<pb::UpdateFieldResponse> {
+    ///
+    /// # Errors
+    /// FIELD_NOT_FOUND, ETAG_MISMATCH.
+    pub async fn update_field(
+        &self,
+        _: &Caller,
+        mut request: pb::UpdateFieldRequest,
+    ) -> Result<pb::UpdateFieldResponse> {
+        let etag = std::mem::take(&mut request.etag);
         let (name, patch) = field::patch(request)?;
-        let changed = self.0.fields.update(&name, &patch).await?;
+        let changed = self.0.fields.update(&name, &patch, &etag).await?;
         Ok(pb::UpdateFieldResponse { field: Some(field::message(&changed)) })
     }
 
     /// Deletes a field; its values are erased in the background.
+    ///
+    /// # Errors
+    /// FIELD_NOT_FOUND, ETAG_MISMATCH.
     pub async fn delete_field(&self, _: &Caller, request: pb::DeleteFieldRequest) -> Result<pb::DeleteFieldResponse> {
         if request.name.is_empty() {
             return Err(Error::invalid("name", Fault::Required, "must name a field"));
         }
-        self.0.fields.delete(&request.name).await?;
+        self.0.fields.delete(&request.name, &request.etag).await?;
         Ok(pb::DeleteFieldResponse {})
     }
+}
+
+fn created(made: &Field) -> pb::CreateFieldResponse {
+    pb::CreateFieldResponse { field: Some(field::message(made)) }
 }

@@ -14,8 +14,47 @@ use crate::{
 pub enum Command {
     /// Makes a field.
     Create(Box<Create>),
-    /// Shows all fields.
+    /// Shows all fields, oldest first.
     List,
+    /// Changes a field's description, default or flags.
+    Update(Box<Update>),
+    /// Deletes a field; its values are erased in the background.
+    Delete {
+        /// The field's name.
+        name: String,
+        /// Deletes only if the definition still has this etag.
+        #[arg(long, default_value = "")]
+        etag: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Update {
+    /// The field's name.
+    name: String,
+    #[arg(long)]
+    description: Option<String>,
+    /// Value of profiles that are made later without one, as JSON.
+    #[arg(long, value_name = "JSON")]
+    default: Option<String>,
+    /// Profiles that are made later have no default.
+    #[arg(long, conflicts_with = "default")]
+    clear_default: bool,
+    /// Whether searches and orders by it are fast.
+    #[arg(long, value_name = "BOOL")]
+    indexed: Option<bool>,
+    /// Whether users may change it on their own profile.
+    #[arg(long, value_name = "BOOL")]
+    user_writable: Option<bool>,
+    /// New profiles need no value any more.
+    #[arg(long)]
+    optional: bool,
+    /// Several users may hold the same value from now on.
+    #[arg(long)]
+    not_unique: bool,
+    /// Changes only if the definition still has this etag.
+    #[arg(long, default_value = "")]
+    etag: String,
 }
 
 #[derive(Debug, Args)]
@@ -54,9 +93,58 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
             let request = pb::CreateFieldRequest { field: Some(definition(*create)?), request_id: String::new() };
             output.message(&api.create_field(&caller, request).await?.field.unwrap_or_default())?;
         }
-        Command::List => output.message(&api.list_fields(&caller, pb::ListFieldsRequest::default()).await?)?,
+        Command::List => output.message(&pb::ListFieldsResponse { fields: list(api).await?, ..Default::default() })?,
+        Command::Update(update) => {
+            let changed = api.update_field(&caller, update_request(*update)?).await?;
+            output.message(&changed.field.unwrap_or_default())?;
+        }
+        Command::Delete { name, etag } => {
+            api.delete_field(&caller, pb::DeleteFieldRequest { name: name.clone(), etag }).await?;
+            output.line(&format!("field {name} is deleted"), &serde_json::json!({ "name": name }))?;
+        }
     }
     Ok(())
+}
+
+/// All fields, page by page.
+async fn list(api: &Api) -> anyhow::Result<Vec<pb::FieldDefinition>> {
+    let mut fields = Vec::new();
+    let mut request = pb::ListFieldsRequest { page_size: 500, ..Default::default() };
+    loop {
+        let page = api.list_fields(&Caller::operator(), request.clone()).await?;
+        fields.extend(page.fields);
+        if page.next_page_token.is_empty() {
+            return Ok(fields);
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+fn update_request(update: Update) -> anyhow::Result<pb::UpdateFieldRequest> {
+    let named = [
+        ("description", update.description.is_some()),
+        ("default_value", update.default.is_some() || update.clear_default),
+        ("indexed", update.indexed.is_some()),
+        ("user_writable", update.user_writable.is_some()),
+        ("required", update.optional),
+        ("unique", update.not_unique),
+    ];
+    let paths = named.into_iter().filter(|(_, is_named)| *is_named).map(|(path, _)| path.to_owned()).collect();
+    let field = pb::FieldDefinition {
+        name: update.name,
+        description: update.description.unwrap_or_default(),
+        default_value: default_value(update.default.as_deref())?,
+        indexed: update.indexed.unwrap_or_default(),
+        user_writable: update.user_writable.unwrap_or_default(),
+        ..Default::default()
+    };
+    let update_mask = Some(prost_types::FieldMask { paths });
+    Ok(pb::UpdateFieldRequest { field: Some(field), update_mask, etag: update.etag })
+}
+
+fn default_value(given: Option<&str>) -> anyhow::Result<Option<prost_types::Value>> {
+    let value = given.map(serde_json::from_str::<serde_json::Value>).transpose();
+    Ok(value.context("--default is no JSON")?.as_ref().map(json::to_value))
 }
 
 fn definition(create: Create) -> anyhow::Result<pb::FieldDefinition> {
@@ -65,13 +153,12 @@ fn definition(create: Create) -> anyhow::Result<pb::FieldDefinition> {
             .map(i32::from)
             .with_context(|| format!("{name} is no type of fields"))
     };
-    let default_value = create.default.as_deref().map(serde_json::from_str::<serde_json::Value>).transpose();
     Ok(pb::FieldDefinition {
         name: create.name,
         r#type: number(&create.field_type)?,
         item_type: create.item_type.as_deref().map(number).transpose()?.unwrap_or_default(),
         description: create.description,
-        default_value: default_value.context("--default is no JSON")?.as_ref().map(json::to_value),
+        default_value: default_value(create.default.as_deref())?,
         required: create.required,
         unique: create.unique,
         indexed: create.indexed,

@@ -14,9 +14,12 @@ use tokio::time::Instant;
 
 use crate::{
     clock::Clock,
-    domain::db::{Db, End},
+    domain::{
+        db::{Db, End},
+        once::{Once, Outcome},
+    },
     error::{Error, Fault, Reason, Result},
-    model::field::{Field, Fields as Definitions, Index, MAX_KEY_TEXT},
+    model::field::{Field, Fields as Definitions, Index, MAX_DEFINITIONS, MAX_KEY_TEXT, defaults_fit},
     store::{
         field_work,
         fields::{self, IndexRow},
@@ -89,15 +92,39 @@ impl Fields {
         Ok(definitions)
     }
 
-    /// Makes a field.
+    /// Reads the definitions again after a change of them. The change is committed, so that a failure here is not its
+    /// error: the next request reads them.
+    async fn refresh(&self) {
+        if let Err(error) = self.reload().await {
+            tracing::warn!(reason = error.reason().as_str(), "the field definitions could not be read again");
+            *self.cache.write().expect("valid: no holder panics") = None;
+        }
+    }
+
+    /// Creates a field. `reply` makes what is stored for a repeated request id.
     ///
     /// # Errors
-    /// FIELD_EXISTS.
-    pub async fn create(&self, mut new: Field) -> Result<Field> {
+    /// FIELD_EXISTS, FIELD_LIMIT_REACHED; INVALID_REQUEST where its default does not fit beside those of the others;
+    /// REQUEST_IN_PROGRESS.
+    pub async fn create(
+        &self,
+        mut new: Field,
+        once: Option<&Once>,
+        reply: impl Fn(&Field) -> Vec<u8> + Sync,
+    ) -> Result<Outcome<Field>> {
         new.created_at = self.clock.now();
-        let made = self
+        let outcome = self
             .db
             .transaction(End::Commit, async |conn| {
+                if let Some(once) = once
+                    && let Some(stored) = once.begin(conn).await?
+                {
+                    return Ok(Outcome::Kept(stored));
+                }
+                // Looked at before the wait too: many who come at the limit do not have to wait for each other.
+                refuse_beyond_limit(conn, &new.name).await?;
+                fields::lock_all(conn).await?;
+                refuse_beyond_limit(conn, &new.name).await?;
                 let made = fields::insert(conn, &new).await?.ok_or_else(|| {
                     Error::new(Reason::FieldExists).with_resource("field", "field.name").with_violation(
                         "field.name",
@@ -105,60 +132,103 @@ impl Fields {
                         "is taken",
                     )
                 })?;
+                if made.default_value.is_some() {
+                    check_defaults(conn).await?;
+                }
                 fields::notify(conn).await?;
-                Ok(made)
+                if let Some(once) = once {
+                    once.end(conn, None, reply(&made)).await?;
+                }
+                Ok(Outcome::New(made))
             })
             .await?;
-        self.reload().await?;
-        Ok(made)
+        if matches!(outcome, Outcome::New(_)) {
+            self.refresh().await;
+        }
+        Ok(outcome)
     }
 
-    /// All fields, oldest first.
-    pub async fn list(&self) -> Result<Vec<Field>> {
-        self.db.run(async |conn| Ok(fields::list(conn).await?)).await
-    }
-
-    /// Changes a field.
+    /// Up to `limit` fields after the one of this id, oldest first, and the id of the last where there are more.
     ///
     /// # Errors
-    /// FIELD_NOT_FOUND; INVALID_REQUEST where the field as it is does not allow the change.
-    pub async fn update(&self, name: &str, patch: &FieldPatch) -> Result<Field> {
+    /// The database's.
+    pub async fn list(&self, after: i64, limit: i64) -> Result<(Vec<Field>, Option<i64>)> {
+        self.db.run(async |conn| Ok(fields::list_page(conn, after, limit).await?)).await
+    }
+
+    /// Changes a field that has this etag; an empty one is none.
+    ///
+    /// # Errors
+    /// FIELD_NOT_FOUND, ETAG_MISMATCH; INVALID_REQUEST where the field as it is, or the defaults of the others, do not
+    /// allow the change.
+    pub async fn update(&self, name: &str, patch: &FieldPatch, etag: &str) -> Result<Field> {
         let now = self.clock.now();
+        let sets_default = matches!(patch.default_value, Some(Some(_)));
         let changed = self
             .db
             .transaction(End::Commit, async |conn| {
-                let old = fields::lock(conn, name).await?.ok_or_else(|| not_found(name))?;
-                let new = patched(&old, patch)?;
+                // Before the row's lock, as in `create`.
+                if sets_default {
+                    fields::lock_all(conn).await?;
+                }
+                let old = lock(conn, name, etag).await?;
+                let new = Field { version: old.version + 1, ..patched(&old, patch)? };
                 if new.index == Index::Filling && !old.index.is_declared() {
                     refuse_long_text(conn, name).await?;
                 }
                 fields::update(conn, &new, new.index != old.index, now).await?;
+                if sets_default {
+                    check_defaults(conn).await?;
+                }
                 fields::notify(conn).await?;
                 Ok(new)
             })
             .await?;
-        self.reload().await?;
+        self.refresh().await;
         Ok(changed)
     }
 
-    /// Hides a field; its values are erased in the background, and then its name is free.
+    /// Hides a field that has this etag, where one is given; its values are erased in the background, and then its name
+    /// is free.
     ///
     /// # Errors
-    /// FIELD_NOT_FOUND.
-    pub async fn delete(&self, name: &str) -> Result<()> {
+    /// FIELD_NOT_FOUND, ETAG_MISMATCH.
+    pub async fn delete(&self, name: &str, etag: &str) -> Result<()> {
         let now = self.clock.now();
         self.db
             .transaction(End::Commit, async |conn| {
-                if !fields::delete(conn, name, now).await? {
-                    return Err(not_found(name));
-                }
+                let field = lock(conn, name, etag).await?;
+                fields::delete(conn, field.field_id, now).await?;
                 fields::notify(conn).await?;
                 Ok(())
             })
             .await?;
-        self.reload().await?;
+        self.refresh().await;
         Ok(())
     }
+}
+
+/// The field of this name and etag, locked; an empty etag is none.
+async fn lock(conn: &mut AsyncPgConnection, name: &str, etag: &str) -> Result<Field> {
+    let field = fields::lock(conn, name).await?.ok_or_else(|| not_found(name))?;
+    if etag.is_empty() || field.etag() == etag { Ok(field) } else { Err(Error::new(Reason::EtagMismatch)) }
+}
+
+async fn refuse_beyond_limit(conn: &mut AsyncPgConnection, name: &str) -> Result<()> {
+    if fields::has_room(conn, name, MAX_DEFINITIONS).await? {
+        return Ok(());
+    }
+    Err(Error::new(Reason::FieldLimitReached).with_limit("field_definitions"))
+}
+
+/// Refuses defaults that do not fit into one document with those of all other fields, as they are in this transaction,
+/// which holds the lock of all definitions. Without this no user could be created any more.
+async fn check_defaults(conn: &mut AsyncPgConnection) -> Result<()> {
+    if defaults_fit(&fields::list(conn).await?) {
+        return Ok(());
+    }
+    let why = "doesn't fit: together, the defaults of all fields must have at most 128 fields and 64 KiB";
+    Err(Error::invalid("field.default_value", Fault::Length, why))
 }
 
 /// The rows that a user has in the index of these fields.

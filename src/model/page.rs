@@ -18,12 +18,17 @@ pub const MAX_SIZE: i64 = 1000;
 pub const MAX_SKIP: i64 = 100_000;
 /// How many are asked for, as a request says it.
 pub fn size(given: i32, faults: &mut Violations) -> i64 {
+    size_within(given, DEFAULT_SIZE, MAX_SIZE, faults)
+}
+
+/// How many are asked for, as a request says it; `default` where it does not, and at most `max`.
+pub fn size_within(given: i32, default: i64, max: i64, violations: &mut Violations) -> i64 {
     if given < 0 {
-        faults.add("page_size", Fault::Range, "must not be negative");
+        violations.add("page_size", Fault::Range, "must not be negative");
     }
     match i64::from(given) {
-        0 => DEFAULT_SIZE,
-        size => size.min(MAX_SIZE),
+        0 => default,
+        size => size.min(max),
     }
 }
 

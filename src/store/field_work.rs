@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     model::field::{FieldType, Index},
-    store::sql::Sql,
+    store::{fields::ALL_LOCK, sql::Sql},
 };
 
 /// A field that waits for its second step.
@@ -60,7 +60,7 @@ pub async fn join_fill(conn: &mut AsyncPgConnection, field_id: i64) -> QueryResu
 
 /// Locks of fields stand apart from those of request ids, which are 64 random bits, and of migrations.
 fn fill_lock(field_id: i64) -> i64 {
-    0x6669_656c_0000_0000 + field_id
+    ALL_LOCK + field_id
 }
 
 /// The next users after a position, each with its value of a field.

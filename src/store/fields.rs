@@ -13,15 +13,16 @@ use crate::{
     store::sql::Sql,
 };
 
-type Row = (BigInt, Text, Text, Nullable<Text>, Text, Nullable<Jsonb>, Bool, Bool, Text, Bool, Timestamptz);
-type Loaded = (i64, String, String, Option<String>, String, Option<Value>, bool, bool, String, bool, DateTime<Utc>);
+type Row = (BigInt, Text, Text, Nullable<Text>, Text, Nullable<Jsonb>, Bool, Bool, Text, Bool, Timestamptz, BigInt);
+type Loaded =
+    (i64, String, String, Option<String>, String, Option<Value>, bool, bool, String, bool, DateTime<Utc>, i64);
 
 const COLUMNS: &str = "field_id, name, kind, item_kind, description, default_value, required, is_unique, \
-    index_state, user_writable, created_at";
+    index_state, user_writable, created_at, version";
 
 fn field(row: Loaded) -> Option<Field> {
-    let (field_id, name, kind, item, description, default_value, required, unique, index, user_writable, created_at) =
-        row;
+    let (field_id, name, kind, item, description, default_value, required, unique, index, user_writable, ..) = row;
+    let (.., created_at, version) = row;
     Some(Field {
         field_id,
         name,
@@ -33,6 +34,7 @@ fn field(row: Loaded) -> Option<Field> {
         index: Index::parse(&index)?,
         user_writable,
         created_at,
+        version,
     })
 }
 
@@ -43,6 +45,34 @@ pub async fn list(conn: &mut AsyncPgConnection) -> QueryResult<Vec<Field>> {
         statement.push(" from field_definitions where deleted_at is null order by field_id").load(conn).await?;
     Ok(rows.into_iter().filter_map(field).collect())
 }
+
+/// Up to `limit` fields that are not deleted after the one of this id, oldest first, and the id of the last where there
+/// are more.
+pub async fn list_page(conn: &mut AsyncPgConnection, after: i64, limit: i64) -> QueryResult<(Vec<Field>, Option<i64>)> {
+    let statement = Sql::<Row>::new("select ").push(COLUMNS);
+    let statement = statement.push(" from field_definitions where deleted_at is null and field_id > ").bind(after);
+    let mut rows: Vec<Loaded> = statement.push(" order by field_id limit ").bind(limit + 1).load(conn).await?;
+    let has_more = rows.len() as i64 > limit;
+    rows.truncate(limit as usize);
+    let last = rows.last().map(|row| row.0).filter(|_| has_more);
+    Ok((rows.into_iter().filter_map(field).collect(), last))
+}
+
+/// Whether there are fewer than `max` definitions, deleted ones included until their values are erased, or the name is in
+/// use, which is another error.
+pub async fn has_room(conn: &mut AsyncPgConnection, name: &str, max: i64) -> QueryResult<bool> {
+    let statement = Sql::<Bool>::new("select count(*) < ").bind(max).push(" or bool_or(name = ").bind(name);
+    statement.push(") from field_definitions").get_result(conn).await
+}
+
+/// Locks the definitions as a whole until the transaction ends, for a change that is bounded by all of them together. An
+/// advisory lock: a row that is being inserted cannot be locked.
+pub async fn lock_all(conn: &mut AsyncPgConnection) -> QueryResult<usize> {
+    Sql::<()>::new("select pg_advisory_xact_lock(").bind(ALL_LOCK).push(")").execute(conn).await
+}
+
+/// The lock of a field's backfill is this plus its id, and ids begin at 1.
+pub const ALL_LOCK: i64 = 0x6669_656c_0000_0000;
 
 /// Names of deleted fields whose values are still being erased.
 pub async fn list_hidden(conn: &mut AsyncPgConnection) -> QueryResult<Vec<String>> {
@@ -57,7 +87,7 @@ pub async fn lock(conn: &mut AsyncPgConnection, name: &str) -> QueryResult<Optio
     Ok(found.and_then(field))
 }
 
-/// Writes a field's changeable parts. Where the state of its index changes, the second step waits from now.
+/// Writes a field's changeable parts, and its version. Where the state of its index changes, the second step waits from now.
 pub async fn update(
     conn: &mut AsyncPgConnection,
     new: &Field,
@@ -73,7 +103,9 @@ pub async fn update(
         .push(", is_unique = ")
         .bind(new.unique)
         .push(", user_writable = ")
-        .bind(new.user_writable);
+        .bind(new.user_writable)
+        .push(", version = ")
+        .bind(new.version);
     if index_changes {
         statement = statement.push(", index_state = ").bind(new.index.as_str()).push(", changed_at = ").bind(now);
         statement = statement.push(", fill_from = null");
@@ -98,11 +130,10 @@ pub async fn has_long_text(conn: &mut AsyncPgConnection, name: &str, max: i32) -
         .await
 }
 
-/// Hides a field; its values are erased later. False where there is none.
-pub async fn delete(conn: &mut AsyncPgConnection, name: &str, now: DateTime<Utc>) -> QueryResult<bool> {
+/// Hides a field; its values are erased later.
+pub async fn delete(conn: &mut AsyncPgConnection, field_id: i64, now: DateTime<Utc>) -> QueryResult<usize> {
     let statement = Sql::<()>::new("update field_definitions set deleted_at = ").bind(now).push(", changed_at = ");
-    let statement = statement.bind(now).push(", fill_from = null where name = ").bind(name);
-    Ok(statement.push(" and deleted_at is null").execute(conn).await? > 0)
+    statement.bind(now).push(", fill_from = null where field_id = ").bind(field_id).execute(conn).await
 }
 
 /// Makes a field; `None` where its name is taken. The index of a field that nobody has a value of is ready at once.

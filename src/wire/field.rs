@@ -9,7 +9,7 @@ use crate::{
         field::{Field, FieldType, Index, is_key},
         text,
     },
-    wire::{json, mask, pb, timestamp},
+    wire::{json, mask, pb, timestamp, user::check_request_id},
 };
 
 /// Names that a field may not have: those a filter knows already, and two of an older system's.
@@ -61,7 +61,7 @@ pub fn message(field: &Field) -> pb::FieldDefinition {
         user_writable: field.user_writable,
         created_at: Some(timestamp(field.created_at)),
         index_ready: field.index == Index::Ready,
-        etag: String::new(),
+        etag: field.etag(),
     }
 }
 
@@ -74,9 +74,10 @@ fn type_name(number: i32) -> Option<String> {
 ///
 /// # Errors
 /// INVALID_REQUEST with all faults.
-pub fn new_field(given: Option<pb::FieldDefinition>) -> Result<Field> {
+pub fn new_field(request: pb::CreateFieldRequest) -> Result<Field> {
     let mut faults = Violations::new();
-    let given = given.unwrap_or_default();
+    check_request_id(&request.request_id, &mut faults);
+    let given = request.field.unwrap_or_default();
     if given.name.is_empty() {
         faults.add("field.name", Fault::Required, "must be given");
     } else if !is_key(&given.name) || given.name.len() > 32 {
@@ -84,7 +85,11 @@ pub fn new_field(given: Option<pb::FieldDefinition>) -> Result<Field> {
     } else if RESERVED.contains(&given.name.as_str()) {
         faults.add("field.name", Fault::Format, "is a name that is in use already");
     }
-    for (path, is_set) in [("field.created_at", given.created_at.is_some()), ("field.index_ready", given.index_ready)] {
+    for (path, is_set) in [
+        ("field.created_at", given.created_at.is_some()),
+        ("field.index_ready", given.index_ready),
+        ("field.etag", !given.etag.is_empty()),
+    ] {
         if is_set {
             faults.add(path, Fault::Immutable, "is set by the service");
         }
@@ -130,6 +135,7 @@ pub fn new_field(given: Option<pb::FieldDefinition>) -> Result<Field> {
         index: if given.indexed { Index::Ready } else { Index::None },
         user_writable: given.user_writable,
         created_at: DateTime::<Utc>::UNIX_EPOCH,
+        version: 1,
     };
     if let Some(value) = given.default_value.map(json::value).filter(|value| !value.is_null()) {
         match field.check(value) {
@@ -178,7 +184,7 @@ pub fn patch(request: pb::UpdateFieldRequest) -> Result<(String, FieldPatch)> {
             "unique" => patch.unique = Some(given.unique),
             "indexed" => patch.indexed = Some(given.indexed),
             "user_writable" => patch.user_writable = Some(given.user_writable),
-            "name" | "type" | "item_type" | "created_at" | "index_ready" => {
+            "name" | "type" | "item_type" | "created_at" | "index_ready" | "etag" => {
                 faults.add("update_mask", Fault::Immutable, format!("{path} cannot be changed"));
             }
             path => faults.add("update_mask", Fault::Unknown, format!("unknown path {}", text::cut(path, 64))),

@@ -175,11 +175,22 @@ fn commands_speak_to_people_and_to_scripts() {
     let refused = run(&folder.0, &["user", "create", "--nickname", "x", "--email", "nope", "--json"]);
     let field = run_json(&folder.0, &["field", "create", "shoe_size", "--type", "number"]);
     let fields = run_json(&folder.0, &["field", "list"]);
+    let update = ["field", "update", "shoe_size", "--description", "EU", "--indexed", "true", "--etag"];
+    let updated = run_json(&folder.0, &[&update[..], &[field["etag"].as_str().unwrap()]].concat());
+    let stale = run(&folder.0, &[&update[..], &[field["etag"].as_str().unwrap()]].concat());
+    let nothing_to_update = run(&folder.0, &["field", "update", "shoe_size"]);
+    let deleted_field =
+        run_json(&folder.0, &["field", "delete", "shoe_size", "--etag", updated["etag"].as_str().unwrap()]);
     let token = run_json(&folder.0, &["token", "issue", "--service", "billing", "--scopes", "profiles.read"]);
     let tokens = run_json(&folder.0, &["token", "list", "--service", "billing"]);
     let revoked = run_json(&folder.0, &["token", "revoke", token["token"]["tokenId"].as_str().unwrap()]);
     let found = run_json(&folder.0, &["user", "get", "--username", "cleo.import"]);
-    let deleted = run_json(&folder.0, &["user", "delete", found["userId"].as_str().unwrap()]);
+    let user_id = found["userId"].as_str().unwrap();
+    let guarded = run(&folder.0, &["user", "delete", user_id, "--etag", "ffff"]);
+    let dry = run(&folder.0, &["user", "delete", user_id, "--etag", found["etag"].as_str().unwrap(), "--dry-run"]);
+    let deleted = run_json(&folder.0, &["user", "delete", user_id]);
+    let missing = run(&folder.0, &["user", "delete", user_id]);
+    let allowed = run(&folder.0, &["user", "delete", user_id, "--allow-missing"]);
 
     assert_eq!(import.status.code(), Some(1));
     assert_eq!(String::from_utf8_lossy(&import.stdout), "2 users imported, 2 failed\n");
@@ -193,6 +204,12 @@ fn commands_speak_to_people_and_to_scripts() {
     assert!(token["secret"].as_str().unwrap().len() > 20, "the command shows the secret that it issues");
     assert_eq!(tokens["tokens"][0]["tokenId"], token["token"]["tokenId"]);
     assert_eq!(revoked["tokenId"], token["token"]["tokenId"]);
+    assert_eq!((&updated["description"], &updated["indexed"]), (&json!("EU"), &json!(true)));
+    assert!(!stale.status.success() && !nothing_to_update.status.success());
+    assert_eq!(deleted_field["name"], "shoe_size");
+    assert!(!guarded.status.success() && !missing.status.success());
+    assert_eq!(String::from_utf8_lossy(&dry.stdout), format!("user {user_id} can be deleted\n"));
+    assert!(allowed.status.success(), "{}", said(&allowed));
     assert_eq!(deleted["userId"], found["userId"]);
     dev.stop();
 }

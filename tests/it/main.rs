@@ -19,6 +19,7 @@ mod delete_user;
 mod delivery;
 mod doors;
 mod errors;
+mod field_definitions;
 mod field_work;
 mod fields;
 mod fresns_edit;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{
     FieldType, MAX_KEY_TEXT,
-    value::{Refusal, refuse},
+    value::{Refusal, document_fits, refuse},
 };
 use crate::{
     error::{Fault, Violations},
@@ -68,9 +68,17 @@ pub struct Field {
     pub index: Index,
     pub user_writable: bool,
     pub created_at: DateTime<Utc>,
+    /// Counts the changes by callers, not those of the index.
+    pub version: i64,
 }
 
 impl Field {
+    /// The opaque text of this version. It names the field by its id too: a field that took the name of a deleted one is
+    /// never mistaken for it.
+    pub fn etag(&self) -> String {
+        format!("{:x}-{:x}", self.field_id, self.version)
+    }
+
     /// The kind of its values in `unique_values`.
     pub fn unique_kind(&self) -> String {
         Self::unique_kind_of(self.field_id)
@@ -94,6 +102,12 @@ impl Field {
         }
         Ok(value)
     }
+}
+
+/// Whether these defaults fit into one document. They must: a new user gets all of them.
+pub fn defaults_fit<'a>(fields: impl IntoIterator<Item = &'a Field>) -> bool {
+    let default = |field: &Field| Some((field.name.clone(), field.default_value.clone()?));
+    document_fits(&fields.into_iter().filter_map(default).collect())
 }
 
 /// The definitions that hold at one moment.

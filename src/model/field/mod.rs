@@ -4,10 +4,12 @@ mod definition;
 mod types;
 mod value;
 
-pub use definition::{Field, Fields, Index};
+pub use definition::{Field, Fields, Index, defaults_fit};
 pub use types::{FieldType, ItemType};
 pub use value::{Refusal, date_text, document_fits, integer, is_key, number, parse_date};
 
+/// Most definitions, deleted ones included until their values are erased.
+pub const MAX_DEFINITIONS: i64 = 500;
 /// Most fields in one document.
 pub const MAX_FIELDS: usize = 128;
 /// Most bytes of one document as compact JSON.

@@ -165,7 +165,7 @@ fn parameters(route: &Route, input: &MessageDescriptor) -> Vec<Value> {
     }
     if !route.is_read() && input.get_field_by_name("etag").is_some() {
         let told = "The etag that must still be in force, in quotation marks; else 412.";
-        condition("If-Match", told, "^(\\*|\"[0-9a-f]+\")$");
+        condition("If-Match", told, "^(\\*|\"[0-9a-f-]+\")$");
     }
     if !route.has_body {
         query(input, "", &route.filled, &mut parameters);

@@ -139,8 +139,16 @@ pub const CASES: &[Case] = &[
     case("service", "RevokeToken", r#"{"tokenId": "{token}"}"#, "OK"),
     case("service", "RevokeToken", r#"{"tokenId": "77777"}"#, "TOKEN_NOT_FOUND"),
     // The end
+    case("service", "ListFields", r#"{"pageSize": 1}"#, "OK"),
+    case("service", "ListFields", r#"{"pageSize": 1, "pageToken": "{next}"}"#, "OK"),
+    case("service", "ListFields", r#"{"pageSize": -1}"#, "INVALID_REQUEST"),
+    case("service", "UpdateField", r#"{"field": {"name": "motto", "description": "x"}, "updateMask": "description", "etag": "1"}"#, "ETAG_MISMATCH"),
+    case("service", "DeleteField", r#"{"name": "tags", "etag": "1"}"#, "ETAG_MISMATCH"),
     case("service", "DeleteField", r#"{"name": "tags"}"#, "OK"),
     case("service", "DeleteField", r#"{"name": "tags"}"#, "FIELD_NOT_FOUND"),
+    case("service", "DeleteUser", r#"{"userId": "101", "etag": "ffff"}"#, "ETAG_MISMATCH"),
+    case("service", "DeleteUser", r#"{"userId": "101", "validateOnly": true}"#, "OK"),
     case("service", "DeleteUser", r#"{"userId": "101"}"#, "OK"),
+    case("service", "DeleteUser", r#"{"userId": "101", "allowMissing": true}"#, "OK"),
     case("service", "DeleteUser", r#"{"userId": "101"}"#, "USER_NOT_FOUND"),
 ];
