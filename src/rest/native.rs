@@ -89,6 +89,12 @@ impl Route {
         }
     }
 
+    /// Whether the request needs a body, if only `{}`: a POST to a collection creates something, and a client that lost
+    /// its body must not create it empty.
+    pub fn needs_body(&self) -> bool {
+        self.method == Method::POST && !self.path.contains(':')
+    }
+
     /// The name of the path's parameter.
     pub fn param(&self) -> Option<&str> {
         self.path.contains('{').then(|| last_part(&self.filled))
@@ -185,13 +191,14 @@ fn request(route: &Route, call: &Call) -> Result<(Json, bool)> {
     Ok((json, condition.is_some()))
 }
 
-/// The part of the request that the body holds. A write whose body was forgotten, or would be passed over, is rejected.
+/// The part of the request that the body holds. A creation whose body was lost, and a body that would be ignored, are
+/// rejected.
 fn body(route: &Route, body: &[u8]) -> Result<Json> {
     let nothing = Json::Object(Vec::new());
     match (route.has_body, body.trim_ascii().is_empty()) {
         (true, false) => Json::parse(body),
-        (true, true) if !route.is_read() => {
-            Err(Error::invalid("", Fault::Required, "the body is missing; an empty request is {}"))
+        (true, true) if route.needs_body() => {
+            Err(Error::invalid("", Fault::Required, "must have a body; send {} to create with defaults only"))
         }
         (_, true) => Ok(nothing),
         (false, false) if Json::parse(body)? == nothing => Ok(nothing),
@@ -595,6 +602,12 @@ mod tests {
             let body = format!(r#"{{"userId": {other}}}"#);
             assert!(filled("UpdateProfile", &body, "user_id", "5", Given::Alike).is_err(), "{other}");
         }
+    }
+
+    #[test]
+    fn a_post_to_a_collection_needs_a_body() {
+        let needing: Vec<&str> = ROUTES.iter().filter(|route| route.needs_body()).map(|route| route.rpc.1).collect();
+        assert_eq!(needing, ["CreateUser", "LinkConnection", "CreateField", "IssueToken"]);
     }
 
     #[test]

@@ -353,15 +353,25 @@ async fn a_deletion_takes_its_fields_from_the_query() {
 }
 
 #[tokio::test]
-async fn a_body_that_was_forgotten_creates_nobody() {
+async fn a_lost_body_creates_nothing() {
     let app = TestApp::new().await;
     let service = Caller::service(&app).await;
-    for body in ["", "\n"] {
-        let refused = service.send("POST", "/v1/users", body).await;
+    let user_id = make_user(&service, "Ann").await;
+
+    for path in ["/v1/users", "/v1/users?validateOnly=false", "/v1/fields", "/v1/tokens"] {
+        let refused = service.send("POST", path, "").await;
+        assert_eq!((refused.status.as_u16(), refused.reason()), (400, "INVALID_REQUEST"), "{path}");
         let violation = &refused.detail("BadRequest")["fieldViolations"][0];
-        assert_eq!((refused.status.as_u16(), &violation["reason"]), (400, &json!("FIELD_REQUIRED")));
+        assert_eq!(violation["reason"], "FIELD_REQUIRED", "{path}");
+        assert!(violation["description"].as_str().unwrap().contains("{}"), "{path}");
     }
-    let list = service.get("/v1/profiles").await.body;
-    assert_eq!(list["profiles"].as_array().map_or(0, Vec::len), 0);
-    assert!(service.good("POST", "/v1/users", json!({})).await["profile"]["userId"].is_string());
+    let connection = service.send("POST", &format!("/v1/users/{user_id}/connections"), "").await;
+    assert_eq!((connection.status.as_u16(), connection.reason()), (400, "INVALID_REQUEST"));
+    let listed = service.send("POST", "/v1/profiles:list", "").await;
+    assert_eq!(listed.body["profiles"].as_array().unwrap().len(), 1, "a read needs no body");
+    let sent = service.send("POST", &format!("/v1/users/{user_id}/account:sendEmailCode?email=a@b.example"), "").await;
+    assert_eq!(sent.status.as_u16(), 200, "{}", sent.body);
+    service.good("POST", "/v1/users", json!({})).await;
+    let listed = service.get("/v1/profiles").await;
+    assert_eq!(listed.body["profiles"].as_array().unwrap().len(), 2);
 }

@@ -119,7 +119,7 @@ fn operation(route: &Route) -> Value {
     } else if route.has_body {
         let schema = schema::message(&method.input(), &route.filled);
         operation["requestBody"] = json!({
-            "required": !route.is_read() || schema.get("required").is_some(),
+            "required": route.needs_body() || schema.get("required").is_some(),
             "content": { "application/json": { "schema": schema } },
         });
     }
