@@ -57,6 +57,11 @@ async fn p69_the_list_keeps_its_order_and_new_groups_come_last() {
     assert_eq!(removed.group_ids, [3, 1, 8, 2]);
     assert_eq!(added.group_ids, [3, 1, 8, 2, i64::MAX]);
     assert_eq!(client.get(user_id).await.unwrap(), added);
+    // Long lists are changed another way, to the same end.
+    let (more, fewer): (Vec<i64>, Vec<i64>) =
+        ((100..140).rev().chain([8, 100]).collect(), [1, 3].into_iter().chain(500..530).collect());
+    let long = update(&mut client, change(user_id, &more, &fewer)).await.unwrap();
+    assert_eq!(long.group_ids, [8, 2, i64::MAX].into_iter().chain((100..140).rev()).collect::<Vec<_>>());
 }
 
 #[tokio::test]
