@@ -33,6 +33,9 @@ use crate::{
 /// Most bytes of the profiles of one response.
 const RESPONSE_BYTES: usize = 3 * 1024 * 1024;
 
+/// Bytes of the index of the next key in a response.
+const NEXT_KEY_BYTES: usize = 3;
+
 /// What is left of the size of a response. Its first part always fits, so that every response makes progress.
 struct Room {
     left: usize,
@@ -41,7 +44,12 @@ struct Room {
 
 impl Room {
     fn new() -> Self {
-        Self { left: RESPONSE_BYTES, is_empty: true }
+        Self::beside(0)
+    }
+
+    /// The room beside so many bytes of other fields.
+    fn beside(others: usize) -> Self {
+        Self { left: RESPONSE_BYTES - others, is_empty: true }
     }
 
     /// Takes the room for so many bytes; false where there is no more.
@@ -110,7 +118,7 @@ impl Api {
             room.take(message.encoded_len()).then_some(message)
         };
         let found = self.0.profiles.get_many(&keys, mask.account != AccountMask::None, show).await?;
-        let mut room = Room::new();
+        let mut room = Room::beside(NEXT_KEY_BYTES);
         let mut results = Vec::with_capacity(found.len());
         for found in found {
             let profile = found.map(|(mut message, account)| {

@@ -142,10 +142,8 @@ impl Reader<'_> {
         let found = self.fields.get(name).cloned();
         if found.is_none() {
             self.hints += 1;
-            let hint = match self.hints <= MAX_HINTS {
-                true => text::suggestion(name, self.fields.names()),
-                false => String::new(),
-            };
+            let hint =
+                if self.hints <= MAX_HINTS { text::suggestion(name, self.fields.names()) } else { String::new() };
             self.faults.add(path, Fault::Unknown, format!("is no custom field{hint}"));
         }
         found

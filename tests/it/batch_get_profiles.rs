@@ -255,10 +255,10 @@ async fn p3_p68_a_batch_sees_every_write_that_ended_before_it() {
         async move {
             let place = round % USERS;
             let nickname = format!("round {round}");
-            let written = match round < USERS {
-                true => Some(writer.rename(made[place], &nickname).await.unwrap().etag),
-                false => None,
-            };
+            let mut written = None;
+            if round < USERS {
+                written = Some(writer.rename(made[place], &nickname).await.unwrap().etag);
+            }
             let count = [1, 7, 33, 150, 500][round % 5];
             let keys = (0..count).map(|at| match at % 3 {
                 0 => Key::UserId(made[(place + at) % USERS]),

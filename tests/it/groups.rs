@@ -76,16 +76,12 @@ async fn p69_a_hundred_parallel_additions_lose_none() {
         async move {
             let request_id = if group % 4 < 2 { id() } else { String::new() };
             let removed: &[i64] = if group == 7 || group == 50 { &[1000] } else { &[] };
-            match group % 2 == 0 {
-                true => {
-                    let request = pb::UpdateProfileRequest { request_id, ..change(user_id, &[group], removed) };
-                    patiently(async || update(&mut client, request.clone()).await).await.map(drop)
-                }
-                false => {
-                    let request = pb::BulkUpdateFieldsRequest { request_id, ..bulk(&[user_id], &[group], removed) };
-                    patiently(async || client.users.bulk_update_fields(request.clone()).await).await.map(drop)
-                }
+            if group % 2 == 0 {
+                let request = pb::UpdateProfileRequest { request_id, ..change(user_id, &[group], removed) };
+                return patiently(async || update(&mut client, request.clone()).await).await.map(drop);
             }
+            let request = pb::BulkUpdateFieldsRequest { request_id, ..bulk(&[user_id], &[group], removed) };
+            patiently(async || client.users.bulk_update_fields(request.clone()).await).await.map(drop)
         }
     });
     for done in join_all(calls).await {
