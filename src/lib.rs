@@ -6,7 +6,8 @@
 //! things are, with no I/O at all. `door` asks what every door asks of every call, and `auth` tells who is calling,
 //! before a message is read. What a write causes to be sent lies in the outbox, which `mail` drains. `config` reads the
 //! settings, `app` puts the parts together, and `server` runs them on the `threads` of the process; `health`,
-//! `operations` and `telemetry` are what operators see of it. Time and chance come from `clock`, `tls` says whom we
+//! `operations` and `telemetry` are what operators see of it. `net` accepts, limits and closes the connections of the
+//! ports. Time and chance come from `clock`, `tls` says whom we
 //! trust, and `postgres` runs a server for `dev` and the tests.
 //!
 //! An [`error::Error`] is a fact with a stable reason; only the two doors turn it into a status of their transport.
@@ -24,6 +25,7 @@ pub mod grpc;
 pub mod health;
 pub mod mail;
 pub mod model;
+pub mod net;
 pub mod operations;
 pub mod postgres;
 pub mod rest;

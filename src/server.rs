@@ -3,6 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use anyhow::{Context, bail};
+use http::Request;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -10,23 +11,21 @@ use tokio::{
     task::JoinSet,
 };
 
+use tower::{Layer, ServiceExt};
+
 use crate::{
     app::App,
-    auth::{
-        incoming::{CONNECTION_AGE, incoming},
-        tls::{self, Acceptor, Tls},
-    },
-    config::Grpc,
+    auth::tls::{self, Acceptor, Tls},
+    config::{Grpc, Operations},
     door::Door,
     grpc,
     health::Health,
+    net::{self, ConnectionTable, Limits, Port, Protocols, RequestBody},
     operations, rest,
 };
 
 /// How long calls in flight, and mails, may go on when the service stops.
 const GRACE: Duration = Duration::from_secs(25);
-/// Bytes of the headers of a call: room enough to tell what is wrong with a token that is far too long.
-const MAX_HEADERS: u32 = 96 * 1024;
 
 /// The ports of a process.
 pub struct Ports {
@@ -34,7 +33,9 @@ pub struct Ports {
     /// The REST gateway's, where it has one.
     pub rest: Option<(TcpListener, rest::Config)>,
     /// The one of those who run it, where it has one; it answers until the very end.
-    pub operations: Option<TcpListener>,
+    pub operations: Option<(TcpListener, Operations)>,
+    /// The limits that gRPC and REST share.
+    pub limits: Limits,
 }
 
 /// Serves until the first signal, as [`serve`] does, and gives everything up at the second.
@@ -79,9 +80,10 @@ pub async fn serve(
     let health = Health::new(reporter).await;
     // Ends with this function, however that ends.
     let mut beside = JoinSet::new();
-    if let Some(listener) = ports.operations {
-        beside.spawn(rest::serve(listener, None, operations::router(health.watch()), std::future::pending()));
-    }
+    let _operations = match ports.operations {
+        Some((listener, config)) => Some(operations::start(listener, config.connections, health.watch())?),
+        None => None,
+    };
     let (stopping, stopped) = watch::channel(false);
     let (probe, ping_every) = (app.probe(), app.ping_every);
     beside.spawn(async move {
@@ -95,30 +97,38 @@ pub async fn serve(
     });
     let services = grpc::Services::new(api.clone(), health_service, config.reflection);
     let door = Door::new(api);
-    let grpc = tonic::transport::Server::builder()
-        .max_connection_age(CONNECTION_AGE)
-        .http2_max_header_list_size(MAX_HEADERS)
-        .layer(door.clone())
-        .serve_with_incoming_shutdown(services, incoming(listener, grpc_acceptor), heard(stopped.clone()));
+    let table = ConnectionTable::new(ports.limits);
+    table.show();
+    let port = |listener, acceptor, protocols| Port { listener, acceptor, protocols, table: table.clone() };
+    let grpc_service =
+        door.layer(services).map_request(|request: Request<RequestBody>| request.map(tonic::body::Body::new));
+    let grpc = net::serve(port(listener, grpc_acceptor, Protocols::Http2), grpc_service, heard(stopped.clone()));
+    let rest_port = ports.rest.map(|(listener, config)| {
+        let service = rest::router(door.clone(), &config)
+            .map_request(|request: Request<RequestBody>| request.map(axum::body::Body::new));
+        (port(listener, rest_acceptor, Protocols::Both), service)
+    });
     let rest_stopped = heard(stopped.clone());
     let rest = async move {
-        if let Some((listener, config)) = ports.rest {
-            rest::serve(listener, rest_acceptor, rest::router(door, &config), rest_stopped).await;
+        if let Some((port, service)) = rest_port {
+            net::serve(port, service, rest_stopped).await;
         }
     };
-    let serving = async { tokio::join!(grpc, rest).0 };
+    let serving = async { tokio::join!(grpc, rest) };
     tokio::pin!(serving);
     tokio::select! {
-        ended = &mut serving => return Ok(ended?),
+        _ = &mut serving => return Ok(()),
         () = heard(stopped.clone()) => {}
     }
     let (ended, stopped) =
         tokio::join!(tokio::time::timeout(GRACE, serving), tokio::time::timeout(GRACE, background.stop()));
+    if ended.is_err() {
+        tracing::warn!("calls that took longer than the drain were cut off");
+    }
     if stopped.is_err() {
         tracing::warn!("the sending of mails did not come to its end");
     }
-    // Calls that take longer than the grace are cut off.
-    ended.map_or(Ok(()), |ended| Ok(ended?))
+    Ok(())
 }
 
 /// TLS at a port, by that section of the configuration; `protocols` are those of ALPN.

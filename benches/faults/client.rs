@@ -46,6 +46,15 @@ impl Call {
     }
 }
 
+/// A call as a request with the token.
+pub fn request(address: SocketAddr, call: Call) -> http::Result<Request<Full<Bytes>>> {
+    Request::post(format!("http://{address}{}", call.path))
+        .header(header::CONTENT_TYPE, "application/grpc")
+        .header(header::TE, "trailers")
+        .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"))
+        .body(Full::new(call.body))
+}
+
 /// The answer to a call.
 pub struct Answer {
     /// gRPC's number; 0 is OK.
@@ -70,11 +79,7 @@ impl Callers {
     }
 
     pub async fn call(&self, call: Call) -> anyhow::Result<Answer> {
-        let request = Request::post(format!("http://{}{}", self.address, call.path))
-            .header(header::CONTENT_TYPE, "application/grpc")
-            .header(header::TE, "trailers")
-            .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"))
-            .body(Full::new(call.body))?;
+        let request = request(self.address, call)?;
         let mut sender = self.senders[self.next.fetch_add(1, Ordering::Relaxed) % self.senders.len()].clone();
         sender.ready().await?;
         let response = sender.send_request(request).await?;

@@ -1,15 +1,20 @@
 //! Overload and faults of the whole service: what callers see, and how soon it is over. See `benches/README.md`.
 
+mod attacks;
 mod client;
 #[path = "../common/mod.rs"]
 #[expect(dead_code, reason = "the other benches ask for more")]
 mod common;
 mod database;
+#[path = "../../tests/it/support/frames.rs"]
+#[expect(dead_code, reason = "the tests ask for more")]
+mod frames;
 mod service;
 mod sink;
 
 use std::{
     fmt::Write as _,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -51,6 +56,9 @@ struct Arguments {
     /// How long each run lasts.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=20))]
     seconds: u64,
+    /// Another build of the service, for `strangers` alone.
+    #[arg(long, default_value = service::BINARY)]
+    binary: PathBuf,
     /// Cargo says so.
     #[arg(long, hide = true)]
     bench: bool,
@@ -68,6 +76,8 @@ enum Part {
     Database,
     /// The primary dies, and its standby is promoted.
     Failover,
+    /// Clients without a token take what they can.
+    Strangers,
 }
 
 #[tokio::main]
@@ -96,6 +106,10 @@ async fn main() -> anyhow::Result<()> {
     }
     if is_wanted(Part::Failover) {
         bench.failover().await?;
+    }
+    if is_wanted(Part::Strangers) {
+        let (url, calls) = (bench.postgres.url(), bench.gets().await?);
+        attacks::run(&url, &calls, bench.time, &arguments.binary, &bench.folder.path).await?;
     }
     Ok(())
 }

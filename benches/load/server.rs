@@ -57,6 +57,7 @@ pub async fn run(url: &str) -> anyhow::Result<()> {
             grpc: (listener, user_service::config::Grpc::default()),
             rest: Some((rest, rest::Config::default())),
             operations: None,
+            limits: Default::default(),
         },
         Duration::ZERO,
         end_of_stdin(),

@@ -1,13 +1,12 @@
 //! How a token, or a certificate, is turned into a [`Caller`].
 //!
 //! There are three kinds of tokens: opaque ones, which the database knows (`domain::tokens`), signed ones ([`jwt`], by
-//! keys from [`jwks`]), and the one of [`bootstrap`]. What a look-up finds is kept for a while by [`cache`]. [`tls`] and
-//! [`incoming`] tell a service by its certificate.
+//! keys from [`jwks`]), and the one of [`bootstrap`]. What a look-up finds is kept for a while by [`cache`]. [`tls`] tells
+//! a service by its certificate.
 
 pub mod authenticator;
 pub mod bootstrap;
 pub mod cache;
-pub mod incoming;
 mod jwk;
 pub mod jwks;
 pub mod jwt;

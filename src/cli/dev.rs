@@ -17,7 +17,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{crowd, demo, output::Output, serve::bind};
+use super::{
+    crowd, demo,
+    output::Output,
+    serve::{bind, limits},
+};
 use crate::{
     api::Api,
     app::{self, App},
@@ -25,7 +29,7 @@ use crate::{
     config::{self, Config, Secret, SecretKey},
     domain::caller::Caller,
     model::{scope::Scope, token::Subject},
-    postgres,
+    net, postgres,
     server::{self, Ports, Signals},
     store::{
         schema::{self, Mark},
@@ -71,6 +75,7 @@ pub async fn run(dev: Dev, folder: &Path, output: &Output) -> anyhow::Result<()>
         let holder = postgres::lock_holder(folder).map(|pid| format!(" (process {pid})")).unwrap_or_default();
         bail!("another dev{holder} runs in {}: stop it, or choose a folder with --data-dir", folder.display());
     };
+    net::files::raise();
     let grpc = bind(dev.grpc_addr).await?;
     let rest = bind(dev.rest_addr).await?;
     let operations = bind(dev.ops_addr).await?;
@@ -91,7 +96,8 @@ pub async fn run(dev: Dev, folder: &Path, output: &Output) -> anyhow::Result<()>
     announce(&started, &addresses, *output)?;
     let rest = Some((rest, started.config.rest.clone()));
     let grpc = (grpc, started.config.grpc.clone());
-    let ports = Ports { grpc, rest, operations: Some(operations) };
+    let operations = Some((operations, started.config.operations.clone()));
+    let ports = Ports { grpc, rest, operations, limits: limits(&started.config) };
     let done = server::serve_until_signal(started.app.clone(), ports, Duration::ZERO, &mut signals).await;
     if let Some(mut postgres) = started.postgres {
         tokio::task::spawn_blocking(move || postgres.stop()).await.context("the stop of Postgres failed")??;

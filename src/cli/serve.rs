@@ -8,15 +8,18 @@ use tokio::net::TcpListener;
 use crate::{
     app,
     clock::Clock,
-    config,
+    config::{self, Config},
     health::Probe,
+    net::{self, Limits},
     server::{self, Ports, Signals},
     store::schema::Fit,
 };
 
 /// Serves until it is told to stop.
 pub async fn run(file: Option<&Path>) -> anyhow::Result<()> {
+    net::files::raise();
     let config = config::load(file)?;
+    let limits = limits(&config);
     let mut signals = Signals::listen()?;
     let app = app::build(&config, Clock::System)?;
     refuse_newer_schema(app.probe()).await?;
@@ -25,12 +28,17 @@ pub async fn run(file: Option<&Path>) -> anyhow::Result<()> {
         Some(address) => Some((open("REST", address).await?, config.rest)),
         None => None,
     };
+    let drain = Duration::from_secs(config.operations.drain_seconds);
     let operations = match config.operations.address {
-        Some(address) => Some(open("operations", address).await?),
+        Some(address) => Some((open("operations", address).await?, config.operations)),
         None => None,
     };
-    let drain = Duration::from_secs(config.operations.drain_seconds);
-    server::serve_until_signal(app, Ports { grpc, rest, operations }, drain, &mut signals).await
+    server::serve_until_signal(app, Ports { grpc, rest, operations, limits }, drain, &mut signals).await
+}
+
+/// The limits, with descriptors set apart for the database and the operations port.
+pub fn limits(config: &Config) -> Limits {
+    net::files::fit(config.limits.clone(), config.database.pool_size as usize + 4 + config.operations.connections)
 }
 
 /// A database that is away, or not yet migrated, is waited for; one that was migrated by a newer binary is no place to

@@ -15,7 +15,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::rest;
+use crate::{net, rest};
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -24,6 +24,7 @@ pub struct Config {
     pub database: Database,
     pub grpc: Grpc,
     pub rest: rest::Config,
+    pub limits: net::Limits,
     pub secrets: Secrets,
     pub auth: Auth,
     pub fields: Fields,
@@ -78,6 +79,7 @@ impl Config {
         self.grpc.faults(&mut faults);
         self.secrets.faults(&mut faults);
         faults.extend(self.rest.faults());
+        faults.extend(self.limits.faults());
         self.auth.faults(&mut faults);
         self.mail.faults(&mut faults);
         self.sms.faults(&mut faults);

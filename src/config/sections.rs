@@ -195,6 +195,8 @@ pub struct Sms {
 pub struct Operations {
     /// Where `/livez`, `/readyz` and `/metrics` are, over HTTP without TLS; without it, nowhere.
     pub address: Option<SocketAddr>,
+    /// Connections of that port, which no caller's count against; the oldest is closed for a new one.
+    pub connections: usize,
     /// Between two pings of the database. Health is lost after three that fail, and back after one.
     pub ping_seconds: u64,
     /// How long new calls are still taken after the stop was asked for, until every balancer has heard of it.
@@ -203,7 +205,7 @@ pub struct Operations {
 
 impl Default for Operations {
     fn default() -> Self {
-        Self { address: None, ping_seconds: 5, drain_seconds: 5 }
+        Self { address: None, connections: 32, ping_seconds: 5, drain_seconds: 5 }
     }
 }
 
@@ -311,6 +313,9 @@ impl Sms {
 
 impl Operations {
     pub(super) fn faults(&self, faults: &mut Vec<String>) {
+        if !(1..=10_000).contains(&self.connections) {
+            faults.push("operations.connections must be between 1 and 10000".to_owned());
+        }
         if self.ping_seconds == 0 {
             faults.push("operations.ping_seconds must be at least 1".to_owned());
         }

@@ -10,15 +10,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderMap, Request, Response};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
 use crate::{
-    auth::incoming::Peer,
     door::{self, Door},
     error::{Error, Fault, Reason, Result},
+    net::{Peer, PublicCall},
     telemetry::call::{self, Call, REQUEST_ID_HEADER, Rpc, Transport},
     wire,
 };
@@ -54,9 +55,8 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let inner = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, inner);
-        let path = request.uri().path();
-        if path.starts_with("/grpc.health.") || path.starts_with("/grpc.reflection.") {
-            return Box::pin(pass(inner, request));
+        if let Some(public) = public_call(request.uri().path()) {
+            return Box::pin(pass(inner, request, public));
         }
         // The transport's own timer begins here; on a busy machine the call itself begins later.
         let came = Instant::now();
@@ -73,15 +73,57 @@ where
     }
 }
 
-/// Health and reflection are answered as they are: they need no token, and no room.
-async fn pass<S>(mut inner: S, request: Request<Body>) -> Result<Response<Body>, Infallible>
+/// The calls that need no token: health and reflection.
+fn public_call(path: &str) -> Option<PublicCall> {
+    if path.starts_with("/grpc.reflection.") {
+        return Some(PublicCall::Reflection);
+    }
+    let method = path.strip_prefix("/grpc.health.")?;
+    Some(if method.ends_with("/Watch") { PublicCall::Watch } else { PublicCall::Check })
+}
+
+/// Health and reflection are answered as they are: they need no token and no in-flight permit, and so have limits of
+/// their own.
+async fn pass<S>(mut inner: S, request: Request<Body>, public: PublicCall) -> Result<Response<Body>, Infallible>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
     let header = call::echo(request.headers());
-    let mut response = explained(inner.call(request).await?);
+    let permit = request.extensions().get::<Peer>().map(|peer| peer.public_call(public));
+    let mut response = if let Some(None) = permit {
+        Status::from(Error::new(Reason::Overloaded)).into_http()
+    } else {
+        let response = explained(inner.call(request).await?);
+        response.map(|body| Body::new(Held { body, _held: permit }))
+    };
     response.headers_mut().insert(REQUEST_ID_HEADER, header);
     Ok(response)
+}
+
+/// A response that holds something until it ends.
+struct Held<T> {
+    body: Body,
+    _held: T,
+}
+
+impl<T: Unpin> http_body::Body for Held<T> {
+    type Data = Bytes;
+    type Error = <Body as http_body::Body>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
 }
 
 async fn answer<S>(door: Door, mut inner: S, mut request: Request<Body>, came: Instant) -> Result<Response<Body>>
@@ -98,13 +140,20 @@ where
     let call = Box::pin(async {
         let certified = request.extensions().get::<Peer>().and_then(|peer| peer.caller.as_ref());
         let caller = door.admit(door::bearer(request.headers()), certified, service, method).await?;
+        let peer = request.extensions().get::<Peer>();
+        peer.inspect(|peer| peer.authenticated());
+        let hold = peer.filter(|_| method == "ImportUsers").map(Peer::hold);
         request.extensions_mut().insert(caller);
         if method == "ImportUsers" {
             // It goes on after its answer has begun.
             request.extensions_mut().insert(room.clone());
         }
         let Ok(response) = inner.call(request).await;
-        Ok::<_, Error>(explained(response))
+        let response = explained(response);
+        Ok::<_, Error>(match hold {
+            Some(hold) => response.map(|body| Body::new(Held { body, _held: hold })),
+            None => response,
+        })
     });
     door::within(limit, call).await
 }

@@ -69,6 +69,9 @@ impl tower::Service<http::Request<Body>> for Services {
     }
 }
 
+/// Bytes of a message without a token: the name of a service, or of a file.
+const MAX_PUBLIC_MESSAGE: usize = 4 * 1024;
+
 fn others(health: HealthServer<impl Health>, has_reflection: bool) -> Routes {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -78,11 +81,13 @@ fn others(health: HealthServer<impl Health>, has_reflection: bool) -> Routes {
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     const VALID: &str = "valid: written by build.rs";
-    let routes = Routes::new(health);
+    let routes = Routes::new(health.max_decoding_message_size(MAX_PUBLIC_MESSAGE));
     if !has_reflection {
         return routes;
     }
-    routes.add_service(reflection().build_v1().expect(VALID)).add_service(reflection().build_v1alpha().expect(VALID))
+    let v1 = reflection().build_v1().expect(VALID).max_decoding_message_size(MAX_PUBLIC_MESSAGE);
+    let v1alpha = reflection().build_v1alpha().expect(VALID).max_decoding_message_size(MAX_PUBLIC_MESSAGE);
+    routes.add_service(v1).add_service(v1alpha)
 }
 
 /// The caller that the layer found.

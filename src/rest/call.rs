@@ -18,10 +18,10 @@ use axum::{
 use super::{Gateway, body, error::Refusal, query};
 use crate::{
     api::Api,
-    auth::incoming::Peer,
     domain::caller::Caller,
     door::{self, Room},
     error::{Error, Fault, Reason, Result},
+    net::Peer,
 };
 
 pub use crate::telemetry::call::Rpc;

@@ -18,6 +18,7 @@ use crate::{
     api::{Api, Batch, MAX_LINE},
     domain::caller::Caller,
     error::{Error, Fault, Result},
+    net::Peer,
     telemetry::call::Rpc,
     wire::{
         canonical::{self, Json},
@@ -46,6 +47,8 @@ pub async fn serve(State(gateway): State<Gateway>, request: Request) -> Result<R
             return Err(refusal);
         }
     };
+    // A long import outlives the age of its connection.
+    let _hold = parts.extensions.get::<Peer>().map(Peer::hold);
     let mut import =
         Import { api: gateway.door.api(), caller, told: pb::ImportUsersResponse::default(), batch: Batch::default() };
     let done = import.run(stream).await;

@@ -13,7 +13,6 @@ mod error;
 mod fresns;
 mod import;
 mod lancens;
-mod listen;
 mod minapp;
 mod native;
 mod openapi;
@@ -21,7 +20,6 @@ mod query;
 mod surface;
 
 pub use config::Config;
-pub use listen::serve;
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
@@ -42,6 +40,7 @@ use crate::{
     domain::caller::Caller,
     door::{self, Door},
     error::{Error, Reason, Result},
+    net::Peer,
     telemetry::call::{Call, REQUEST_ID_HEADER, Rpc, Transport, set_rpc},
 };
 use call::ReadToken;
@@ -67,7 +66,9 @@ impl Gateway {
         set_rpc(rpc);
         let _room = self.door.enter()?;
         let (token, certified) = (token(&parts.headers), call::certified(&parts.extensions));
-        door::within(door::longest(rpc.1), self.door.admit(token, certified, rpc.0, rpc.1)).await
+        let caller = door::within(door::longest(rpc.1), self.door.admit(token, certified, rpc.0, rpc.1)).await?;
+        parts.extensions.get::<Peer>().inspect(|peer| peer.authenticated());
+        Ok(caller)
     }
 }
 

@@ -30,6 +30,10 @@ struct Instruments {
     token_cache: Counter<u64>,
     hash_wait: Histogram<f64>,
     limiter_hits: Counter<u64>,
+    connections_refused: Counter<u64>,
+    connections_closed: Counter<u64>,
+    public_calls_refused: Counter<u64>,
+    responses_unread: Counter<u64>,
 }
 
 /// What became of a code.
@@ -46,6 +50,18 @@ pub enum Lookup {
     Hit,
     Miss,
 }
+
+/// Why a connection was turned away at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There are as many authenticated ones as there may be.
+    Full,
+    /// The system gave no descriptor.
+    Failed,
+}
+
+/// Names of states, and how many there are in each.
+pub type Named = [(&'static str, usize); 3];
 
 /// The connections of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +149,55 @@ pub fn limiter_hit(limit: &'static str) {
     INSTRUMENTS.limiter_hits.add(1, &[KeyValue::new("limit", limit)]);
 }
 
+/// Counts a connection that was turned away at once.
+pub fn connection_refused(cause: Refused) {
+    let cause = match cause {
+        Refused::Full => "full",
+        Refused::Failed => "failed",
+    };
+    INSTRUMENTS.connections_refused.add(1, &[KeyValue::new("cause", cause)]);
+}
+
+/// Counts a connection that the service closed.
+pub fn connection_closed(cause: &'static str) {
+    INSTRUMENTS.connections_closed.add(1, &[KeyValue::new("cause", cause)]);
+}
+
+/// Counts a call without a token that a limit turned away.
+pub fn public_call_refused(kind: &'static str) {
+    INSTRUMENTS.public_calls_refused.add(1, &[KeyValue::new("kind", kind)]);
+}
+
+/// Counts a response that was given up because its client did not read it.
+pub fn response_unread() {
+    INSTRUMENTS.responses_unread.add(1, &[]);
+}
+
+/// Shows the connections of callers by state, and their public calls by kind, whenever metrics are read.
+pub fn watch_connections(read: impl Fn() -> Option<(Named, Named)> + Send + Sync + 'static) {
+    let meter = global::meter("user-service");
+    let read = std::sync::Arc::new(read);
+    let calls = std::sync::Arc::clone(&read);
+    meter
+        .u64_observable_gauge("user_service.connections")
+        .with_description("Connections of callers")
+        .with_callback(move |gauge| {
+            for (state, count) in read().into_iter().flat_map(|(states, _)| states) {
+                gauge.observe(count as u64, &[KeyValue::new("state", state)]);
+            }
+        })
+        .build();
+    meter
+        .u64_observable_gauge("user_service.public_calls")
+        .with_description("Calls in flight that need no token")
+        .with_callback(move |gauge| {
+            for (kind, count) in calls().into_iter().flat_map(|(_, kinds)| kinds) {
+                gauge.observe(count as u64, &[KeyValue::new("kind", kind)]);
+            }
+        })
+        .build();
+}
+
 /// Shows the connections of a pool whenever metrics are read.
 pub fn watch_pool(read: impl Fn() -> Connections + Send + Sync + 'static) {
     let meter = global::meter("user-service");
@@ -169,6 +234,13 @@ impl Instruments {
             token_cache: counter("user_service.token_cache", "Tokens found in the cache, or looked up"),
             hash_wait: seconds("user_service.hash.wait", "How long a password waited for a thread that hashes"),
             limiter_hits: counter("user_service.limiter.hits", "Calls that a limit turned away"),
+            connections_refused: counter("user_service.connections.refused", "Connections turned away at once"),
+            connections_closed: counter("user_service.connections.closed", "Connections that the service closed"),
+            public_calls_refused: counter(
+                "user_service.public_calls.refused",
+                "Calls without a token that a limit turned away",
+            ),
+            responses_unread: counter("user_service.responses.unread", "Responses given up because nobody read them"),
         }
     }
 
@@ -184,5 +256,13 @@ impl Instruments {
         for window in crate::model::limit::ALL {
             self.limiter_hits.add(0, &[KeyValue::new("limit", window.name)]);
         }
+        for cause in ["full", "failed"] {
+            self.connections_refused.add(0, &[KeyValue::new("cause", cause)]);
+        }
+        self.connections_closed.add(0, &[KeyValue::new("cause", "displaced")]);
+        for kind in ["watch", "check", "reflection"] {
+            self.public_calls_refused.add(0, &[KeyValue::new("kind", kind)]);
+        }
+        self.responses_unread.add(0, &[]);
     }
 }

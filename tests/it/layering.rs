@@ -13,9 +13,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("domain", &["store", "model", "error", "clock", "telemetry::metrics", "telemetry::statement"]),
     ("wire", &["model", "error", "domain", "store::users"]),
     ("api", &["wire", "auth::authenticator", "domain", "model", "error", "clock", "store::listing"]),
+    ("net", &["auth::tls", "domain::caller", "telemetry::metrics"]),
     ("door", &["api", "domain", "model", "error", "telemetry::call"]),
-    ("grpc", &["telemetry::call", "door", "auth::incoming", "api", "wire", "domain", "error"]),
-    ("rest", &["telemetry", "door", "auth::incoming", "auth::tls", "api", "wire", "domain", "model", "error"]),
+    ("grpc", &["telemetry::call", "door", "net", "api", "wire", "domain", "error"]),
+    ("rest", &["telemetry", "door", "net", "auth::tls", "api", "wire", "domain", "model", "error"]),
 ];
 
 #[test]

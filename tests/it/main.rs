@@ -12,6 +12,7 @@ mod codes;
 mod config;
 mod confirm_email_change;
 mod confirm_phone_change;
+mod connections;
 mod crashes;
 mod crowd;
 mod deadlines;

@@ -7,13 +7,10 @@ use tokio::{
     net::TcpListener,
 };
 use tokio_rustls::TlsConnector;
-use tokio_stream::StreamExt;
-use tonic::transport::server::Connected;
 
 use rustls::ClientConfig;
 
 use super::*;
-use crate::auth::incoming::{Peer, incoming};
 
 type Ca = CertifiedIssuer<'static, KeyPair>;
 
@@ -76,21 +73,24 @@ fn config(folder: &Folder, ca: &Ca) -> Tls {
     }
 }
 
-/// A port that answers each connection with a letter, and gives away its peers.
-async fn serve(acceptor: Acceptor) -> (SocketAddr, Arc<Mutex<Vec<Peer>>>) {
+/// A port that answers each connection with a letter, and gives away its callers.
+async fn serve(acceptor: Acceptor) -> (SocketAddr, Arc<Mutex<Vec<Option<Caller>>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let peers: Arc<Mutex<Vec<Peer>>> = Arc::default();
-    let seen = Arc::clone(&peers);
-    let mut connections = incoming(listener, Some(acceptor));
+    let callers: Arc<Mutex<Vec<Option<Caller>>>> = Arc::default();
+    let seen = Arc::clone(&callers);
     tokio::spawn(async move {
-        while let Some(Ok(mut connection)) = connections.next().await {
-            seen.lock().unwrap().push(connection.connect_info());
-            connection.write_all(b"!").await.unwrap();
-            connection.shutdown().await.unwrap();
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, seen) = (acceptor.clone(), Arc::clone(&seen));
+            tokio::spawn(async move {
+                let Ok((mut connection, caller)) = acceptor.accept(stream).await else { return };
+                seen.lock().unwrap().push(caller);
+                connection.write_all(b"!").await.unwrap();
+                connection.shutdown().await.unwrap();
+            });
         }
     });
-    (address, peers)
+    (address, callers)
 }
 
 /// Connects, trusting `ca`, with a certificate where one is given; tells whether the port answered.
@@ -123,7 +123,7 @@ async fn call(address: SocketAddr, ca: &Ca, shown: Option<&(String, String)>) ->
 #[tokio::test]
 async fn p52_a_clients_certificate_speaks_for_its_service() {
     let (folder, ca) = (Folder::new(), authority());
-    let (address, peers) = serve(acceptor(config(&folder, &ca), &["h2"]).await.unwrap()).await;
+    let (address, callers) = serve(acceptor(config(&folder, &ca), &["h2"]).await.unwrap()).await;
 
     for shown in [
         None,
@@ -135,11 +135,11 @@ async fn p52_a_clients_certificate_speaks_for_its_service() {
     }
     assert!(!call(address, &ca, Some(&leaf(&authority(), &["mailer.test"], None))).await);
 
-    let peers = peers.lock().unwrap();
-    let names: Vec<_> = peers.iter().map(|peer| peer.caller.as_ref().map(|caller| caller.to_string())).collect();
+    let callers = callers.lock().unwrap();
+    let names: Vec<_> = callers.iter().map(|caller| caller.as_ref().map(|caller| caller.to_string())).collect();
     let service = |name: &str| Some(format!("service:{name}"));
     assert_eq!(names, [None, service("billing"), service("mailer"), None]);
-    assert_eq!(peers[1].caller.as_ref().unwrap().scopes, [Scope::ProfilesRead]);
+    assert_eq!(callers[1].as_ref().unwrap().scopes, [Scope::ProfilesRead]);
 }
 
 #[tokio::test]

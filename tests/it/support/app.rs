@@ -115,6 +115,7 @@ impl TestApp {
             grpc: (listener, config.grpc.clone()),
             rest: Some((rest_listener, config.rest.clone().with_older_surfaces())),
             operations: None,
+            limits: config.limits.clone(),
         };
         let (stop, stopped) = oneshot::channel();
         let served = app.clone();

@@ -9,6 +9,7 @@ pub mod database;
 mod eventually;
 mod fault;
 pub mod folder;
+pub mod frames;
 pub mod gate;
 pub mod indexes;
 pub mod issuer;

@@ -16,6 +16,7 @@ use super::{Client, TestDatabase};
 
 /// A token with every scope.
 pub const TOKEN: &str = "bootstrap-token-of-the-tests-0123456789";
+const BINARY: &str = env!("CARGO_BIN_EXE_user-service");
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -39,15 +40,27 @@ impl Serve {
 
     /// With more variables of the section and key, for example `("MAIL__FOLDER", "/tmp/x")`.
     pub fn start_with(database: &TestDatabase, more: &[(&str, &str)]) -> Self {
-        Self::spawn(&database.url(), "trace", more)
+        Self::spawn(Command::new(BINARY), &database.url(), "trace", more)
+    }
+
+    /// With so many file descriptors at most.
+    pub fn start_with_descriptors(database: &TestDatabase, descriptors: u32) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\""), BINARY]);
+        Self::spawn(command, &database.url(), "info", &[])
     }
 
     /// For many calls: with a log that has no line for each of them, and a drain of one second.
     pub fn start_for_load(url: &str) -> Self {
-        Self::spawn(url, "info,user_service::telemetry::call=off", &[("OPERATIONS__DRAIN_SECONDS", "1")])
+        Self::spawn(
+            Command::new(BINARY),
+            url,
+            "info,user_service::telemetry::call=off",
+            &[("OPERATIONS__DRAIN_SECONDS", "1")],
+        )
     }
 
-    fn spawn(url: &str, log: &str, more: &[(&str, &str)]) -> Self {
+    fn spawn(mut command: Command, url: &str, log: &str, more: &[(&str, &str)]) -> Self {
         let keys = keys();
         let mut variables = vec![
             ("DATABASE__URL", url),
@@ -60,7 +73,6 @@ impl Serve {
             ("TELEMETRY__LOG_FORMAT", "json"),
         ];
         variables.extend(more);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_user-service"));
         command.arg("serve").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command.env("RUST_LOG", log).env("OTEL_METRIC_EXPORT_INTERVAL", "200").env("OTEL_BSP_SCHEDULE_DELAY", "200");
         for (key, value) in variables {
