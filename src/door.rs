@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     api::Api,
+    caller_limits::{CallerLimits, CallerPermit, MAX_USER_BODY},
     domain::caller::Caller,
     error::{Error, Reason, Result},
     model::scope,
@@ -23,20 +24,48 @@ const BULK_DEADLINE: Duration = Duration::from_secs(20);
 /// Characters of a token; no real one is longer.
 const MAX_TOKEN: usize = 8192;
 
-/// The room of one call; the next may come when the last clone is dropped.
-#[derive(Clone, Debug)]
-pub struct Room(#[expect(dead_code, reason = "held for its drop alone")] Arc<OwnedSemaphorePermit>);
+/// The in-flight permit of one call; the next may come when it is dropped.
+#[derive(Debug)]
+pub struct Room(#[expect(dead_code, reason = "held for its drop alone")] OwnedSemaphorePermit);
+
+/// The permits of a call whose response is a stream: it is in flight until the last clone is dropped.
+#[derive(Clone)]
+pub struct StreamPermits(#[expect(dead_code, reason = "held for its drop alone")] Arc<(Room, CallerPermit)>);
+
+impl StreamPermits {
+    /// Holds both permits.
+    pub fn new(room: Room, caller: CallerPermit) -> Self {
+        Self(Arc::new((room, caller)))
+    }
+}
 
 /// The use cases, behind the rules of the door. All doors of a process share one, and so its room.
 #[derive(Clone)]
 pub struct Door {
     api: Api,
     in_flight: Arc<Semaphore>,
+    callers: CallerLimits,
+}
+
+/// A caller who may make the call, with a permit of their own. The body is read next, and then the call takes room.
+pub struct Admitted {
+    /// Who calls.
+    pub caller: Arc<Caller>,
+    /// Counts the call, and the memory of its body.
+    pub permit: CallerPermit,
+}
+
+impl Admitted {
+    /// The largest body that this caller may send, where the transport accepts `max` bytes.
+    pub fn max_body(&self, max: usize) -> usize {
+        if self.caller.user().is_some() { max.min(MAX_USER_BODY) } else { max }
+    }
 }
 
 impl Door {
-    pub fn new(api: Api) -> Self {
-        Self { api, in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)) }
+    /// The rules around these use cases.
+    pub fn new(api: Api, callers: CallerLimits) -> Self {
+        Self { api, in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)), callers }
     }
 
     /// The use cases.
@@ -50,21 +79,23 @@ impl Door {
     /// OVERLOADED.
     pub fn enter(&self) -> Result<Room> {
         let permit = self.in_flight.clone().try_acquire_owned().map_err(|_| Error::new(Reason::Overloaded))?;
-        Ok(Room(Arc::new(permit)))
+        Ok(Room(permit))
     }
 
-    /// Tells who calls, where they may call this method, before anything of the message is known. A token that is
-    /// shown decides; where none is, the service that the client's certificate speaks for does.
+    /// Tells who calls, where they may call this method, before anything of the message is read. A token that is
+    /// shown decides; where none is, the service that the client's certificate speaks for does. The check is a call in
+    /// flight; while the body is read, only the caller's own limits count.
     ///
     /// # Errors
-    /// Those of the token, METHOD_UNKNOWN, SCOPE_MISSING.
+    /// OVERLOADED, those of the token, METHOD_UNKNOWN, SCOPE_MISSING, RATE_LIMITED.
     pub async fn admit(
         &self,
         token: Result<&str>,
         certified: Option<&Arc<Caller>>,
         service: &str,
         method: &str,
-    ) -> Result<Arc<Caller>> {
+    ) -> Result<Admitted> {
+        let _room = self.enter()?;
         let caller = match (token, certified) {
             (Err(error), Some(certified)) if error.reason() == Reason::TokenMissing => Arc::clone(certified),
             (token, _) => self.api.verify(token?).await?,
@@ -72,7 +103,8 @@ impl Door {
         call::set_caller(caller.clone());
         let rule = scope::rule(service, method).ok_or_else(|| Error::new(Reason::MethodUnknown))?;
         may_call(&caller, rule)?;
-        Ok(caller)
+        let permit = self.callers.acquire(&caller)?;
+        Ok(Admitted { caller, permit })
     }
 }
 

@@ -15,6 +15,7 @@
 pub mod api;
 pub mod app;
 pub mod auth;
+pub mod caller_limits;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -5,7 +5,7 @@
 
 use std::{env, io, thread};
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 
 /// Says how many threads carry the calls, in place of half of the cores; tokio's own name for it.
 const VARIABLE: &str = "TOKIO_WORKER_THREADS";
@@ -29,4 +29,15 @@ pub fn runtime() -> io::Result<Runtime> {
         builder.worker_threads(half_of_cores());
     }
     builder.enable_all().build()
+}
+
+/// Bytes from which the reading of a request counts as heavy.
+const HEAVY: usize = 64 * 1024;
+
+/// Runs work on a request of so many bytes. Where they are many, the other calls of this thread go on elsewhere
+/// meanwhile.
+pub fn run_heavy<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    let can_move = bytes > HEAVY
+        && Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if can_move { tokio::task::block_in_place(work) } else { work() }
 }

@@ -13,6 +13,7 @@ use chrono::TimeDelta;
 use crate::{
     api::{Api, Parts},
     auth::{authenticator::Authenticator, bootstrap::Bootstrap, cache::Cache, jwt::Jwts},
+    caller_limits::CallerLimits,
     clock::Clock,
     config::Config,
     domain::{
@@ -45,6 +46,8 @@ const LINGER: Duration = Duration::from_millis(100);
 pub struct App {
     /// The use cases, as the doors call them.
     pub api: Api,
+    /// The limits of single callers, for the doors.
+    pub callers: CallerLimits,
     /// Does the second steps of field definitions.
     pub field_worker: FieldWorker,
     /// Removes what is old.
@@ -110,6 +113,7 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
     let ping_every = Duration::from_secs(config.operations.ping_seconds);
     Ok(App {
         api,
+        callers: CallerLimits::new(&config.callers),
         field_worker,
         housekeeping,
         mail_worker,

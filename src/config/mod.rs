@@ -15,7 +15,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::{net, rest};
+use crate::{caller_limits, net, rest};
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -27,6 +27,7 @@ pub struct Config {
     pub limits: net::Limits,
     pub secrets: Secrets,
     pub auth: Auth,
+    pub callers: caller_limits::Config,
     pub fields: Fields,
     pub codes: Codes,
     pub email_change: EmailChange,
@@ -81,6 +82,7 @@ impl Config {
         faults.extend(self.rest.faults());
         faults.extend(self.limits.faults());
         self.auth.faults(&mut faults);
+        faults.extend(self.callers.faults());
         self.mail.faults(&mut faults);
         self.sms.faults(&mut faults);
         self.operations.faults(&mut faults);

@@ -8,10 +8,10 @@ use diesel_async::AsyncPgConnection;
 use crate::{
     clock::Clock,
     domain::{
-        db::{Db, End},
+        db::{Db, End, Lane},
         fields::{index_rows, join_fill},
         once::{Once, Outcome},
-        profiles::{refused, too_many_groups},
+        profiles::{refused, search_in_time, too_many_groups},
     },
     error::{Error, Fault, Reason, Result},
     model::{
@@ -57,7 +57,7 @@ pub struct Bulk {
 
 impl Bulk {
     pub fn new(db: Db, clock: Clock) -> Self {
-        Self { db, clock }
+        Self { db: db.in_lane(Lane::Searches), clock }
     }
 
     /// Changes up to `limit` profiles, each by itself unless the call is all or nothing.
@@ -71,6 +71,8 @@ impl Bulk {
     ) -> Result<Outcome<BulkDone>> {
         let now = self.clock.now();
         let end = if update.validate_only { End::RollBack } else { End::Commit };
+        // Outside of the transaction, where a search that takes too long can be cancelled. The update repeats the filter.
+        let found = search_in_time(self.db.run(async |conn| find(conn, update).await)).await?;
         self.db
             .transaction(end, async |conn| {
                 if let Some(once) = &update.once
@@ -78,7 +80,7 @@ impl Bulk {
                 {
                     return Ok(Outcome::Kept(kept));
                 }
-                let done = change(conn, update, now).await?;
+                let done = change(conn, update, found.clone(), now).await?;
                 if let Some(once) = &update.once {
                     once.end(conn, None, reply(&done)).await?;
                 }
@@ -88,11 +90,30 @@ impl Bulk {
     }
 }
 
-async fn change(conn: &mut AsyncPgConnection, update: &BulkUpdate, now: DateTime<Utc>) -> Result<BulkDone> {
+/// The profiles that a bulk update is about.
+#[derive(Clone)]
+struct Found {
+    total: Option<i64>,
+    /// In order of the user's id, with the stored time of the last change.
+    picked: Vec<(i64, DateTime<Utc>)>,
+    has_more: bool,
+}
+
+async fn find(conn: &mut AsyncPgConnection, update: &BulkUpdate) -> Result<Found> {
     let total = count(conn, update).await?;
     let mut picked = bulk::pick(conn, &update.filter, update.after, update.skip, update.limit + 1).await?;
     let has_more = picked.len() as i64 > update.limit;
     picked.truncate(update.limit as usize);
+    Ok(Found { total, picked, has_more })
+}
+
+async fn change(
+    conn: &mut AsyncPgConnection,
+    update: &BulkUpdate,
+    found: Found,
+    now: DateTime<Utc>,
+) -> Result<BulkDone> {
+    let Found { total, picked, has_more } = found;
     let last = picked.last().map(|(user_id, _)| *user_id).filter(|_| has_more);
     let user_ids: Vec<i64> = picked.iter().map(|(user_id, _)| *user_id).collect();
 

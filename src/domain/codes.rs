@@ -107,6 +107,7 @@ impl Codes {
         let now = self.clock.now();
         let outcome = self
             .db
+            .of_user(send.user_id)
             .transaction(End::Commit, async |conn| {
                 if let Some(once) = &send.once
                     && let Some(kept) = once.begin(conn).await?

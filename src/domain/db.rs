@@ -3,7 +3,7 @@
 use std::{
     ops::{Deref, DerefMut},
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bb8::{ManageConnection, Pool, PooledConnection, QueueStrategy, RunError};
@@ -12,6 +12,7 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, TransactionManager, poole
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
+    domain::user_turns::{UserTurn, UserTurns},
     error::{Error, Reason, Result},
     store::{connector::Connector, wire::Wire},
     telemetry::metrics::Connections,
@@ -23,6 +24,8 @@ const WAIT: Duration = Duration::from_secs(1);
 const CANCEL_AGAIN: Duration = Duration::from_millis(50);
 /// How often a transaction is begun anew after a deadlock or a serialization failure.
 const RETRIES: usize = 3;
+/// Only a transaction that failed this early is begun again: one that waited for a lock in vain has had its time.
+const RETRY_WITHIN: Duration = Duration::from_secs(2);
 
 type Transactions = <AsyncPgConnection as AsyncConnection>::TransactionManager;
 
@@ -34,12 +37,63 @@ pub enum End {
     RollBack,
 }
 
+/// Which connections a use case may take, so that one kind of work does not starve another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Checks of tokens, which every call needs: any connection.
+    Tokens,
+    /// Calls for single users, and all other work: all connections but those kept for checks of tokens.
+    Calls,
+    /// Lists and bulk updates, whose statements may take seconds: at most half of the connections.
+    Searches,
+}
+
+/// The connections that each lane may take.
+struct Lanes {
+    searches: Arc<Semaphore>,
+    calls: Arc<Semaphore>,
+    /// One for each connection, given in the order in which they are asked for; the pool itself lets latecomers pass.
+    all: Arc<Semaphore>,
+}
+
+impl Lanes {
+    fn new(size: u32) -> Self {
+        let size = size as usize;
+        // A pool of less than four has none to spare.
+        let kept = if size < 4 { 0 } else { (size / 8).max(1) };
+        let semaphore = |permits: usize| Arc::new(Semaphore::new(permits));
+        Self { searches: semaphore((size / 2).max(1)), calls: semaphore(size - kept), all: semaphore(size) }
+    }
+
+    /// Waits for a connection of this lane.
+    async fn acquire(&self, lane: Lane) -> [Option<OwnedSemaphorePermit>; 3] {
+        let is_search = lane == Lane::Searches;
+        let is_call = is_search || lane == Lane::Calls;
+        // Always in this order, so that nobody waits for who waits for them.
+        [
+            acquire_if(is_search, &self.searches).await,
+            acquire_if(is_call, &self.calls).await,
+            acquire_if(true, &self.all).await,
+        ]
+    }
+}
+
+async fn acquire_if(is_needed: bool, permits: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    if !is_needed {
+        return None;
+    }
+    Some(Arc::clone(permits).acquire_owned().await.expect("valid: never closed"))
+}
+
 /// The database.
 #[derive(Clone)]
 pub struct Db {
     pool: Pool<Sessions>,
-    /// One for each connection, given in the order in which they are asked for; the pool itself lets latecomers pass.
-    turns: Arc<Semaphore>,
+    lanes: Arc<Lanes>,
+    lane: Lane,
+    turns: UserTurns,
+    /// Whose writes these are, where they are one user's.
+    user_id: Option<i64>,
     size: u32,
     connector: Connector,
     failure: Failure,
@@ -104,13 +158,36 @@ impl Db {
             // The one that was used last has its statements and its server process at hand.
             .queue_strategy(QueueStrategy::Lifo)
             .build_unchecked(sessions);
-        Self { pool, turns: Arc::new(Semaphore::new(size as usize)), size, connector, failure }
+        Self {
+            pool,
+            lanes: Arc::new(Lanes::new(size)),
+            lane: Lane::Calls,
+            turns: UserTurns::default(),
+            user_id: None,
+            size,
+            connector,
+            failure,
+        }
+    }
+
+    /// The same database, through the connections of another lane.
+    pub fn in_lane(&self, lane: Lane) -> Self {
+        Self { lane, ..self.clone() }
+    }
+
+    /// The same database for writes of one user, which take turns before they take a connection.
+    pub fn of_user(&self, user_id: i64) -> Self {
+        Self { user_id: Some(user_id), ..self.clone() }
     }
 
     async fn lease(&self) -> Result<Lease<'_>> {
+        let user_turn = match self.user_id {
+            Some(user_id) => Some(self.turns.wait(user_id).await?),
+            None => None,
+        };
         let taking = async {
-            let turn = self.turns.clone().acquire_owned().await.expect("valid: never closed");
-            self.pool.get_owned().await.map(|session| (session, turn))
+            let permits = self.lanes.acquire(self.lane).await;
+            self.pool.get_owned().await.map(|session| (session, Held { _permits: permits, _user_turn: user_turn }))
         };
         let taken = tokio::time::timeout(WAIT, taking).await.unwrap_or(Err(RunError::TimedOut));
         let taken = taken.map_err(|error| {
@@ -175,6 +252,7 @@ async fn try_transaction<T>(
     end: End,
     work: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T> + Clone,
 ) -> Result<T> {
+    let started = Instant::now();
     let mut tries = 0;
     loop {
         Transactions::begin_transaction(conn).await?;
@@ -188,7 +266,11 @@ async fn try_transaction<T>(
             },
         };
         match done {
-            Err(error) if error.reason() == Reason::WriteConflict && tries < RETRIES => tries += 1,
+            Err(error)
+                if error.reason() == Reason::WriteConflict && tries < RETRIES && started.elapsed() < RETRY_WITHIN =>
+            {
+                tries += 1;
+            }
             done => return done,
         }
     }
@@ -197,9 +279,15 @@ async fn try_transaction<T>(
 /// A connection in use. Where its call is given up in the middle, the statement is cancelled in the database, and the
 /// connection is closed when the server has answered.
 struct Lease<'a> {
-    taken: Option<(PooledConnection<'static, Sessions>, OwnedSemaphorePermit)>,
+    taken: Option<(PooledConnection<'static, Sessions>, Held)>,
     connector: &'a Connector,
     is_finished: bool,
+}
+
+/// What a connection in use holds besides, until it is given back.
+struct Held {
+    _permits: [Option<OwnedSemaphorePermit>; 3],
+    _user_turn: Option<UserTurn>,
 }
 
 impl Lease<'_> {
@@ -225,7 +313,7 @@ impl DerefMut for Lease<'_> {
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        let Some((mut session, turn)) = self.taken.take().filter(|_| !self.is_finished) else { return };
+        let Some((mut session, held)) = self.taken.take().filter(|_| !self.is_finished) else { return };
         session.is_given_up = true;
         let connector = self.connector.clone();
         tokio::spawn(async move {
@@ -249,7 +337,7 @@ impl Drop for Lease<'_> {
                 () = cancelling => {}
             }
             drop(session);
-            drop(turn);
+            drop(held);
         });
     }
 }

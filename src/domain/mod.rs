@@ -17,4 +17,5 @@ pub mod once;
 pub mod passwords;
 pub mod profiles;
 pub mod tokens;
+mod user_turns;
 pub mod users;

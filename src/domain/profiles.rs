@@ -9,7 +9,7 @@ use crate::{
     clock::Clock,
     domain::{
         claims::{Claim, take},
-        db::{Db, End},
+        db::{Db, End, Lane},
         fields::{index_rows, join_fill},
         gather::Reads,
         once::{Once, Outcome},
@@ -34,9 +34,6 @@ pub struct AccountView {
     pub account: Account,
     pub connections: Vec<Connection>,
 }
-
-/// How long a search may take.
-const SEARCH: Duration = Duration::from_secs(2);
 
 /// Profiles that one statement reads for a batch.
 const PART: usize = 100;
@@ -72,13 +69,14 @@ pub struct Update {
 #[derive(Clone)]
 pub struct Profiles {
     db: Db,
+    searches: Db,
     clock: Clock,
     reads: Reads,
 }
 
 impl Profiles {
     pub fn new(db: Db, clock: Clock, reads: Reads) -> Self {
-        Self { db, clock, reads }
+        Self { searches: db.in_lane(Lane::Searches), db, clock, reads }
     }
 
     /// The user who holds a key.
@@ -187,7 +185,7 @@ impl Profiles {
         let Listing { mut selection, with_total, with_accounts } = listing;
         let limit = selection.limit;
         selection.limit += 1;
-        let search = self.db.run(async |conn| {
+        let search = self.searches.run(async |conn| {
             let total = match with_total {
                 true => Some(listing::count(conn, &selection.filter).await?),
                 false => None,
@@ -218,10 +216,7 @@ impl Profiles {
             let accounts = user_ids.iter().map(|user_id| accounts.remove(user_id));
             Ok(Page { rows: shown.into_iter().zip(accounts).collect(), has_more, total })
         });
-        match tokio::time::timeout(SEARCH, search).await {
-            Ok(found) => found,
-            Err(_) => Err(Error::new(Reason::QueryTooSlow)),
-        }
+        search_in_time(search).await
     }
 
     /// Changes what is named of one profile. `reply` makes what is kept for a repeated request id.
@@ -236,19 +231,19 @@ impl Profiles {
     ) -> Result<Outcome<Profile>> {
         let now = self.clock.now();
         let end = if update.validate_only { End::RollBack } else { End::Commit };
+        let db = self.db.of_user(update.user_id);
         let needs_claims = update.builtin.openid.is_some() || update.builtin.unionid.is_some();
         let needs_values =
             update.changes.iter().any(|change| change.field.unique || change.field.index.is_maintained());
         if !needs_claims && !needs_values && update.once.is_none() && end == End::Commit {
             // No other table changes, so the one statement is its own transaction.
-            let done = self.db.run(async |conn| apply(conn, update, now).await).await;
+            let done = db.run(async |conn| apply(conn, update, now).await).await;
             return match done {
                 Ok(profile) => Ok(Outcome::New(profile)),
                 Err(error) => Err(self.explain(error, update).await),
             };
         }
-        let done = self
-            .db
+        let done = db
             .transaction(end, async |conn| {
                 if let Some(once) = &update.once
                     && let Some(kept) = once.begin(conn).await?
@@ -289,6 +284,17 @@ impl Profiles {
             Err(error) => error,
         }
     }
+}
+
+/// How long a search may take.
+const SEARCH: Duration = Duration::from_secs(2);
+
+/// Runs a search, whose statement is cancelled when it takes too long.
+///
+/// # Errors
+/// QUERY_TOO_SLOW after two seconds, and the search's own.
+pub async fn search_in_time<T>(search: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(SEARCH, search).await.unwrap_or_else(|_| Err(Error::new(Reason::QueryTooSlow)))
 }
 
 /// The error of a refusal of `change_document`, `REASON:field`.

@@ -6,7 +6,7 @@ use crate::{
     clock::{Clock, random_bytes},
     domain::{
         caller::{Caller, Grant},
-        db::{Db, End},
+        db::{Db, End, Lane},
     },
     error::{Error, Reason, Result},
     model::{
@@ -23,12 +23,13 @@ const NOTE_USE: TimeDelta = TimeDelta::minutes(1);
 #[derive(Clone)]
 pub struct Tokens {
     db: Db,
+    checks: Db,
     clock: Clock,
 }
 
 impl Tokens {
     pub fn new(db: Db, clock: Clock) -> Self {
-        Self { db, clock }
+        Self { checks: db.in_lane(Lane::Tokens), db, clock }
     }
 
     /// The scope that a caller needs for a token of that subject.
@@ -98,7 +99,7 @@ impl Tokens {
     pub async fn verify(&self, secret: &str) -> Result<Grant> {
         let hash = token::hash(secret).to_vec();
         let now = self.clock.now();
-        let found = self.db.run(async |conn| {
+        let found = self.checks.run(async |conn| {
             let found = tokens::find_by_hash(conn, hash.clone()).await?;
             if found.as_ref().is_some_and(|token| token.last_used_at.is_none_or(|at| at < now - NOTE_USE)) {
                 tokens::note_use(conn, hash.clone(), now, now - NOTE_USE).await?;
@@ -124,7 +125,7 @@ impl Tokens {
     /// # Errors
     /// AUTH_BACKEND_UNAVAILABLE where the database cannot be asked.
     pub async fn is_revoked(&self, user_id: i64, issued_at: DateTime<Utc>, hash: TokenHash) -> Result<bool> {
-        let found = self.db.run(async |conn| Ok(accounts::find_revocation(conn, user_id).await?)).await;
+        let found = self.checks.run(async |conn| Ok(accounts::find_revocation(conn, user_id).await?)).await;
         let Some((Some(changed_at), kept)) = found.map_err(unavailable)? else { return Ok(false) };
         Ok(issued_at.timestamp() < changed_at.timestamp() && kept.as_deref() != Some(&hash))
     }

@@ -127,6 +127,7 @@ impl Users {
     ) -> Result<Outcome<()>> {
         let end = if delete.validate_only { End::RollBack } else { End::Commit };
         self.db
+            .of_user(delete.user_id)
             .transaction(end, async |conn| {
                 if let Some(once) = once
                     && let Some(stored) = once.begin(conn).await?

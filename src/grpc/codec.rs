@@ -2,13 +2,18 @@
 
 use std::marker::PhantomData;
 
-use prost::Message;
+use bytes::Buf;
+use prost::{Message, Name};
 use tonic::{
     Status,
     codec::{DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 
-use crate::error::{Error, Fault};
+use crate::{
+    error::{Error, Fault, Reason},
+    threads,
+    wire::size,
+};
 
 /// Encodes `T` and decodes `U`.
 #[derive(Debug)]
@@ -23,7 +28,7 @@ impl<T, U> Default for Codec<T, U> {
 impl<T, U> tonic::codec::Codec for Codec<T, U>
 where
     T: Message + Send + 'static,
-    U: Message + Default + Send + 'static,
+    U: Message + Name + Default + Send + 'static,
 {
     type Encode = T;
     type Decode = U;
@@ -58,13 +63,19 @@ impl<T: Message> Encoder for MessageEncoder<T> {
 #[derive(Debug)]
 pub struct MessageDecoder<U>(PhantomData<U>);
 
-impl<U: Message + Default> Decoder for MessageDecoder<U> {
+impl<U: Message + Name + Default> Decoder for MessageDecoder<U> {
     type Item = U;
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        // Responses, which our own clients decode, are as large as they are.
+        let is_request = U::NAME.ends_with("Request");
+        if is_request && !size::is_allowed::<U>(buffer.chunk()) {
+            return Err(Error::new(Reason::MessageTooLarge).into());
+        }
+        let bytes = buffer.remaining();
         // prost's own text names types of ours and bytes of theirs; a fixed sentence is enough.
-        U::decode(buffer).map(Some).map_err(|_| {
+        threads::run_heavy(bytes, || U::decode(buffer)).map(Some).map_err(|_| {
             Error::invalid("", Fault::Format, "is no message of this method: bytes, UTF-8 or nesting are at fault")
                 .into()
         })

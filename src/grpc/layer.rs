@@ -6,6 +6,7 @@ use std::{
     future::Future,
     panic::AssertUnwindSafe,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -16,8 +17,9 @@ use http::{HeaderMap, Request, Response};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
+use super::message;
 use crate::{
-    door::{self, Door},
+    door::{self, Door, StreamPermits},
     error::{Error, Fault, Reason, Result},
     net::{Peer, PublicCall},
     telemetry::call::{self, Call, REQUEST_ID_HEADER, Rpc, Transport},
@@ -134,26 +136,31 @@ where
     rpc.inspect(|rpc| call::set_rpc(*rpc));
     // What is no RPC of ours has no rule, and a token is asked for all the same.
     let Rpc(service, method) = rpc.unwrap_or(Rpc("", ""));
-    let room = door.enter()?;
     let limit = deadline(request.headers(), method, came)?;
     // On the heap, and so moved no more: each wrapper around a future holds it once more than it need.
     let call = Box::pin(async {
         let certified = request.extensions().get::<Peer>().and_then(|peer| peer.caller.as_ref());
-        let caller = door.admit(door::bearer(request.headers()), certified, service, method).await?;
+        let mut admitted = door.admit(door::bearer(request.headers()), certified, service, method).await?;
         let peer = request.extensions().get::<Peer>();
         peer.inspect(|peer| peer.authenticated());
         let hold = peer.filter(|_| method == "ImportUsers").map(Peer::hold);
-        request.extensions_mut().insert(caller);
+        request.extensions_mut().insert(Arc::clone(&admitted.caller));
         if method == "ImportUsers" {
-            // It goes on after its answer has begun.
-            request.extensions_mut().insert(room.clone());
+            admitted.permit.reserve(message::MAX_MESSAGE)?;
+            // It goes on after its answer has begun, and keeps its permits until then.
+            request.extensions_mut().insert(StreamPermits::new(door.enter()?, admitted.permit));
+            let Ok(response) = inner.call(request).await;
+            let response = explained(response);
+            return Ok(match hold {
+                Some(hold) => response.map(|body| Body::new(Held { body, _held: hold })),
+                None => response,
+            });
         }
+        let (parts, body) = request.into_parts();
+        let request = Request::from_parts(parts, message::read(body, &mut admitted).await?);
+        let _room = door.enter()?;
         let Ok(response) = inner.call(request).await;
-        let response = explained(response);
-        Ok::<_, Error>(match hold {
-            Some(hold) => response.map(|body| Body::new(Held { body, _held: hold })),
-            None => response,
-        })
+        Ok::<_, Error>(explained(response))
     });
     door::within(limit, call).await
 }

@@ -4,6 +4,7 @@
 pub mod codec;
 pub mod error;
 pub mod layer;
+mod message;
 mod user_admin_service;
 mod user_service;
 

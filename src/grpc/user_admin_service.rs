@@ -11,7 +11,7 @@ use super::caller;
 use crate::{
     api::{Api, Batch},
     domain::caller::Caller,
-    door::Room,
+    door::StreamPermits,
     error::{Error, Fault, Reason},
     telemetry::call,
     wire::pb::{self, user_admin_service_server},
@@ -43,10 +43,10 @@ impl user_admin_service_server::UserAdminService for UserAdminService {
         let caller = caller(&request)?;
         let (answers, stream) = mpsc::channel(4);
         let api = self.0.clone();
-        let room = request.extensions().get::<Room>().cloned();
+        let permits = request.extensions().get::<StreamPermits>().cloned();
         tokio::spawn(call::detached(async move {
-            // It goes on after its answer has begun, and takes its room until then.
-            let _room = room;
+            // The import goes on after its response has begun, and is in flight until then.
+            let _permits = permits;
             if let Err(status) = import(api, caller, request.into_inner(), &answers).await {
                 // The receiver is gone where the client is; there is no one left to tell.
                 tell(&answers, Err(status)).await.unwrap_or_default();

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 pub type TokenHash = [u8; 32];
 
 /// Who a token speaks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
     Service(String),
     User(i64),

@@ -8,19 +8,24 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
 use super::error::Refusal;
-use crate::error::{Error, Fault, Reason};
+use crate::{
+    door::Admitted,
+    error::{Error, Fault, Reason},
+};
 
 /// Most bytes of a body.
 pub const MAX_BYTES: usize = 1024 * 1024;
 /// The longest that a body may take.
 const MAX_TIME: Duration = Duration::from_secs(10);
 
-/// Reads a body whole. One that is too large is read to its end too, and forgotten: who is still sending when the
+/// Reads a body whole, as large as this caller may send it. One that is too large is read to its end too, and forgotten: who is still sending when the
 /// answer comes would meet a reset connection instead of it.
 ///
 /// # Errors
-/// 413 for its size, 408 for its time, INVALID_REQUEST where it breaks off.
-pub async fn read(mut body: Body) -> Result<Bytes, Refusal> {
+/// 413 for its size, 408 for its time, INVALID_REQUEST where it breaks off; RATE_LIMITED and OVERLOADED where there is no
+/// memory for it.
+pub async fn read(mut body: Body, admitted: &mut Admitted) -> Result<Bytes, Refusal> {
+    let max = admitted.max_body(MAX_BYTES);
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
@@ -29,20 +34,25 @@ pub async fn read(mut body: Body) -> Result<Bytes, Refusal> {
     loop {
         let frame = match timeout_at(end, body.frame()).await {
             Ok(frame) => frame,
-            Err(_) if size > MAX_BYTES => return Err(Reason::MessageTooLarge.into()),
+            Err(_) if size > max => return Err(Reason::MessageTooLarge.into()),
             Err(_) => return Err(Refusal::slow_body()),
         };
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|_| Error::invalid("", Fault::Format, "breaks off"))?;
         let Some(data) = frame.data_ref() else { continue };
         size += data.len();
-        if size <= MAX_BYTES {
+        if size <= max {
+            if let Err(error) = admitted.permit.reserve(data.len()) {
+                drop(whole);
+                drain(body).await;
+                return Err(error.into());
+            }
             whole.extend_from_slice(data);
         } else {
             whole = Vec::new();
         }
     }
-    if size > MAX_BYTES {
+    if size > max {
         return Err(Reason::MessageTooLarge.into());
     }
     Ok(whole.into())
@@ -56,13 +66,28 @@ pub async fn drain(mut body: Body) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::{
+        caller_limits::{CallerLimits, Config, MAX_USER_BODY},
+        domain::caller::Caller,
+        model::token::Subject,
+    };
+
+    async fn read_of(subject: Subject, size: usize) -> Result<Bytes, Refusal> {
+        let caller = Arc::new(Caller::new(subject, Vec::new()));
+        let permit = CallerLimits::new(&Config::default()).acquire(&caller).unwrap();
+        read(Body::from(vec![b'x'; size]), &mut Admitted { caller, permit }).await
+    }
 
     #[tokio::test]
     async fn a_body_of_the_limit_is_read_and_one_more_byte_is_too_large() {
-        let read_of = async |size| read(Body::from(vec![b'x'; size])).await;
-        assert_eq!(read_of(MAX_BYTES).await.unwrap().len(), MAX_BYTES);
-        let refusal = read_of(MAX_BYTES + 1).await.unwrap_err();
-        assert_eq!(refusal.error.reason(), Reason::MessageTooLarge);
+        let service = || Subject::Service("test".to_owned());
+        for (subject, max) in [(service(), MAX_BYTES), (Subject::User(1), MAX_USER_BODY)] {
+            assert_eq!(read_of(subject.clone(), max).await.unwrap().len(), max);
+            let refusal = read_of(subject, max + 1).await.unwrap_err();
+            assert_eq!(refusal.error.reason(), Reason::MessageTooLarge);
+        }
     }
 }

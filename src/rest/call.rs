@@ -18,6 +18,7 @@ use axum::{
 use super::{Gateway, body, error::Refusal, query};
 use crate::{
     api::Api,
+    caller_limits::CallerPermit,
     domain::caller::Caller,
     door::{self, Room},
     error::{Error, Fault, Reason, Result},
@@ -38,6 +39,7 @@ pub struct Call {
     pub headers: HeaderMap,
     pub body: Bytes,
     _room: Room,
+    _permit: CallerPermit,
 }
 
 /// The reply of an endpoint.
@@ -93,26 +95,27 @@ async fn read(
 ) -> Result<(Call, Duration), Refusal> {
     let (parts, body) = request.into_parts();
     let came = Instant::now();
-    let caller = match gateway.admit(rpc, token, &parts).await {
-        Ok(caller) => caller,
+    let mut admitted = match gateway.admit(rpc, token, &parts).await {
+        Ok(admitted) => admitted,
         Err(error) => {
             body::drain(body).await;
             return Err(error.into());
         }
     };
     let spent = came.elapsed();
-    let body = body::read(body).await?;
+    let body = body::read(body, &mut admitted).await?;
     let room = gateway.door.enter()?;
     let params = params.map_err(|_| Error::invalid("", Fault::Format, "has broken percent-encoding in its path"))?;
     let call = Call {
         gateway,
-        caller,
+        caller: admitted.caller,
         path: parts.uri.path().to_owned(),
         params: params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         query: query::parse(parts.uri.query().unwrap_or_default())?,
         headers: parts.headers,
         body,
         _room: room,
+        _permit: admitted.permit,
     };
     Ok((call, spent))
 }

@@ -38,9 +38,9 @@ pub async fn serve(State(gateway): State<Gateway>, request: Request) -> Result<R
     let (parts, stream) = request.into_parts();
     let rpc = Rpc("userservice.v1.UserAdminService", "ImportUsers");
     let admitted = gateway.admit(rpc, call::bearer, &parts).await;
-    let admitted = admitted.and_then(|caller| Ok((caller, gateway.door.enter()?))).map_err(Refusal::from);
+    let admitted = admitted.and_then(|admitted| Ok((admitted, gateway.door.enter()?))).map_err(Refusal::from);
     let admitted = admitted.and_then(|admitted| must_not_be_new(&parts.headers).map(|()| admitted));
-    let (caller, _room) = match admitted {
+    let (admitted, _room) = match admitted {
         Ok(admitted) => admitted,
         Err(refusal) => {
             body::drain(stream).await;
@@ -49,6 +49,9 @@ pub async fn serve(State(gateway): State<Gateway>, request: Request) -> Result<R
     };
     // A long import outlives the age of its connection.
     let _hold = parts.extensions.get::<Peer>().map(Peer::hold);
+    let (caller, mut permit) = (admitted.caller, admitted.permit);
+    // One line, and the lines of one batch.
+    permit.reserve(2 * MAX_LINE)?;
     let mut import =
         Import { api: gateway.door.api(), caller, told: pb::ImportUsersResponse::default(), batch: Batch::default() };
     let done = import.run(stream).await;

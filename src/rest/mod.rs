@@ -37,8 +37,7 @@ use tower_http::{
 };
 
 use crate::{
-    domain::caller::Caller,
-    door::{self, Door},
+    door::{self, Admitted, Door},
     error::{Error, Reason, Result},
     net::Peer,
     telemetry::call::{Call, REQUEST_ID_HEADER, Rpc, Transport, set_rpc},
@@ -61,10 +60,9 @@ impl Gateway {
     /// Tells who calls. Nothing of a body is kept before that, and while one comes its call takes no room.
     ///
     /// # Errors
-    /// OVERLOADED; those of the token and its rights.
-    async fn admit(&self, rpc: Rpc, token: ReadToken, parts: &Parts) -> Result<Arc<Caller>> {
+    /// As [`Door::admit`].
+    async fn admit(&self, rpc: Rpc, token: ReadToken, parts: &Parts) -> Result<Admitted> {
         set_rpc(rpc);
-        let _room = self.door.enter()?;
         let (token, certified) = (token(&parts.headers), call::certified(&parts.extensions));
         let caller = door::within(door::longest(rpc.1), self.door.admit(token, certified, rpc.0, rpc.1)).await?;
         parts.extensions.get::<Peer>().inspect(|peer| peer.authenticated());

@@ -24,7 +24,9 @@ const IDLE: Duration = Duration::from_secs(30);
 ///
 /// What went wrong shows in the text of an error alone, as Diesel gives it, so it must come untranslated. Where the role
 /// may not choose that, the database has to.
-const SETTINGS: &str = "set parallel_setup_cost = 10000; \
+///
+/// A write waits for a lock for a few seconds at most, so that its connection serves others again.
+const SETTINGS: &str = "set parallel_setup_cost = 10000; set lock_timeout = '5s'; \
     do $$ begin perform set_config('lc_messages', 'C', false); exception when insufficient_privilege then null; end $$";
 
 /// Makes connections.

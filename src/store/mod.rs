@@ -35,6 +35,7 @@ impl From<DieselError> for Error {
                     Reason::DatabaseUnavailable
                 }
                 _ if information.message().starts_with("deadlock detected") => Reason::WriteConflict,
+                _ if information.message().contains("due to lock timeout") => Reason::WriteConflict,
                 _ if is_going_down(information.message()) => Reason::DatabaseUnavailable,
                 _ => Reason::Internal,
             },

@@ -11,6 +11,7 @@ pub mod key;
 pub mod mask;
 pub mod profile;
 pub mod redact;
+pub mod size;
 pub mod structure;
 pub mod token;
 pub mod user;

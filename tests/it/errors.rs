@@ -116,7 +116,8 @@ async fn a_call_that_panics_is_internal_and_says_so_to_its_caller() {
         .body(Body::empty())
         .unwrap();
 
-    let response = Door::new(app.api.clone()).layer(service_fn(broken)).oneshot(request).await.unwrap();
+    let response =
+        Door::new(app.api.clone(), app.app.callers.clone()).layer(service_fn(broken)).oneshot(request).await.unwrap();
 
     let told = fault(Err::<(), _>(Status::from_header_map(response.headers()).unwrap()));
     assert_eq!((told.code, told.reason.as_str()), (Code::Internal, "INTERNAL"));

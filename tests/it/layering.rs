@@ -11,12 +11,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("auth", &["domain::caller", "domain::tokens", "model", "error", "clock", "tls", "telemetry::metrics"]),
     ("mail", &["store", "domain::db", "model", "error", "clock", "tls"]),
     ("domain", &["store", "model", "error", "clock", "telemetry::metrics", "telemetry::statement"]),
-    ("wire", &["model", "error", "domain", "store::users"]),
+    ("threads", &[]),
+    ("caller_limits", &["domain::caller", "model::token", "error"]),
+    ("wire", &["model", "error", "domain", "store::users", "threads"]),
     ("api", &["wire", "auth::authenticator", "domain", "model", "error", "clock", "store::listing"]),
     ("net", &["auth::tls", "domain::caller", "telemetry::metrics"]),
-    ("door", &["api", "domain", "model", "error", "telemetry::call"]),
-    ("grpc", &["telemetry::call", "door", "net", "api", "wire", "domain", "error"]),
-    ("rest", &["telemetry", "door", "net", "auth::tls", "api", "wire", "domain", "model", "error"]),
+    ("door", &["api", "caller_limits", "domain", "model", "error", "telemetry::call"]),
+    ("grpc", &["telemetry::call", "threads", "door", "net", "api", "wire", "domain", "error"]),
+    ("rest", &["telemetry", "door", "caller_limits", "net", "auth::tls", "api", "wire", "domain", "model", "error"]),
 ];
 
 #[test]

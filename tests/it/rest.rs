@@ -83,7 +83,7 @@ async fn each_surface_refuses_in_its_own_form() {
 async fn pages_of_a_known_origin_may_call() {
     let app = TestApp::new().await;
     let config = rest::Config { cors_origins: vec!["https://app.example.com".to_owned()], ..Default::default() };
-    let router = rest::router(Door::new(app.api.clone()), &config);
+    let router = rest::router(Door::new(app.api.clone(), app.app.callers.clone()), &config);
     let ask = async |origin: &str| {
         let request = Request::builder()
             .method("OPTIONS")

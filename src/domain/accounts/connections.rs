@@ -39,6 +39,7 @@ impl Accounts {
     ) -> Result<Outcome<Connection>> {
         let now = self.clock.now();
         self.db
+            .of_user(user_id)
             .transaction(End::Commit, async |conn| {
                 if let Some(once) = once
                     && let Some(stored) = once.begin(conn).await?

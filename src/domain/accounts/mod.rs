@@ -191,6 +191,7 @@ impl Accounts {
         let now = self.clock.now();
         let end = if update.validate_only { End::RollBack } else { End::Commit };
         self.db
+            .of_user(update.user_id)
             .transaction(end, async |conn| {
                 if let Some(once) = &update.once
                     && let Some(kept) = once.begin(conn).await?

@@ -3,6 +3,7 @@
 //! Text becomes a [`Json`] tree first, which keeps what serde_json's own values lose: keys that stand twice, and the
 //! digits of whole numbers. The tree is then read against a message's descriptor.
 
+mod path;
 mod read;
 mod tree;
 mod write;

@@ -8,10 +8,7 @@ use prost::{Message, Name, encoding};
 use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use prost_types::{Duration, FieldMask, ListValue, Struct, Timestamp, Value, value::Kind as ValueKind};
 
-use super::{
-    Json, descriptor,
-    tree::{join, twice},
-};
+use super::{Json, descriptor, path::Path, tree::repeated};
 use crate::{
     error::{Error, Fault, Result},
     model::field::MAX_SAFE_INTEGER,
@@ -35,7 +32,7 @@ pub fn read<M: Message + Name + Default>(json: &Json) -> Result<M> {
 /// # Errors
 /// As [`read`].
 fn read_into(message: &MessageDescriptor, json: &Json, out: &mut Vec<u8>) -> Result<()> {
-    object(message, json, "", out)
+    object(message, json, Path::Text(""), out)
 }
 
 /// The field of that name, in the contract's own form or in JSON's.
@@ -43,18 +40,18 @@ pub fn field(message: &MessageDescriptor, name: &str) -> Option<FieldDescriptor>
     message.get_field_by_json_name(name).or_else(|| message.get_field_by_name(name))
 }
 
-fn object(message: &MessageDescriptor, json: &Json, path: &str, out: &mut Vec<u8>) -> Result<()> {
+fn object(message: &MessageDescriptor, json: &Json, path: Path<'_>, out: &mut Vec<u8>) -> Result<()> {
     let Json::Object(entries) = json else {
         return Err(Error::invalid(path, Fault::Type, "must be an object"));
     };
     let (mut seen, mut chosen) = (HashSet::new(), HashSet::new());
     for (name, value) in entries {
         let Some(field) = field(message, name) else {
-            return Err(Error::invalid(join(path, name), Fault::Unknown, "is no field here"));
+            return Err(Error::invalid(Path::Key(&path, name), Fault::Unknown, "is no field here"));
         };
-        let inside = join(path, field.name());
+        let inside = Path::Key(&path, field.name());
         if !seen.insert(field.number()) {
-            return Err(twice(&inside));
+            return Err(repeated(inside));
         }
         let is_value = matches!(field.kind(), Kind::Message(kind) if kind.full_name() == "google.protobuf.Value");
         if *value == Json::Null && !is_value {
@@ -67,17 +64,17 @@ fn object(message: &MessageDescriptor, json: &Json, path: &str, out: &mut Vec<u8
         match value {
             Json::List(items) if field.is_list() => {
                 for (index, item) in items.iter().enumerate() {
-                    single(&field, item, &format!("{inside}[{index}]"), out)?;
+                    single(&field, item, Path::Item(&inside, index), out)?;
                 }
             }
             _ if field.is_list() => return Err(Error::invalid(inside, Fault::Type, "must be a list")),
-            value => single(&field, value, &inside, out)?,
+            value => single(&field, value, inside, out)?,
         }
     }
     Ok(())
 }
 
-fn single(field: &FieldDescriptor, json: &Json, path: &str, out: &mut Vec<u8>) -> Result<()> {
+fn single(field: &FieldDescriptor, json: &Json, path: Path<'_>, out: &mut Vec<u8>) -> Result<()> {
     let number = field.number();
     match field.kind() {
         Kind::Bool => match json {
@@ -102,7 +99,7 @@ fn single(field: &FieldDescriptor, json: &Json, path: &str, out: &mut Vec<u8>) -
     Ok(())
 }
 
-fn message(kind: &MessageDescriptor, json: &Json, path: &str) -> Result<Vec<u8>> {
+fn message(kind: &MessageDescriptor, json: &Json, path: Path<'_>) -> Result<Vec<u8>> {
     Ok(match kind.full_name() {
         "google.protobuf.Timestamp" => timestamp(json, path)?.encode_to_vec(),
         "google.protobuf.Duration" => duration(json, path)?.encode_to_vec(),
@@ -123,7 +120,7 @@ fn message(kind: &MessageDescriptor, json: &Json, path: &str) -> Result<Vec<u8>>
     })
 }
 
-fn text<'a>(json: &'a Json, path: &str) -> Result<&'a str> {
+fn text<'a>(json: &'a Json, path: Path<'_>) -> Result<&'a str> {
     match json {
         Json::Text(text) => Ok(text),
         _ => Err(Error::invalid(path, Fault::Type, "must be text")),
@@ -131,7 +128,7 @@ fn text<'a>(json: &'a Json, path: &str) -> Result<&'a str> {
 }
 
 /// A whole number: as a number up to 2^53, quoted up to 64 bits.
-fn integer(json: &Json, path: &str) -> Result<i64> {
+fn integer(json: &Json, path: Path<'_>) -> Result<i64> {
     let too_large = || Error::invalid(path, Fault::Range, "must be within 64 bits");
     match json {
         Json::Integer(whole) => {
@@ -152,14 +149,14 @@ fn integer(json: &Json, path: &str) -> Result<i64> {
 }
 
 /// Many readers of JSON keep numbers as doubles, so what a double cannot hold must not look like a number.
-fn safe(whole: i128, path: &str) -> Result<()> {
+fn safe(whole: i128, path: Path<'_>) -> Result<()> {
     if whole.unsigned_abs() <= MAX_SAFE_INTEGER as u128 {
         return Ok(());
     }
     Err(Error::invalid(path, Fault::Range, "a whole number beyond 2^53 must be quoted"))
 }
 
-fn choice(kind: &EnumDescriptor, json: &Json, path: &str) -> Result<i32> {
+fn choice(kind: &EnumDescriptor, json: &Json, path: Path<'_>) -> Result<i32> {
     match json {
         Json::Text(name) => match kind.get_value_by_name(name) {
             Some(value) => Ok(value.number()),
@@ -174,7 +171,7 @@ fn choice(kind: &EnumDescriptor, json: &Json, path: &str) -> Result<i32> {
     }
 }
 
-fn timestamp(json: &Json, path: &str) -> Result<Timestamp> {
+fn timestamp(json: &Json, path: Path<'_>) -> Result<Timestamp> {
     DateTime::parse_from_rfc3339(text(json, path)?)
         .ok()
         .map(|time| time.to_utc())
@@ -183,7 +180,7 @@ fn timestamp(json: &Json, path: &str) -> Result<Timestamp> {
         .ok_or_else(|| Error::invalid(path, Fault::Format, "must be RFC 3339 text with an offset"))
 }
 
-fn duration(json: &Json, path: &str) -> Result<Duration> {
+fn duration(json: &Json, path: Path<'_>) -> Result<Duration> {
     let form = || Error::invalid(path, Fault::Format, "must be seconds such as 3600s or 1.5s");
     let given = text(json, path)?;
     if !given.ends_with('s') || given.len() > 32 {
@@ -215,18 +212,18 @@ fn snake(name: &str) -> String {
     snake
 }
 
-fn structure(entries: &[(String, Json)], path: &str) -> Result<Struct> {
+fn structure(entries: &[(String, Json)], path: Path<'_>) -> Result<Struct> {
     let mut structure = Struct::default();
     for (key, json) in entries {
-        let inside = join(path, key);
-        if structure.fields.insert(key.clone(), value(json, &inside)?).is_some() {
-            return Err(twice(&inside));
+        let inside = Path::Key(&path, key);
+        if structure.fields.insert(key.clone(), value(json, inside)?).is_some() {
+            return Err(repeated(inside));
         }
     }
     Ok(structure)
 }
 
-fn value(json: &Json, path: &str) -> Result<Value> {
+fn value(json: &Json, path: Path<'_>) -> Result<Value> {
     let kind = match json {
         Json::Null => ValueKind::NullValue(0),
         Json::Bool(flag) => ValueKind::BoolValue(*flag),
@@ -238,7 +235,7 @@ fn value(json: &Json, path: &str) -> Result<Value> {
         Json::Text(text) => ValueKind::StringValue(text.clone()),
         Json::List(items) => {
             let items = items.iter().enumerate();
-            let values = items.map(|(index, item)| value(item, &format!("{path}[{index}]")));
+            let values = items.map(|(index, item)| value(item, Path::Item(&path, index)));
             ValueKind::ListValue(ListValue { values: values.collect::<Result<_>>()? })
         }
         Json::Object(entries) => ValueKind::StructValue(structure(entries, path)?),

@@ -1,6 +1,6 @@
 //! JSON as it was written.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -8,9 +8,10 @@ use serde::{
 };
 use serde_json::{Map, Number, Value};
 
+use super::path::Path;
 use crate::{
     error::{Error, Fault, Result},
-    model::text,
+    threads,
 };
 
 /// A JSON value with every key that stands in it, in order.
@@ -27,11 +28,18 @@ pub enum Json {
 }
 
 impl Json {
-    /// Reads one JSON value, nested at most 127 deep.
+    /// Reads one JSON value. Its size is checked before a tree is made of it, and a large one is read without keeping
+    /// other calls waiting.
     ///
     /// # Errors
-    /// INVALID_REQUEST that tells the place in the text.
+    /// INVALID_REQUEST that tells the place in the text; for a value that is nested more than 32 deep, or that holds more
+    /// than 100,000 values.
     pub fn parse(given: &[u8]) -> Result<Self> {
+        check_size(given)?;
+        threads::run_heavy(given.len(), || Self::parse_checked(given))
+    }
+
+    fn parse_checked(given: &[u8]) -> Result<Self> {
         let read: Self = serde_json::from_slice(given)
             .map_err(|fault| Error::invalid("", Fault::Format, format!("is no JSON that can be read: {fault}")))?;
         match long_integers(given) {
@@ -41,9 +49,9 @@ impl Json {
     }
 
     /// With those whole numbers as such that were read as doubles, for 64 bits do not hold them.
-    fn with_integers(self, long: &[f64]) -> Self {
+    fn with_integers(self, long: &HashSet<u64>) -> Self {
         match self {
-            Json::Float(float) if long.contains(&float) => Json::Integer(float as i128),
+            Json::Float(float) if long.contains(&float.to_bits()) => Json::Integer(float as i128),
             Json::List(items) => Json::List(items.into_iter().map(|item| item.with_integers(long)).collect()),
             Json::Object(entries) => {
                 let entries = entries.into_iter().map(|(key, value)| (key, value.with_integers(long)));
@@ -56,8 +64,8 @@ impl Json {
     /// The same as serde_json's value: integers beyond 64 bits are doubles.
     ///
     /// # Errors
-    /// INVALID_REQUEST where a key stands twice; `path` is where the value stands in the request.
-    pub fn into_value(self, path: &str) -> Result<Value> {
+    /// INVALID_REQUEST where a key is repeated; `path` is the place of the value in the request.
+    pub fn into_value(self, path: Path<'_>) -> Result<Value> {
         Ok(match self {
             Json::Null => Value::Null,
             Json::Bool(flag) => Value::Bool(flag),
@@ -69,7 +77,7 @@ impl Json {
             Json::Text(text) => Value::String(text),
             Json::List(items) => {
                 let items = items.into_iter().enumerate();
-                let values = items.map(|(index, item)| item.into_value(&format!("{path}[{index}]")));
+                let values = items.map(|(index, item)| item.into_value(Path::Item(&path, index)));
                 Value::Array(values.collect::<Result<_>>()?)
             }
             Json::Object(entries) => Value::Object(into_map(entries, path)?),
@@ -82,7 +90,7 @@ impl Json {
     /// INVALID_REQUEST where it is no object, or a key stands twice.
     pub fn into_object(self, path: &str) -> Result<Map<String, Value>> {
         match self {
-            Json::Object(entries) => into_map(entries, path),
+            Json::Object(entries) => into_map(entries, Path::Text(path)),
             _ => Err(Error::invalid(path, Fault::Type, "must be an object")),
         }
     }
@@ -91,9 +99,10 @@ impl Json {
 /// Digits of the shortest whole number that 64 bits may not hold.
 const LONG: usize = 19;
 
-/// The whole numbers outside of all texts that are so long, as doubles; those that no double holds are left out.
-fn long_integers(given: &[u8]) -> Vec<f64> {
-    let (mut long, mut in_text, mut is_escaped, mut start) = (Vec::new(), false, false, None);
+/// The bits of the doubles next to whole numbers that are so long, outside of all texts; those that no double holds are
+/// left out.
+fn long_integers(given: &[u8]) -> HashSet<u64> {
+    let (mut long, mut in_text, mut is_escaped, mut start) = (HashSet::new(), false, false, None);
     for (place, byte) in given.iter().chain(b" ").enumerate() {
         let is_of_number = !in_text && matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
         if is_of_number {
@@ -103,7 +112,7 @@ fn long_integers(given: &[u8]) -> Vec<f64> {
         let number = start.take().and_then(|start| std::str::from_utf8(&given[start..place]).ok()).unwrap_or_default();
         let digits = number.trim_start_matches('-');
         if digits.len() >= LONG && digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            long.extend(number.parse().ok().filter(|double: &f64| double.abs() < 1e38));
+            long.extend(number.parse().ok().filter(|double: &f64| double.abs() < 1e38).map(f64::to_bits));
         }
         match byte {
             _ if is_escaped => is_escaped = false,
@@ -115,29 +124,60 @@ fn long_integers(given: &[u8]) -> Vec<f64> {
     long
 }
 
-fn into_map(entries: Vec<(String, Json)>, path: &str) -> Result<Map<String, Value>> {
+fn into_map(entries: Vec<(String, Json)>, path: Path<'_>) -> Result<Map<String, Value>> {
     let mut map = Map::new();
     for (key, value) in entries {
-        let inside = join(path, &key);
+        let inside = Path::Key(&path, &key);
         if map.contains_key(&key) {
-            return Err(twice(&inside));
+            return Err(repeated(inside));
         }
-        map.insert(key, value.into_value(&inside)?);
+        let value = value.into_value(inside)?;
+        map.insert(key, value);
     }
     Ok(map)
 }
 
-/// The path of a key inside `path`.
-pub(super) fn join(path: &str, key: &str) -> String {
-    match path {
-        "" => text::cut(key, 64),
-        path => format!("{path}.{}", text::cut(key, 64)),
-    }
+/// The error of a key that is there twice.
+pub(super) fn repeated(path: Path<'_>) -> Error {
+    Error::invalid(path, Fault::Format, "stands twice")
 }
 
-/// The fault of a key that stands twice.
-pub(super) fn twice(path: &str) -> Error {
-    Error::invalid(path, Fault::Format, "stands twice")
+/// The deepest nesting of a request: a filter of the greatest depth has 18 levels.
+const MAX_DEPTH: usize = 32;
+/// The most values in one request: one that is read takes some hundred bytes of memory, whatever its length.
+const MAX_VALUES: usize = 100_000;
+
+/// Rejects text that would make too deep or too large a tree. What is no JSON at all is left to the parser.
+fn check_size(given: &[u8]) -> Result<()> {
+    let (mut depth, mut values, mut in_text, mut is_escaped) = (0_usize, 1_usize, false, false);
+    for byte in given {
+        if in_text {
+            match byte {
+                _ if is_escaped => is_escaped = false,
+                b'\\' => is_escaped = true,
+                b'"' => in_text = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_text = true,
+            b'[' | b'{' => {
+                depth += 1;
+                values += 1;
+                if depth > MAX_DEPTH {
+                    return Err(Error::invalid("", Fault::Format, "must be nested at most 32 levels deep"));
+                }
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b',' => values += 1,
+            _ => {}
+        }
+    }
+    if values > MAX_VALUES {
+        return Err(Error::invalid("", Fault::Length, "must have at most 100,000 values"));
+    }
+    Ok(())
 }
 
 impl<'de> Deserialize<'de> for Json {
@@ -213,7 +253,10 @@ mod tests {
     #[test]
     fn digits_of_whole_numbers_stay() {
         let value = Json::parse(b"[9007199254740993, -9223372036854775808, 1.5]").unwrap();
-        assert_eq!(value.into_value("").unwrap().to_string(), "[9007199254740993,-9223372036854775808,1.5]");
+        assert_eq!(
+            value.into_value(Path::Text("")).unwrap().to_string(),
+            "[9007199254740993,-9223372036854775808,1.5]"
+        );
     }
 
     #[test]
@@ -225,16 +268,32 @@ mod tests {
         assert_eq!(entries[0].1, Json::List(numbers.to_vec()));
         assert_eq!(entries[1].1, Json::Integer(1_234_567_890_123_456_789));
         assert_eq!(Json::parse(b"-9223372036854775809").unwrap(), Json::Integer(i128::from(i64::MIN)));
-        assert_eq!(entries[0].1.clone().into_value("").unwrap().to_string(), "[1e+20,1.8446744073709552e+19,-0.0015]");
+        assert_eq!(
+            entries[0].1.clone().into_value(Path::Text("")).unwrap().to_string(),
+            "[1e+20,1.8446744073709552e+19,-0.0015]"
+        );
         for other in
             ["1e20", "1.0", r#""18446744073709551617""#, "1234567890123456789.5", "123456789012345678", "1E+300"]
         {
-            assert_eq!(long_integers(other.as_bytes()), [0.0; 0], "{other}");
+            assert!(long_integers(other.as_bytes()).is_empty(), "{other}");
         }
     }
 
     #[test]
     fn deep_nesting_is_an_error() {
         assert!(Json::parse("[".repeat(50_000).as_bytes()).is_err());
+        let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(Json::parse(nested(MAX_DEPTH).as_bytes()).is_ok());
+        let error = Json::parse(nested(MAX_DEPTH + 1).as_bytes()).unwrap_err();
+        assert!(error.violations()[0].description.contains("32 levels"));
+        // Brackets in text nest nothing.
+        assert!(Json::parse(format!(r#""\"{}""#, "[".repeat(100)).as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn too_many_values_are_an_error() {
+        let list = |items| format!("[{}0]", "0,".repeat(items - 1));
+        assert!(Json::parse(list(MAX_VALUES - 1).as_bytes()).is_ok());
+        assert!(Json::parse(list(MAX_VALUES).as_bytes()).is_err());
     }
 }

@@ -1,0 +1,96 @@
+//! Lets concurrent writes of one user wait for each other in this process, before they take a connection.
+//!
+//! Such writes wait for the user's row lock anyway. If they waited for it in the database, each with a connection, a
+//! caller that changes one user a hundred times at once would use up the pool, and the writes of all other users would
+//! be OVERLOADED.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::error::{Error, Reason, Result};
+
+/// How long a write waits for its turn.
+const MAX_WAIT: Duration = Duration::from_secs(5);
+
+type Queues = Arc<Mutex<HashMap<i64, Arc<Semaphore>>>>;
+
+/// The queues of all users that are being written. Clones share them.
+#[derive(Clone, Default)]
+pub struct UserTurns(Queues);
+
+/// The turn of one write; the next one begins when it is dropped.
+pub struct UserTurn {
+    queues: Queues,
+    user_id: i64,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl UserTurns {
+    /// Waits until no other write of the user is under way in this process, in the order of the calls.
+    ///
+    /// # Errors
+    /// WRITE_CONFLICT after five seconds.
+    pub async fn wait(&self, user_id: i64) -> Result<UserTurn> {
+        let queue = {
+            let mut queues = self.0.lock().expect("valid: no holder panics");
+            Arc::clone(queues.entry(user_id).or_insert_with(|| Arc::new(Semaphore::new(1))))
+        };
+        // Made before the wait, so that a call that ends while it waits leaves no empty queue behind.
+        let mut turn = UserTurn { queues: Arc::clone(&self.0), user_id, permit: None };
+        let acquired = tokio::time::timeout(MAX_WAIT, queue.acquire_owned()).await;
+        let acquired = acquired.map_err(|_| Error::new(Reason::WriteConflict))?;
+        turn.permit = Some(acquired.expect("valid: never closed"));
+        Ok(turn)
+    }
+}
+
+impl Drop for UserTurn {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        let mut queues = self.queues.lock().expect("valid: no holder panics");
+        // Whoever waits or writes holds a second reference: clones are made under this lock alone.
+        if queues.get(&self.user_id).is_some_and(|queue| Arc::strong_count(queue) == 1) {
+            queues.remove(&self.user_id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn writes_of_one_user_take_turns_and_leave_nothing_behind() {
+        let turns = UserTurns::default();
+        let first = turns.wait(1).await.unwrap();
+        let second = tokio::spawn({
+            let turns = turns.clone();
+            async move { turns.wait(1).await.map(drop) }
+        });
+        tokio::task::yield_now().await;
+        assert!(!second.is_finished());
+        drop(turns.wait(2).await.unwrap());
+
+        drop(first);
+
+        second.await.unwrap().unwrap();
+        assert!(turns.0.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_is_bounded() {
+        let turns = UserTurns::default();
+        let first = turns.wait(1).await.unwrap();
+
+        let error = turns.wait(1).await.err().unwrap();
+
+        assert_eq!(error.reason(), Reason::WriteConflict);
+        drop(first);
+        assert!(turns.0.lock().unwrap().is_empty());
+    }
+}

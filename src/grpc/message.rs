@@ -1,0 +1,48 @@
+//! The request of a unary call, read whole before the call takes an in-flight permit: a caller that opens streams and
+//! sends nothing, or sends slowly, uses up only its own limits.
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
+use http_body_util::{BodyExt, Full};
+use tonic::body::Body;
+
+use crate::{
+    door::Admitted,
+    error::{Error, Fault, Reason, Result},
+};
+
+/// The largest message, in bytes: tonic's own default.
+pub const MAX_MESSAGE: usize = 4 * 1024 * 1024;
+/// The bytes in front of a message: whether it is compressed, and its length.
+const PREFIX: usize = 5;
+
+/// Reads the body of a unary call, and gives it back as one that is there already.
+///
+/// # Errors
+/// MESSAGE_TOO_LARGE; RATE_LIMITED and OVERLOADED where there is no memory for it; INVALID_REQUEST where it ends early.
+pub async fn read(mut body: Body, admitted: &mut Admitted) -> Result<Body> {
+    let max = admitted.max_body(MAX_MESSAGE) + PREFIX;
+    let mut whole = Bytes::new();
+    let mut pieces = BytesMut::new();
+    while !body.is_end_stream() {
+        let Some(frame) = body.frame().await else { break };
+        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        if whole.len() + pieces.len() + data.len() > max {
+            return Err(Error::new(Reason::MessageTooLarge));
+        }
+        admitted.permit.reserve(data.len())?;
+        if whole.is_empty() && pieces.is_empty() {
+            // Nearly every message comes in one piece, which is not copied.
+            whole = data;
+        } else {
+            pieces.extend_from_slice(&std::mem::take(&mut whole));
+            pieces.extend_from_slice(&data);
+        }
+    }
+    let whole = if pieces.is_empty() { whole } else { pieces.freeze() };
+    Ok(Body::new(Full::new(whole)))
+}
+
+fn broken(error: tonic::Status) -> Error {
+    Error::invalid("", Fault::Format, "ended before the whole message was received").with_source(error)
+}
