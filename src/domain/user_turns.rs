@@ -20,8 +20,17 @@ const MAX_WAIT: Duration = Duration::from_secs(5);
 type Queues = Arc<Mutex<HashMap<i64, Arc<Semaphore>>>>;
 
 /// The queues of all users that are being written. Clones share them.
-#[derive(Clone, Default)]
-pub struct UserTurns(Queues);
+#[derive(Clone)]
+pub struct UserTurns {
+    queues: Queues,
+    max_wait: Duration,
+}
+
+impl Default for UserTurns {
+    fn default() -> Self {
+        Self { queues: Queues::default(), max_wait: MAX_WAIT }
+    }
+}
 
 /// The turn of one write; the next one begins when it is dropped.
 pub struct UserTurn {
@@ -37,12 +46,12 @@ impl UserTurns {
     /// WRITE_CONFLICT after five seconds.
     pub async fn wait(&self, user_id: i64) -> Result<UserTurn> {
         let queue = {
-            let mut queues = self.0.lock().expect("valid: no holder panics");
+            let mut queues = self.queues.lock().expect("valid: no holder panics");
             Arc::clone(queues.entry(user_id).or_insert_with(|| Arc::new(Semaphore::new(1))))
         };
         // Made before the wait, so that a call that ends while it waits leaves no empty queue behind.
-        let mut turn = UserTurn { queues: Arc::clone(&self.0), user_id, permit: None };
-        let acquired = tokio::time::timeout(MAX_WAIT, queue.acquire_owned()).await;
+        let mut turn = UserTurn { queues: Arc::clone(&self.queues), user_id, permit: None };
+        let acquired = tokio::time::timeout(self.max_wait, queue.acquire_owned()).await;
         let acquired = acquired.map_err(|_| Error::new(Reason::WriteConflict))?;
         turn.permit = Some(acquired.expect("valid: never closed"));
         Ok(turn)
@@ -64,7 +73,7 @@ impl Drop for UserTurn {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn writes_of_one_user_take_turns_and_leave_nothing_behind() {
         let turns = UserTurns::default();
         let first = turns.wait(1).await.unwrap();
@@ -79,18 +88,18 @@ mod tests {
         drop(first);
 
         second.await.unwrap().unwrap();
-        assert!(turns.0.lock().unwrap().is_empty());
+        assert!(turns.queues.lock().unwrap().is_empty());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_wait_is_bounded() {
-        let turns = UserTurns::default();
+        let turns = UserTurns { max_wait: Duration::ZERO, ..Default::default() };
         let first = turns.wait(1).await.unwrap();
 
         let error = turns.wait(1).await.err().unwrap();
 
         assert_eq!(error.reason(), Reason::WriteConflict);
         drop(first);
-        assert!(turns.0.lock().unwrap().is_empty());
+        assert!(turns.queues.lock().unwrap().is_empty());
     }
 }

@@ -21,6 +21,7 @@ mod delivery;
 mod doors;
 mod errors;
 mod field_definitions;
+mod fairness;
 mod field_work;
 mod fields;
 mod fresns_edit;

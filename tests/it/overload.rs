@@ -11,7 +11,7 @@ use crate::support::{TestApp, eventually, fault};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p56_calls_beyond_512_are_turned_away_and_health_still_answers() {
-    let app = TestApp::new().await;
+    let app = TestApp::configured(|config| config.callers.service_concurrency = 1024).await;
     let client = app.service().await;
     let ann = client.clone().create_named("Ann").await.user_id;
     let mut holder = app.database.connect().await;
@@ -47,7 +47,12 @@ async fn p56_calls_beyond_512_are_turned_away_and_health_still_answers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p56_an_import_takes_room_until_it_ends() {
-    let app = TestApp::new().await;
+    let app = TestApp::configured(|config| {
+        config.callers.service_concurrency = 1024;
+        // One caller gets half of it, and an import 4 MiB.
+        config.callers.body_memory_mib = 4096;
+    })
+    .await;
     let mut client = app.service().await;
     let ann = client.create_named("Ann").await.user_id;
     let imports = (0..512).map(|_| {
