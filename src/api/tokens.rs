@@ -1,17 +1,25 @@
-//! IssueToken, ListTokens and RevokeToken.
+//! IssueToken, ListTokens, RevokeToken and RevokeTokens.
 
 use super::Api;
 use crate::{
-    domain::{caller::Caller, tokens::Tokens},
-    error::{Error, Fault, Reason, Result, Violations},
-    model::{page, scope::Scope, token::Subject},
-    wire::{pb, token},
+    domain::{
+        caller::Caller,
+        tokens::{Issue, Tokens},
+    },
+    error::{Error, Fault, Result, Violations},
+    model::{
+        page,
+        scope::Scope,
+        token::{Revoked, Subject},
+    },
+    wire::{pb, token, user::check_request_id},
 };
 
 impl Api {
     /// Issues a token, with no scope that its issuer lacks.
     pub async fn issue_token(&self, caller: &Caller, request: pb::IssueTokenRequest) -> Result<pb::IssueTokenResponse> {
         use pb::issue_token_request::Subject as Given;
+        let once = self.once(caller, "IssueToken", &request.request_id, &request);
         let given = request.subject.map(|given| match given {
             Given::Service(name) => Subject::Service(name),
             Given::UserId(user_id) => Subject::User(user_id),
@@ -21,14 +29,21 @@ impl Api {
         if let Some(scope) = lacking {
             return Err(Error::scope_missing(scope.as_str()));
         }
+        if let Some(once) = &once {
+            // What was stored is no reply to a repeat, but another body is told apart before its faults.
+            once.kept(&self.0.db).await?;
+        }
         let mut faults = Violations::new();
-        let subject = token::subject(given, &mut faults);
+        check_request_id(&request.request_id, &mut faults);
+        let subject = token::new_subject(given, &mut faults);
         let scopes = token::scopes(&request.scopes, &mut faults);
         let ttl = token::ttl(request.ttl, subject.as_ref(), &mut faults);
         faults.into_result()?;
         let subject = subject.expect("valid: a missing subject is a fault");
-        let (issued, secret) = self.0.tokens.issue(&subject, &scopes, ttl).await?;
-        Ok(pb::IssueTokenResponse { token: Some(token::message(&issued)), secret })
+        let issue = Issue { subject: &subject, scopes: &scopes, ttl };
+        let issued = self.0.tokens.issue_for(caller, &issue, once.as_ref()).await?;
+        self.apply_revocations(issued.revoked);
+        Ok(pb::IssueTokenResponse { token: Some(token::message(&issued.token)), secret: issued.secret })
     }
 
     /// Lists the tokens of a service or a user.
@@ -40,7 +55,7 @@ impl Api {
         });
         may_handle(caller, given.as_ref())?;
         let mut faults = Violations::new();
-        let subject = token::subject(given, &mut faults);
+        let subject = token::known_subject(given, &mut faults);
         let limit = page::size(request.page_size, &mut faults);
         faults.into_result()?;
         let subject = subject.expect("valid: a missing subject is a fault");
@@ -70,13 +85,36 @@ impl Api {
             return Err(Error::invalid("token_id", Fault::Range, "must be positive"));
         }
         let revoked = self.0.tokens.revoke(caller, request.token_id).await?;
-        self.0.authenticator.hear(revoked);
+        self.apply_revocations(revoked);
         Ok(pb::RevokeTokenResponse {})
     }
 
     /// Revokes every token of a service or a user.
-    pub async fn revoke_tokens(&self, _: &Caller, _: pb::RevokeTokensRequest) -> Result<pb::RevokeTokensResponse> {
-        Err(Error::new(Reason::MethodUnknown))
+    pub async fn revoke_tokens(
+        &self,
+        caller: &Caller,
+        request: pb::RevokeTokensRequest,
+    ) -> Result<pb::RevokeTokensResponse> {
+        use pb::revoke_tokens_request::Subject as Given;
+        let given = request.subject.map(|given| match given {
+            Given::Service(name) => Subject::Service(name),
+            Given::UserId(user_id) => Subject::User(user_id),
+        });
+        may_handle(caller, given.as_ref())?;
+        let mut faults = Violations::new();
+        let subject = token::known_subject(given, &mut faults);
+        faults.into_result()?;
+        let subject = subject.expect("valid: a missing subject is a fault");
+        let (count, revoked) = self.0.tokens.revoke_all(&subject).await?;
+        self.apply_revocations(revoked);
+        Ok(pb::RevokeTokensResponse { revoked: i32::try_from(count).unwrap_or(i32::MAX) })
+    }
+
+    /// Lets this replica know what was revoked before the response; the others are notified.
+    fn apply_revocations(&self, revoked: Vec<Revoked>) {
+        for revoked in revoked {
+            self.0.authenticator.hear(revoked);
+        }
     }
 }
 

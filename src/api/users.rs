@@ -17,6 +17,7 @@ use crate::{
         account::{Account, Folded},
         field::Fields,
         profile::{AccountMask, Profile, ReadMask},
+        token::Revoked,
     },
     wire::{
         json, pb, profile,
@@ -200,6 +201,9 @@ impl Api {
             let stored = || pb::DeleteUserResponse {}.encode_to_vec();
             let fields = self.0.fields.current().await?;
             let outcome = self.0.users.delete(&delete, &fields, once.as_ref(), stored).await?;
+            if !delete.validate_only {
+                self.0.authenticator.hear(Revoked::User(delete.user_id));
+            }
             reply(outcome, |()| pb::DeleteUserResponse {})
         };
         self.idempotent(once.as_ref(), delete).await

@@ -11,12 +11,9 @@ use crate::{
     error::{Error, Reason, Result},
     model::{
         scope::Scope,
-        token::{self, Revoked, Subject, TokenHash},
+        token::{self, BOOTSTRAP, Revoked, Subject, TokenHash},
     },
 };
-
-/// The service that a bootstrap token speaks for.
-const BOOTSTRAP: &str = "bootstrap";
 
 /// Look-ups in the database at one time: bad tokens, however many there are, leave its connections to good ones.
 const LOOK_UPS: usize = 4;
@@ -76,7 +73,9 @@ impl Authenticator {
             let _room = room;
             let look_up = async || {
                 let mut grant = this.look_up(&secret).await?;
-                Arc::make_mut(&mut grant.caller).token = Some(hash);
+                let caller = Arc::make_mut(&mut grant.caller);
+                caller.token = Some(hash);
+                caller.validity = Some((grant.issued_at, grant.expires_at));
                 Ok(grant)
             };
             this.cache.get(hash, look_up).await
@@ -89,11 +88,8 @@ impl Authenticator {
             return self.in_turn(self.tokens.verify(secret)).await;
         }
         let grant = self.jwts.verify(secret).await?;
-        if let Some(user_id) = grant.caller.user()
-            && self.in_turn(self.tokens.is_revoked(user_id, grant.issued_at, token::hash(secret))).await?
-        {
-            return Err(Error::new(Reason::TokenRevoked));
-        }
+        let caller = &grant.caller;
+        self.in_turn(self.tokens.check_signed(&caller.subject, grant.issued_at, &token::hash(secret))).await?;
         Ok(grant)
     }
 
@@ -109,7 +105,9 @@ impl Authenticator {
     pub fn hear(&self, revoked: Revoked) {
         match revoked {
             Revoked::User(user_id) => self.cache.invalidate_user(user_id),
+            Revoked::Service(name) => self.cache.invalidate_service(name),
             Revoked::Token(hash) => self.cache.invalidate(hash),
+            Revoked::Many => self.cache.clear(),
         }
     }
 

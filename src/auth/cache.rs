@@ -106,6 +106,11 @@ impl Cache {
         self.mark(|marks| &mut marks.users, user_id);
     }
 
+    /// Forgets the verdicts on all tokens of a service.
+    pub fn invalidate_service(&self, service: String) {
+        self.mark(|marks| &mut marks.services, service);
+    }
+
     /// Forgets everything, where revocations may have been missed.
     pub fn clear(&self) {
         self.revocations.forget_all();
@@ -147,6 +152,7 @@ struct Marks {
     floor: u64,
     tokens: HashMap<TokenHash, Mark>,
     users: HashMap<i64, Mark>,
+    services: HashMap<String, Mark>,
     /// How many there must be for the next sweep; it doubles, so that sweeps stay cheap.
     sweep_at: usize,
 }
@@ -166,11 +172,12 @@ impl Revocations {
     fn concern(&self, hash: &TokenHash, verdict: &Verdict) -> bool {
         let before = |mark: Option<&Mark>| mark.is_some_and(|mark| verdict.revocations < mark.count);
         let marks = self.marks.read().expect("valid: no holder panics");
-        let of_user = || match verdict.outcome.as_ref().map(|grant| &grant.caller.subject) {
+        let of_subject = || match verdict.outcome.as_ref().map(|grant| &grant.caller.subject) {
             Ok(Subject::User(user_id)) => before(marks.users.get(user_id)),
-            Ok(Subject::Service(_)) | Err(_) => false,
+            Ok(Subject::Service(name)) => before(marks.services.get(name)),
+            Err(_) => false,
         };
-        verdict.revocations < marks.floor || before(marks.tokens.get(hash)) || of_user()
+        verdict.revocations < marks.floor || before(marks.tokens.get(hash)) || of_subject()
     }
 
     /// Adds a mark; false where there are too many.
@@ -193,7 +200,7 @@ impl Revocations {
 
 impl Marks {
     fn len(&self) -> usize {
-        self.tokens.len() + self.users.len()
+        self.tokens.len() + self.users.len() + self.services.len()
     }
 
     /// Forgets marks older than any verdict that counts; the floor stands in for them.
@@ -208,6 +215,7 @@ impl Marks {
         };
         self.tokens.retain(|_, mark| is_young(mark));
         self.users.retain(|_, mark| is_young(mark));
+        self.services.retain(|_, mark| is_young(mark));
         self.floor = floor;
         self.sweep_at = 2 * self.len();
     }

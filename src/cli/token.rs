@@ -12,11 +12,31 @@ pub enum Command {
     Issue(Issue),
     /// Shows the tokens of a service or a user.
     List(Subject),
-    /// Revokes a token.
-    Revoke {
-        /// The token's id.
-        token_id: i64,
-    },
+    /// Revokes a token, or with --all every token of a service or a user.
+    Revoke(Revoke),
+}
+
+#[derive(Debug, Args)]
+pub struct Revoke {
+    /// The token's id.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    token_id: Option<i64>,
+    /// Revokes every token of the service or the user, also those that an identity provider signed.
+    #[arg(long, requires = "subject")]
+    all: bool,
+    #[command(flatten)]
+    subject: OptionalSubject,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "subject", multiple = false, requires = "all")]
+pub struct OptionalSubject {
+    /// The service whose tokens are meant.
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+    /// The user whose tokens are meant.
+    #[arg(long = "user", visible_alias = "user-id", value_name = "USER_ID")]
+    user_id: Option<i64>,
 }
 
 #[derive(Debug, Args)]
@@ -38,7 +58,7 @@ pub struct Subject {
     #[arg(long, value_name = "NAME")]
     service: Option<String>,
     /// The user that it speaks for.
-    #[arg(long = "user", value_name = "USER_ID")]
+    #[arg(long = "user", visible_alias = "user-id", value_name = "USER_ID")]
     user_id: Option<i64>,
 }
 
@@ -88,9 +108,17 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
                 }
             }
         }
-        Command::Revoke { token_id } => {
+        Command::Revoke(Revoke { token_id: Some(token_id), .. }) => {
             api.revoke_token(&caller, pb::RevokeTokenRequest { token_id }).await?;
             output.line(&format!("token {token_id} is revoked"), &json!({ "tokenId": token_id.to_string() }))?;
+        }
+        Command::Revoke(Revoke { token_id: None, all: _, subject }) => {
+            let subject = match (subject.service, subject.user_id) {
+                (Some(name), _) => Some(pb::revoke_tokens_request::Subject::Service(name)),
+                (None, user_id) => user_id.map(pb::revoke_tokens_request::Subject::UserId),
+            };
+            let revoked = api.revoke_tokens(&caller, pb::RevokeTokensRequest { subject }).await?.revoked;
+            output.line(&format!("{revoked} tokens are revoked"), &json!({ "revoked": revoked }))?;
         }
     }
     Ok(())

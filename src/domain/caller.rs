@@ -8,7 +8,7 @@ use crate::{
     error::{Error, Fault, Reason, Result},
     model::{
         scope::Scope,
-        token::{Subject, TokenHash},
+        token::{OPERATOR, Subject, TokenHash},
     },
 };
 
@@ -29,17 +29,19 @@ pub struct Caller {
     pub scopes: Vec<Scope>,
     /// The hash of the token that was shown, where it was one.
     pub token: Option<TokenHash>,
+    /// When that token was issued and when it expires.
+    pub validity: Option<(DateTime<Utc>, DateTime<Utc>)>,
 }
 
 impl Caller {
     /// A caller of whom no token is known.
     pub fn new(subject: Subject, scopes: Vec<Scope>) -> Self {
-        Self { subject, scopes, token: None }
+        Self { subject, scopes, token: None, validity: None }
     }
 
     /// An operator at the command line, who may do everything.
     pub fn operator() -> Self {
-        Self::new(Subject::Service("operator".to_owned()), Scope::ALL.to_vec())
+        Self::new(Subject::Service(OPERATOR.to_owned()), Scope::ALL.to_vec())
     }
 
     /// The user, where the token is a user's.

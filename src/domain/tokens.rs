@@ -1,23 +1,49 @@
 //! Issuing, listing, revoking and checking opaque tokens.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use diesel_async::AsyncPgConnection;
+use prost::Message;
 
 use crate::{
     clock::{Clock, random_bytes},
     domain::{
         caller::{Caller, Grant},
         db::{Db, End, Lane},
+        once::Once,
     },
     error::{Error, Reason, Result},
     model::{
         scope::Scope,
         token::{self, Revoked, Subject, Token, TokenHash},
     },
-    store::{accounts, profiles, tokens},
+    store::{
+        accounts::{self, Revocation},
+        profiles,
+        tokens::{self, NewToken, RevokedRow},
+        users,
+    },
 };
 
 /// How often the use of a token is noted.
 const NOTE_USE: TimeDelta = TimeDelta::minutes(1);
+/// Revoked tokens that replicas are told of one by one; where there are more, they look up every verdict again.
+const TOLD_APART: usize = 100;
+
+/// A token that is to be issued.
+pub struct Issue<'a> {
+    pub subject: &'a Subject,
+    pub scopes: &'a [Scope],
+    pub ttl: TimeDelta,
+}
+
+/// A token that was issued.
+pub struct Issued {
+    pub token: Token,
+    /// Shown this once.
+    pub secret: String,
+    /// What was revoked for it: the token of an earlier request with the same id.
+    pub revoked: Vec<Revoked>,
+}
 
 /// Use cases of tokens.
 #[derive(Clone)]
@@ -40,30 +66,66 @@ impl Tokens {
         }
     }
 
-    /// Issues a token; the secret is shown this once.
+    /// Issues a token for an operator; the secret is shown this once.
     ///
     /// # Errors
     /// USER_NOT_FOUND.
     pub async fn issue(&self, subject: &Subject, scopes: &[Scope], ttl: TimeDelta) -> Result<(Token, String)> {
-        let secret = token::secret(random_bytes());
-        let token = self.keep(&secret, subject, scopes, ttl).await?;
-        Ok((token, secret))
+        let issued = self.issue_for(&Caller::operator(), &Issue { subject, scopes, ttl }, None).await?;
+        Ok((issued.token, issued.secret))
     }
 
-    /// Keeps a token whose secret was made elsewhere.
-    pub async fn keep(&self, secret: &str, subject: &Subject, scopes: &[Scope], ttl: TimeDelta) -> Result<Token> {
+    /// Issues a token, which ends with the token that the caller showed. The secret of an earlier request with the same
+    /// id is stored nowhere, so a repeat revokes that token and issues another.
+    ///
+    /// # Errors
+    /// USER_NOT_FOUND; REQUEST_ID_REUSED, REQUEST_IN_PROGRESS; TOKEN_REVOKED or TOKEN_EXPIRED where the caller's own
+    /// token ended meanwhile.
+    pub async fn issue_for(&self, caller: &Caller, issue: &Issue<'_>, once: Option<&Once>) -> Result<Issued> {
         let now = self.clock.now();
-        let hash = token::hash(secret).to_vec();
-        let scopes: Vec<String> = scopes.iter().map(|scope| scope.as_str().to_owned()).collect();
-        self.db
+        let secret = token::secret(random_bytes());
+        let hash = token::hash(&secret).to_vec();
+        let scopes: Vec<String> = issue.scopes.iter().map(|scope| scope.as_str().to_owned()).collect();
+        let (token, revoked) = self
+            .db
             .transaction(End::Commit, async |conn| {
-                if let Subject::User(user_id) = subject {
-                    // The lock keeps a deletion of the same moment from leaving a token behind.
-                    profiles::lock(conn, *user_id).await?.ok_or_else(|| Error::user_not_found(*user_id))?;
+                let earlier = match once {
+                    Some(once) => once.begin(conn).await?,
+                    None => None,
+                };
+                let user_id = match issue.subject {
+                    Subject::User(user_id) => {
+                        // The lock keeps a deletion of the same moment from leaving a token behind.
+                        profiles::lock(conn, *user_id).await?.ok_or_else(|| Error::user_not_found(*user_id))?;
+                        Some(*user_id)
+                    }
+                    Subject::Service(_) => None,
+                };
+                let mut revoked = Vec::new();
+                if let Some(reply) = earlier {
+                    let token_id = i64::decode(reply.as_slice()).map_err(Error::internal)?;
+                    let earlier = tokens::revoke(conn, token_id, now).await?;
+                    revoked = tell_revoked(conn, earlier.into_iter().collect(), now).await?;
                 }
-                Ok(tokens::insert(conn, hash.clone(), subject, scopes.clone(), now, now + ttl).await?)
+                let parent_ends_at = share_parent(conn, caller, now).await?;
+                let expires_at = now + issue.ttl;
+                let new = NewToken {
+                    hash: hash.clone(),
+                    subject: issue.subject,
+                    scopes: scopes.clone(),
+                    created_at: now,
+                    expires_at: parent_ends_at.map_or(expires_at, |ends_at| ends_at.min(expires_at)),
+                    issued_by: caller.subject.to_string(),
+                    parent: parent_ends_at.and(caller.token).map(|hash| hash.to_vec()),
+                };
+                let token = tokens::insert(conn, new).await?;
+                if let Some(once) = once {
+                    once.end(conn, user_id, token.token_id.encode_to_vec()).await?;
+                }
+                Ok((token, revoked))
             })
-            .await
+            .await?;
+        Ok(Issued { token, secret, revoked })
     }
 
     /// Those that are neither expired nor revoked, newest first; those older than `before`, where it is given.
@@ -72,11 +134,11 @@ impl Tokens {
         self.db.run(async |conn| Ok(tokens::list(conn, subject, before, limit, now).await?)).await
     }
 
-    /// Revokes a token of a kind that the caller may revoke; gives what is told of it to every replica.
+    /// Revokes a token of a kind that the caller may revoke, with all that it issued; gives what replicas are told.
     ///
     /// # Errors
     /// TOKEN_NOT_FOUND, for a token of the other kind too.
-    pub async fn revoke(&self, caller: &Caller, token_id: i64) -> Result<Revoked> {
+    pub async fn revoke(&self, caller: &Caller, token_id: i64) -> Result<Vec<Revoked>> {
         let now = self.clock.now();
         let not_found = || Error::new(Reason::TokenNotFound).with_resource("token", format!("tokens/{token_id}"));
         self.db
@@ -85,9 +147,40 @@ impl Tokens {
                 if !caller.has(Self::scope(&token.subject())) {
                     return Err(not_found());
                 }
-                let hash = tokens::revoke(conn, token_id, now).await?.ok_or_else(not_found)?;
-                tokens::tell(conn, Revoked::Token(hash)).await?;
-                Ok(Revoked::Token(hash))
+                let revoked = tokens::revoke(conn, token_id, now).await?.ok_or_else(not_found)?;
+                tell_revoked(conn, vec![revoked], now).await
+            })
+            .await
+    }
+
+    /// Revokes every token of a service or a user: opaque ones, with all that they issued, and signed ones issued
+    /// before. Gives how many opaque tokens of the subject were revoked, and what replicas are told.
+    ///
+    /// # Errors
+    /// USER_NOT_FOUND.
+    pub async fn revoke_all(&self, subject: &Subject) -> Result<(usize, Vec<Revoked>)> {
+        let now = self.clock.now();
+        // Signed tokens know the second of their issue alone, so all of this second count as issued before the call.
+        let before = now.duration_trunc(TimeDelta::seconds(1)).map_err(Error::internal)? + TimeDelta::seconds(1);
+        self.db
+            .transaction(End::Commit, async |conn| match subject {
+                Subject::User(user_id) => {
+                    profiles::lock(conn, *user_id).await?.ok_or_else(|| Error::user_not_found(*user_id))?;
+                    accounts::revoke_signed_tokens(conn, *user_id, before).await?;
+                    let count = tokens::revoke_all(conn, *user_id, None, now).await?;
+                    Ok((count, vec![Revoked::User(*user_id)]))
+                }
+                Subject::Service(name) => {
+                    tokens::lock_service(conn, lock_number(subject)).await?;
+                    tokens::revoke_signed(conn, name, before).await?;
+                    let own = tokens::revoke_service(conn, name, now).await?;
+                    let count = own.len();
+                    let issued = tokens::revoke_issued_by(conn, subject.to_string(), now).await?;
+                    let mut revoked = vec![Revoked::Service(name.clone())];
+                    tokens::tell(conn, &revoked).await?;
+                    revoked.extend(tell_revoked(conn, own.into_iter().chain(issued).collect(), now).await?);
+                    Ok((count, revoked))
+                }
             })
             .await
     }
@@ -119,16 +212,94 @@ impl Tokens {
         Ok(Grant { caller: Caller::new(subject, scopes).into(), issued_at, expires_at })
     }
 
-    /// Whether a signed token of a user was made before the second in which the password changed, and is not the one
-    /// that changed it.
+    /// Checks that a signed token of a subject was not revoked: by a changed password, by a revocation of all, or with
+    /// its deleted user.
     ///
     /// # Errors
-    /// AUTH_BACKEND_UNAVAILABLE where the database cannot be asked.
-    pub async fn is_revoked(&self, user_id: i64, issued_at: DateTime<Utc>, hash: TokenHash) -> Result<bool> {
-        let found = self.checks.run(async |conn| Ok(accounts::find_revocation(conn, user_id).await?)).await;
-        let Some((Some(changed_at), kept)) = found.map_err(unavailable)? else { return Ok(false) };
-        Ok(issued_at.timestamp() < changed_at.timestamp() && kept.as_deref() != Some(&hash))
+    /// TOKEN_REVOKED; AUTH_BACKEND_UNAVAILABLE where the database cannot be asked.
+    pub async fn check_signed(&self, subject: &Subject, issued_at: DateTime<Utc>, hash: &TokenHash) -> Result<()> {
+        let asked = self.checks.run(async |conn| {
+            Ok(match subject {
+                Subject::User(user_id) => match accounts::find_revocation(conn, *user_id).await? {
+                    Some(revocation) => concerns(&revocation, issued_at, hash),
+                    None => users::was_deleted(conn, *user_id).await?,
+                },
+                Subject::Service(name) => {
+                    tokens::find_revocation(conn, name).await?.is_some_and(|before| issued_at < before)
+                }
+            })
+        });
+        let is_revoked = asked.await.map_err(unavailable)?;
+        if is_revoked { Err(Error::new(Reason::TokenRevoked)) } else { Ok(()) }
     }
+}
+
+/// Whether a user's revocation concerns the signed token of that hash.
+fn concerns(revocation: &Revocation, issued_at: DateTime<Utc>, hash: &TokenHash) -> bool {
+    let Revocation { password_changed_at, kept_token_hash, revoked_before } = revocation;
+    let by_password = password_changed_at.is_some_and(|at| issued_at.timestamp() < at.timestamp());
+    revoked_before.is_some_and(|before| issued_at < before) || by_password && kept_token_hash.as_deref() != Some(hash)
+}
+
+/// Keeps the token that the caller showed from being revoked before the transaction ends, and gives when it expires;
+/// `None` where it showed none that ends, but a certificate, for example.
+async fn share_parent(
+    conn: &mut AsyncPgConnection,
+    caller: &Caller,
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>> {
+    let (Some(hash), Some((issued_at, expires_at))) = (caller.token, caller.validity) else { return Ok(None) };
+    let (is_revoked, expires_at) = match (tokens::find_and_share(conn, hash.to_vec()).await?, &caller.subject) {
+        (Some(token), _) => (token.revoked_at.is_some(), token.expires_at),
+        // A signed token has no row of its own that could be shared.
+        (None, Subject::Service(name)) => {
+            tokens::share_service(conn, lock_number(&caller.subject)).await?;
+            let revoked_before = tokens::find_revocation(conn, name).await?;
+            (revoked_before.is_some_and(|before| issued_at < before), expires_at)
+        }
+        (None, Subject::User(_)) => (false, expires_at),
+    };
+    if is_revoked {
+        return Err(Error::new(Reason::TokenRevoked));
+    }
+    if expires_at <= now {
+        return Err(Error::new(Reason::TokenExpired));
+    }
+    Ok(Some(expires_at))
+}
+
+/// Revokes what these tokens have issued, what that has issued, and so on, and tells every replica of all. A token that
+/// is about to issue another is shared, so its revocation waits and then finds what it issued.
+async fn tell_revoked(
+    conn: &mut AsyncPgConnection,
+    revoked: Vec<RevokedRow>,
+    now: DateTime<Utc>,
+) -> Result<Vec<Revoked>> {
+    let mut hashes = Vec::new();
+    let mut parents = revoked;
+    while !parents.is_empty() {
+        hashes.extend(parents.iter().map(|(hash, _)| *hash));
+        // A user's token issues none.
+        let services = parents.into_iter().filter_map(|(hash, service)| Some((hash, service?)));
+        let (parent_hashes, mut issuers): (Vec<_>, Vec<_>) =
+            services.map(|(hash, service)| (hash.to_vec(), Subject::Service(service).to_string())).unzip();
+        issuers.sort_unstable();
+        issuers.dedup();
+        if issuers.is_empty() {
+            break;
+        }
+        parents = tokens::revoke_issued(conn, issuers, parent_hashes, now).await?;
+    }
+    let told =
+        if hashes.len() > TOLD_APART { vec![Revoked::Many] } else { hashes.into_iter().map(Revoked::Token).collect() };
+    tokens::tell(conn, &told).await?;
+    Ok(told)
+}
+
+/// A number that stands for the signed tokens of a subject among the locks of the database.
+fn lock_number(subject: &Subject) -> i64 {
+    let hash = token::hash(&format!("signed tokens of {subject}"));
+    i64::from_le_bytes(hash[..8].try_into().expect("valid: eight of 32 bytes"))
 }
 
 /// That nobody could tell is not that the token is bad.

@@ -10,11 +10,38 @@ use sha2::{Digest, Sha256};
 /// SHA-256 of a token, by which it is found.
 pub type TokenHash = [u8; 32];
 
+/// The service name of an operator at the command line.
+pub const OPERATOR: &str = "operator";
+
+/// The service name of the bootstrap token.
+pub const BOOTSTRAP: &str = "bootstrap";
+
+/// Characters of the longest name of a service, however its caller is authenticated.
+pub const MAX_SERVICE_NAME: usize = 255;
+
 /// Who a token speaks for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
     Service(String),
     User(i64),
+}
+
+impl Subject {
+    /// Whether the name belongs to the service itself, so that no token may bear it.
+    pub fn is_reserved(&self) -> bool {
+        matches!(self, Subject::Service(name) if name == OPERATOR || name == BOOTSTRAP)
+    }
+}
+
+/// The name in records of who issued a token: `services/<name>`, `users/<user_id>` or `operator`.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Subject::Service(name) if name == OPERATOR => f.write_str(OPERATOR),
+            Subject::Service(name) => write!(f, "services/{name}"),
+            Subject::User(user_id) => write!(f, "users/{user_id}"),
+        }
+    }
 }
 
 /// What is kept of an opaque token.
@@ -28,6 +55,8 @@ pub struct Token {
     pub expires_at: DateTime<Utc>,
     pub last_used_at: Option<DateTime<Utc>>,
     pub revoked_at: Option<DateTime<Utc>>,
+    /// Who issued it, as [`Subject`] is displayed; `None` for a token from before this was recorded.
+    pub issued_by: Option<String>,
 }
 
 impl Token {
@@ -40,19 +69,32 @@ impl Token {
     }
 }
 
-/// Tokens that count no more, in the text by which replicas tell each other of them: a hash in hex, or `user:` and an id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Tokens that count no more, in the text by which replicas tell each other of them: a hash in hex, `user:` and an id,
+/// `service:` and a name, or `all`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Revoked {
     Token(TokenHash),
     /// All of a user.
     User(i64),
+    /// All of a service.
+    Service(String),
+    /// So many that every verdict is looked up again.
+    Many,
 }
+
+const MANY: &str = "all";
 
 impl Revoked {
     /// Reads the text; `None` for what is none of ours.
     pub fn parse(text: &str) -> Option<Self> {
         if let Some(user_id) = text.strip_prefix("user:") {
             return user_id.parse().ok().map(Revoked::User);
+        }
+        if let Some(name) = text.strip_prefix("service:") {
+            return Some(Revoked::Service(name.to_owned()));
+        }
+        if text == MANY {
+            return Some(Revoked::Many);
         }
         if text.len() != 64 || !text.is_ascii() {
             return None;
@@ -67,6 +109,8 @@ impl fmt::Display for Revoked {
         match self {
             Revoked::Token(hash) => hash.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
             Revoked::User(user_id) => write!(f, "user:{user_id}"),
+            Revoked::Service(name) => write!(f, "service:{name}"),
+            Revoked::Many => f.write_str(MANY),
         }
     }
 }
@@ -87,7 +131,8 @@ mod tests {
 
     #[test]
     fn what_is_revoked_is_read_as_it_is_told() {
-        for revoked in [Revoked::Token(hash("us_x")), Revoked::User(42)] {
+        let services = ["billing", "all", "user:42", ""].map(|name| Revoked::Service(name.to_owned()));
+        for revoked in [Revoked::Token(hash("us_x")), Revoked::User(42), Revoked::Many].into_iter().chain(services) {
             assert_eq!(Revoked::parse(&revoked.to_string()), Some(revoked));
         }
         for other in ["", "user:", "user:x", "0123", &"é".repeat(32), &"g".repeat(64)] {

@@ -196,13 +196,31 @@ pub async fn delete_connection(conn: &mut AsyncPgConnection, user_id: i64, conne
     statement.push(" and connection_id = ").bind(connection_id).execute(conn).await
 }
 
-/// When a user's tokens were revoked, and the hash of the one that was kept.
-pub async fn find_revocation(
-    conn: &mut AsyncPgConnection,
-    user_id: i64,
-) -> QueryResult<Option<(Option<DateTime<Utc>>, Option<Vec<u8>>)>> {
-    let statement = Sql::<(Nullable<Timestamptz>, Nullable<Bytea>)>::new(
-        "select password_changed_at, kept_token_hash from accounts where user_id = ",
+/// When a user's tokens were revoked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Queryable)]
+pub struct Revocation {
+    /// The password was changed then, which revokes the signed tokens issued before that second…
+    pub password_changed_at: Option<DateTime<Utc>>,
+    /// … but for the one of this hash, which changed it.
+    pub kept_token_hash: Option<Vec<u8>>,
+    /// Signed tokens issued before are revoked, without an exception.
+    pub revoked_before: Option<DateTime<Utc>>,
+}
+
+/// When a user's tokens were revoked; `None` where there is no such user.
+pub async fn find_revocation(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<Option<Revocation>> {
+    let statement = Sql::<(Nullable<Timestamptz>, Nullable<Bytea>, Nullable<Timestamptz>)>::new(
+        "select password_changed_at, kept_token_hash, tokens_revoked_before from accounts where user_id = ",
     );
     statement.bind(user_id).get_result(conn).await.optional()
+}
+
+/// Revokes the signed tokens of a user that were issued before a time; a later one stays. No change of the account.
+pub async fn revoke_signed_tokens(
+    conn: &mut AsyncPgConnection,
+    user_id: i64,
+    before: DateTime<Utc>,
+) -> QueryResult<usize> {
+    let statement = Sql::<()>::new("update accounts set tokens_revoked_before = greatest(tokens_revoked_before, ");
+    statement.bind(before).push(") where user_id = ").bind(user_id).execute(conn).await
 }

@@ -21,9 +21,23 @@ type Row = (
     Timestamptz,
     Nullable<Timestamptz>,
     Nullable<Timestamptz>,
+    Nullable<Text>,
 );
 
-const COLUMNS: &str = "token_id, service, user_id, scopes, created_at, expires_at, last_used_at, revoked_at";
+const COLUMNS: &str = "token_id, service, user_id, scopes, created_at, expires_at, last_used_at, revoked_at, issued_by";
+
+/// A token that is to be stored.
+pub struct NewToken<'a> {
+    pub hash: Vec<u8>,
+    pub subject: &'a Subject,
+    pub scopes: Vec<String>,
+    pub created_at: DateTime<Utc>,
+    pub expires_at: DateTime<Utc>,
+    /// Who issued it, as [`Subject`] is displayed.
+    pub issued_by: String,
+    /// The hash of the token that issued it, where one did.
+    pub parent: Option<Vec<u8>>,
+}
 
 /// The token of that hash, revoked and expired ones too.
 pub async fn find_by_hash(conn: &mut AsyncPgConnection, hash: Vec<u8>) -> QueryResult<Option<Token>> {
@@ -57,46 +71,130 @@ pub async fn list(
     statement.push(" order by token_id desc limit ").bind(limit).load(conn).await
 }
 
+/// The token of that hash, which nobody revokes before the transaction ends.
+pub async fn find_and_share(conn: &mut AsyncPgConnection, hash: Vec<u8>) -> QueryResult<Option<Token>> {
+    let statement = Sql::<Row>::new("select ").push(COLUMNS).push(" from tokens where token_hash = ").bind(hash);
+    statement.push(" for share").get_result(conn).await.optional()
+}
+
 /// Keeps a token's hash.
-pub async fn insert(
-    conn: &mut AsyncPgConnection,
-    hash: Vec<u8>,
-    subject: &Subject,
-    scopes: Vec<String>,
-    now: DateTime<Utc>,
-    expires_at: DateTime<Utc>,
-) -> QueryResult<Token> {
-    let (service, user_id) = match subject {
+pub async fn insert(conn: &mut AsyncPgConnection, new: NewToken<'_>) -> QueryResult<Token> {
+    let (service, user_id) = match new.subject {
         Subject::Service(name) => (Some(name.clone()), None),
         Subject::User(user_id) => (None, Some(*user_id)),
     };
-    let statement =
-        Sql::<Row>::new("insert into tokens (token_hash, service, user_id, scopes, created_at, expires_at) values (");
+    let statement = Sql::<Row>::new(
+        "insert into tokens (token_hash, service, user_id, scopes, created_at, expires_at, issued_by, parent_hash) \
+         values (",
+    );
     statement
-        .bind(hash)
+        .bind(new.hash)
         .push(", ")
         .bind(service)
         .push(", ")
         .bind(user_id)
         .push(", ")
-        .bind(scopes)
+        .bind(new.scopes)
         .push(", ")
-        .bind(now)
+        .bind(new.created_at)
         .push(", ")
-        .bind(expires_at)
+        .bind(new.expires_at)
+        .push(", ")
+        .bind(new.issued_by)
+        .push(", ")
+        .bind(new.parent)
         .push(") returning ")
         .push(COLUMNS)
         .get_result(conn)
         .await
 }
 
-/// Revokes a token; gives its hash, `None` where it was not there or revoked already.
-pub async fn revoke(conn: &mut AsyncPgConnection, token_id: i64, now: DateTime<Utc>) -> QueryResult<Option<TokenHash>> {
-    let statement =
-        Sql::<Bytea>::new("update tokens set revoked_at = ").bind(now).push(" where token_id = ").bind(token_id);
-    let statement = statement.push(" and revoked_at is null returning token_hash");
-    let hash: Option<Vec<u8>> = statement.get_result(conn).await.optional()?;
-    Ok(hash.map(|hash| hash.try_into().expect("valid: SHA-256 has 32 bytes")))
+/// A token that was revoked just now: its hash, and its service where it is one's.
+pub type RevokedRow = (TokenHash, Option<String>);
+
+type RevokedSql = (Bytea, Nullable<Text>);
+
+const RETURNING: &str = " and revoked_at is null returning token_hash, service";
+
+fn revoked((hash, service): (Vec<u8>, Option<String>)) -> RevokedRow {
+    (hash.try_into().expect("valid: SHA-256 has 32 bytes"), service)
+}
+
+/// Revokes a token; `None` where it was not there or revoked already.
+pub async fn revoke(
+    conn: &mut AsyncPgConnection,
+    token_id: i64,
+    now: DateTime<Utc>,
+) -> QueryResult<Option<RevokedRow>> {
+    let statement = Sql::<RevokedSql>::new("update tokens set revoked_at = ").bind(now);
+    let statement = statement.push(" where token_id = ").bind(token_id).push(RETURNING);
+    Ok(statement.get_result(conn).await.optional()?.map(revoked))
+}
+
+/// Revokes the tokens of a service that have not expired.
+pub async fn revoke_service(
+    conn: &mut AsyncPgConnection,
+    service: &str,
+    now: DateTime<Utc>,
+) -> QueryResult<Vec<RevokedRow>> {
+    let statement = Sql::<RevokedSql>::new("update tokens set revoked_at = ").bind(now).push(" where service = ");
+    let statement = statement.bind(service).push(" and expires_at > ").bind(now).push(RETURNING);
+    Ok(statement.load(conn).await?.into_iter().map(revoked).collect())
+}
+
+/// Revokes what these tokens, which belong to these issuers, have issued.
+pub async fn revoke_issued(
+    conn: &mut AsyncPgConnection,
+    issuers: Vec<String>,
+    parents: Vec<Vec<u8>>,
+    now: DateTime<Utc>,
+) -> QueryResult<Vec<RevokedRow>> {
+    let statement = Sql::<RevokedSql>::new("update tokens set revoked_at = ").bind(now).push(" where issued_by = any(");
+    let statement = statement.bind(issuers).push(") and parent_hash = any(").bind(parents).push(")").push(RETURNING);
+    Ok(statement.load(conn).await?.into_iter().map(revoked).collect())
+}
+
+/// Revokes what any token of this issuer has issued, signed ones too.
+pub async fn revoke_issued_by(
+    conn: &mut AsyncPgConnection,
+    issuer: String,
+    now: DateTime<Utc>,
+) -> QueryResult<Vec<RevokedRow>> {
+    let statement = Sql::<RevokedSql>::new("update tokens set revoked_at = ").bind(now).push(" where issued_by = ");
+    let statement = statement.bind(issuer).push(" and parent_hash is not null").push(RETURNING);
+    Ok(statement.load(conn).await?.into_iter().map(revoked).collect())
+}
+
+/// Lets the signed tokens of a service issue others until the transaction ends: a revocation of all waits for it.
+pub async fn share_service(conn: &mut AsyncPgConnection, lock: i64) -> QueryResult<()> {
+    let statement = Sql::<()>::new("select pg_advisory_xact_lock_shared(").bind(lock).push(")");
+    statement.execute(conn).await.map(|_| ())
+}
+
+/// Waits until no signed token of a service is issuing another, and keeps them from it until the transaction ends.
+pub async fn lock_service(conn: &mut AsyncPgConnection, lock: i64) -> QueryResult<()> {
+    Sql::<()>::new("select pg_advisory_xact_lock(").bind(lock).push(")").execute(conn).await.map(|_| ())
+}
+
+/// Before when the signed tokens of a service are revoked.
+pub async fn find_revocation(conn: &mut AsyncPgConnection, service: &str) -> QueryResult<Option<DateTime<Utc>>> {
+    let statement = Sql::<Timestamptz>::new("select revoked_before from service_revocations where service = ");
+    statement.bind(service).get_result(conn).await.optional()
+}
+
+/// Revokes the signed tokens of a service that were issued before a time; a later one stays.
+pub async fn revoke_signed(conn: &mut AsyncPgConnection, service: &str, before: DateTime<Utc>) -> QueryResult<()> {
+    Sql::<()>::new("insert into service_revocations (service, revoked_before) values (")
+        .bind(service)
+        .push(", ")
+        .bind(before)
+        .push(
+            ") on conflict (service) do update \
+             set revoked_before = greatest(service_revocations.revoked_before, excluded.revoked_before)",
+        )
+        .execute(conn)
+        .await
+        .map(|_| ())
 }
 
 /// Notes that a token was used, unless that was noted after `before`.
@@ -114,28 +212,36 @@ pub async fn note_use(
 /// Where replicas tell each other what was revoked.
 pub const CHANNEL: &str = "user_service_tokens";
 
-/// Revokes all tokens of a user but the one with that hash, and tells every replica.
+/// Revokes all tokens of a user that have not expired, but the one with that hash, and tells every replica. Gives how
+/// many they were.
 pub async fn revoke_all(
     conn: &mut AsyncPgConnection,
     user_id: i64,
     kept: Option<Vec<u8>>,
     now: DateTime<Utc>,
-) -> QueryResult<()> {
-    Sql::<()>::new("update tokens set revoked_at = ")
+) -> QueryResult<usize> {
+    let revoked = Sql::<()>::new("update tokens set revoked_at = ")
         .bind(now)
         .push(" where user_id = ")
         .bind(user_id)
+        .push(" and expires_at > ")
+        .bind(now)
         .push(" and revoked_at is null and token_hash is distinct from ")
         .bind(kept)
         .execute(conn)
         .await?;
-    tell(conn, Revoked::User(user_id)).await
+    tell(conn, &[Revoked::User(user_id)]).await?;
+    Ok(revoked)
 }
 
 /// Tells every replica what was revoked.
-pub async fn tell(conn: &mut AsyncPgConnection, what: Revoked) -> QueryResult<()> {
-    let statement = Sql::<()>::new("select pg_notify(").bind(CHANNEL).push(", ").bind(what.to_string()).push(")");
-    statement.execute(conn).await.map(|_| ())
+pub async fn tell(conn: &mut AsyncPgConnection, what: &[Revoked]) -> QueryResult<()> {
+    if what.is_empty() {
+        return Ok(());
+    }
+    let told: Vec<String> = what.iter().map(ToString::to_string).collect();
+    let statement = Sql::<()>::new("select pg_notify(").bind(CHANNEL).push(", told) from unnest(").bind(told);
+    statement.push(") as given (told)").execute(conn).await.map(|_| ())
 }
 
 /// Removes up to `limit` tokens that are long expired or revoked.

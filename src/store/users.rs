@@ -2,15 +2,16 @@
 
 use std::collections::HashSet;
 
-use diesel::{QueryResult, sql_types::BigInt};
+use diesel::{OptionalExtension, QueryResult, sql_types::BigInt};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use crate::{
     model::{
         account::{Account, Folded},
         profile::Profile,
+        token::Revoked,
     },
-    store::sql::Sql,
+    store::{sql::Sql, tokens},
 };
 
 /// The account of a user who is made.
@@ -180,7 +181,8 @@ pub async fn insert_accounts(conn: &mut AsyncPgConnection, new: &[(i64, &NewAcco
     .await
 }
 
-/// Erases a user, whose row the caller has locked, with all of its data, and keeps the number alone.
+/// Erases a user, whose row the caller has locked, with all of its data, and keeps the number alone. Every replica is
+/// told that the user's tokens are revoked.
 pub async fn delete(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<()> {
     const OWNED: &[&str] = &[
         "delete from users where user_id = ",
@@ -201,5 +203,12 @@ pub async fn delete(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<(
         .push(") on conflict do nothing")
         .execute(conn)
         .await?;
-    Ok(())
+    tokens::tell(conn, &[Revoked::User(user_id)]).await
+}
+
+/// Whether the id was a user's who was deleted.
+pub async fn was_deleted(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<bool> {
+    let statement = Sql::<BigInt>::new("select user_id from deleted_users where user_id = ").bind(user_id);
+    let found: Option<i64> = statement.get_result(conn).await.optional()?;
+    Ok(found.is_some())
 }

@@ -7,7 +7,7 @@ use crate::{
     model::{
         scope::Scope,
         text,
-        token::{Subject, Token},
+        token::{MAX_SERVICE_NAME, Subject, Token},
     },
     wire::{pb, timestamp},
 };
@@ -25,15 +25,24 @@ pub fn message(token: &Token) -> pb::Token {
         created_at: Some(timestamp(token.created_at)),
         expires_at: Some(timestamp(token.expires_at)),
         last_used_at: token.last_used_at.map(timestamp),
-        issued_by: String::new(),
+        issued_by: token.issued_by.clone().unwrap_or_default(),
     }
 }
 
-/// Checks a service's name or a user's id.
-pub fn subject(given: Option<Subject>, faults: &mut Violations) -> Option<Subject> {
+/// Checks the subject of a token that is to be issued.
+pub fn new_subject(given: Option<Subject>, faults: &mut Violations) -> Option<Subject> {
+    subject(given, 64, "must have 1 to 64 characters", faults)
+}
+
+/// Checks the subject of tokens that exist. A service that an identity provider names may have a longer name.
+pub fn known_subject(given: Option<Subject>, faults: &mut Violations) -> Option<Subject> {
+    subject(given, MAX_SERVICE_NAME, "must have 1 to 255 characters", faults)
+}
+
+fn subject(given: Option<Subject>, max: usize, length: &'static str, faults: &mut Violations) -> Option<Subject> {
     let fault = match given {
         Some(Subject::Service(name)) => {
-            let name = faults.check("service", text::line(name, 1, 64, "must have 1 to 64 characters"))?;
+            let name = faults.check("service", text::line(name, 1, max, length))?;
             return Some(Subject::Service(name));
         }
         Some(Subject::User(user_id)) if user_id > 0 => return given,

@@ -204,6 +204,26 @@ async fn change(client: &mut Client, user_id: i64) {
     client.users.update_account(request).await.unwrap();
 }
 
+async fn revoke_all(app: &TestApp, client: &mut Client, user_id: i64) {
+    let issue = pb::IssueTokenRequest {
+        subject: Some(pb::issue_token_request::Subject::Service("orders".to_owned())),
+        scopes: vec!["sessions.write".to_owned()],
+        request_id: "6d1b3c1e-3f8a-4b7e-9f39-1c2d3e4f5a6b".to_owned(),
+        ..Default::default()
+    };
+    client.admin.issue_token(issue.clone()).await.unwrap();
+    let orders = client.admin.issue_token(issue).await.unwrap().into_inner().secret;
+    let subject = Some(pb::issue_token_request::Subject::UserId(user_id));
+    let session = pb::IssueTokenRequest { subject, ..Default::default() };
+    app.client(&orders).admin.issue_token(session).await.unwrap();
+    for subject in [
+        pb::revoke_tokens_request::Subject::Service("orders".to_owned()),
+        pb::revoke_tokens_request::Subject::UserId(user_id),
+    ] {
+        client.admin.revoke_tokens(pb::RevokeTokensRequest { subject: Some(subject) }).await.unwrap();
+    }
+}
+
 async fn administer(app: &TestApp, client: &mut Client, user_id: i64) {
     let request = pb::SendEmailCodeRequest {
         user_id,
@@ -229,6 +249,7 @@ async fn administer(app: &TestApp, client: &mut Client, user_id: i64) {
     };
     let listed = client.admin.list_tokens(tokens).await.unwrap().into_inner();
     client.admin.revoke_token(pb::RevokeTokenRequest { token_id: listed.tokens[0].token_id }).await.unwrap();
+    revoke_all(app, client, user_id).await;
     client.admin.delete_field(pb::DeleteFieldRequest { name: "note".to_owned(), ..Default::default() }).await.unwrap();
     app.clock.advance(chrono::TimeDelta::hours(1));
     while app.app.field_worker.step().await.unwrap() {}

@@ -1,7 +1,12 @@
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
 use tonic::{Code, Request};
 use user_service::{model::scope::Scope, wire::pb};
 
-use crate::support::{TestApp, fault};
+use crate::support::{Client, TestApp, fault};
+
+const ID: &str = "6d1b3c1e-3f8a-4b7e-9f39-1c2d3e4f5a6b";
 
 fn issue(service: &str, scopes: &[&str]) -> pb::IssueTokenRequest {
     pb::IssueTokenRequest {
@@ -115,4 +120,89 @@ async fn p49_a_token_is_good_for_ten_years_at_most() {
             "{seconds} {nanos}: {refused:?}"
         );
     }
+}
+
+fn issue_to(user_id: i64, request_id: &str) -> pb::IssueTokenRequest {
+    pb::IssueTokenRequest {
+        subject: Some(pb::issue_token_request::Subject::UserId(user_id)),
+        request_id: request_id.to_owned(),
+        ..Default::default()
+    }
+}
+
+async fn live_tokens(client: &mut Client, user_id: i64) -> Vec<i64> {
+    let subject = Some(pb::list_tokens_request::Subject::UserId(user_id));
+    let listed = client.admin.list_tokens(pb::ListTokensRequest { subject, ..Default::default() }).await.unwrap();
+    listed.into_inner().tokens.into_iter().map(|token| token.token_id).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p67_a_repeated_issue_revokes_the_first_token_on_every_replica() {
+    let app = TestApp::new().await;
+    let replica = app.replica().await;
+    let mut client = app.service().await;
+    let ann = client.create_named("Ann").await.user_id;
+
+    let first = client.admin.issue_token(issue_to(ann, ID)).await.unwrap().into_inner();
+    replica.client(&first.secret).get(ann).await.unwrap();
+    let second = client.admin.issue_token(issue_to(ann, ID)).await.unwrap().into_inner();
+    let here = fault(app.client(&first.secret).get(ann).await);
+    let (start, mut there) = (Instant::now(), replica.client(&first.secret));
+    while let Ok(_) = there.get(ann).await {
+        assert!(start.elapsed() < Duration::from_secs(20), "the other replica never rejects it");
+    }
+    let ttl = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+    let reused = fault(client.admin.issue_token(pb::IssueTokenRequest { ttl, ..issue_to(ann, ID) }).await);
+    let malformed = fault(client.admin.issue_token(issue_to(ann, "1")).await);
+
+    assert_ne!(first.secret, second.secret);
+    assert_eq!(here.reason, "TOKEN_REVOKED");
+    assert_eq!(app.client(&second.secret).get(ann).await.unwrap().user_id, ann);
+    assert_eq!(live_tokens(&mut client, ann).await, [second.token.unwrap().token_id]);
+    assert_eq!(reused.told(), ("REQUEST_ID_REUSED", vec!["request_id"]));
+    assert_eq!(malformed.fields, [("request_id".to_owned(), "FIELD_FORMAT".to_owned())]);
+}
+
+#[tokio::test]
+async fn p67_ten_parallel_issues_with_one_id_leave_one_live_token() {
+    let app = TestApp::new().await;
+    let replica = app.replica().await;
+    let secret = app.issue_service(&[Scope::SessionsWrite]).await;
+    let ann = app.service().await.create_named("Ann").await.user_id;
+    let clients = [app.client(&secret), replica.client(&secret)];
+
+    let calls = clients.iter().cycle().take(10).map(|client| {
+        let mut client = client.clone();
+        async move { client.admin.issue_token(issue_to(ann, ID)).await }
+    });
+    let mut issued = Vec::new();
+    for outcome in join_all(calls).await {
+        match outcome {
+            Ok(response) => issued.push(response.into_inner().token.unwrap().token_id),
+            Err(_) => assert_eq!(fault(outcome).reason, "REQUEST_IN_PROGRESS"),
+        }
+    }
+
+    let live = live_tokens(&mut app.client(&secret), ann).await;
+    assert_eq!(live.len(), 1, "{issued:?}");
+    assert_eq!(issued.iter().max(), live.first());
+}
+
+#[tokio::test]
+async fn p20_what_is_stored_of_an_issue_holds_no_secret() {
+    use diesel_async::RunQueryDsl;
+    use user_service::{model::token, store::sql::Sql};
+
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    let request = pb::IssueTokenRequest { request_id: ID.to_owned(), ..issue("billing", &["profiles.read"]) };
+    let secret = client.admin.issue_token(request).await.unwrap().into_inner().secret;
+
+    let mut conn = app.database.connect().await;
+    let rows: Vec<Vec<u8>> =
+        Sql::<diesel::sql_types::Bytea>::new("select reply from idempotency").load(&mut conn).await.unwrap();
+
+    assert_eq!(rows.len(), 1);
+    let holds = |part: &[u8]| rows[0].windows(part.len()).any(|window| window == part);
+    assert!(!holds(secret.as_bytes()) && !holds(&token::hash(&secret)));
 }

@@ -5,7 +5,11 @@ use diesel::sql_types::{BigInt, Nullable, Timestamptz};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use futures_util::future::{join_all, select_all};
 use tonic::Code;
-use user_service::{model::token::Subject, store::sql::Sql, wire::pb};
+use user_service::{
+    model::{scope::Scope, token::Subject},
+    store::sql::Sql,
+    wire::pb,
+};
 
 use super::{Stage, USER_ID, call, with};
 use crate::support::{Client, TestApp, fault, start_time, statements::until_waiting};
@@ -142,6 +146,108 @@ async fn p34_a_services_change_of_a_password_ends_all_of_the_users_tokens() {
     assert_eq!(stage.call(&token).await, "TOKEN_REVOKED");
 }
 
+fn revoke_user(user_id: i64) -> pb::RevokeTokensRequest {
+    pb::RevokeTokensRequest { subject: Some(pb::revoke_tokens_request::Subject::UserId(user_id)) }
+}
+
+fn revoke_service(name: &str) -> pb::RevokeTokensRequest {
+    pb::RevokeTokensRequest { subject: Some(pb::revoke_tokens_request::Subject::Service(name.to_owned())) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p67_all_tokens_of_a_user_end_on_every_replica_and_the_signed_ones_too() {
+    let stage = Stage::new().await;
+    let there = stage.replica().await;
+    hears(&stage).await;
+    let mut service = stage.app.service().await;
+    let signed = stage.signer.sign(&super::claims());
+    let (first, second) = (stage.app.user_token(USER_ID).await, stage.app.user_token(USER_ID).await);
+    for token in [&signed, &first, &second] {
+        assert_eq!(stage.call(token).await, "OK");
+        assert_eq!(call(&mut there.client(token)).await, "OK");
+    }
+    let etag = service.account(USER_ID).await.etag;
+
+    let revoked = service.admin.revoke_tokens(revoke_user(USER_ID)).await.unwrap().into_inner().revoked;
+
+    assert_eq!(revoked, 2, "one more was revoked before");
+    for token in [&signed, &first, &second] {
+        assert_eq!(stage.call(token).await, "TOKEN_REVOKED");
+        becomes(&mut there.client(token), "TOKEN_REVOKED").await;
+    }
+    stage.app.clock.advance(TimeDelta::seconds(60));
+    assert_eq!(stage.call(&signed).await, "TOKEN_REVOKED");
+    let next = stage.signer.sign(&with("iat", start_time().timestamp() + 1));
+    assert_eq!(stage.call(&next).await, "OK", "a later sign-in counts");
+    assert_eq!(service.account(USER_ID).await.etag, etag);
+    assert_eq!(service.admin.revoke_tokens(revoke_user(USER_ID)).await.unwrap().into_inner().revoked, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p67_all_tokens_of_a_service_end_on_every_replica_with_the_callers_own() {
+    let stage = Stage::new().await;
+    let there = stage.replica().await;
+    hears(&stage).await;
+    let mut claims = with("sub", "billing");
+    claims["client_id"] = "billing".into();
+    claims["scope"] = "profiles.read".into();
+    let signed = stage.signer.sign(&claims);
+    let own = {
+        let scopes = [Scope::ProfilesRead, Scope::TokensWrite];
+        let subject = Subject::Service("billing".to_owned());
+        stage.app.api.tokens().issue(&subject, &scopes, TimeDelta::days(1)).await.unwrap().1
+    };
+    let mut other = stage.app.service().await;
+    for token in [&signed, &own] {
+        assert_eq!(lists(&mut stage.app.client(token)).await, "OK");
+        assert_eq!(lists(&mut there.client(token)).await, "OK");
+    }
+
+    let revoked = stage.app.client(&own).admin.revoke_tokens(revoke_service("billing")).await.unwrap();
+
+    assert_eq!(revoked.into_inner().revoked, 1);
+    for token in [&signed, &own] {
+        assert_eq!(lists(&mut stage.app.client(token)).await, "TOKEN_REVOKED");
+        let (start, mut client) = (Instant::now(), there.client(token));
+        while lists(&mut client).await != "TOKEN_REVOKED" {
+            assert!(start.elapsed() < PATIENCE, "the other replica never rejects it");
+        }
+    }
+    assert_eq!(lists(&mut other).await, "OK", "another service keeps its tokens");
+    claims["iat"] = (start_time().timestamp() + 1).into();
+    stage.app.clock.advance(TimeDelta::seconds(1));
+    assert_eq!(lists(&mut stage.app.client(&stage.signer.sign(&claims))).await, "OK");
+}
+
+/// The outcome of a call that a service may make.
+async fn lists(client: &mut Client) -> String {
+    match client.users.list_profiles(pb::ListProfilesRequest { page_size: 1, ..Default::default() }).await {
+        Ok(_) => "OK".to_owned(),
+        error => fault(error).reason,
+    }
+}
+
+#[tokio::test]
+async fn p67_who_may_revoke_all_tokens_of_whom() {
+    let app = TestApp::new().await;
+    let ann = app.service().await.create_named("Ann").await.user_id;
+    let mut sessions = app.service_with(&[Scope::SessionsWrite]).await;
+    let mut services = app.service_with(&[Scope::TokensWrite]).await;
+    let revoke = async |client: &mut Client, request| match client.admin.revoke_tokens(request).await {
+        Ok(response) => response.into_inner().revoked.to_string(),
+        error => fault(error).reason,
+    };
+
+    assert_eq!(revoke(&mut sessions, revoke_service("nobody")).await, "SCOPE_MISSING");
+    assert_eq!(revoke(&mut services, revoke_user(ann)).await, "SCOPE_MISSING");
+    assert_eq!(revoke(&mut services, revoke_user(77_777)).await, "SCOPE_MISSING", "before existence");
+    assert_eq!(revoke(&mut app.user(ann).await, revoke_user(ann)).await, "SCOPE_MISSING");
+    assert_eq!(revoke(&mut sessions, revoke_user(77_777)).await, "USER_NOT_FOUND");
+    assert_eq!(revoke(&mut services, revoke_service("nobody")).await, "0");
+    assert_eq!(revoke(&mut services, pb::RevokeTokensRequest::default()).await, "INVALID_REQUEST");
+    assert_eq!(revoke(&mut services, revoke_service("")).await, "INVALID_REQUEST");
+}
+
 #[tokio::test]
 async fn p50_the_last_use_is_noted_at_most_once_a_minute() {
     let app = TestApp::new().await;
@@ -166,16 +272,26 @@ async fn p50_the_last_use_is_noted_at_most_once_a_minute() {
     assert!(noted[4] - noted[2] >= TimeDelta::seconds(60));
 }
 
-#[tokio::test]
-async fn p49_tokens_of_a_deleted_user_speak_for_nobody() {
+#[tokio::test(flavor = "multi_thread")]
+async fn p50_tokens_of_a_deleted_user_end_on_every_replica_at_once() {
     let stage = Stage::new().await;
-    let token = stage.signer.sign(&super::claims());
-    assert_eq!(stage.call(&token).await, "OK");
+    let there = stage.replica().await;
+    hears(&stage).await;
+    let signed = stage.signer.sign(&super::claims());
+    let opaque = stage.app.user_token(USER_ID).await;
+    for token in [&signed, &opaque] {
+        assert_eq!(stage.call(token).await, "OK");
+        assert_eq!(call(&mut there.client(token)).await, "OK");
+    }
 
     let mut service = stage.app.service().await;
     service.admin.delete_user(pb::DeleteUserRequest { user_id: USER_ID, ..Default::default() }).await.unwrap();
 
-    assert_eq!(stage.call(&token).await, "USER_NOT_FOUND");
+    // The clock stands still, so that only a notice ends the verdict that the other replica has cached.
+    for (token, outcome) in [(&signed, "TOKEN_REVOKED"), (&opaque, "TOKEN_INVALID")] {
+        assert_eq!(stage.call(token).await, outcome);
+        becomes(&mut there.client(token), outcome).await;
+    }
     let mut conn = stage.app.database.connect().await;
     let left: i64 = Sql::<BigInt>::new("select count(*) from tokens where user_id is not null")
         .get_result(&mut conn)

@@ -138,6 +138,9 @@ pub const CASES: &[Case] = &[
     case("service", "ListTokens", r#"{"service": "billing", "pageSize": -1}"#, "INVALID_REQUEST"),
     case("service", "RevokeToken", r#"{"tokenId": "{token}"}"#, "OK"),
     case("service", "RevokeToken", r#"{"tokenId": "77777"}"#, "TOKEN_NOT_FOUND"),
+    case("service", "RevokeTokens", r#"{"userId": "77777"}"#, "USER_NOT_FOUND"),
+    case("service", "RevokeTokens", r#"{"service": "nobody"}"#, "OK"),
+    case("service", "RevokeTokens", "{}", "INVALID_REQUEST"),
     // The end
     case("service", "ListFields", r#"{"pageSize": 1}"#, "OK"),
     case("service", "ListFields", r#"{"pageSize": 1, "pageToken": "{next}"}"#, "OK"),

@@ -146,7 +146,7 @@ impl TestApp {
 
     /// A client with these scopes.
     pub async fn service_with(&self, scopes: &[Scope]) -> Client {
-        self.client(&self.issue(Subject::Service("test".to_owned()), scopes).await)
+        self.client(&self.issue_service(scopes).await)
     }
 
     /// A client with a token of this user.
@@ -157,6 +157,11 @@ impl TestApp {
     /// A token of this user.
     pub async fn user_token(&self, user_id: i64) -> String {
         self.issue(Subject::User(user_id), &[]).await
+    }
+
+    /// A token of a service with these scopes.
+    pub async fn issue_service(&self, scopes: &[Scope]) -> String {
+        self.issue(Subject::Service("test".to_owned()), scopes).await
     }
 
     /// A token. The first connection may take a busy machine longer than a call waits for one.
