@@ -21,8 +21,8 @@ const MAX_IN_FLIGHT: usize = 512;
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The longest a bulk change may take.
 const BULK_DEADLINE: Duration = Duration::from_secs(20);
-/// Characters of a token; no real one is longer.
-const MAX_TOKEN: usize = 8192;
+/// Characters of the longest token that a configuration may allow; headers have room for it.
+pub const MAX_TOKEN: usize = 64 * 1024;
 
 /// The in-flight permit of one call; the next may come when it is dropped.
 #[derive(Debug)]

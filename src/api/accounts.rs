@@ -67,7 +67,8 @@ impl Api {
         };
         let done = self.0.accounts.update(&update, |view| updated(view).encode_to_vec()).await;
         let done = done.and_then(|outcome| reply(outcome, |view| updated(&view)));
-        if done.is_ok() && update.patch.password.is_some() && !update.validate_only {
+        let ends_tokens = update.patch.password.is_some() || !update.patch.unlink.is_empty();
+        if done.is_ok() && ends_tokens && !update.validate_only {
             self.0.authenticator.hear(Revoked::User(update.user_id));
         }
         self.or_kept(update.once.as_ref(), done).await

@@ -37,7 +37,9 @@ impl Api {
         check_request_id(&request.request_id, &mut faults);
         let subject = token::new_subject(given, &mut faults);
         let scopes = token::scopes(&request.scopes, &mut faults);
-        let ttl = token::ttl(request.ttl, subject.as_ref(), &mut faults);
+        let lifetimes = self.0.tokens.lifetimes();
+        let max = subject.as_ref().map_or(lifetimes.service, |subject| lifetimes.of(subject));
+        let ttl = token::ttl(request.ttl, subject.as_ref(), max, &mut faults);
         faults.into_result()?;
         let subject = subject.expect("valid: a missing subject is a fault");
         let issue = Issue { subject: &subject, scopes: &scopes, ttl };
@@ -65,7 +67,7 @@ impl Api {
             "" => None,
             given => page::read(&self.0.keys, &query, given, now)?.first().and_then(serde_json::Value::as_i64),
         };
-        let mut found = self.0.tokens.list(&subject, before, limit + 1).await?;
+        let mut found = self.0.tokens.list(Some(&subject), before, limit + 1).await?;
         let has_more = found.len() as i64 > limit;
         found.truncate(limit as usize);
         let next_page_token = match found.last() {
@@ -73,6 +75,16 @@ impl Api {
             _ => String::new(),
         };
         Ok(pb::ListTokensResponse { tokens: found.iter().map(token::message).collect(), next_page_token })
+    }
+
+    /// Lists the tokens of every service and user, newest first, for an operator: those older than `before`, where it is
+    /// given.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn list_all_tokens(&self, before: Option<i64>) -> Result<Vec<pb::Token>> {
+        let found = self.0.tokens.list(None, before, page::MAX_SIZE).await?;
+        Ok(found.iter().map(token::message).collect())
     }
 
     /// Revokes a token.

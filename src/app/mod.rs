@@ -28,7 +28,7 @@ use crate::{
         housekeeping::Housekeeping,
         passwords::Passwords,
         profiles::Profiles,
-        tokens::Tokens,
+        tokens::{MaxLifetimes, Tokens},
         users::Users,
     },
     health::Probe,
@@ -83,7 +83,11 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
     let fields = Fields::new(db.clone(), clock.clone(), Duration::from_secs(config.fields.cache_seconds));
     let threads = config.passwords.threads.unwrap_or_else(half_of_cores);
     let passwords = Passwords::new(threads).context("the threads that hash cannot be started")?;
-    let tokens = Tokens::new(db.clone(), clock.clone());
+    let lifetimes = MaxLifetimes {
+        user: TimeDelta::days(i64::from(config.tokens.user_max_days)),
+        service: TimeDelta::days(i64::from(config.tokens.service_max_days)),
+    };
+    let tokens = Tokens::new(db.clone(), clock.clone(), lifetimes);
     let authenticator = authenticator(config, tokens.clone(), &clock)?;
     let hold = TimeDelta::hours(i64::from(config.codes.hold_hours));
     let linger = if config.mail.folder.is_some() { LINGER } else { Duration::ZERO };
@@ -137,7 +141,8 @@ fn keys(config: &Config) -> anyhow::Result<Keys> {
 
 fn authenticator(config: &Config, tokens: Tokens, clock: &Clock) -> anyhow::Result<Authenticator> {
     let jwts = Jwts::new(&config.auth.issuers, clock.clone()).map_err(crate::config::report)?;
+    let max_bytes = config.auth.max_token_bytes;
     let bootstrap = config.auth.bootstrap_token.as_ref().map(|token| Bootstrap::parse(&token.0)).transpose();
     let bootstrap = bootstrap.map_err(|why| anyhow!("auth.bootstrap_token: {why}"))?;
-    Ok(Authenticator::new(tokens, jwts, bootstrap, Cache::new(clock.clone())))
+    Ok(Authenticator::new(tokens, jwts.with_max_bytes(max_bytes), bootstrap, Cache::new(clock.clone())))
 }

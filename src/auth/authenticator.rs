@@ -5,7 +5,12 @@ use std::{future::Future, sync::Arc, time::Duration};
 use opentelemetry::context::FutureExt;
 use tokio::{sync::Semaphore, time::timeout};
 
-use super::{Grant, bootstrap::Bootstrap, cache::Cache, jwt::Jwts};
+use super::{
+    Grant,
+    bootstrap::Bootstrap,
+    cache::Cache,
+    jwt::{Jwts, Verified},
+};
 use crate::{
     domain::{caller::Caller, tokens::Tokens},
     error::{Error, Reason, Result},
@@ -49,8 +54,12 @@ impl Authenticator {
     /// Who a token speaks for.
     ///
     /// # Errors
-    /// TOKEN_INVALID, TOKEN_REVOKED, TOKEN_EXPIRED; AUTH_BACKEND_UNAVAILABLE where it cannot be checked.
+    /// TOKEN_MALFORMED where it is too long, TOKEN_INVALID, TOKEN_REVOKED, TOKEN_EXPIRED; AUTH_BACKEND_UNAVAILABLE where
+    /// it cannot be checked.
     pub async fn verify(&self, secret: &str) -> Result<Arc<Caller>> {
+        if secret.len() > self.jwts.max_bytes() {
+            return Err(Error::new(Reason::TokenMalformed));
+        }
         let hash = token::hash(secret);
         if let Some((bootstrap, caller)) = &self.bootstrap
             && bootstrap.matches(&hash)
@@ -87,7 +96,14 @@ impl Authenticator {
         if !self.jwts.take(secret) {
             return self.in_turn(self.tokens.verify(secret)).await;
         }
-        let grant = self.jwts.verify(secret).await?;
+        let grant = match self.jwts.verify(secret).await? {
+            Verified::Known(grant) => grant,
+            Verified::Linked(linked) => {
+                let user_id = self.in_turn(self.tokens.find_linked(&linked.provider, &linked.subject)).await?;
+                let unlinked = || Error::new(Reason::TokenInvalid).with_source("no user has that connection");
+                linked.grant(user_id.ok_or_else(unlinked)?)
+            }
+        };
         let caller = &grant.caller;
         self.in_turn(self.tokens.check_signed(&caller.subject, grant.issued_at, &token::hash(secret))).await?;
         Ok(grant)

@@ -2,7 +2,8 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
+    RsaPublicKeyComponents, UnparsedPublicKey,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -15,7 +16,9 @@ const MAX_KEYS: usize = 64;
 pub enum Algorithm {
     EdDsa,
     Es256,
+    Es384,
     Rs256,
+    Ps256,
 }
 
 impl Algorithm {
@@ -24,23 +27,28 @@ impl Algorithm {
         match name {
             "EdDSA" => Some(Self::EdDsa),
             "ES256" => Some(Self::Es256),
+            "ES384" => Some(Self::Es384),
             "RS256" => Some(Self::Rs256),
+            "PS256" => Some(Self::Ps256),
             _ => None,
         }
     }
 }
 
-/// One public key, which has one algorithm.
+/// One public key.
 #[derive(Clone, Debug)]
 pub struct Key {
     id: Option<String>,
     public: Public,
+    /// The only algorithm that its owner uses it with; without it, all that fit its kind.
+    algorithm: Option<Algorithm>,
 }
 
 #[derive(Clone, Debug)]
 enum Public {
     Ed25519(Vec<u8>),
     P256(Vec<u8>),
+    P384(Vec<u8>),
     Rsa { n: Vec<u8>, e: Vec<u8> },
 }
 
@@ -58,35 +66,47 @@ impl KeySet {
         Ok(Self(document.keys.into_iter().filter_map(Key::read).take(MAX_KEYS).collect()))
     }
 
+    /// Whether there is no key that could verify anything.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether a key of that id is here.
     pub fn knows(&self, id: &str) -> bool {
         self.0.iter().any(|key| key.id.as_deref() == Some(id))
     }
 
-    /// Whether a key made the signature, by its own algorithm: the one of that id, or any where no id is given.
+    /// Whether a key made the signature, by an algorithm of its own: the one of that id, or any where no id is given.
     pub fn verifies(&self, id: Option<&str>, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         self.0
             .iter()
-            .filter(|key| key.algorithm() == algorithm && (id.is_none() || key.id.as_deref() == id))
-            .any(|key| key.verifies(message, signature))
+            .filter(|key| key.fits(algorithm) && (id.is_none() || key.id.as_deref() == id))
+            .any(|key| key.verifies(algorithm, message, signature))
     }
 }
 
 impl Key {
-    fn algorithm(&self) -> Algorithm {
-        match self.public {
-            Public::Ed25519(_) => Algorithm::EdDsa,
-            Public::P256(_) => Algorithm::Es256,
-            Public::Rsa { .. } => Algorithm::Rs256,
-        }
+    fn fits(&self, algorithm: Algorithm) -> bool {
+        let of_kind: &[Algorithm] = match self.public {
+            Public::Ed25519(_) => &[Algorithm::EdDsa],
+            Public::P256(_) => &[Algorithm::Es256],
+            Public::P384(_) => &[Algorithm::Es384],
+            Public::Rsa { .. } => &[Algorithm::Rs256, Algorithm::Ps256],
+        };
+        of_kind.contains(&algorithm) && self.algorithm.is_none_or(|own| own == algorithm)
     }
 
-    fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+    fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         let verified = match &self.public {
             Public::Ed25519(bytes) => UnparsedPublicKey::new(&ED25519, bytes).verify(message, signature),
             Public::P256(bytes) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, bytes).verify(message, signature),
+            Public::P384(bytes) => UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, bytes).verify(message, signature),
             Public::Rsa { n, e } => {
-                RsaPublicKeyComponents { n, e }.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature)
+                let scheme = match algorithm {
+                    Algorithm::Ps256 => &RSA_PSS_2048_8192_SHA256,
+                    _ => &RSA_PKCS1_2048_8192_SHA256,
+                };
+                RsaPublicKeyComponents { n, e }.verify(scheme, message, signature)
             }
         };
         verified.is_ok()
@@ -95,10 +115,14 @@ impl Key {
     fn read(value: Value) -> Option<Self> {
         let jwk: Jwk = serde_json::from_value(value).ok()?;
         let public = jwk.public()?;
-        let key = Self { id: jwk.kid, public };
+        let algorithm = match &jwk.alg {
+            Some(alg) => Some(Algorithm::parse(alg)?),
+            None => None,
+        };
+        let key = Self { id: jwk.kid, public, algorithm };
         let signs = jwk.usage.is_none_or(|usage| usage == "sig")
             && jwk.key_ops.is_none_or(|ops| ops.iter().any(|op| op == "verify"))
-            && jwk.alg.is_none_or(|alg| Algorithm::parse(&alg) == Some(key.algorithm()));
+            && algorithm.is_none_or(|algorithm| key.fits(algorithm));
         signs.then_some(key)
     }
 }
@@ -126,14 +150,17 @@ struct Jwk {
 impl Jwk {
     fn public(&self) -> Option<Public> {
         match (self.kty.as_str(), self.crv.as_deref()) {
-            ("OKP", Some("Ed25519")) => Some(Public::Ed25519(coordinate(&self.x)?)),
-            ("EC", Some("P-256")) => {
-                let uncompressed = [vec![4], coordinate(&self.x)?, coordinate(&self.y)?];
-                Some(Public::P256(uncompressed.concat()))
-            }
+            ("OKP", Some("Ed25519")) => Some(Public::Ed25519(coordinate(&self.x, 32)?)),
+            ("EC", Some("P-256")) => Some(Public::P256(self.point(32)?)),
+            ("EC", Some("P-384")) => Some(Public::P384(self.point(48)?)),
             ("RSA", _) => Some(Public::Rsa { n: number(&self.n)?, e: number(&self.e)? }),
             _ => None,
         }
+    }
+
+    /// The uncompressed point of a curve whose coordinates have so many bytes.
+    fn point(&self, length: usize) -> Option<Vec<u8>> {
+        Some([vec![4], coordinate(&self.x, length)?, coordinate(&self.y, length)?].concat())
     }
 }
 
@@ -141,9 +168,9 @@ fn bytes(text: &Option<String>) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text.as_ref()?.trim_end_matches('=')).ok()
 }
 
-/// Both curves have coordinates of 32 bytes.
-fn coordinate(text: &Option<String>) -> Option<Vec<u8>> {
-    bytes(text).filter(|bytes| bytes.len() == 32)
+/// A coordinate of a curve, which always has so many bytes.
+fn coordinate(text: &Option<String>, length: usize) -> Option<Vec<u8>> {
+    bytes(text).filter(|bytes| bytes.len() == length)
 }
 
 /// A big number without the leading zeros that some issuers write and `ring` refuses.

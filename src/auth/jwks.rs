@@ -22,6 +22,7 @@ use super::jwk::{Algorithm, KeySet};
 use crate::{
     clock::Clock,
     error::{Error, Reason, Result},
+    telemetry::metrics,
 };
 
 /// Between two readings once there are keys.
@@ -132,6 +133,14 @@ struct Held {
     is_down: bool,
 }
 
+/// Whether keys are of a reading that the caller had not seen yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Freshness {
+    New,
+    /// The last reading is too recent for another.
+    Throttled,
+}
+
 impl Held {
     fn may_read(&self, now: DateTime<Utc>) -> bool {
         let pause = if self.keys.is_some() { PAUSE } else { FIRST_PAUSE };
@@ -153,7 +162,7 @@ impl Jwks {
     ///
     /// # Errors
     /// TOKEN_INVALID, where no key of the issuer made it. AUTH_BACKEND_UNAVAILABLE, where the keys that would tell
-    /// cannot be read.
+    /// cannot be read, or not yet again: the id may be of a key that the issuer has just begun to use.
     pub async fn check(self: &Arc<Self>, signed: Signed<'_>) -> Result<()> {
         let held = self.held();
         if let Some(keys) = &held.keys {
@@ -170,44 +179,61 @@ impl Jwks {
             }
         }
         // A task of its own, so that a caller who leaves does not break off a reading that others wait for.
-        let newer = tokio::spawn(Arc::clone(self).reread(held.keys))
+        let unavailable = |why| Error::new(Reason::AuthBackendUnavailable).with_source(why);
+        let (newer, freshness) = tokio::spawn(Arc::clone(self).reread(held.keys))
             .await
             .map_err(|error| Error::new(Reason::AuthBackendUnavailable).with_source(error))?;
         match newer.keys {
             Some(keys) if signed.is_by(&keys) => Ok(()),
-            Some(_) if !newer.is_down => {
-                Err(Error::new(Reason::TokenInvalid).with_source("no key of the issuer made the signature"))
+            Some(_) if newer.is_down => Err(unavailable("the keys of the issuer cannot be read")),
+            Some(_) if freshness == Freshness::Throttled && signed.key_id.is_some() => {
+                Err(unavailable("the key is unknown, and the keys of the issuer were read a moment ago"))
             }
-            _ => Err(Error::new(Reason::AuthBackendUnavailable).with_source("the keys of the issuer cannot be read")),
+            Some(_) => Err(Error::new(Reason::TokenInvalid).with_source("no key of the issuer made the signature")),
+            None => Err(unavailable("the keys of the issuer cannot be read")),
         }
     }
 
     /// Reads the keys, unless others than `seen` are there by now or the last reading is too recent.
-    async fn reread(self: Arc<Self>, seen: Option<Arc<KeySet>>) -> Held {
+    async fn reread(self: Arc<Self>, seen: Option<Arc<KeySet>>) -> (Held, Freshness) {
         let _turn = self.reading.lock().await;
         let mut held = self.held();
         let is_newer = held.keys.as_ref().map(Arc::as_ptr) != seen.as_ref().map(Arc::as_ptr);
         let now = self.clock.now();
-        if is_newer || !held.may_read(now) {
-            return held;
+        if is_newer {
+            return (held, Freshness::New);
+        }
+        if !held.may_read(now) {
+            return (held, Freshness::Throttled);
         }
         held.tried_at = Some(now);
         self.hold(&held);
-        match self.source.read().await {
+        // A set without a usable key is a mistake at the issuer: a withdrawal leaves others.
+        let is_usable = |keys: &KeySet| !keys.is_empty() || held.keys.is_none();
+        let read = match self.source.read().await {
+            Ok(keys) if is_usable(&keys) => Ok(keys),
+            Ok(_) => Err("the set has no key that can be used".into()),
+            Err(error) => Err(error),
+        };
+        match read {
             Ok(keys) => {
                 held.keys = Some(Arc::new(keys));
                 held.read_at = Some(now);
                 held.is_down = false;
             }
             Err(error) => {
-                tracing::warn!(jwt.issuer = self.issuer, %error, "the keys of an issuer cannot be read");
+                tracing::warn!(
+                    jwt.issuer = self.issuer, %error, is_kept = held.keys.is_some(),
+                    "the keys of an issuer cannot be read; those of the last good reading stay in use"
+                );
+                metrics::jwks_failure(&self.issuer);
                 held.is_down = true;
             }
         }
         // The pause begins at the end, so that those who waited for a slow reading do not each begin another.
         held.tried_at = Some(self.clock.now());
         self.hold(&held);
-        held
+        (held, Freshness::New)
     }
 
     fn hold(&self, held: &Held) {

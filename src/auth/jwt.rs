@@ -11,24 +11,29 @@ use std::{
     sync::Arc,
 };
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
-use self::{claims::Rules, compact::Compact};
-use super::{
-    Grant,
-    jwks::{Jwks, Signed, Source},
+pub use self::claims::Verified;
+use self::{
+    claims::{Rules, Users},
+    compact::Compact,
 };
+use super::jwks::{Jwks, Signed, Source};
 use crate::{
     clock::Clock,
     error::{Error, Reason, Result},
+    model::{account::is_provider, scope::Scope, token::Subject},
     tls::client_config,
 };
 
-/// Bytes of the largest token.
-const MAX_BYTES: usize = 8192;
+/// Bytes of the longest token, where the configuration does not say.
+pub const MAX_BYTES: usize = 8192;
+/// Hours of the longest lifetime, where the configuration does not say.
+const MAX_LIFETIME_HOURS: u32 = 24;
 
 /// Section `[[auth.issuers]]`: one issuer of signed tokens.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct JwtIssuer {
     /// The exact claim `iss` of its tokens.
@@ -43,6 +48,34 @@ pub struct JwtIssuer {
     pub service_claim: Option<String>,
     /// What `service_claim` must be, or contain where it is a list.
     pub service_value: Option<String>,
+    /// The services that it may speak for; without it, all.
+    pub services: Option<Vec<String>>,
+    /// The scopes that it may grant to services; without it, all.
+    pub scopes: Option<Vec<String>>,
+    /// Whether it may speak for users.
+    pub users: bool,
+    /// The provider of the connections whose subject is `sub`; without it, `sub` is the id of the user.
+    pub user_provider: Option<String>,
+    /// Hours of the longest lifetime of its tokens, from `iat` to `exp`.
+    pub max_lifetime_hours: u32,
+}
+
+impl Default for JwtIssuer {
+    fn default() -> Self {
+        Self {
+            issuer: String::new(),
+            audiences: Vec::new(),
+            jwks: String::new(),
+            ca: None,
+            service_claim: None,
+            service_value: None,
+            services: None,
+            scopes: None,
+            users: true,
+            user_provider: None,
+            max_lifetime_hours: MAX_LIFETIME_HOURS,
+        }
+    }
 }
 
 impl JwtIssuer {
@@ -70,6 +103,24 @@ impl JwtIssuer {
         if self.service_claim.is_some() != self.service_value.is_some() {
             return Some("service_claim and service_value go together".to_owned());
         }
+        if let Some(unknown) = self.scopes.iter().flatten().find(|name| Scope::parse(name).is_none()) {
+            return Some(format!("there is no scope {unknown}"));
+        }
+        if let Some(name) = self.services.iter().flatten().find(|name| Subject::Service((*name).clone()).is_reserved())
+        {
+            return Some(format!("services: {name} is a reserved name"));
+        }
+        if let Some(provider) = &self.user_provider {
+            if !self.users {
+                return Some("user_provider needs users".to_owned());
+            }
+            if !is_provider(provider) {
+                return Some("user_provider is no name of a provider".to_owned());
+            }
+        }
+        if self.max_lifetime_hours == 0 {
+            return Some("max_lifetime_hours must be at least 1".to_owned());
+        }
         Source::uri(&self.jwks).err().map(|fault| format!("jwks {fault}"))
     }
 
@@ -81,6 +132,14 @@ impl JwtIssuer {
             rules: Rules {
                 audiences: self.audiences.clone(),
                 service: self.service_claim.clone().zip(self.service_value.clone()),
+                services: self.services.clone(),
+                scopes: self.scopes.as_ref().map(|names| names.iter().filter_map(|name| Scope::parse(name)).collect()),
+                users: match &self.user_provider {
+                    _ if !self.users => Users::None,
+                    None => Users::ById,
+                    Some(provider) => Users::ByConnection(provider.clone()),
+                },
+                max_lifetime: TimeDelta::hours(i64::from(self.max_lifetime_hours)),
             },
             jwks: Arc::new(Jwks::new(self.issuer.clone(), source, clock.clone())),
         })
@@ -92,6 +151,7 @@ impl JwtIssuer {
 pub struct Jwts {
     issuers: Arc<HashMap<String, Issuer>>,
     clock: Clock,
+    max_bytes: usize,
 }
 
 struct Issuer {
@@ -117,7 +177,17 @@ impl Jwts {
         if !faults.is_empty() {
             return Err(faults);
         }
-        Ok(Self { issuers: Arc::new(issuers), clock })
+        Ok(Self { issuers: Arc::new(issuers), clock, max_bytes: MAX_BYTES })
+    }
+
+    /// The same, for tokens of at most so many bytes.
+    pub fn with_max_bytes(self, max_bytes: usize) -> Self {
+        Self { max_bytes, ..self }
+    }
+
+    /// Bytes of the longest token.
+    pub fn max_bytes(&self) -> usize {
+        self.max_bytes
     }
 
     /// Whether a token has the three parts of a signed one, and there are issuers of such.
@@ -130,8 +200,8 @@ impl Jwts {
     /// # Errors
     /// TOKEN_MALFORMED where it is too large, TOKEN_EXPIRED, TOKEN_INVALID for all other faults;
     /// AUTH_BACKEND_UNAVAILABLE where the keys that would tell cannot be read.
-    pub async fn verify(&self, token: &str) -> Result<Grant> {
-        if token.len() > MAX_BYTES {
+    pub async fn verify(&self, token: &str) -> Result<Verified> {
+        if token.len() > self.max_bytes {
             return Err(Error::new(Reason::TokenMalformed));
         }
         let compact = Compact::parse(token).ok_or_else(|| invalid("it has not the form of a signed token"))?;
@@ -149,7 +219,7 @@ impl Jwts {
                 signature: &compact.signature,
             })
             .await?;
-        issuer.rules.grant(&compact.claims, self.clock.now())
+        issuer.rules.verify(&compact.claims, self.clock.now())
     }
 }
 

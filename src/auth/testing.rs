@@ -14,9 +14,10 @@ use ring::{
 };
 use serde_json::{Value, json};
 
-use super::jwt::{JwtIssuer, Jwts};
+use super::jwt::{JwtIssuer, Jwts, Verified};
 use crate::{
     clock::{Clock, ManualClock},
+    domain::caller::Grant,
     error::Reason,
 };
 
@@ -100,6 +101,10 @@ impl Server {
         *self.document.lock().unwrap() = Some(set(keys));
     }
 
+    pub fn serves_text(&self, document: String) {
+        *self.document.lock().unwrap() = Some(document);
+    }
+
     pub fn is_down(&self) {
         *self.document.lock().unwrap() = None;
     }
@@ -138,6 +143,14 @@ impl Bench {
         let clock = ManualClock::new(start());
         let jwts = Jwts::new(&[config], Clock::Manual(clock.clone())).unwrap();
         Self { server, signer, clock, jwts }
+    }
+
+    /// What a good token grants that tells its subject by itself.
+    pub async fn grant(&self, token: &str) -> Grant {
+        match self.jwts.verify(token).await.unwrap() {
+            Verified::Known(grant) => grant,
+            Verified::Linked(linked) => panic!("{linked:?}"),
+        }
     }
 
     pub async fn reason(&self, token: &str) -> Reason {

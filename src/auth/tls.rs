@@ -56,6 +56,9 @@ impl Tls {
             if service.san.is_empty() || service.service.is_empty() {
                 faults.push(format!("{section}.services: each has a san and a service"));
             }
+            if Subject::Service(service.service.clone()).is_reserved() {
+                faults.push(format!("{section}.services: {} is a reserved name", service.service));
+            }
             if let Err(error) = identity(service) {
                 faults.push(format!("{section}.services: {error}"));
             }

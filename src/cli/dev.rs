@@ -233,7 +233,8 @@ async fn tokens(api: &Api, folder: &Path, scopes: &[Scope]) -> anyhow::Result<To
     let is_good = |caller: &Arc<Caller>| caller.scopes == scopes;
     if !api.verify(&tokens.service).await.as_ref().is_ok_and(is_good) {
         let service = Subject::Service(SERVICE.to_owned());
-        tokens.service = api.tokens().issue(&service, scopes, TimeDelta::days(365)).await?.1;
+        // Longer than what it issues, which would end with it.
+        tokens.service = api.tokens().issue(&service, scopes, TimeDelta::days(2 * 365)).await?.1;
     }
     if api.verify(&tokens.user).await.is_err() {
         tokens.user_id = demo::USER_ID;

@@ -28,6 +28,7 @@ pub struct Config {
     pub secrets: Secrets,
     pub auth: Auth,
     pub callers: caller_limits::Config,
+    pub tokens: Tokens,
     pub fields: Fields,
     pub codes: Codes,
     pub email_change: EmailChange,
@@ -83,6 +84,7 @@ impl Config {
         faults.extend(self.limits.faults());
         self.auth.faults(&mut faults);
         faults.extend(self.callers.faults());
+        self.tokens.faults(&mut faults);
         self.mail.faults(&mut faults);
         self.sms.faults(&mut faults);
         self.operations.faults(&mut faults);

@@ -5,8 +5,12 @@ use std::{net::SocketAddr, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    auth::{jwt::JwtIssuer, tls::Tls},
+    auth::{
+        jwt::{self, JwtIssuer},
+        tls::Tls,
+    },
     config::key_bytes,
+    door::MAX_TOKEN,
     mail::transport::smtp,
 };
 
@@ -75,13 +79,37 @@ pub struct SecretKey {
 }
 
 /// Section `[auth]`: who may call besides those with tokens of our own.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Auth {
     /// A token with every scope, for the first call of a deployment.
     pub bootstrap_token: Option<Secret>,
+    /// Bytes of the longest token of any kind.
+    pub max_token_bytes: usize,
     /// Issuers of signed tokens.
     pub issuers: Vec<JwtIssuer>,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self { bootstrap_token: None, max_token_bytes: jwt::MAX_BYTES, issuers: Vec::new() }
+    }
+}
+
+/// Section `[tokens]`: how long opaque tokens last at most.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tokens {
+    /// The longest lifetime of a user's token.
+    pub user_max_days: u32,
+    /// The longest lifetime of a service's token.
+    pub service_max_days: u32,
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self { user_max_days: 90, service_max_days: 365 }
+    }
 }
 
 /// Section `[fields]`: how changes of field definitions spread over replicas.
@@ -274,7 +302,20 @@ impl Auth {
         {
             faults.push(format!("auth.bootstrap_token: {why}"));
         }
+        if !(1024..=MAX_TOKEN).contains(&self.max_token_bytes) {
+            faults.push(format!("auth.max_token_bytes must be 1024 to {MAX_TOKEN}"));
+        }
         faults.extend(JwtIssuer::faults(&self.issuers));
+    }
+}
+
+impl Tokens {
+    pub(super) fn faults(&self, faults: &mut Vec<String>) {
+        for (key, days) in [("user_max_days", self.user_max_days), ("service_max_days", self.service_max_days)] {
+            if !(1..=3650).contains(&days) {
+                faults.push(format!("tokens.{key} must be 1 to 3650"));
+            }
+        }
     }
 }
 

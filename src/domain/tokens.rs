@@ -13,6 +13,7 @@ use crate::{
     },
     error::{Error, Reason, Result},
     model::{
+        account::connection_key,
         scope::Scope,
         token::{self, Revoked, Subject, Token, TokenHash},
     },
@@ -20,7 +21,7 @@ use crate::{
         accounts::{self, Revocation},
         profiles,
         tokens::{self, NewToken, RevokedRow},
-        users,
+        unique_values, users,
     },
 };
 
@@ -45,17 +46,41 @@ pub struct Issued {
     pub revoked: Vec<Revoked>,
 }
 
+/// The longest lifetimes of opaque tokens.
+#[derive(Clone, Copy, Debug)]
+pub struct MaxLifetimes {
+    pub user: TimeDelta,
+    pub service: TimeDelta,
+}
+
+impl MaxLifetimes {
+    /// That of a token of this subject.
+    pub fn of(&self, subject: &Subject) -> TimeDelta {
+        match subject {
+            Subject::Service(_) => self.service,
+            Subject::User(_) => self.user,
+        }
+    }
+}
+
 /// Use cases of tokens.
 #[derive(Clone)]
 pub struct Tokens {
     db: Db,
     checks: Db,
     clock: Clock,
+    lifetimes: MaxLifetimes,
 }
 
 impl Tokens {
-    pub fn new(db: Db, clock: Clock) -> Self {
-        Self { checks: db.in_lane(Lane::Tokens), db, clock }
+    /// Use cases over this database; the checks of tokens have connections of their own.
+    pub fn new(db: Db, clock: Clock, lifetimes: MaxLifetimes) -> Self {
+        Self { checks: db.in_lane(Lane::Tokens), db, clock, lifetimes }
+    }
+
+    /// The longest lifetimes that a request may ask for.
+    pub fn lifetimes(&self) -> &MaxLifetimes {
+        &self.lifetimes
     }
 
     /// The scope that a caller needs for a token of that subject.
@@ -101,13 +126,14 @@ impl Tokens {
                     }
                     Subject::Service(_) => None,
                 };
+                // Before what it issued, in the order in which a revocation takes them.
+                let parent_ends_at = share_parent(conn, caller, now).await?;
                 let mut revoked = Vec::new();
                 if let Some(reply) = earlier {
                     let token_id = i64::decode(reply.as_slice()).map_err(Error::internal)?;
                     let earlier = tokens::revoke(conn, token_id, now).await?;
                     revoked = tell_revoked(conn, earlier.into_iter().collect(), now).await?;
                 }
-                let parent_ends_at = share_parent(conn, caller, now).await?;
                 let expires_at = now + issue.ttl;
                 let new = NewToken {
                     hash: hash.clone(),
@@ -128,8 +154,9 @@ impl Tokens {
         Ok(Issued { token, secret, revoked })
     }
 
-    /// Those that are neither expired nor revoked, newest first; those older than `before`, where it is given.
-    pub async fn list(&self, subject: &Subject, before: Option<i64>, limit: i64) -> Result<Vec<Token>> {
+    /// Those of a subject, or all, that are neither expired nor revoked, newest first; those older than `before`, where
+    /// it is given.
+    pub async fn list(&self, subject: Option<&Subject>, before: Option<i64>, limit: i64) -> Result<Vec<Token>> {
         let now = self.clock.now();
         self.db.run(async |conn| Ok(tokens::list(conn, subject, before, limit, now).await?)).await
     }
@@ -210,6 +237,16 @@ impl Tokens {
         let scopes = token.scopes.iter().filter_map(|scope| Scope::parse(scope)).collect();
         let (issued_at, expires_at) = (token.created_at, token.expires_at);
         Ok(Grant { caller: Caller::new(subject, scopes).into(), issued_at, expires_at })
+    }
+
+    /// The user who has a connection, as its provider signs.
+    ///
+    /// # Errors
+    /// AUTH_BACKEND_UNAVAILABLE where the database cannot be asked.
+    pub async fn find_linked(&self, provider: &str, subject: &str) -> Result<Option<i64>> {
+        let value = connection_key(provider, subject);
+        let found = self.db.run(async |conn| Ok(unique_values::find(conn, "connection", &value).await?)).await;
+        found.map_err(unavailable)
     }
 
     /// Checks that a signed token of a subject was not revoked: by a changed password, by a revocation of all, or with

@@ -71,6 +71,13 @@ pub fn connection_key(provider: &str, subject: &str) -> String {
     format!("{provider}:{subject}")
 }
 
+/// Whether a text can name a provider: a lower-case letter, then letters, digits and `_`, at most 32.
+pub fn is_provider(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.len() <= 32
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
 impl Login {
     /// The hash of one of the two secrets.
     pub fn hash(&self, kind: Kind) -> Option<&str> {

@@ -51,20 +51,21 @@ pub async fn find(conn: &mut AsyncPgConnection, token_id: i64, now: DateTime<Utc
     statement.push(" and revoked_at is null and expires_at > ").bind(now).get_result(conn).await.optional()
 }
 
-/// Those of a service or a user that are neither expired nor revoked, newest first.
+/// Those of a service or a user, or all, that are neither expired nor revoked, newest first.
 pub async fn list(
     conn: &mut AsyncPgConnection,
-    subject: &Subject,
+    subject: Option<&Subject>,
     before: Option<i64>,
     limit: i64,
     now: DateTime<Utc>,
 ) -> QueryResult<Vec<Token>> {
     let statement = Sql::<Row>::new("select ").push(COLUMNS).push(" from tokens where ");
     let statement = match subject {
-        Subject::Service(name) => statement.push("service = ").bind(name.as_str()),
-        Subject::User(user_id) => statement.push("user_id = ").bind(*user_id),
+        Some(Subject::Service(name)) => statement.push("service = ").bind(name.as_str()).push(" and "),
+        Some(Subject::User(user_id)) => statement.push("user_id = ").bind(*user_id).push(" and "),
+        None => statement,
     };
-    let mut statement = statement.push(" and revoked_at is null and expires_at > ").bind(now);
+    let mut statement = statement.push("revoked_at is null and expires_at > ").bind(now);
     if let Some(before) = before {
         statement = statement.push(" and token_id < ").bind(before);
     }

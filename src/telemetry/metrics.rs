@@ -34,6 +34,7 @@ struct Instruments {
     connections_closed: Counter<u64>,
     public_calls_refused: Counter<u64>,
     responses_unread: Counter<u64>,
+    jwks_failures: Counter<u64>,
 }
 
 /// What became of a code.
@@ -198,6 +199,11 @@ pub fn watch_connections(read: impl Fn() -> Option<(Named, Named)> + Send + Sync
         .build();
 }
 
+/// Counts a reading of an issuer's keys that failed, so that older ones stay in use.
+pub fn jwks_failure(issuer: &str) {
+    INSTRUMENTS.jwks_failures.add(1, &[KeyValue::new("issuer", issuer.to_owned())]);
+}
+
 /// Shows the connections of a pool whenever metrics are read.
 pub fn watch_pool(read: impl Fn() -> Connections + Send + Sync + 'static) {
     let meter = global::meter("user-service");
@@ -241,6 +247,7 @@ impl Instruments {
                 "Calls without a token that a limit turned away",
             ),
             responses_unread: counter("user_service.responses.unread", "Responses given up because nobody read them"),
+            jwks_failures: counter("user_service.jwks.failures", "Readings of an issuer's keys that failed"),
         }
     }
 

@@ -29,9 +29,15 @@ pub fn message(token: &Token) -> pb::Token {
     }
 }
 
-/// Checks the subject of a token that is to be issued.
+/// Checks the subject of a token that is to be issued. A token with the name of the operator or of the bootstrap token
+/// would act under it in every record.
 pub fn new_subject(given: Option<Subject>, faults: &mut Violations) -> Option<Subject> {
-    subject(given, 64, "must have 1 to 64 characters", faults)
+    let subject = subject(given, 64, "must have 1 to 64 characters", faults)?;
+    if subject.is_reserved() {
+        faults.add("service", Fault::Format, "is a reserved name");
+        return None;
+    }
+    Some(subject)
 }
 
 /// Checks the subject of tokens that exist. A service that an identity provider names may have a longer name.
@@ -61,19 +67,25 @@ pub fn scopes(given: &[String], faults: &mut Violations) -> Vec<Scope> {
     Scope::ALL.iter().copied().filter(|scope| given.iter().any(|name| name == scope.as_str())).collect()
 }
 
-/// Reads how long a token is good: by default 30 days for a user and 365 for a service, at most ten years.
-pub fn ttl(given: Option<prost_types::Duration>, subject: Option<&Subject>, faults: &mut Violations) -> TimeDelta {
+/// Reads the lifetime of a token: by default 30 days for a user and 365 for a service, at most `max`.
+pub fn ttl(
+    given: Option<prost_types::Duration>,
+    subject: Option<&Subject>,
+    max: TimeDelta,
+    faults: &mut Violations,
+) -> TimeDelta {
     let default = match subject {
         Some(Subject::User(_)) => TimeDelta::days(30),
-        _ => TimeDelta::days(365),
+        Some(Subject::Service(_)) | None => TimeDelta::days(365),
     };
+    let default = default.min(max);
     let Some(given) = given else { return default };
     let nanos = TimeDelta::nanoseconds(i64::from(given.nanos));
     let asked = TimeDelta::try_seconds(given.seconds).and_then(|ttl| ttl.checked_add(&nanos));
-    match asked.filter(|ttl| *ttl > TimeDelta::zero() && *ttl <= TimeDelta::days(3650)) {
+    match asked.filter(|ttl| *ttl > TimeDelta::zero() && *ttl <= max) {
         Some(ttl) => ttl,
         None => {
-            faults.add("ttl", Fault::Range, "must be positive and at most ten years");
+            faults.add("ttl", Fault::Range, format!("must be positive and at most {} days", max.num_days()));
             default
         }
     }

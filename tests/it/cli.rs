@@ -11,7 +11,10 @@ use std::{
 use diesel::sql_types::BigInt;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use serde_json::{Value, json};
-use user_service::store::{schema, sql::Sql};
+use user_service::{
+    model::scope::Scope,
+    store::{schema, sql::Sql},
+};
 
 use crate::support::{TestDatabase, folder::Folder};
 
@@ -183,6 +186,12 @@ fn commands_speak_to_people_and_to_scripts() {
         run_json(&folder.0, &["field", "delete", "shoe_size", "--etag", updated["etag"].as_str().unwrap()]);
     let token = run_json(&folder.0, &["token", "issue", "--service", "billing", "--scopes", "profiles.read"]);
     let tokens = run_json(&folder.0, &["token", "list", "--service", "billing"]);
+    let unscoped = run(&folder.0, &["token", "issue", "--service", "shipping"]);
+    let whole = run_json(&folder.0, &["token", "issue", "--service", "shipping", "--all-scopes", "--days", "2"]);
+    let too_long = run(&folder.0, &["token", "issue", "--service", "shipping", "--all-scopes", "--days", "366"]);
+    let all = run_json(&folder.0, &["token", "list", "--all"]);
+    let ended = run_json(&folder.0, &["token", "revoke", "--service", "shipping", "--all"]);
+    let vague = run(&folder.0, &["token", "revoke", "--service", "shipping"]);
     let revoked = run_json(&folder.0, &["token", "revoke", token["token"]["tokenId"].as_str().unwrap()]);
     let found = run_json(&folder.0, &["user", "get", "--username", "cleo.import"]);
     let user_id = found["userId"].as_str().unwrap();
@@ -203,6 +212,17 @@ fn commands_speak_to_people_and_to_scripts() {
     assert!(fields["fields"].as_array().unwrap().iter().any(|field| field["name"] == "shoe_size"));
     assert!(token["secret"].as_str().unwrap().len() > 20, "the command shows the secret that it issues");
     assert_eq!(tokens["tokens"][0]["tokenId"], token["token"]["tokenId"]);
+    assert_eq!(tokens["tokens"][0]["issuedBy"], "operator");
+    assert!(!unscoped.status.success() && said(&unscoped).contains("--scopes"), "{}", said(&unscoped));
+    assert_eq!(whole["token"]["scopes"].as_array().unwrap().len(), Scope::ALL.len());
+    assert!(!too_long.status.success() && said(&too_long).contains("ttl"), "{}", said(&too_long));
+    let listed = all["tokens"].as_array().unwrap();
+    assert!(
+        [&token, &whole].iter().all(|issued| listed.iter().any(|one| one["tokenId"] == issued["token"]["tokenId"]))
+    );
+    assert!(listed.iter().any(|one| one["userId"].is_string()), "the user's of dev");
+    assert_eq!(ended["revoked"], 1);
+    assert!(!vague.status.success());
     assert_eq!(revoked["tokenId"], token["token"]["tokenId"]);
     assert_eq!((&updated["description"], &updated["indexed"]), (&json!("EU"), &json!(true)));
     assert!(!stale.status.success() && !nothing_to_update.status.success());

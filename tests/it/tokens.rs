@@ -1,6 +1,10 @@
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
+use futures_util::{
+    StreamExt,
+    future::{join, join_all},
+    stream,
+};
 use tonic::{Code, Request};
 use user_service::{model::scope::Scope, wire::pb};
 
@@ -109,16 +113,110 @@ async fn tokens_are_listed_revoked_and_expire() {
 }
 
 #[tokio::test]
-async fn p49_a_token_is_good_for_ten_years_at_most() {
+async fn p49_a_token_lives_no_longer_than_configured_for_its_kind() {
+    const DAY: i64 = 86_400;
     let app = TestApp::new().await;
     let mut client = app.service().await;
-    for (seconds, nanos) in [(i64::MAX / 1000, 900_000_000), (i64::MAX, 0), (3650 * 86_400, 1), (0, 0), (-1, 0)] {
-        let ttl = Some(prost_types::Duration { seconds, nanos });
-        let refused = fault(client.admin.issue_token(pb::IssueTokenRequest { ttl, ..issue("billing", &[]) }).await);
-        assert!(
-            refused.fields.contains(&("ttl".to_owned(), "FIELD_RANGE".to_owned())),
-            "{seconds} {nanos}: {refused:?}"
-        );
+    let ann = client.create_named("Ann").await.user_id;
+    let with = |ttl: Option<(i64, i32)>, request: pb::IssueTokenRequest| pb::IssueTokenRequest {
+        ttl: ttl.map(|(seconds, nanos)| prost_types::Duration { seconds, nanos }),
+        ..request
+    };
+    let outside = [(i64::MAX / 1000, 900_000_000), (i64::MAX, 0), (365 * DAY, 1), (0, 0), (-1, 0)]
+        .map(|ttl| (ttl, issue("b", &[])));
+    for (ttl, request) in outside.into_iter().chain([((90 * DAY, 1), issue_to(ann, ""))]) {
+        let refused = fault(client.admin.issue_token(with(Some(ttl), request)).await);
+        assert_eq!(refused.fields, [("ttl".to_owned(), "FIELD_RANGE".to_owned())], "{ttl:?}");
+    }
+    let shorter =
+        app.replica_configured(|config| (config.tokens.user_max_days, config.tokens.service_max_days) = (1, 2)).await;
+    let mut there = shorter.service().await;
+    let too_long = fault(there.admin.issue_token(with(Some((DAY, 1)), issue_to(ann, ""))).await);
+    let short = there.admin.issue_token(issue("b", &[])).await.unwrap().into_inner().token.unwrap();
+
+    assert_eq!(too_long.fields, [("ttl".to_owned(), "FIELD_RANGE".to_owned())]);
+    assert_eq!(short.expires_at.unwrap().seconds - short.created_at.unwrap().seconds, 2 * DAY);
+}
+
+#[tokio::test]
+async fn p51_the_names_of_the_operator_and_of_the_bootstrap_token_are_not_given_away() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    for name in ["operator", "bootstrap"] {
+        let refused = fault(client.admin.issue_token(issue(name, &[])).await);
+        assert_eq!(refused.fields, [("service".to_owned(), "FIELD_FORMAT".to_owned())], "{name}");
+    }
+}
+
+/// Issues a token of a service with the right to issue more.
+async fn issuer(client: &mut Client, name: &str, seconds: i64) -> pb::IssueTokenResponse {
+    let ttl = Some(prost_types::Duration { seconds, nanos: 0 });
+    let request = issue(name, &["tokens.write", "sessions.write", "profiles.read"]);
+    client.admin.issue_token(pb::IssueTokenRequest { ttl, ..request }).await.unwrap().into_inner()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p67_a_token_ends_with_the_token_that_issued_it() {
+    let app = TestApp::new().await;
+    let replica = app.replica().await;
+    let mut client = app.service().await;
+    let ann = client.create_named("Ann").await.user_id;
+    let (login, other) = (issuer(&mut client, "login", 3600).await, issuer(&mut client, "login", 3600).await);
+    let orders = issuer(&mut app.client(&login.secret), "orders", 7200).await;
+    let session = app.client(&orders.secret).admin.issue_token(issue_to(ann, "")).await.unwrap().into_inner();
+    let kept = app.client(&other.secret).admin.issue_token(issue_to(ann, "")).await.unwrap().into_inner();
+    let tokens = [&login, &orders, &session].map(|issued| issued.token.clone().unwrap());
+    for secret in [&login.secret, &orders.secret, &session.secret] {
+        replica.client(secret).get(ann).await.unwrap();
+    }
+
+    client.admin.revoke_token(pb::RevokeTokenRequest { token_id: tokens[0].token_id }).await.unwrap();
+
+    for secret in [&login.secret, &orders.secret, &session.secret] {
+        assert_eq!(fault(app.client(secret).get(ann).await).reason, "TOKEN_REVOKED");
+        let (start, mut there) = (Instant::now(), replica.client(secret));
+        while there.get(ann).await.is_ok() {
+            assert!(start.elapsed() < Duration::from_secs(20), "the other replica never rejects it");
+        }
+    }
+    app.client(&kept.secret).get(ann).await.unwrap();
+    assert_eq!(
+        tokens.each_ref().map(|token| &*token.issued_by),
+        ["services/test", "services/login", "services/orders"]
+    );
+    assert!(tokens.iter().all(|token| token.expires_at == tokens[0].expires_at), "{tokens:?}");
+}
+
+#[tokio::test]
+async fn p67_what_is_issued_while_its_issuer_is_revoked_does_not_outlive_it() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    let ann = client.create_named("Ann").await.user_id;
+    let login = issuer(&mut client, "login", 3600).await;
+
+    // More than replicas are told of one by one.
+    let issuing = stream::iter(0..120).map(|_| {
+        let mut login = app.client(&login.secret);
+        async move { login.admin.issue_token(issue_to(ann, "")).await }
+    });
+    let issuing = issuing.buffer_unordered(8).collect::<Vec<_>>();
+    let subject = Some(pb::revoke_tokens_request::Subject::Service("login".to_owned()));
+    let revoking = async {
+        while live_tokens(&mut client.clone(), ann).await.len() < 101 {}
+        client.clone().admin.revoke_tokens(pb::RevokeTokensRequest { subject }).await
+    };
+    let (issued, revoked) = join(issuing, revoking).await;
+
+    assert_eq!(revoked.unwrap().into_inner().revoked, 1, "those of the service itself are counted");
+    assert_eq!(live_tokens(&mut client, ann).await, Vec::<i64>::new());
+    for outcome in issued {
+        match outcome {
+            Ok(response) => {
+                let refused = fault(app.client(&response.into_inner().secret).get(ann).await);
+                assert_eq!(refused.reason, "TOKEN_REVOKED");
+            }
+            Err(_) => assert_eq!(fault(outcome).reason, "TOKEN_REVOKED"),
+        }
     }
 }
 
@@ -132,7 +230,11 @@ fn issue_to(user_id: i64, request_id: &str) -> pb::IssueTokenRequest {
 
 async fn live_tokens(client: &mut Client, user_id: i64) -> Vec<i64> {
     let subject = Some(pb::list_tokens_request::Subject::UserId(user_id));
-    let listed = client.admin.list_tokens(pb::ListTokensRequest { subject, ..Default::default() }).await.unwrap();
+    let listed = client
+        .admin
+        .list_tokens(pb::ListTokensRequest { subject, page_size: 1000, ..Default::default() })
+        .await
+        .unwrap();
     listed.into_inner().tokens.into_iter().map(|token| token.token_id).collect()
 }
 
@@ -148,7 +250,7 @@ async fn p67_a_repeated_issue_revokes_the_first_token_on_every_replica() {
     let second = client.admin.issue_token(issue_to(ann, ID)).await.unwrap().into_inner();
     let here = fault(app.client(&first.secret).get(ann).await);
     let (start, mut there) = (Instant::now(), replica.client(&first.secret));
-    while let Ok(_) = there.get(ann).await {
+    while there.get(ann).await.is_ok() {
         assert!(start.elapsed() < Duration::from_secs(20), "the other replica never rejects it");
     }
     let ttl = Some(prost_types::Duration { seconds: 60, nanos: 0 });

@@ -145,6 +145,35 @@ async fn p50_revocations_reach_the_token_or_the_user_alone() {
     assert_eq!(verifier.asked(), 7);
 }
 
+#[tokio::test]
+async fn p67_a_revocation_reaches_all_tokens_of_its_service_alone() {
+    let (time, clock) = clock();
+    let (cache, asked) = (Cache::new(clock), AtomicUsize::new(0));
+    let ask = async |name: &str| {
+        let look_up = || async {
+            asked.fetch_add(1, Ordering::SeqCst);
+            let caller = Caller::new(Subject::Service(name.to_owned()), Vec::new()).into();
+            Ok(Grant { caller, ..grant(3600) })
+        };
+        cache.get(hash(name), look_up).await.unwrap();
+        asked.load(Ordering::SeqCst)
+    };
+    ask("billing").await;
+    assert_eq!(ask("shipping").await, 2);
+
+    cache.invalidate_service("billing".to_owned());
+    assert_eq!(ask("shipping").await, 2);
+    assert_eq!(ask("billing").await, 3);
+
+    // Marks that are swept take no verdict with them that came after.
+    for number in 0..2 * MIN_SWEEP {
+        cache.invalidate_service(number.to_string());
+        time.advance(TimeDelta::milliseconds(20));
+    }
+    assert!(cache.revocations.marks.read().unwrap().len() < 2 * MIN_SWEEP);
+    assert_eq!(ask("billing").await, 4, "it is older than 30 seconds by now");
+}
+
 /// What a revocation is told by.
 type Revoke = fn(&Cache);
 

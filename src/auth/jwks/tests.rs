@@ -1,9 +1,10 @@
 use chrono::TimeDelta;
+use serde_json::json;
 
 use crate::{
     auth::{
         jwt::Jwts,
-        testing::{Bench, Signer, claims, issuer},
+        testing::{Bench, Signer, claims, issuer, set},
     },
     clock::Clock,
     error::{Reason, Result},
@@ -15,18 +16,45 @@ async fn p49_an_unknown_key_id_has_the_keys_read_again_at_most_every_30_seconds(
     let second = Signer::new("second");
     let token = second.sign(&claims());
     assert!(bench.jwts.verify(&bench.signer.sign(&claims())).await.is_ok());
+    // The key may be one that the issuer has just begun to use, so nobody can tell yet.
     for _ in 0..5 {
-        assert_eq!(bench.reason(&token).await, Reason::TokenInvalid);
+        assert_eq!(bench.reason(&token).await, Reason::AuthBackendUnavailable);
     }
     assert_eq!(bench.server.asked(), 1);
 
     bench.server.serves(&[bench.signer.jwk(), second.jwk()]);
     bench.clock.advance(TimeDelta::seconds(29));
-    assert_eq!(bench.reason(&token).await, Reason::TokenInvalid);
+    assert_eq!(bench.reason(&token).await, Reason::AuthBackendUnavailable);
     bench.clock.advance(TimeDelta::seconds(1));
     assert!(bench.jwts.verify(&token).await.is_ok());
     assert!(bench.jwts.verify(&bench.signer.sign(&claims())).await.is_ok());
     assert_eq!(bench.server.asked(), 2);
+    bench.clock.advance(TimeDelta::seconds(30));
+    assert_eq!(bench.reason(&Signer::new("never").sign(&claims())).await, Reason::TokenInvalid);
+}
+
+#[tokio::test]
+async fn p49_a_wrong_signature_without_a_key_id_is_invalid_at_once() {
+    let bench = Bench::new().await;
+    assert!(bench.jwts.verify(&bench.signer.sign(&claims())).await.is_ok());
+    let nameless = Signer::new("second").sign_with(r#"{"alg":"EdDSA"}"#, &claims().to_string());
+    assert_eq!(bench.reason(&nameless).await, Reason::TokenInvalid);
+}
+
+#[tokio::test]
+async fn p50_the_last_keys_stay_while_their_source_has_none() {
+    let bench = Bench::new().await;
+    let token = bench.signer.sign(&claims());
+    assert!(bench.jwts.verify(&token).await.is_ok());
+    let broken = [set(&[]), set(&[json!({"kty": "oct", "k": "AAAA"})]), "{}".to_owned(), "<html>".to_owned()];
+    for (number, document) in (2..).zip(broken) {
+        bench.server.serves_text(document.clone());
+        bench.clock.advance(TimeDelta::seconds(31));
+        let unknown = Signer::new("second").sign(&claims());
+        assert_eq!(bench.reason(&unknown).await, Reason::AuthBackendUnavailable, "{document}");
+        assert_eq!(bench.server.asked(), number);
+        assert!(bench.jwts.verify(&token).await.is_ok(), "{document}");
+    }
 }
 
 #[tokio::test]
@@ -81,7 +109,7 @@ async fn p49_a_withdrawn_key_counts_no_more_after_minutes() {
     let bench = Bench::new().await;
     let token = bench.signer.sign(&claims());
     assert!(bench.jwts.verify(&token).await.is_ok());
-    bench.server.serves(&[]);
+    bench.server.serves(&[Signer::new("second").jwk()]);
     bench.clock.advance(TimeDelta::minutes(6));
     let refused = async {
         while bench.jwts.verify(&token).await.is_ok() {

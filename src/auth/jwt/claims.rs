@@ -5,22 +5,72 @@ use serde_json::Value;
 
 use super::{compact::Object, invalid};
 use crate::{
-    auth::Grant,
-    domain::caller::Caller,
+    domain::caller::{Caller, Grant},
     error::{Error, Reason, Result},
-    model::{scope::Scope, token::Subject},
+    model::{
+        scope::Scope,
+        text,
+        token::{MAX_SERVICE_NAME, Subject},
+    },
 };
 
 /// What the clocks of an issuer and ours may differ by.
 const LEEWAY: TimeDelta = TimeDelta::seconds(30);
-/// Characters of the longest name of a service.
-const MAX_NAME: usize = 255;
+/// Claims that name the client that a token was issued to. Equal to `sub`, they tell a token without a user.
+const CLIENT_CLAIMS: &[&str] = &["client_id", "azp", "appid", "cid"];
 
 /// An issuer's rules.
 pub struct Rules {
     pub audiences: Vec<String>,
     /// The claim and its value that make a token a service's; without them `client_id` equal to `sub` does.
     pub service: Option<(String, String)>,
+    /// The services that it may speak for; `None` for all.
+    pub services: Option<Vec<String>>,
+    /// The scopes that it may grant to them; `None` for all.
+    pub scopes: Option<Vec<Scope>>,
+    pub users: Users,
+    /// The longest time from issue to expiry.
+    pub max_lifetime: TimeDelta,
+}
+
+/// The users that an issuer may speak for.
+pub enum Users {
+    None,
+    /// `sub` is the id of the user.
+    ById,
+    /// `sub` is the subject of a connection with this provider.
+    ByConnection(String),
+}
+
+/// What a signed token grants, as far as it tells by itself.
+#[derive(Clone, Debug)]
+pub enum Verified {
+    Known(Grant),
+    Linked(Linked),
+}
+
+/// A token of the user who has a connection.
+#[derive(Clone, Debug)]
+pub struct Linked {
+    pub provider: String,
+    /// The user's id at the provider.
+    pub subject: String,
+    issued_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+}
+
+impl Linked {
+    /// What it grants, once its user is known.
+    pub fn grant(self, user_id: i64) -> Grant {
+        let caller = Caller::new(Subject::User(user_id), Vec::new()).into();
+        Grant { caller, issued_at: self.issued_at, expires_at: self.expires_at }
+    }
+}
+
+/// Who the claims speak for.
+enum Who {
+    Caller(Caller),
+    Connection(String, String),
 }
 
 impl Rules {
@@ -28,7 +78,7 @@ impl Rules {
     ///
     /// # Errors
     /// TOKEN_INVALID, TOKEN_EXPIRED.
-    pub fn grant(&self, claims: &Object, now: DateTime<Utc>) -> Result<Grant> {
+    pub fn verify(&self, claims: &Object, now: DateTime<Utc>) -> Result<Verified> {
         let is_for_us =
             claims.get("aud").is_some_and(|given| self.audiences.iter().any(|audience| names(given, audience)));
         if !is_for_us {
@@ -40,25 +90,57 @@ impl Rules {
         if [issued_at, not_before].iter().flatten().any(|moment| *moment > now + LEEWAY) {
             return Err(invalid("it is not yet valid"));
         }
-        let expires_at = moment(claims, "exp")?.ok_or_else(|| invalid("it never expires"))? + LEEWAY;
-        let caller = self.caller(claims)?.into();
+        let expires_at = moment(claims, "exp")?.ok_or_else(|| invalid("it never expires"))?;
+        // One that does not say when it was issued has at least the time that is left.
+        if expires_at - issued_at.unwrap_or(now) > self.max_lifetime {
+            return Err(invalid("its lifetime is too long"));
+        }
+        let expires_at = expires_at + LEEWAY;
+        let who = self.who(claims)?;
         if expires_at <= now {
             return Err(Error::new(Reason::TokenExpired));
         }
-        Ok(Grant { caller, issued_at: issued_at.unwrap_or(DateTime::UNIX_EPOCH), expires_at })
+        let issued_at = issued_at.unwrap_or(DateTime::UNIX_EPOCH);
+        Ok(match who {
+            Who::Caller(caller) => Verified::Known(Grant { caller: caller.into(), issued_at, expires_at }),
+            Who::Connection(provider, subject) => Verified::Linked(Linked { provider, subject, issued_at, expires_at }),
+        })
     }
 
-    fn caller(&self, claims: &Object) -> Result<Caller> {
+    fn who(&self, claims: &Object) -> Result<Who> {
         let subject = claims.text("sub").ok_or_else(|| invalid("it has no subject"))?;
-        if !self.is_service(claims, subject) {
-            let user_id = user_id(subject).ok_or_else(|| invalid("its subject is no user"))?;
-            return Ok(Caller::new(Subject::User(user_id), Vec::new()));
+        if self.is_service(claims, subject) {
+            return self.service(claims, subject).map(Who::Caller);
         }
-        let is_name = !subject.is_empty() && subject.len() <= MAX_NAME && !subject.contains(char::is_control);
-        if !is_name {
+        if is_like_a_services(claims, subject) {
+            return Err(invalid("it is like a service's, and lacks the claim that makes it one"));
+        }
+        match &self.users {
+            Users::None => Err(invalid("its issuer speaks for no user")),
+            Users::ById => {
+                let user_id = user_id(subject).ok_or_else(|| invalid("its subject is no user"))?;
+                Ok(Who::Caller(Caller::new(Subject::User(user_id), Vec::new())))
+            }
+            // Connections are stored in NFC, and two subjects of an issuer must not become one of ours.
+            Users::ByConnection(provider) => match text::line(subject.to_owned(), 1, 255, "") {
+                Ok(stored) if stored == subject => Ok(Who::Connection(provider.clone(), stored)),
+                _ => Err(invalid("its subject is none that a connection can have")),
+            },
+        }
+    }
+
+    fn service(&self, claims: &Object, name: &str) -> Result<Caller> {
+        let subject = Subject::Service(name.to_owned());
+        let is_name = !name.is_empty() && name.len() <= MAX_SERVICE_NAME && !name.contains(char::is_control);
+        if !is_name || subject.is_reserved() {
             return Err(invalid("its subject is no name of a service"));
         }
-        Ok(Caller::new(Subject::Service(subject.to_owned()), scopes(claims)?))
+        if self.services.as_ref().is_some_and(|services| !services.iter().any(|service| service == name)) {
+            return Err(invalid("its issuer does not speak for that service"));
+        }
+        let mut scopes = scopes(claims)?;
+        scopes.retain(|scope| self.scopes.as_ref().is_none_or(|granted| granted.contains(scope)));
+        Ok(Caller::new(subject, scopes))
     }
 
     fn is_service(&self, claims: &Object, subject: &str) -> bool {
@@ -67,6 +149,14 @@ impl Rules {
             None => claims.text("client_id") == Some(subject),
         }
     }
+}
+
+/// Whether a token was issued to a client without a user, as the claims of common providers tell: a client that is its own
+/// subject, `idtyp` of Entra, `gty` of Auth0. A numeric client id must not pass for a user's.
+fn is_like_a_services(claims: &Object, subject: &str) -> bool {
+    CLIENT_CLAIMS.iter().any(|claim| claims.text(claim) == Some(subject))
+        || claims.text("idtyp") == Some("app")
+        || claims.text("gty") == Some("client-credentials")
 }
 
 /// Whether a claim is that text or truth value, or a list with that text.

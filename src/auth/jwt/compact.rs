@@ -33,7 +33,7 @@ impl<'a> Compact<'a> {
             Some(Value::String(id)) => Some(id.clone()),
             Some(_) => return None,
         };
-        if header.get("crit").is_some() {
+        if header.get("crit").is_some() || !is_access_token(header.get("typ")) {
             return None;
         }
         Some(Self {
@@ -43,6 +43,19 @@ impl<'a> Compact<'a> {
             message,
             signature: URL_SAFE_NO_PAD.decode(signature).ok()?,
         })
+    }
+}
+
+/// Whether `typ` is that of an access token (RFC 9068), or says no more than that it is a JWT. Other types are for other
+/// purposes, for example a proof of possession or a logout, and must not pass here (RFC 8725, section 3.11).
+fn is_access_token(typ: Option<&Value>) -> bool {
+    match typ {
+        None => true,
+        Some(Value::String(typ)) => {
+            let typ = typ.to_ascii_lowercase();
+            matches!(typ.strip_prefix("application/").unwrap_or(&typ), "jwt" | "at+jwt")
+        }
+        Some(_) => false,
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
         account::{Folded, Login, connection_key},
         account_change::{AddressChange, Plan},
         delivery::Channel,
+        token::Revoked,
     },
     store::{
         accounts::{self, Address, Changes, Written},
@@ -74,6 +75,10 @@ pub async fn apply(
         let kept = update.caller.token.filter(|_| is_user).map(|hash| hash.to_vec());
         tokens::revoke_all(conn, user_id, kept, now).await?;
         codes::void(conn, user_id, now).await?;
+    }
+    if !patch.unlink.is_empty() {
+        // A token of an identity provider may have spoken for the user by the connection.
+        tokens::tell(conn, &[Revoked::User(user_id)]).await?;
     }
     let is_other = |change: &AddressChange| matches!(change, AddressChange::Bind(..) | AddressChange::Clear);
     let happened = Happened {

@@ -3,7 +3,11 @@ use serde_json::json;
 use tonic::Code;
 use user_service::{config::Secret, wire::pb};
 
-use super::{Stage, USER_ID, call, claims, with};
+use super::{
+    Stage, USER_ID, call, claims,
+    revocation::{becomes, hears},
+    with,
+};
 use crate::support::{
     TestApp, fault,
     issuer::{Issuer, Signer},
@@ -14,13 +18,18 @@ use crate::support::{
 mod fixture;
 
 #[tokio::test]
-async fn p49_tokens_of_three_algorithms_speak_for_a_user() {
-    let stage = Stage::new().await;
+async fn p49_tokens_of_five_algorithms_speak_for_a_user() {
+    // The tokens of the fixture live for decades.
+    let stage = Stage::trusting(|issuer| issuer.max_lifetime_hours = 24 * 365 * 100).await;
     let es256 = Signer::es256("second");
     let rsa = json!({"kty": "RSA", "kid": "rsa", "use": "sig", "alg": "RS256", "n": fixture::RSA_N, "e": "AQAB"});
-    stage.issuer.serves(&[stage.signer.jwk(), es256.jwk(), rsa]);
+    let pss = json!({"kty": "RSA", "kid": "pss", "n": fixture::PSS_N, "e": "AQAB"});
+    let es384 = Signer::es384("third");
+    stage.issuer.serves(&[stage.signer.jwk(), es256.jwk(), es384.jwk(), rsa, pss]);
 
-    for token in [stage.signer.sign(&claims()), es256.sign(&claims()), fixture::RSA_TOKEN.to_owned()] {
+    let signers = [&stage.signer, &es256, &es384];
+    let fixtures = [fixture::RSA_TOKEN, fixture::PSS_TOKEN].map(str::to_owned);
+    for token in signers.map(|signer| signer.sign(&claims())).into_iter().chain(fixtures) {
         let mut client = stage.app.client(&token);
         let own = client.users.get_profile(pb::GetProfileRequest::default()).await.unwrap().into_inner();
         assert_eq!(own.profile.unwrap().user_id, USER_ID);
@@ -67,7 +76,7 @@ async fn p49_a_claim_of_the_configuration_makes_a_service() {
 
     service.users.list_profiles(pb::ListProfilesRequest::default()).await.unwrap();
     let refused = fault(pretender.users.list_profiles(pb::ListProfilesRequest::default()).await);
-    assert_eq!(refused.reason, "SCOPE_MISSING");
+    assert_eq!(refused.reason, "TOKEN_INVALID");
 }
 
 #[tokio::test]
@@ -104,14 +113,17 @@ async fn p49_an_unknown_key_id_has_the_keys_read_again_at_most_every_30_seconds(
     let next = Signer::eddsa("next");
     stage.issuer.serves(&[stage.signer.jwk(), next.jwk()]);
 
+    // The key may be new, so the token is not called bad before the keys can be read again.
     for number in 0..20 {
-        assert_eq!(stage.call(&next.sign(&with("jti", number))).await, "TOKEN_INVALID");
+        assert_eq!(stage.call(&next.sign(&with("jti", number))).await, "AUTH_BACKEND_UNAVAILABLE");
     }
     assert_eq!(stage.issuer.asked(), 1);
     stage.app.clock.advance(TimeDelta::seconds(31));
     assert_eq!(stage.call(&next.sign(&claims())).await, "OK");
-    assert_eq!(stage.call(&Signer::eddsa("never").sign(&claims())).await, "TOKEN_INVALID");
     assert_eq!(stage.issuer.asked(), 2);
+    stage.app.clock.advance(TimeDelta::seconds(31));
+    assert_eq!(stage.call(&Signer::eddsa("never").sign(&claims())).await, "TOKEN_INVALID");
+    assert_eq!(stage.issuer.asked(), 3);
 }
 
 #[tokio::test]
@@ -152,4 +164,63 @@ async fn p49_the_bootstrap_token_makes_the_first_call() {
 
     app.client(&issued).users.list_profiles(pb::ListProfilesRequest::default()).await.unwrap();
     assert_eq!(call(&mut app.client("only-for-the-first-calL")).await, "TOKEN_INVALID");
+}
+
+fn link(subject: &str) -> pb::LinkConnectionRequest {
+    pb::LinkConnectionRequest {
+        user_id: USER_ID,
+        provider: "example_id".to_owned(),
+        subject: subject.to_owned(),
+        ..Default::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p49_a_token_speaks_for_the_user_with_its_connection_as_long_as_it_is_linked() {
+    let stage = Stage::trusting(|issuer| issuer.user_provider = Some("example_id".to_owned())).await;
+    let there = stage.replica().await;
+    hears(&there, &stage.app).await;
+    let mut service = stage.app.service().await;
+    let subject = "0b7e9c1a-0000-4000-8000-000000000001";
+    let token = stage.signer.sign(&with("sub", subject));
+    let numeric = stage.signer.sign(&claims());
+
+    assert_eq!(stage.call(&token).await, "TOKEN_INVALID", "nobody has the connection");
+    let username = pb::Account { username: Some("ann".to_owned()), ..Default::default() };
+    let named = pb::UpdateAccountRequest {
+        user_id: USER_ID,
+        account: Some(username),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["username".to_owned()] }),
+        ..Default::default()
+    };
+    service.users.update_account(named).await.unwrap();
+    let linked = service.admin.link_connection(link(subject)).await.unwrap().into_inner().connection.unwrap();
+    // A bad verdict counts for five seconds.
+    stage.app.clock.advance(TimeDelta::seconds(5));
+    assert_eq!(stage.call(&token).await, "OK");
+    assert_eq!(stage.call(&numeric).await, "TOKEN_INVALID", "no subject is an id here");
+    let mut client = there.client(&token);
+    assert_eq!(call(&mut client).await, "OK");
+
+    let unlink =
+        pb::UpdateAccountRequest { user_id: USER_ID, unlink_connection_id: linked.connection_id, ..Default::default() };
+    service.users.update_account(unlink).await.unwrap();
+
+    // The clock stands still, so that no verdict is too old.
+    assert_eq!(stage.call(&token).await, "TOKEN_INVALID");
+    becomes(&mut client, "TOKEN_INVALID").await;
+}
+
+#[tokio::test]
+async fn p49_a_token_over_8_kib_is_accepted_where_configured() {
+    let stage = Stage::new().await;
+    let trusted = stage.trusted.clone();
+    let there = stage.app.replica_configured(|config| {
+        config.auth.issuers = vec![trusted.clone()];
+        config.auth.max_token_bytes = 32 * 1024;
+    });
+    let token = stage.signer.sign(&with("groups", "g".repeat(12_000)));
+
+    assert_eq!(stage.call(&token).await, "TOKEN_MALFORMED");
+    assert_eq!(call(&mut there.await.client(&token)).await, "OK");
 }

@@ -8,7 +8,7 @@ mod revocation;
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
-use user_service::wire::pb;
+use user_service::{auth::jwt::JwtIssuer, wire::pb};
 
 use crate::support::{
     Client, TestApp, fault,
@@ -24,23 +24,31 @@ struct Stage {
     app: TestApp,
     issuer: Issuer,
     signer: Signer,
+    trusted: JwtIssuer,
 }
 
 impl Stage {
     async fn new() -> Self {
+        Self::trusting(|_| {}).await
+    }
+
+    /// The same, where the issuer is configured otherwise.
+    async fn trusting(change: impl Fn(&mut JwtIssuer)) -> Self {
         let issuer = Issuer::start().await;
         let signer = Signer::eddsa("first");
         issuer.serves(&[signer.jwk()]);
-        let app = TestApp::configured(|config| config.auth.issuers = vec![issuer.config()]).await;
+        let mut trusted = issuer.config();
+        change(&mut trusted);
+        let app = TestApp::configured(|config| config.auth.issuers = vec![trusted.clone()]).await;
         let mut request = person("Ann");
         request.profile.as_mut().unwrap().user_id = USER_ID;
         app.service().await.create(request).await.unwrap();
-        Self { app, issuer, signer }
+        Self { app, issuer, signer, trusted }
     }
 
     /// One more service over the same database and clock, which trusts the same issuer.
     async fn replica(&self) -> TestApp {
-        self.app.replica_configured(|config| config.auth.issuers = vec![self.issuer.config()]).await
+        self.app.replica_configured(|config| config.auth.issuers = vec![self.trusted.clone()]).await
     }
 
     /// The outcome of a call with this token: `OK`, or the reason why not.

@@ -18,7 +18,7 @@ use crate::support::{Client, TestApp, fault, start_time, statements::until_waiti
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until the outcome is there, and tells how long that took.
-async fn becomes(client: &mut Client, outcome: &str) -> Duration {
+pub async fn becomes(client: &mut Client, outcome: &str) -> Duration {
     let start = Instant::now();
     while call(client).await != outcome {
         assert!(start.elapsed() < PATIENCE, "it never is {outcome}");
@@ -54,21 +54,21 @@ async fn p50_a_revocation_reaches_another_replica_within_200_milliseconds() {
     assert!(fastest < Duration::from_millis(200), "{fastest:?}");
 }
 
-/// Waits until the service listens. As it begins to, it forgets every verdict, which on a busy machine may be late.
-async fn hears(stage: &Stage) {
-    let there = stage.replica().await;
-    let (token, secret) = stage.app.api.tokens().issue(&Subject::User(USER_ID), &[], TimeDelta::days(1)).await.unwrap();
-    let mut client = stage.app.client(&secret);
+/// Waits until a service listens to another. As it begins to, it forgets every verdict, which on a busy machine may be
+/// late.
+pub async fn hears(listener: &TestApp, other: &TestApp) {
+    let (token, secret) = other.api.tokens().issue(&Subject::User(USER_ID), &[], TimeDelta::days(1)).await.unwrap();
+    let mut client = listener.client(&secret);
     assert_eq!(call(&mut client).await, "OK");
     let revoke = pb::RevokeTokenRequest { token_id: token.token_id };
-    there.service().await.admin.revoke_token(revoke).await.unwrap();
+    other.service().await.admin.revoke_token(revoke).await.unwrap();
     becomes(&mut client, "TOKEN_REVOKED").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p50_a_revocation_that_nobody_told_holds_within_30_seconds() {
     let stage = Stage::new().await;
-    hears(&stage).await;
+    hears(&stage.app, &stage.replica().await).await;
     let subject = Subject::User(USER_ID);
     let (token, secret) = stage.app.api.tokens().issue(&subject, &[], TimeDelta::days(1)).await.unwrap();
     assert_eq!(stage.call(&secret).await, "OK");
@@ -158,7 +158,7 @@ fn revoke_service(name: &str) -> pb::RevokeTokensRequest {
 async fn p67_all_tokens_of_a_user_end_on_every_replica_and_the_signed_ones_too() {
     let stage = Stage::new().await;
     let there = stage.replica().await;
-    hears(&stage).await;
+    hears(&there, &stage.app).await;
     let mut service = stage.app.service().await;
     let signed = stage.signer.sign(&super::claims());
     let (first, second) = (stage.app.user_token(USER_ID).await, stage.app.user_token(USER_ID).await);
@@ -187,7 +187,7 @@ async fn p67_all_tokens_of_a_user_end_on_every_replica_and_the_signed_ones_too()
 async fn p67_all_tokens_of_a_service_end_on_every_replica_with_the_callers_own() {
     let stage = Stage::new().await;
     let there = stage.replica().await;
-    hears(&stage).await;
+    hears(&there, &stage.app).await;
     let mut claims = with("sub", "billing");
     claims["client_id"] = "billing".into();
     claims["scope"] = "profiles.read".into();
@@ -225,6 +225,26 @@ async fn lists(client: &mut Client) -> String {
         Ok(_) => "OK".to_owned(),
         error => fault(error).reason,
     }
+}
+
+#[tokio::test]
+async fn p67_what_a_signed_token_issued_ends_with_it_and_with_all_of_its_service() {
+    let stage = Stage::new().await;
+    let mut claims = with("sub", "login");
+    claims["client_id"] = "login".into();
+    claims["scope"] = "sessions.write profiles.read".into();
+    let mut login = stage.app.client(&stage.signer.sign(&claims));
+    let subject = Some(pb::issue_token_request::Subject::UserId(USER_ID));
+    let request = pb::IssueTokenRequest { subject, ..Default::default() };
+
+    let issued = login.admin.issue_token(request).await.unwrap().into_inner();
+    let before = stage.call(&issued.secret).await;
+    stage.app.service().await.admin.revoke_tokens(revoke_service("login")).await.unwrap();
+
+    // With the leeway that clocks have.
+    assert_eq!(issued.token.unwrap().expires_at.unwrap().seconds, claims["exp"].as_i64().unwrap() + 30);
+    assert_eq!((before.as_str(), stage.call(&issued.secret).await.as_str()), ("OK", "TOKEN_REVOKED"));
+    assert_eq!(lists(&mut login).await, "TOKEN_REVOKED");
 }
 
 #[tokio::test]
@@ -276,7 +296,7 @@ async fn p50_the_last_use_is_noted_at_most_once_a_minute() {
 async fn p50_tokens_of_a_deleted_user_end_on_every_replica_at_once() {
     let stage = Stage::new().await;
     let there = stage.replica().await;
-    hears(&stage).await;
+    hears(&there, &stage.app).await;
     let signed = stage.signer.sign(&super::claims());
     let opaque = stage.app.user_token(USER_ID).await;
     for token in [&signed, &opaque] {

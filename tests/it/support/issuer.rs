@@ -9,7 +9,10 @@ use axum::{Router, extract::State, routing::get};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::{
     rand::SystemRandom,
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair},
+    signature::{
+        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm,
+        Ed25519KeyPair, KeyPair,
+    },
 };
 use serde_json::{Value, json};
 use user_service::auth::jwt::JwtIssuer;
@@ -28,6 +31,7 @@ pub struct Signer {
 enum Key {
     EdDsa(Ed25519KeyPair),
     Es256(EcdsaKeyPair),
+    Es384(EcdsaKeyPair),
 }
 
 impl Signer {
@@ -39,17 +43,19 @@ impl Signer {
 
     /// A new key for ES256.
     pub fn es256(id: &str) -> Self {
-        let (kind, random) = (&ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
-        let document = EcdsaKeyPair::generate_pkcs8(kind, &random).unwrap();
-        let key = EcdsaKeyPair::from_pkcs8(kind, document.as_ref(), &random).unwrap();
-        Self { id: id.to_owned(), key: Key::Es256(key) }
+        Self { id: id.to_owned(), key: Key::Es256(on_curve(&ECDSA_P256_SHA256_FIXED_SIGNING)) }
+    }
+
+    /// A new key for ES384.
+    pub fn es384(id: &str) -> Self {
+        Self { id: id.to_owned(), key: Key::Es384(on_curve(&ECDSA_P384_SHA384_FIXED_SIGNING)) }
     }
 
     /// Its public half, bare.
     pub fn public(&self) -> &[u8] {
         match &self.key {
             Key::EdDsa(key) => key.public_key().as_ref(),
-            Key::Es256(key) => key.public_key().as_ref(),
+            Key::Es256(key) | Key::Es384(key) => key.public_key().as_ref(),
         }
     }
 
@@ -62,6 +68,10 @@ impl Signer {
                 let (x, y) = self.public()[1..].split_at(32);
                 json!({"kty": "EC", "crv": "P-256", "kid": self.id, "x": text(x), "y": text(y)})
             }
+            Key::Es384(_) => {
+                let (x, y) = self.public()[1..].split_at(48);
+                json!({"kty": "EC", "crv": "P-384", "kid": self.id, "x": text(x), "y": text(y)})
+            }
         }
     }
 
@@ -70,6 +80,7 @@ impl Signer {
         let algorithm = match self.key {
             Key::EdDsa(_) => "EdDSA",
             Key::Es256(_) => "ES256",
+            Key::Es384(_) => "ES384",
         };
         self.sign_with(&json!({"alg": algorithm, "kid": self.id}), claims)
     }
@@ -79,10 +90,18 @@ impl Signer {
         let message = message(header, claims);
         let signature = match &self.key {
             Key::EdDsa(key) => URL_SAFE_NO_PAD.encode(key.sign(message.as_bytes())),
-            Key::Es256(key) => URL_SAFE_NO_PAD.encode(key.sign(&SystemRandom::new(), message.as_bytes()).unwrap()),
+            Key::Es256(key) | Key::Es384(key) => {
+                URL_SAFE_NO_PAD.encode(key.sign(&SystemRandom::new(), message.as_bytes()).unwrap())
+            }
         };
         format!("{message}.{signature}")
     }
+}
+
+fn on_curve(scheme: &'static EcdsaSigningAlgorithm) -> EcdsaKeyPair {
+    let random = SystemRandom::new();
+    let document = EcdsaKeyPair::generate_pkcs8(scheme, &random).unwrap();
+    EcdsaKeyPair::from_pkcs8(scheme, document.as_ref(), &random).unwrap()
 }
 
 /// What a signature is made over.
