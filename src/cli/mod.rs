@@ -80,7 +80,7 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Reports every fault of the configuration at once.
+    /// Reports every fault of the configuration at once, or warns of what is risky.
     Check,
     /// Prints the configuration as it counts, secrets masked.
     Print,
@@ -135,8 +135,10 @@ async fn execute(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Outbox(command) => outbox::run(command, &settings.api()?, output).await?,
         Command::Mail(command) => mail::run(command, output)?,
         Command::Config(ConfigCommand::Check) => {
-            settings.check().await?;
-            output.line("the configuration has no faults", &serde_json::json!({ "ok": true }))?;
+            let warnings = settings.check().await?;
+            let lines: Vec<String> = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
+            let sentence = format!("{}the configuration has no faults", lines.concat());
+            output.line(&sentence, &serde_json::json!({ "ok": true, "warnings": warnings }))?;
         }
         Command::Config(ConfigCommand::Print) => output.text(&config::printed(&settings.load()?)?)?,
     }
@@ -165,9 +167,11 @@ impl Settings {
         config::load(self.file().as_deref())
     }
 
-    /// Reports all faults of the configuration; where there are none, those of the files that it names.
-    async fn check(&self) -> anyhow::Result<()> {
+    /// Reports all faults of the configuration; where there are none, those of the files that it names. Gives what is
+    /// risky, though no fault.
+    async fn check(&self) -> anyhow::Result<Vec<String>> {
         let (config, mut faults) = config::inspect(self.file().as_deref())?;
+        let warnings = config::warnings(&config);
         if faults.is_empty() {
             let rest_tls = config.rest.tls.clone().filter(|_| config.rest.address.is_some());
             let tried = [
@@ -177,7 +181,7 @@ impl Settings {
             ];
             faults.extend(tried.into_iter().flatten().map(|error| format!("{error:#}")));
         }
-        if faults.is_empty() { Ok(()) } else { Err(config::report(faults)) }
+        if faults.is_empty() { Ok(warnings) } else { Err(config::report(faults)) }
     }
 
     fn api(&self) -> anyhow::Result<Api> {

@@ -20,6 +20,9 @@ pub async fn run(file: Option<&Path>) -> anyhow::Result<()> {
     net::files::raise();
     let config = config::load(file)?;
     let limits = limits(&config);
+    for warning in config::warnings(&config) {
+        tracing::warn!(warning, "the configuration is risky");
+    }
     let mut signals = Signals::listen()?;
     let app = app::build(&config, Clock::System)?;
     refuse_newer_schema(app.probe()).await?;

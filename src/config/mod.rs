@@ -5,9 +5,11 @@
 
 mod read;
 mod sections;
+mod warnings;
 
 pub use read::{FROM_FILES, inspect, is_set};
 pub use sections::*;
+pub use warnings::warnings;
 
 use std::path::Path;
 

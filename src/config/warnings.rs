@@ -1,0 +1,141 @@
+//! What a configuration may hold, and an operator should think about.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use super::{Config, key_bytes};
+use crate::auth::{bootstrap::Bootstrap, jwks::Source};
+
+/// Fewest different bytes of a key of 32; a random one has fewer with a probability below 10⁻¹⁰.
+const DISTINCT_BYTES: usize = 16;
+/// Fewest bits of a bootstrap token, as far as its characters tell.
+const BOOTSTRAP_BITS: f64 = 80.0;
+
+/// A sentence for each. None shows the value of a secret.
+pub fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (place, key) in config.secrets.keys.iter().enumerate() {
+        if let Some(why) = key_bytes(&key.key.0).and_then(|bytes| weakness(&bytes)) {
+            warnings.push(format!("secrets.keys.{place}.key {why}: use 32 random bytes"));
+        }
+    }
+    if let Some(token) = &config.auth.bootstrap_token
+        && Bootstrap::parse(&token.0).is_ok()
+    {
+        if bits(token.0.trim()) < BOOTSTRAP_BITS {
+            warnings.push("auth.bootstrap_token can be guessed: use 32 random characters".to_owned());
+        }
+        warnings
+            .push("auth.bootstrap_token never expires and has every scope: remove it after the first call".to_owned());
+    }
+    for issuer in &config.auth.issuers {
+        if is_plain_and_remote(&issuer.jwks) {
+            warnings.push(format!(
+                "auth.issuers: {}: jwks is read over http from another host, and whoever changes it on the way signs \
+                 tokens: use https",
+                issuer.issuer
+            ));
+        }
+    }
+    warnings
+}
+
+/// Why a key is not random.
+fn weakness(key: &[u8; 32]) -> Option<&'static str> {
+    if key.iter().all(|byte| *byte == 0) {
+        return Some("is all zero");
+    }
+    let step = key[1].wrapping_sub(key[0]);
+    if key.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) == step) {
+        return Some("is a sequence of numbers");
+    }
+    let distinct = key.iter().collect::<std::collections::HashSet<_>>().len();
+    if distinct < DISTINCT_BYTES {
+        return Some("repeats few bytes");
+    }
+    key.iter().all(|byte| matches!(byte, b' '..=b'~')).then_some("is text")
+}
+
+/// The bits of a text whose characters were drawn as often as they appear in it.
+fn bits(text: &str) -> f64 {
+    let mut counts: HashMap<char, f64> = HashMap::new();
+    text.chars().for_each(|c| *counts.entry(c).or_default() += 1.0);
+    let length = text.chars().count() as f64;
+    counts.values().map(|count| count * (length / count).log2()).sum()
+}
+
+/// Whether a set of keys comes over plain HTTP from anywhere but this machine.
+fn is_plain_and_remote(jwks: &str) -> bool {
+    let Ok(Some(uri)) = Source::uri(jwks) else { return false };
+    let host = uri.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let is_local = host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback());
+    uri.scheme_str() == Some("http") && !is_local
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        auth::jwt::JwtIssuer,
+        config::{Secret, SecretKey, key_text},
+    };
+
+    fn told(change: impl FnOnce(&mut Config)) -> String {
+        let mut config = Config::default();
+        change(&mut config);
+        warnings(&config).join("\n")
+    }
+
+    fn with_key(bytes: [u8; 32]) -> String {
+        let key = SecretKey { id: "1".to_owned(), key: Secret(key_text(bytes)) };
+        told(|config| config.secrets.keys = vec![key])
+    }
+
+    #[test]
+    fn p58_weak_keys_are_told() {
+        let sequence: [u8; 32] = std::array::from_fn(|place| place as u8);
+        let few: [u8; 32] = std::array::from_fn(|place| [7, 200, 31][place % 3]);
+        for (weak, why) in [
+            ([0; 32], "all zero"),
+            ([9; 32], "sequence"),
+            (sequence, "sequence"),
+            (few, "few bytes"),
+            (*b"correct horse battery staple 123", "text"),
+        ] {
+            assert!(with_key(weak).contains(why), "{why}: {}", with_key(weak));
+        }
+        assert_eq!(with_key(crate::model::token::hash("a random one")), "");
+    }
+
+    #[test]
+    fn p58_a_bootstrap_token_is_told_of_as_long_as_it_is_there() {
+        let with = |token: &str| told(|config| config.auth.bootstrap_token = Some(Secret(token.to_owned())));
+        let strong = with("kT3vYw9QpL0sXz7Rb2NhUc5MfJd8GaEo");
+        assert!(strong.contains("remove it") && !strong.contains("guessed"), "{strong}");
+        for weak in ["aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "abababababababababababab", "0123456789abcdef"] {
+            assert!(with(weak).contains("guessed"), "{weak}");
+            assert!(!with(weak).contains(weak));
+        }
+    }
+
+    #[test]
+    fn p58_keys_of_an_issuer_over_http_from_another_host_are_told() {
+        let with = |jwks: &str| {
+            let issuer =
+                JwtIssuer { issuer: "https://id.example.com".to_owned(), jwks: jwks.to_owned(), ..Default::default() };
+            told(|config| config.auth.issuers = vec![issuer])
+        };
+        for plain in ["http://id.example.com/jwks", "http://10.0.0.7/jwks", "http://localhost.example.com/"] {
+            assert!(with(plain).contains("use https"), "{plain}");
+        }
+        for fine in [
+            "https://id.example.com/jwks",
+            "http://127.0.0.1:8080/jwks",
+            "http://[::1]/",
+            "http://localhost/",
+            "keys.json",
+        ] {
+            assert_eq!(with(fine), "", "{fine}");
+        }
+    }
+}
