@@ -5,8 +5,6 @@
 
 use std::{collections::BTreeMap, error::Error as StdError, fmt, sync::Arc, time::Duration};
 
-use chrono::TimeDelta;
-
 /// A `Result` of this service.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -309,9 +307,9 @@ impl Error {
         Self::new(reason).with_resource("user", field).with_violation(field, Fault::Format, "is taken by another user")
     }
 
-    /// An address that was bound too lately to open the account, for so long still.
-    pub fn address_not_confirmed(path: &str, wait: TimeDelta) -> Self {
-        Self::new(Reason::AddressNotConfirmed).with_precondition(path).with_retry(wait.to_std().unwrap_or_default())
+    /// An address that was bound without the proof of an older factor, and so cannot authorize a change.
+    pub fn address_not_confirmed(path: &str) -> Self {
+        Self::new(Reason::AddressNotConfirmed).with_precondition(path)
     }
 
     /// Adds what is wrong with a field of the request, by its path.

@@ -89,9 +89,8 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
     };
     let tokens = Tokens::new(db.clone(), clock.clone(), lifetimes);
     let authenticator = authenticator(config, tokens.clone(), &clock)?;
-    let hold = TimeDelta::hours(i64::from(config.codes.hold_hours));
     let linger = if config.mail.folder.is_some() { LINGER } else { Duration::ZERO };
-    let policy = Policy { requires_current_code: config.email_change.require_current_code, hold };
+    let policy = Policy { requires_current_code: config.email_change.require_current_code };
     let waker = Waker::default();
     let mail_worker = delivery::worker(config, db.clone(), clock.clone(), keys.clone(), waker.clone())?;
     let wait = TimeDelta::seconds(i64::from(config.fields.wait_seconds));
@@ -101,7 +100,7 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
         authenticator: authenticator.clone(),
         running: Default::default(),
         bulk: Bulk::new(db.clone(), clock.clone()),
-        codes: Codes::new(db.clone(), clock.clone(), keys.clone(), deliveries.clone(), hold, linger),
+        codes: Codes::new(db.clone(), clock.clone(), keys.clone(), deliveries.clone(), linger),
         deliveries,
         fields: fields.clone(),
         passwords,

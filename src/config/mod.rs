@@ -32,7 +32,6 @@ pub struct Config {
     pub callers: caller_limits::Config,
     pub tokens: Tokens,
     pub fields: Fields,
-    pub codes: Codes,
     pub email_change: EmailChange,
     pub passwords: Passwords,
     pub mail: Mail,

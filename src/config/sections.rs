@@ -128,20 +128,6 @@ impl Default for Fields {
     }
 }
 
-/// Section `[codes]`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Codes {
-    /// How long a new address may not open an account that somebody has.
-    pub hold_hours: u32,
-}
-
-impl Default for Codes {
-    fn default() -> Self {
-        Self { hold_hours: 24 }
-    }
-}
-
 /// Section `[email_change]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

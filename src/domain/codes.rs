@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
 
 use crate::{
@@ -61,8 +61,6 @@ pub struct Codes {
     clock: Clock,
     keys: Keys,
     deliveries: Deliveries,
-    /// How long a new address may not open an account that somebody has.
-    hold: TimeDelta,
     /// How long an answer waits for its message to be on its way. Nothing in production, where a relay takes its time;
     /// in development the file is there when the call has answered.
     linger: Duration,
@@ -72,8 +70,8 @@ pub struct Codes {
 const LOOK: Duration = Duration::from_millis(1);
 
 impl Codes {
-    pub fn new(db: Db, clock: Clock, keys: Keys, deliveries: Deliveries, hold: TimeDelta, linger: Duration) -> Self {
-        Self { db, clock, keys, deliveries, hold, linger }
+    pub fn new(db: Db, clock: Clock, keys: Keys, deliveries: Deliveries, linger: Duration) -> Self {
+        Self { db, clock, keys, deliveries, linger }
     }
 
     /// Queues a code.
@@ -130,7 +128,7 @@ impl Codes {
     async fn queue(&self, conn: &mut AsyncPgConnection, send: &SendCode, now: DateTime<Utc>) -> Result<Sent> {
         let locked = accounts::lock(conn, send.user_id).await?;
         let Locked { login, language } = locked.ok_or_else(|| Error::user_not_found(send.user_id))?;
-        let target = target(send, &login, self.hold, now)?;
+        let target = target(send, &login)?;
         let owner = match send.purpose {
             Purpose::Bind => verified_owner(conn, send.channel, &target.key, send.user_id).await?,
             _ => None,
@@ -181,7 +179,7 @@ fn taken(channel: Channel) -> Error {
 }
 
 /// Where the code goes.
-fn target(send: &SendCode, login: &Login, hold: TimeDelta, now: DateTime<Utc>) -> Result<Bound> {
+fn target(send: &SendCode, login: &Login) -> Result<Bound> {
     let path = send.channel.as_str();
     let bound = login.bound(send.channel);
     if let Some(given) = &send.address {
@@ -192,10 +190,10 @@ fn target(send: &SendCode, login: &Login, hold: TimeDelta, now: DateTime<Utc>) -
     }
     let not_bound = || Error::new(Reason::AddressNotBound).with_precondition(path);
     let bound = bound.filter(|bound| bound.verified || !send.purpose.needs_verified()).ok_or_else(not_bound)?;
-    match login.held(send.channel, hold, now) {
-        Some(wait) if send.purpose.needs_verified() => Err(Error::address_not_confirmed(path, wait)),
-        _ => Ok(bound),
+    if send.purpose.needs_verified() && login.confirmed(send.channel).is_none() {
+        return Err(Error::address_not_confirmed(path));
     }
+    Ok(bound)
 }
 
 /// The other user who has verified an address, with the address as it is shown.

@@ -1,6 +1,6 @@
 //! How a user logs in: names and addresses, the form in which they are compared, and their rules.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use diesel::Queryable;
 use unicode_normalization::UnicodeNormalization;
 use unicode_security::{RestrictionLevel, RestrictionLevelDetection};
@@ -27,6 +27,8 @@ pub struct Account {
     pub has_wallet_password: bool,
     pub last_login_at: Option<DateTime<Utc>>,
     pub version: i64,
+    pub email_bound_at: Option<DateTime<Utc>>,
+    pub phone_bound_at: Option<DateTime<Utc>>,
 }
 
 /// The whole of an account, with what no reply shows.
@@ -54,8 +56,27 @@ pub struct Bound {
     pub shown: String,
     pub key: String,
     pub verified: bool,
-    /// When its user proved it; `None` where it came with the user.
+    /// When its user bound it without the proof of an older factor; `None` for any other address.
     pub bound_at: Option<DateTime<Utc>>,
+}
+
+/// What decides whether a verified address is confirmed.
+#[derive(Clone, Copy)]
+struct Standing {
+    verified: bool,
+    bound_at: Option<DateTime<Utc>>,
+}
+
+impl Standing {
+    /// Whether the address can authorize changes of its account. One that was bound without the proof of an older factor
+    /// cannot for as long as there is such a factor: a password, or an older verified address of the other channel. A
+    /// stolen token could otherwise bind its own address and take over the account.
+    fn is_confirmed(self, other: Standing, has_password: bool) -> bool {
+        let has_older_factor = |bound_at: DateTime<Utc>| {
+            has_password || other.verified && other.bound_at.is_none_or(|other| other < bound_at)
+        };
+        self.verified && !self.bound_at.is_some_and(has_older_factor)
+    }
 }
 
 /// How a user is found.
@@ -96,6 +117,20 @@ impl Login {
         Some(Bound { shown: shown.clone()?, key: key.clone()?, verified, bound_at })
     }
 
+    /// Puts another address of a channel in place of the bound one.
+    pub fn bind(&mut self, channel: Channel, address: Option<Bound>) {
+        let verified = address.as_ref().is_some_and(|address| address.verified);
+        let bound_at = address.as_ref().and_then(|address| address.bound_at);
+        let (shown, key) = address.map(|address| (address.shown, address.key)).unzip();
+        match channel {
+            Channel::Email => {
+                (self.email, self.email_key, self.email_verified, self.email_bound_at) =
+                    (shown, key, verified, bound_at);
+            }
+            Channel::Phone => (self.phone, self.phone_verified, self.phone_bound_at) = (key, verified, bound_at),
+        }
+    }
+
     /// The verified address of a channel.
     pub fn verified(&self, channel: Channel) -> Option<Bound> {
         self.bound(channel).filter(|bound| bound.verified)
@@ -106,18 +141,20 @@ impl Login {
         self.verified(Channel::Email).is_some() || self.verified(Channel::Phone).is_some()
     }
 
-    /// How long an address may not open the account yet: one that was bound within `hold`, while a password or an older
-    /// verified address says whose the account is. Else a stolen token could bind its own address and take all.
-    pub fn held(&self, channel: Channel, hold: TimeDelta, now: DateTime<Utc>) -> Option<TimeDelta> {
-        let other = match channel {
-            Channel::Email => Channel::Phone,
-            Channel::Phone => Channel::Email,
+    /// The confirmed address of a channel: a verified one that can authorize changes of the account.
+    pub fn confirmed(&self, channel: Channel) -> Option<Bound> {
+        let standing = |channel| {
+            let bound = self.bound(channel);
+            let bound_at = bound.as_ref().and_then(|bound| bound.bound_at);
+            Standing { verified: bound.is_some_and(|bound| bound.verified), bound_at }
         };
-        let bound_at = self.verified(channel)?.bound_at?;
-        let is_older = |other: Bound| other.bound_at.is_none_or(|at| at < bound_at);
-        let is_owned = self.password_hash.is_some() || self.verified(other).is_some_and(is_older);
-        let wait = bound_at + hold - now;
-        (is_owned && wait > TimeDelta::zero()).then_some(wait)
+        let has_password = self.password_hash.is_some();
+        self.bound(channel).filter(|_| standing(channel).is_confirmed(standing(channel.other()), has_password))
+    }
+
+    /// Whether any address is confirmed.
+    pub fn has_confirmed(&self) -> bool {
+        self.confirmed(Channel::Email).is_some() || self.confirmed(Channel::Phone).is_some()
     }
 
     /// What replies show.
@@ -133,6 +170,20 @@ impl Login {
             has_wallet_password: self.wallet_password_hash.is_some(),
             last_login_at: self.last_login_at,
             version: self.version,
+            email_bound_at: self.email_bound_at,
+            phone_bound_at: self.phone_bound_at,
+        }
+    }
+}
+
+impl Account {
+    /// Whether the address of a channel is verified and can authorize changes of the account.
+    pub fn is_confirmed(&self, channel: Channel) -> bool {
+        let email = Standing { verified: self.email_verified, bound_at: self.email_bound_at };
+        let phone = Standing { verified: self.phone_verified, bound_at: self.phone_bound_at };
+        match channel {
+            Channel::Email => email.is_confirmed(phone, self.has_password),
+            Channel::Phone => phone.is_confirmed(email, self.has_password),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A change of an account as it is asked for, and what it needs: decided from the account as it is, never from the
 //! request alone.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
 use crate::{
     error::{Error, Fault, Reason, Result, Violations},
@@ -87,8 +87,6 @@ pub struct Rules {
     pub needs_codes: bool,
     /// Whether a verified email is replaced only with the code that was sent to it.
     pub requires_current_code: bool,
-    /// How long a new address may not open an account that somebody has.
-    pub hold: TimeDelta,
     pub paths: Paths,
 }
 
@@ -117,12 +115,25 @@ pub enum AddressChange {
     #[default]
     None,
     Clear,
-    /// Another address, proved or not.
-    Bind(Folded, bool),
+    /// Another address.
+    Bind(Folded, Binding),
     /// The same address, proved now.
     Verify,
+    /// The same verified address, confirmed now by an older factor.
+    Confirm,
     /// The same address in another spelling.
     Respell(Folded),
+}
+
+/// What an address that is bound may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binding {
+    /// A service set it.
+    Unverified,
+    /// Its code proved it, and nothing proved an older factor of the account, which has one.
+    Unconfirmed,
+    /// Its code proved it, and it can authorize changes of the account.
+    Confirmed,
 }
 
 /// What is to be checked, and what is then to be written of the addresses.
@@ -153,6 +164,8 @@ impl Plan {
 struct Address {
     channel: Channel,
     path: &'static str,
+    /// The channel that the code of a bound address was sent on.
+    source: Channel,
     change: AddressChange,
     needs_code: bool,
     needs_new_code: bool,
@@ -167,22 +180,25 @@ struct Opening {
     needs_code: bool,
 }
 
+const WRONG_CHANNEL: &str = "is not that of the address";
+
 /// Decides what a change needs.
 ///
 /// # Errors
-/// PROOF_REQUIRED, CURRENT_CODE_REQUIRED, ADDRESS_NOT_BOUND, ADDRESS_NOT_CONFIRMED.
-pub fn plan(login: &Login, patch: &AccountPatch, proof: &Proof, rules: Rules, now: DateTime<Utc>) -> Result<Plan> {
+/// INVALID_REQUEST for a code of a channel that cannot prove the change, PROOF_REQUIRED, CURRENT_CODE_REQUIRED,
+/// ADDRESS_NOT_BOUND, ADDRESS_NOT_CONFIRMED.
+pub fn plan(login: &Login, patch: &AccountPatch, proof: &Proof, rules: Rules) -> Result<Plan> {
     let mut planner = Planner {
         login,
         proof,
         rules,
-        now,
         plan: Plan::default(),
         missing: Violations::new(),
         lacks_current: false,
         code_is_taken: false,
         failed: None,
     };
+    planner.check_channel(patch)?;
     planner.addresses(patch);
     planner.guesses();
     planner.open(patch);
@@ -198,7 +214,6 @@ struct Planner<'a> {
     login: &'a Login,
     proof: &'a Proof,
     rules: Rules,
-    now: DateTime<Utc>,
     plan: Plan,
     missing: Violations,
     lacks_current: bool,
@@ -208,12 +223,39 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
+    /// Rejects a code of the other channel than that of the address that changes, unless the address could not prove the
+    /// change itself and one of the other channel is bound.
+    fn check_channel(&mut self, patch: &AccountPatch) -> Result<()> {
+        let Some(channel) = self.other_channel(patch) else { return Ok(()) };
+        if self.login.confirmed(channel.other()).is_some() || self.login.verified(channel).is_none() {
+            return Err(Error::invalid("proof.channel", Fault::Format, WRONG_CHANNEL));
+        }
+        if self.login.confirmed(channel).is_none() {
+            self.failed = Some(Error::address_not_confirmed("proof.channel"));
+        }
+        Ok(())
+    }
+
+    /// The channel that the code was sent on, if it is not that of the one address that changes.
+    fn other_channel(&self, patch: &AccountPatch) -> Option<Channel> {
+        let changed = match (&patch.email, &patch.phone) {
+            (Some(_), None) => Channel::Email,
+            (None, Some(_)) => Channel::Phone,
+            (None, None) | (Some(_), Some(_)) => return None,
+        };
+        self.proof.code.as_ref()?;
+        self.proof.channel.filter(|channel| *channel != changed)
+    }
+
     fn addresses(&mut self, patch: &AccountPatch) {
         let paths = self.rules.paths;
         let named = [(Channel::Email, paths.email, &patch.email), (Channel::Phone, paths.phone, &patch.phone)];
+        let other = self.other_channel(patch);
         let addresses: Vec<Address> = named
             .into_iter()
-            .filter_map(|(channel, path, given)| Some(self.address(channel, path, given.as_ref()?.as_ref())))
+            .filter_map(|(channel, path, given)| {
+                Some(self.address(channel, path, given.as_ref()?.as_ref(), other.unwrap_or(channel)))
+            })
             .collect();
         self.code_is_taken = !addresses.is_empty();
         let needs = |address: &&Address| address.needs_code || address.needs_new_code;
@@ -229,13 +271,18 @@ impl Planner<'_> {
         }
     }
 
-    fn address(&self, channel: Channel, path: &'static str, given: Option<&Folded>) -> Address {
+    /// `source` is the channel that a code was sent on.
+    fn address(&self, channel: Channel, path: &'static str, given: Option<&Folded>, source: Channel) -> Address {
         let bound = self.login.bound(channel);
         let is_verified = bound.as_ref().is_some_and(|bound| bound.verified);
+        let is_confirmed = self.login.confirmed(channel).is_some();
         let proves = self.rules.is_user || self.rules.needs_codes;
+        // An address that is not confirmed protects itself from nobody who knows the password.
+        let protects = proves && is_verified && (is_confirmed || self.proof.password.is_none());
         let mut address = Address {
             channel,
             path,
+            source,
             change: AddressChange::None,
             needs_code: false,
             needs_new_code: false,
@@ -245,22 +292,43 @@ impl Planner<'_> {
             (None, None) => {}
             (None, Some(_)) => {
                 address.change = AddressChange::Clear;
-                address.needs_code = is_verified && proves;
+                address.needs_code = protects;
             }
             (Some(given), Some(bound)) if given.key == bound.key => match (proves, is_verified) {
                 (false, _) => address.change = AddressChange::Respell(given.clone()),
+                (true, true) if !is_confirmed && self.proves_older_factor(source) => {
+                    address.change = AddressChange::Confirm;
+                }
                 (true, true) => address.is_unchanged = true,
                 (true, false) if self.proof.new_code.is_some() => address.change = AddressChange::Verify,
                 (true, false) => {}
             },
             (Some(given), _) => {
-                address.change = AddressChange::Bind(given.clone(), proves);
+                address.change = AddressChange::Bind(given.clone(), self.binding(source));
                 address.needs_new_code = proves;
                 let is_asked_for = channel == Channel::Phone || self.rules.requires_current_code;
-                address.needs_code = proves && is_verified && is_asked_for;
+                address.needs_code = protects && is_asked_for;
             }
         }
         address
+    }
+
+    /// What an address may do that is bound now.
+    fn binding(&self, source: Channel) -> Binding {
+        let Rules { is_user, needs_codes, .. } = self.rules;
+        let has_factor = self.login.password_hash.is_some() || self.login.has_confirmed();
+        match (is_user, needs_codes) {
+            (false, false) => Binding::Unverified,
+            (false, true) => Binding::Confirmed,
+            (true, _) if !has_factor || self.proves_older_factor(source) => Binding::Confirmed,
+            (true, _) => Binding::Unconfirmed,
+        }
+    }
+
+    /// Whether the call proves a factor that the account has had, if what is shown is right.
+    fn proves_older_factor(&self, source: Channel) -> bool {
+        let by_code = self.proof.code.is_some() && self.login.confirmed(source).is_some();
+        by_code || self.proof.password.is_some()
     }
 
     /// The address that the codes of the call are for.
@@ -274,16 +342,17 @@ impl Planner<'_> {
             (false, true) => self.missing.add(paths.code, Fault::Required, "the code of the bound address is needed"),
             (false, false) => {}
         }
-        let bound = self.login.bound(address.channel).map(|bound| bound.key).unwrap_or_default();
+        let bound = |channel| self.login.bound(channel).map(|bound| bound.key).unwrap_or_default();
         let new = match &address.change {
             AddressChange::Bind(folded, _) => folded.key.clone(),
-            _ => bound.clone(),
+            _ => bound(address.channel),
         };
-        let shown = |purpose, address_key, digits: &Option<String>, path| {
-            digits.clone().map(|digits| Shown { channel: address.channel, purpose, address: address_key, digits, path })
+        let shown = |channel, purpose, address, digits: &Option<String>, path| {
+            digits.clone().map(|digits| Shown { channel, purpose, address, digits, path })
         };
-        self.plan.codes.extend(shown(Purpose::Bind, new, &self.proof.new_code, paths.new_code));
-        self.plan.codes.extend(shown(Purpose::Replace, bound, &self.proof.code, paths.code));
+        let new = shown(address.channel, Purpose::Bind, new, &self.proof.new_code, paths.new_code);
+        let current = shown(address.source, Purpose::Replace, bound(address.source), &self.proof.code, paths.code);
+        self.plan.codes.extend(new.into_iter().chain(current));
         self.keep(address);
     }
 
@@ -323,7 +392,8 @@ impl Planner<'_> {
             path: "new_wallet_password",
             needs_code: needs(&proof.wallet_password, &login.wallet_password_hash),
         };
-        let unlink = Opening { purpose: Purpose::Unlink, path: "unlink_connection_id", needs_code: has_verified };
+        let needs_code = login.has_confirmed();
+        let unlink = Opening { purpose: Purpose::Unlink, path: "unlink_connection_id", needs_code };
         let asked = [
             (patch.password.is_some(), password),
             (patch.wallet_password.is_some(), wallet),
@@ -347,7 +417,7 @@ impl Planner<'_> {
                 _ => {}
             }
         }
-        let needs_password = !self.login.has_verified() && self.login.password_hash.is_some();
+        let needs_password = !self.login.has_confirmed() && self.login.password_hash.is_some();
         if !patch.unlink.is_empty() && self.rules.is_user && needs_password && self.proof.password.is_none() {
             self.missing.add("proof.current_password", Fault::Required, "the password is needed");
         }
@@ -355,19 +425,16 @@ impl Planner<'_> {
 
     fn open_by(&mut self, channel: Channel, purpose: Purpose, digits: String) {
         let path = "proof.channel";
-        if let Some(wait) = self.login.held(channel, self.rules.hold, self.now) {
-            self.failed.get_or_insert(Error::address_not_confirmed(path, wait));
-            return;
-        }
-        match self.login.verified(channel) {
-            Some(bound) => {
+        let refused = match (self.login.confirmed(channel), self.login.verified(channel)) {
+            (Some(bound), _) => {
                 let path = self.rules.paths.code;
                 self.plan.codes.push(Shown { channel, purpose, address: bound.key, digits, path });
+                return;
             }
-            None => {
-                self.failed.get_or_insert(Error::new(Reason::AddressNotBound).with_precondition(path));
-            }
-        }
+            (None, Some(_)) => Error::address_not_confirmed(path),
+            (None, None) => Error::new(Reason::AddressNotBound).with_precondition(path),
+        };
+        self.failed.get_or_insert(refused);
     }
 }
 
@@ -382,8 +449,9 @@ pub fn check_proof(patch: &AccountPatch, proof: &Proof, paths: Paths, faults: &m
         faults.add(paths.new_code, Fault::Format, "proves no address of this request");
     }
     match (proof.channel, named.is_empty()) {
-        (Some(channel), false) if !named.contains(&channel) => {
-            faults.add("proof.channel", Fault::Format, "is not that of the address");
+        // A code of the other channel can prove some changes of an address, which the account decides.
+        (Some(channel), false) if !named.contains(&channel) && proof.code.is_none() => {
+            faults.add("proof.channel", Fault::Format, WRONG_CHANNEL);
         }
         (None, true) if proof.code.is_some() && opens => {
             faults.add("proof.channel", Fault::Required, "must tell where the code was sent");

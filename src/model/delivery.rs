@@ -21,6 +21,14 @@ impl Channel {
         }
     }
 
+    /// The other one.
+    pub fn other(self) -> Channel {
+        match self {
+            Channel::Email => Channel::Phone,
+            Channel::Phone => Channel::Email,
+        }
+    }
+
     /// The channel of that name.
     pub fn parse(name: &str) -> Option<Channel> {
         [Channel::Email, Channel::Phone].into_iter().find(|channel| channel.as_str() == name)

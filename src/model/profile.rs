@@ -198,6 +198,8 @@ pub const ACCOUNT: &[&str] = &[
     "last_login_at",
     "connections",
     "etag",
+    "email_confirmed",
+    "phone_confirmed",
 ];
 
 impl ReadMask {

@@ -15,11 +15,24 @@ use crate::{
     store::sql::Sql,
 };
 
-type Row =
-    (BigInt, Nullable<Text>, Nullable<Text>, Bool, Nullable<Text>, Bool, Bool, Bool, Nullable<Timestamptz>, BigInt);
+type Row = (
+    BigInt,
+    Nullable<Text>,
+    Nullable<Text>,
+    Bool,
+    Nullable<Text>,
+    Bool,
+    Bool,
+    Bool,
+    Nullable<Timestamptz>,
+    BigInt,
+    Nullable<Timestamptz>,
+    Nullable<Timestamptz>,
+);
 
 const COLUMNS: &str = "a.user_id, a.username, a.email, a.email_verified, a.phone, a.phone_verified, \
-    a.password_hash is not null, a.wallet_password_hash is not null, a.last_login_at, a.version";
+    a.password_hash is not null, a.wallet_password_hash is not null, a.last_login_at, a.version, \
+    a.email_bound_at, a.phone_bound_at";
 
 /// The accounts of these users, in no order.
 pub async fn list(conn: &mut AsyncPgConnection, user_ids: Vec<i64>) -> QueryResult<Vec<Account>> {
@@ -90,6 +103,7 @@ pub async fn lock(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<Opt
 pub struct Address {
     pub folded: Folded,
     pub verified: bool,
+    /// When its user bound it, unless that is the same call or an earlier one that confirmed it.
     pub bound_at: Option<DateTime<Utc>>,
 }
 

@@ -21,8 +21,17 @@ use crate::{
 pub const AHEAD: TimeDelta = TimeDelta::minutes(1);
 
 /// Fields of an account that no one changes here.
-const IMMUTABLE: &[&str] =
-    &["user_id", "email_verified", "phone_verified", "has_password", "has_wallet_password", "connections", "etag"];
+const IMMUTABLE: &[&str] = &[
+    "user_id",
+    "email_verified",
+    "phone_verified",
+    "has_password",
+    "has_wallet_password",
+    "connections",
+    "etag",
+    "email_confirmed",
+    "phone_confirmed",
+];
 
 /// Reads what changes, and what is shown for it.
 pub fn update(request: pb::UpdateAccountRequest, now: DateTime<Utc>, faults: &mut Violations) -> (AccountPatch, Proof) {

@@ -7,6 +7,7 @@ use crate::{
     error::{Fault, Violations},
     model::{
         account::Connection,
+        delivery::Channel,
         document::Document,
         field::Fields,
         profile::{
@@ -94,8 +95,8 @@ pub fn account_message(view: &AccountView, mask: &AccountMask) -> Option<pb::Acc
         last_login_at: account.last_login_at.filter(|_| has("last_login_at")).map(timestamp),
         connections: if has("connections") { view.connections.iter().map(connection).collect() } else { Vec::new() },
         etag: etag(account.version),
-        email_confirmed: false,
-        phone_confirmed: false,
+        email_confirmed: has("email_confirmed") && account.is_confirmed(Channel::Email),
+        phone_confirmed: has("phone_confirmed") && account.is_confirmed(Channel::Phone),
     })
 }
 

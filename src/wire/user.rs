@@ -192,6 +192,8 @@ fn new_account(given: pb::Account, now: DateTime<Utc>, faults: &mut Violations) 
         ("account.has_wallet_password", given.has_wallet_password),
         ("account.connections", !given.connections.is_empty()),
         ("account.etag", !given.etag.is_empty()),
+        ("account.email_confirmed", given.email_confirmed),
+        ("account.phone_confirmed", given.phone_confirmed),
     ];
     for (path, _) in immutable.into_iter().filter(|(_, is_set)| *is_set) {
         faults.add(path, Fault::Immutable, "is set by the service");

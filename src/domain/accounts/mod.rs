@@ -11,7 +11,6 @@ pub use connections::Link;
 pub use login::VerifyPassword;
 pub use secrets::{Hashes, NewSecrets};
 
-use chrono::TimeDelta;
 use diesel_async::AsyncPgConnection;
 
 use crate::{
@@ -41,8 +40,6 @@ use proofs::{Proofs, Right};
 pub struct Policy {
     /// Whether a verified email is replaced only with the code that was sent to it.
     pub requires_current_code: bool,
-    /// How long a new address may not open an account that somebody has.
-    pub hold: TimeDelta,
 }
 
 /// A change of one account.
@@ -162,7 +159,7 @@ impl Accounts {
     }
 
     fn plan(&self, update: &UpdateAccount, login: &Login) -> Result<Plan> {
-        plan(login, &update.patch, &update.proof, self.rules(update), self.clock.now())
+        plan(login, &update.patch, &update.proof, self.rules(update))
     }
 
     fn rules(&self, update: &UpdateAccount) -> Rules {
@@ -170,7 +167,6 @@ impl Accounts {
             is_user: update.caller.user().is_some(),
             needs_codes: update.needs_codes,
             requires_current_code: self.policy.requires_current_code,
-            hold: self.policy.hold,
             paths: update.paths,
         }
     }

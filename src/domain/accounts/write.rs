@@ -11,8 +11,8 @@ use crate::{
     domain::claims::{Claim, take},
     error::{Error, Reason, Result},
     model::{
-        account::{Folded, Login, connection_key},
-        account_change::{AddressChange, Plan},
+        account::{Bound, Folded, Login, connection_key},
+        account_change::{AddressChange, Binding, Plan},
         delivery::Channel,
         token::Revoked,
     },
@@ -42,7 +42,7 @@ pub async fn apply(
     let user_id = login.user_id;
     let is_user = update.caller.user().is_some();
     let patch = &update.patch;
-    let changes = Changes {
+    let mut changes = Changes {
         username: patch.username.clone(),
         email: address(&planned.email, login, Channel::Email, now),
         phone: address(&planned.phone, login, Channel::Phone, now),
@@ -61,6 +61,7 @@ pub async fn apply(
     if changes_nothing {
         return Ok(Written { login: login.clone(), has_connections: true });
     }
+    confirm_unrestricted(&mut changes, login, patch.password.is_some());
     claim(conn, change, login).await?;
     let removed = unlink(conn, change).await?;
     let written = accounts::update(conn, user_id, changes).await?;
@@ -103,18 +104,50 @@ fn address(change: &AddressChange, login: &Login, channel: Channel, now: DateTim
     Some(match change {
         AddressChange::None => return None,
         AddressChange::Clear => None,
-        AddressChange::Bind(folded, proved) => {
-            Some(Address { folded: folded.clone(), verified: *proved, bound_at: proved.then_some(now) })
+        AddressChange::Bind(folded, binding) => {
+            let verified = *binding != Binding::Unverified;
+            let bound_at = (*binding == Binding::Unconfirmed).then_some(now);
+            Some(Address { folded: folded.clone(), verified, bound_at })
         }
         AddressChange::Respell(folded) => {
             bound.map(|bound| Address { folded: folded.clone(), verified: bound.verified, bound_at: bound.bound_at })
         }
-        AddressChange::Verify => bound.map(|bound| Address {
+        // An unverified address is one that came from a service, which vouches for it.
+        AddressChange::Verify | AddressChange::Confirm => bound.map(|bound| Address {
             folded: Folded { shown: bound.shown, key: bound.key },
             verified: true,
-            bound_at: Some(now),
+            bound_at: None,
         }),
     })
+}
+
+/// Confirms addresses that no older factor restricts any more after the change. Such an address stays confirmed: a factor
+/// that comes later is not older.
+fn confirm_unrestricted(changes: &mut Changes, login: &Login, sets_password: bool) {
+    let mut after = login.clone();
+    if sets_password {
+        // In a dry run it is not hashed.
+        after.password_hash.get_or_insert_default();
+    }
+    for (channel, changed) in [(Channel::Email, &changes.email), (Channel::Phone, &changes.phone)] {
+        if let Some(address) = changed {
+            after.bind(
+                channel,
+                address.as_ref().map(|address| Bound {
+                    shown: address.folded.shown.clone(),
+                    key: address.folded.key.clone(),
+                    verified: address.verified,
+                    bound_at: address.bound_at,
+                }),
+            );
+        }
+    }
+    for (channel, changed) in [(Channel::Email, &mut changes.email), (Channel::Phone, &mut changes.phone)] {
+        if let Some(bound) = after.confirmed(channel).filter(|bound| bound.bound_at.is_some()) {
+            let folded = Folded { shown: bound.shown, key: bound.key };
+            *changed = Some(Some(Address { folded, verified: true, bound_at: None }));
+        }
+    }
 }
 
 /// Brings the unique values in line. One who proved an address takes it from another who has not.
@@ -136,15 +169,15 @@ async fn claim(conn: &mut AsyncPgConnection, change: &Change<'_>, login: &Login)
     for (channel, path, planned) in addresses {
         match planned {
             AddressChange::Clear => kinds.push(channel.as_str().to_owned()),
-            AddressChange::Bind(folded, proved) => {
-                if *proved {
+            AddressChange::Bind(folded, binding) => {
+                if *binding != Binding::Unverified {
                     take_over(conn, login.user_id, channel, &folded.key).await?;
                 }
                 kinds.push(channel.as_str().to_owned());
                 let (path, kind) = (path.to_owned(), channel.as_str().to_owned());
                 claims.push(Claim { path, kind, value: folded.key.clone() });
             }
-            AddressChange::None | AddressChange::Verify | AddressChange::Respell(_) => {}
+            AddressChange::None | AddressChange::Verify | AddressChange::Confirm | AddressChange::Respell(_) => {}
         }
     }
     if kinds.is_empty() {

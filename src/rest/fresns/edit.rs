@@ -128,8 +128,11 @@ impl Edit {
         {
             return Err(Error::invalid("editEmail", fault, why));
         }
-        let replaces_email = self.email.is_some() && account.email_verified;
-        let replaces_phone = self.phone.is_some() && account.phone_verified;
+        // One that is not confirmed gives way to the password.
+        let protects =
+            |is_verified, is_confirmed: bool| is_verified && (is_confirmed || self.current_password.is_none());
+        let replaces_email = self.email.is_some() && protects(account.email_verified, account.email_confirmed);
+        let replaces_phone = self.phone.is_some() && protects(account.phone_verified, account.phone_confirmed);
         if (replaces_email || replaces_phone) && self.code.is_none() {
             return Err(Error::new(Reason::CurrentCodeRequired));
         }
