@@ -35,6 +35,7 @@ use crate::{
     error::Result,
     model::field::Fields as Definitions,
     model::keys::Keys,
+    model::username::UsernameRules,
     wire::fingerprint::canonical,
 };
 
@@ -55,6 +56,7 @@ pub struct Parts {
     pub deliveries: Deliveries,
     pub passwords: Passwords,
     pub users: Users,
+    pub usernames: UsernameRules,
     pub tokens: Tokens,
     pub authenticator: Authenticator,
     pub running: Running,

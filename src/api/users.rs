@@ -72,7 +72,7 @@ impl Api {
             let custom = custom.map(json::object).unwrap_or_default();
             let fields = self.0.fields.knowing(custom.keys().map(String::as_str)).await?;
             let validate_only = request.validate_only;
-            let (mut new, secrets) = user::new_user(request, &fields, self.0.clock.now())?;
+            let (mut new, secrets) = user::new_user(request, &fields, &self.0.usernames, self.0.clock.now())?;
             let (has_password, has_wallet_password) = secrets.are_set();
             self.hash_secrets(&mut new, secrets, validate_only).await?;
             let created = |new: &NewUser, profile: Profile| {
@@ -166,7 +166,7 @@ impl Api {
             return Err(Error::invalid("validate_only", Fault::Format, "is not possible in an import"));
         }
         let once = self.once(caller, "CreateUser", &request.request_id, &request);
-        let (mut new, secrets) = user::new_user(request, fields, self.0.clock.now())?;
+        let (mut new, secrets) = user::new_user(request, fields, &self.0.usernames, self.0.clock.now())?;
         self.hash_secrets(&mut new, secrets, false).await?;
         Ok((new, once))
     }

@@ -26,14 +26,19 @@ use crate::{
         fields::Fields,
         gather::Reads,
         housekeeping::Housekeeping,
+        names::NamePolicy,
         passwords::Passwords,
         profiles::Profiles,
+        texts::TextLimits,
         tokens::{MaxLifetimes, Tokens},
         users::Users,
     },
     health::Probe,
     mail::worker::{Waker, Worker},
-    model::keys::{Key, Keys},
+    model::{
+        keys::{Key, Keys},
+        username::UsernameRules,
+    },
     store::connector::Connector,
     threads::half_of_cores,
 };
@@ -90,7 +95,21 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
     let tokens = Tokens::new(db.clone(), clock.clone(), lifetimes);
     let authenticator = authenticator(config, tokens.clone(), &clock)?;
     let linger = if config.mail.folder.is_some() { LINGER } else { Duration::ZERO };
-    let policy = Policy { requires_current_code: config.email_change.require_current_code };
+    let days = |days: u32| TimeDelta::days(i64::from(days));
+    let names = NamePolicy {
+        release_hold: days(config.accounts.release_hold_days),
+        unverified_hold: days(config.accounts.unverified_hold_days),
+    };
+    let daily_cap = Some(i64::from(config.sms.daily_cap)).filter(|cap| *cap > 0);
+    let texts = TextLimits::new(&config.sms.allowed_country_codes, daily_cap);
+    let requires_current_code = config.email_change.require_current_code;
+    let policy = Policy { requires_current_code, names, texts: texts.clone() };
+    let usernames = UsernameRules::new(
+        config.accounts.username_min_length,
+        config.accounts.username_max_length,
+        &config.accounts.username_symbols,
+        config.accounts.reserved_usernames.iter().map(String::as_str),
+    );
     let waker = Waker::default();
     let mail_worker = delivery::worker(config, db.clone(), clock.clone(), keys.clone(), waker.clone())?;
     let wait = TimeDelta::seconds(i64::from(config.fields.wait_seconds));
@@ -100,13 +119,14 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
         authenticator: authenticator.clone(),
         running: Default::default(),
         bulk: Bulk::new(db.clone(), clock.clone()),
-        codes: Codes::new(db.clone(), clock.clone(), keys.clone(), deliveries.clone(), linger),
+        codes: Codes::new(db.clone(), clock.clone(), keys.clone(), deliveries.clone(), texts, linger),
         deliveries,
         fields: fields.clone(),
         passwords,
         profiles: Profiles::new(db.clone(), clock.clone(), Reads::new(&url, &connector)),
         tokens,
-        users: Users::new(db.clone()),
+        users: Users::new(db.clone(), clock.clone(), names),
+        usernames,
         db: db.clone(),
         clock: clock.clone(),
         keys,

@@ -41,8 +41,15 @@ pub fn run(command: Command, output: &Output) -> anyhow::Result<()> {
         for template in Template::ALL {
             let code = if template.has_code() { "123456" } else { "" };
             let asked = [language.clone()];
-            let facts =
-                Facts { template: *template, languages: &asked, app_name: &app_name, code, minutes: 10, at: now };
+            let facts = Facts {
+                template: *template,
+                languages: &asked,
+                app_name: &app_name,
+                code,
+                minutes: 10,
+                at: now,
+                changes: 3,
+            };
             let mail = templates.mail(&facts)?;
             let name = format!("{language}.{}", template.as_str());
             write(&folder, &format!("{name}.html"), &mail.html)?;

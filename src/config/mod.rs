@@ -32,6 +32,7 @@ pub struct Config {
     pub callers: caller_limits::Config,
     pub tokens: Tokens,
     pub fields: Fields,
+    pub accounts: Accounts,
     pub email_change: EmailChange,
     pub passwords: Passwords,
     pub mail: Mail,
@@ -86,6 +87,7 @@ impl Config {
         self.auth.faults(&mut faults);
         faults.extend(self.callers.faults());
         self.tokens.faults(&mut faults);
+        self.accounts.faults(&mut faults);
         self.mail.faults(&mut faults);
         self.sms.faults(&mut faults);
         self.operations.faults(&mut faults);

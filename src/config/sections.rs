@@ -12,6 +12,7 @@ use crate::{
     config::key_bytes,
     door::MAX_TOKEN,
     mail::transport::smtp,
+    model::username,
 };
 
 /// A text that no log and no print shows.
@@ -128,6 +129,38 @@ impl Default for Fields {
     }
 }
 
+/// Section `[accounts]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Accounts {
+    /// How long a username, email or phone that a user token released stays reserved for its former holder; 0 for not at
+    /// all.
+    pub release_hold_days: u32,
+    /// How long an unverified address that is a user's only login method keeps others from it who prove it.
+    pub unverified_hold_days: u32,
+    /// Shortest username, in characters.
+    pub username_min_length: usize,
+    /// Longest username, in characters.
+    pub username_max_length: usize,
+    /// What a username may hold besides letters, their marks and digits.
+    pub username_symbols: String,
+    /// Usernames that nobody may have, nor any that looks the same.
+    pub reserved_usernames: Vec<String>,
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self {
+            release_hold_days: 30,
+            unverified_hold_days: 30,
+            username_min_length: 6,
+            username_max_length: 32,
+            username_symbols: username::SYMBOLS.to_owned(),
+            reserved_usernames: username::RESERVED.iter().map(|&name| name.to_owned()).collect(),
+        }
+    }
+}
+
 /// Section `[email_change]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -190,7 +223,7 @@ pub struct Smtp {
 }
 
 /// Section `[sms]`. Without `url` and `log` text messages fail.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sms {
     /// The webhook that sends text messages.
@@ -201,6 +234,17 @@ pub struct Sms {
     pub ca_file: Option<PathBuf>,
     /// Writes text messages to stderr instead, for development.
     pub log: bool,
+    /// Country codes, without a plus sign, that text messages go to; any, where there is none.
+    pub allowed_country_codes: Vec<String>,
+    /// Most text messages of the deployment on one day; 0 for no limit.
+    pub daily_cap: u32,
+}
+
+impl Default for Sms {
+    fn default() -> Self {
+        let (url, secret, ca_file) = (None, None, None);
+        Self { url, secret, ca_file, log: false, allowed_country_codes: Vec::new(), daily_cap: 10_000 }
+    }
 }
 
 /// Section `[operations]`: what those who run the service look at.
@@ -305,6 +349,19 @@ impl Tokens {
     }
 }
 
+impl Accounts {
+    pub(super) fn faults(&self, faults: &mut Vec<String>) {
+        if !(1..=self.username_max_length).contains(&self.username_min_length) || self.username_max_length > 128 {
+            faults.push(
+                "accounts.username_min_length must be at least 1, and username_max_length from there to 128".to_owned(),
+            );
+        }
+        if self.username_symbols.chars().any(|c| c.is_alphanumeric() || c.is_control()) {
+            faults.push("accounts.username_symbols must hold no letters, digits or control characters".to_owned());
+        }
+    }
+}
+
 impl Mail {
     pub(super) fn faults(&self, faults: &mut Vec<String>) {
         if let Err(why) = crate::mail::transport::Sender::parse(&self.from) {
@@ -334,6 +391,10 @@ impl Sms {
         }
         if self.url.is_some() && self.log {
             faults.push("sms.url and sms.log exclude each other".to_owned());
+        }
+        let is_code = |code: &String| (1..=7).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_digit());
+        if !self.allowed_country_codes.iter().all(is_code) {
+            faults.push("sms.allowed_country_codes must be digits without a plus sign, such as \"86\"".to_owned());
         }
     }
 }

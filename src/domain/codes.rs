@@ -12,21 +12,22 @@ use crate::{
         deliveries::Deliveries,
         limits::{Budget, exceeded},
         once::{Once, Outcome},
+        texts::TextLimits,
     },
-    error::{Error, Reason, Result},
+    error::{Error, Fault, Reason, Result},
     model::{
         account::{Bound, Folded, Login},
         code::{self, Purpose},
         delivery::{Channel, State, Template},
         keys::Keys,
-        limit::{SEND_ADDRESS_HOUR, SEND_COOLDOWN, SEND_USER_DAY, SEND_USER_HOUR, Window},
+        limit::{SEND_ADDRESS_HOUR, SEND_COOLDOWN, SEND_USER_DAY, SEND_USER_HOUR, TEXT_MESSAGE_DAY, Window},
         token,
     },
     store::{
         accounts::{self, Locked},
         codes::{self, NewCode},
         outbox::{self, NewDelivery},
-        unique_values,
+        reserved_values, unique_values,
     },
     telemetry::metrics,
 };
@@ -61,6 +62,7 @@ pub struct Codes {
     clock: Clock,
     keys: Keys,
     deliveries: Deliveries,
+    texts: TextLimits,
     /// How long an answer waits for its message to be on its way. Nothing in production, where a relay takes its time;
     /// in development the file is there when the call has answered.
     linger: Duration,
@@ -70,8 +72,8 @@ pub struct Codes {
 const LOOK: Duration = Duration::from_millis(1);
 
 impl Codes {
-    pub fn new(db: Db, clock: Clock, keys: Keys, deliveries: Deliveries, linger: Duration) -> Self {
-        Self { db, clock, keys, deliveries, linger }
+    pub fn new(db: Db, clock: Clock, keys: Keys, deliveries: Deliveries, texts: TextLimits, linger: Duration) -> Self {
+        Self { db, clock, keys, deliveries, texts, linger }
     }
 
     /// Queues a code.
@@ -129,8 +131,12 @@ impl Codes {
         let locked = accounts::lock(conn, send.user_id).await?;
         let Locked { login, language } = locked.ok_or_else(|| Error::user_not_found(send.user_id))?;
         let target = target(send, &login)?;
+        if send.channel == Channel::Phone && !self.texts.allows(&target.key) {
+            let why = "must have a country code that the deployment sends text messages to";
+            return Err(Error::invalid("phone", Fault::Range, why));
+        }
         let owner = match send.purpose {
-            Purpose::Bind => verified_owner(conn, send.channel, &target.key, send.user_id).await?,
+            Purpose::Bind => owner(conn, send, &target, now).await?,
             _ => None,
         };
         let resend_after = spend(conn, send, &login, &target.key, now).await?;
@@ -158,12 +164,20 @@ impl Codes {
             user_id: Some(send.user_id),
             code_id: Some(code_id),
             expires_at: Some(expires_at),
+            not_before: None,
             owner_caller: Some(send.caller.clone()),
         };
         if let Some((owner, address)) = owner {
             // The owner is told instead; whoever asked sees no difference.
             (delivery.recipient, delivery.user_id) = (address, Some(owner));
             (delivery.template, delivery.code_id) = (Template::AddressInUse, None);
+        }
+        // Last, for the day's count is locked from here on.
+        if send.channel == Channel::Phone
+            && let Some(wait) = self.texts.count(conn, now).await?
+        {
+            let wait = wait.to_std().unwrap_or_default();
+            return Err(Error::new(Reason::CodeSendQuota).with_quota(TEXT_MESSAGE_DAY, wait));
         }
         let delivery_id = outbox::insert(conn, delivery, uuid::Uuid::new_v4(), now).await?;
         Ok(Sent { expires_at, resend_after, delivery_id })
@@ -186,7 +200,13 @@ fn target(send: &SendCode, login: &Login) -> Result<Bound> {
         if bound.is_some_and(|bound| bound.verified && bound.key == given.key) {
             return Err(Error::new(Reason::AddressUnchanged).with_precondition(path));
         }
-        return Ok(Bound { shown: given.shown.clone(), key: given.key.clone(), verified: false, bound_at: None });
+        return Ok(Bound {
+            shown: given.shown.clone(),
+            key: given.key.clone(),
+            verified: false,
+            bound_at: None,
+            set_at: None,
+        });
     }
     let not_bound = || Error::new(Reason::AddressNotBound).with_precondition(path);
     let bound = bound.filter(|bound| bound.verified || !send.purpose.needs_verified()).ok_or_else(not_bound)?;
@@ -194,6 +214,22 @@ fn target(send: &SendCode, login: &Login) -> Result<Bound> {
         return Err(Error::address_not_confirmed(path));
     }
     Ok(bound)
+}
+
+/// The other user whose address it is: verified, or verified until this user released it a while ago.
+async fn owner(
+    conn: &mut AsyncPgConnection,
+    send: &SendCode,
+    target: &Bound,
+    now: DateTime<Utc>,
+) -> Result<Option<(i64, String)>> {
+    if let Some(owner) = verified_owner(conn, send.channel, &target.key, send.user_id).await? {
+        return Ok(Some(owner));
+    }
+    let kinds = vec![send.channel.as_str().to_owned()];
+    let reserved = reserved_values::find(conn, kinds, vec![target.key.clone()]).await?.into_iter();
+    let mut others = reserved.filter(|row| row.proved && row.reserved_until > now && row.user_id != send.user_id);
+    Ok(others.next().map(|row| (row.user_id, target.shown.clone())))
 }
 
 /// The other user who has verified an address, with the address as it is shown.

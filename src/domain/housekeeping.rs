@@ -12,8 +12,15 @@ use crate::{
         once,
     },
     error::Result,
-    model::code,
-    store::{codes, idempotency, limits, outbox, tokens},
+    model::{
+        account::Folded,
+        code,
+        username::{SKELETON, skeletons},
+    },
+    store::{
+        accounts::{self, Locked},
+        codes, idempotency, limits, outbox, reserved_values, text_messages, tokens, unique_values,
+    },
 };
 
 /// Between two rounds; replicas spread themselves over it.
@@ -33,7 +40,11 @@ enum Table {
     Limits,
     Outbox,
     Tokens,
+    ReservedValues,
 }
+
+const TABLES: [Table; 6] =
+    [Table::Idempotency, Table::Codes, Table::Limits, Table::Outbox, Table::Tokens, Table::ReservedValues];
 
 /// Cleans up, in every replica.
 #[derive(Clone)]
@@ -54,6 +65,9 @@ impl Housekeeping {
             if let Err(error) = self.clean().await {
                 tracing::warn!(reason = error.reason().as_str(), "old rows are left for the next round");
             }
+            if let Err(error) = self.reserve_look_alikes().await {
+                tracing::warn!(reason = error.reason().as_str(), "look-alikes are left for the next round");
+            }
         }
     }
 
@@ -63,7 +77,7 @@ impl Housekeeping {
     /// A database that is away.
     pub async fn clean(&self) -> Result<usize> {
         let mut total = 0;
-        for table in [Table::Idempotency, Table::Codes, Table::Limits, Table::Outbox, Table::Tokens] {
+        for table in TABLES {
             loop {
                 let removed = self.step(table).await?;
                 total += removed;
@@ -72,7 +86,29 @@ impl Housekeeping {
                 }
             }
         }
+        let before = self.clock.now() - DELIVERIES;
+        total += self.db.run(async |conn| Ok(text_messages::purge(conn, before).await?)).await?;
         Ok(total)
+    }
+
+    /// Reserves what usernames look like for users who had theirs before that was kept, or have it from a replica of an
+    /// older release; gives the number of users. Of two names that look alike already, both stay.
+    ///
+    /// # Errors
+    /// A database that is away.
+    pub async fn reserve_look_alikes(&self) -> Result<usize> {
+        let mut total = 0;
+        loop {
+            let find = async |conn: &mut AsyncPgConnection| Ok(accounts::find_without_skeletons(conn, BATCH).await?);
+            let user_ids = self.db.run(find).await?;
+            if user_ids.is_empty() {
+                return Ok(total);
+            }
+            total += user_ids.len();
+            for user_id in user_ids {
+                self.db.transaction(End::Commit, async |conn| reserve_look_alike(conn, user_id).await).await?;
+            }
+        }
     }
 
     async fn step(&self, table: Table) -> Result<usize> {
@@ -84,9 +120,23 @@ impl Housekeeping {
                 Table::Limits => limits::purge(conn, now, BATCH).await?,
                 Table::Outbox => outbox::purge(conn, now - DELIVERIES, BATCH).await?,
                 Table::Tokens => tokens::purge(conn, now - TOKENS, BATCH).await?,
+                Table::ReservedValues => reserved_values::purge(conn, now, BATCH).await?,
             })
         };
         // Two replicas that remove the same rows may meet in a deadlock, which is tried again.
         self.db.transaction(End::Commit, purge).await
     }
+}
+
+async fn reserve_look_alike(conn: &mut AsyncPgConnection, user_id: i64) -> Result<()> {
+    let Some(Locked { login, .. }) = accounts::lock(conn, user_id).await? else { return Ok(()) };
+    let name = login.username.zip(login.username_key.clone()).map(|(shown, key)| Folded { shown, key });
+    unique_values::free(conn, user_id, vec![SKELETON.to_owned()]).await?;
+    let skeletons: Vec<String> = name.iter().flat_map(skeletons).collect();
+    let claims: Vec<_> = skeletons.iter().map(|value| (user_id, SKELETON, value.as_str())).collect();
+    if !claims.is_empty() {
+        unique_values::claim(conn, &claims).await?;
+    }
+    accounts::set_skeleton_of(conn, user_id, login.username_key).await?;
+    Ok(())
 }

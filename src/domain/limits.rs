@@ -46,6 +46,12 @@ impl Budget {
         self.hits.push(self.now);
     }
 
+    /// Counts one more, which happens at a later time.
+    pub fn add_at(&mut self, at: DateTime<Utc>) {
+        self.hits.push(at);
+        self.hits.sort_unstable();
+    }
+
     /// How often it may still happen.
     pub fn left(&self) -> usize {
         self.windows.iter().map(|window| window.left(&self.hits, self.now)).min().unwrap_or_default()
@@ -71,7 +77,8 @@ impl Budget {
     /// Writes it.
     pub async fn save(self, conn: &mut AsyncPgConnection) -> Result<()> {
         let span = self.windows.iter().map(|window| window.span).max().unwrap_or_default();
-        limits::save(conn, &self.key, self.hits, self.now + span).await?;
+        let last = self.hits.last().copied().unwrap_or(self.now).max(self.now);
+        limits::save(conn, &self.key, self.hits, last + span).await?;
         Ok(())
     }
 }

@@ -2,18 +2,22 @@
 
 use std::collections::{HashMap, HashSet};
 
+use chrono::{DateTime, Utc};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_async::AsyncPgConnection;
 
 use crate::{
+    clock::Clock,
     domain::{
         claims::{Claim, refuse_taken},
         db::{Db, End},
         fields::{index_rows, join_fill},
+        names::{self, NamePolicy, Reservations},
         once::{self, Once, Outcome},
     },
     error::{Error, Fault, Reason, Result},
     model::{
+        delivery::Channel,
         field::{Field, Fields},
         profile::Profile,
     },
@@ -51,11 +55,13 @@ pub struct DeleteUser {
 #[derive(Clone)]
 pub struct Users {
     db: Db,
+    clock: Clock,
+    names: NamePolicy,
 }
 
 impl Users {
-    pub fn new(db: Db) -> Self {
-        Self { db }
+    pub fn new(db: Db, clock: Clock, names: NamePolicy) -> Self {
+        Self { db, clock, names }
     }
 
     /// Makes one user.
@@ -74,7 +80,7 @@ impl Users {
         let mut outcome = self
             .db
             .transaction(end, async |conn| {
-                make(conn, &[(new, once)], definitions, &reply).await?.pop().expect("valid: one for each")
+                self.make(conn, &[(new, once)], definitions, &reply).await?.pop().expect("valid: one for each")
             })
             .await?;
         match &mut outcome {
@@ -97,7 +103,7 @@ impl Users {
     ) -> Result<Vec<Result<()>>> {
         let batch: Vec<_> = batch.iter().map(|(new, once)| (new, once.as_ref())).collect();
         let outcomes =
-            self.db.transaction(End::Commit, async |conn| make(conn, &batch, definitions, &reply).await).await?;
+            self.db.transaction(End::Commit, async |conn| self.make(conn, &batch, definitions, &reply).await).await?;
         let made = outcomes.iter().zip(&batch).filter(|(outcome, _)| matches!(outcome, Ok(Outcome::New(_))));
         self.follow(made.map(|(_, (new, _))| *new)).await;
         Ok(outcomes.into_iter().map(|outcome| outcome.map(|_| ())).collect())
@@ -111,6 +117,34 @@ impl Users {
         if let Err(error) = self.db.run(async |conn| Ok(users::pass(conn, highest).await?)).await {
             tracing::warn!(reason = error.reason().as_str(), "the sequence of ids stays behind");
         }
+    }
+
+    /// Makes users, one table after another, and tells what became of each. Who gets what is decided in their order from
+    /// what others hold; where others took something of it in the meantime, nothing stands and the transaction begins anew.
+    ///
+    /// # Errors
+    /// WRITE_CONFLICT where others were faster, and what keeps all from being written.
+    async fn make(
+        &self,
+        conn: &mut AsyncPgConnection,
+        batch: &[(&NewUser, Option<&Once>)],
+        definitions: &Fields,
+        reply: &impl Fn(&NewUser, &Profile) -> Vec<u8>,
+    ) -> Result<Vec<Result<Outcome<Profile>>>> {
+        let requests: Vec<&Once> = batch.iter().filter_map(|(_, once)| *once).collect();
+        let mut begun = once::begin(conn, &requests).await?.into_iter();
+        let mut decisions = Decisions::begin(conn, batch, self.names, self.clock.now()).await?;
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for (new, once) in batch {
+            let kept = once.and_then(|_| begun.next()).unwrap_or(Ok(None));
+            outcomes.push(match kept {
+                Err(error) => Err(error),
+                Ok(Some(kept)) => Ok(Outcome::Kept(kept)),
+                Ok(None) => decisions.decide(conn, new, *once, reply).await?,
+            });
+        }
+        decisions.write(conn, definitions).await?;
+        Ok(outcomes)
     }
 
     /// Deletes the user and erases all of its data. The stored response of the deletion itself belongs to no user, so
@@ -153,39 +187,15 @@ impl Users {
     }
 }
 
-/// Makes users, one table after another, and tells what became of each. Who gets what is decided in their order from
-/// what others hold; where others took something of it in the meantime, nothing stands and the transaction begins anew.
-///
-/// # Errors
-/// WRITE_CONFLICT where others were faster, and what keeps all from being written.
-async fn make(
-    conn: &mut AsyncPgConnection,
-    batch: &[(&NewUser, Option<&Once>)],
-    definitions: &Fields,
-    reply: &impl Fn(&NewUser, &Profile) -> Vec<u8>,
-) -> Result<Vec<Result<Outcome<Profile>>>> {
-    let requests: Vec<&Once> = batch.iter().filter_map(|(_, once)| *once).collect();
-    let mut begun = once::begin(conn, &requests).await?.into_iter();
-    let mut decisions = Decisions::begin(conn, batch).await?;
-    let mut outcomes = Vec::with_capacity(batch.len());
-    for (new, once) in batch {
-        let kept = once.and_then(|_| begun.next()).unwrap_or(Ok(None));
-        outcomes.push(match kept {
-            Err(error) => Err(error),
-            Ok(Some(kept)) => Ok(Outcome::Kept(kept)),
-            Ok(None) => decisions.decide(new, *once, reply),
-        });
-    }
-    decisions.write(conn, definitions).await?;
-    Ok(outcomes)
-}
-
 /// Who of a batch gets what.
 struct Decisions<'a> {
     /// Ids that are or were in use.
     used: HashSet<i64>,
-    /// Kinds and values that somebody holds.
-    held: HashSet<(String, String)>,
+    /// Kinds and values that somebody holds, with the holder; 0 for one of the batch.
+    held: HashMap<(String, String), i64>,
+    reservations: Reservations,
+    policy: NamePolicy,
+    now: DateTime<Utc>,
     /// Ids for those who bring none.
     drawn: std::vec::IntoIter<i64>,
     made: Vec<(&'a NewUser, Profile)>,
@@ -193,12 +203,20 @@ struct Decisions<'a> {
 }
 
 impl<'a> Decisions<'a> {
-    async fn begin(conn: &mut AsyncPgConnection, batch: &[(&NewUser, Option<&Once>)]) -> Result<Self> {
+    async fn begin(
+        conn: &mut AsyncPgConnection,
+        batch: &[(&NewUser, Option<&Once>)],
+        policy: NamePolicy,
+        now: DateTime<Utc>,
+    ) -> Result<Self> {
         let (given, missing): (Vec<i64>, Vec<i64>) =
             batch.iter().map(|(new, _)| new.profile.user_id).partition(|user_id| *user_id != 0);
         let claims = batch.iter().flat_map(|(new, _)| &new.claims);
-        let (kinds, values): (Vec<_>, Vec<_>) = claims.map(pair).unzip();
+        let (kinds, values): (Vec<_>, Vec<_>) = claims.clone().map(Claim::pair).unzip();
         Ok(Self {
+            reservations: Reservations::find(conn, claims, now).await?,
+            policy,
+            now,
             drawn: users::draw_ids(conn, missing.len(), &given).await?.into_iter(),
             used: users::find_used(conn, given).await?,
             held: unique_values::find_held(conn, kinds, values).await?,
@@ -207,17 +225,52 @@ impl<'a> Decisions<'a> {
         })
     }
 
-    fn decide(
+    /// Decides about one user; the inner result is this user's alone.
+    async fn decide(
         &mut self,
+        conn: &mut AsyncPgConnection,
         new: &'a NewUser,
         once: Option<&'a Once>,
         reply: impl Fn(&NewUser, &Profile) -> Vec<u8>,
-    ) -> Result<Outcome<Profile>> {
+    ) -> Result<Result<Outcome<Profile>>> {
         if let Some(once) = once
             && let Some((first, _, reply)) = self.replies.get(once.key())
         {
-            return Ok(Outcome::Kept(first.repeat(once, reply)?));
+            return Ok(first.repeat(once, reply).map(Outcome::Kept));
         }
+        let yielding = self.find_yielding(conn, new).await?;
+        let decided = self.decide_alone(new, &yielding, once, reply);
+        if decided.is_ok() {
+            for (holder, channel, key) in &yielding {
+                names::take_away(conn, *holder, *channel, key).await?;
+            }
+        }
+        Ok(decided)
+    }
+
+    /// The addresses that this user has proved and that others, who have not, must let go, each with its holder.
+    async fn find_yielding(&self, conn: &mut AsyncPgConnection, new: &NewUser) -> Result<Vec<(i64, Channel, String)>> {
+        let mut yielding: Vec<(i64, Channel, String)> = Vec::new();
+        for claim in &new.claims {
+            let channel = Channel::parse(&claim.kind).filter(|channel| new.account.is_verified(*channel));
+            let holder = self.held.get(&claim.pair()).copied().filter(|holder| *holder != 0);
+            let (Some(channel), Some(holder)) = (channel, holder) else { continue };
+            let taken = yielding.iter().filter(|(other, ..)| *other == holder).count() as i64;
+            let (policy, now) = (self.policy, self.now);
+            if names::find_yielding(conn, holder, channel, &claim.value, taken, policy, now).await? {
+                yielding.push((holder, channel, claim.value.clone()));
+            }
+        }
+        Ok(yielding)
+    }
+
+    fn decide_alone(
+        &mut self,
+        new: &'a NewUser,
+        yielding: &[(i64, Channel, String)],
+        once: Option<&'a Once>,
+        reply: impl Fn(&NewUser, &Profile) -> Vec<u8>,
+    ) -> Result<Outcome<Profile>> {
         let mut profile = new.profile.clone();
         if profile.user_id == 0 {
             profile.user_id = self.drawn.next().expect("valid: one was drawn for each");
@@ -229,9 +282,16 @@ impl<'a> Decisions<'a> {
                 "is or was in use",
             ));
         }
-        refuse_taken(new.claims.iter().filter(|claim| self.held.contains(&pair(claim))))?;
+        let yields = |claim: &Claim| {
+            yielding.iter().any(|(_, channel, key)| channel.as_str() == claim.kind && *key == claim.value)
+        };
+        let is_lost = |claim: &&Claim| {
+            let is_held = self.held.contains_key(&claim.pair()) && !yields(claim);
+            is_held || self.keeps(new, profile.user_id, claim)
+        };
+        refuse_taken(new.claims.iter().filter(is_lost))?;
         self.used.insert(profile.user_id);
-        self.held.extend(new.claims.iter().map(pair));
+        self.held.extend(new.claims.iter().map(|claim| (claim.pair(), 0)));
         if let Some(once) = once {
             self.replies.insert(once.key(), (once, profile.user_id, reply(new, &profile)));
         }
@@ -239,7 +299,13 @@ impl<'a> Decisions<'a> {
         Ok(Outcome::New(profile))
     }
 
-    async fn write(self, conn: &mut AsyncPgConnection, definitions: &Fields) -> Result<()> {
+    /// Whether the value is reserved for a former holder.
+    fn keeps(&self, new: &NewUser, user_id: i64, claim: &Claim) -> bool {
+        let is_proved = Channel::parse(&claim.kind).is_some_and(|channel| new.account.is_verified(channel));
+        self.reservations.keeps(claim, user_id, is_proved)
+    }
+
+    async fn write(mut self, conn: &mut AsyncPgConnection, definitions: &Fields) -> Result<()> {
         if self.made.is_empty() {
             return Ok(());
         }
@@ -250,6 +316,17 @@ impl<'a> Decisions<'a> {
             new.claims.iter().map(|claim| (profile.user_id, claim.kind.as_str(), claim.value.as_str()))
         });
         unique_values::insert(conn, &claims.collect::<Vec<_>>()).await.map_err(raced)?;
+        // The claims have waited for releases that were under way, so what those reserved shows now.
+        let claims = self.made.iter().flat_map(|(new, _)| &new.claims);
+        self.reservations = Reservations::find(conn, claims, self.now).await?;
+        for (new, profile) in &self.made {
+            for claim in &new.claims {
+                if self.keeps(new, profile.user_id, claim) {
+                    return Err(Error::new(Reason::WriteConflict));
+                }
+                self.reservations.end(conn, claim).await?;
+            }
+        }
         let accounts: Vec<_> = self.made.iter().map(|(new, profile)| (profile.user_id, &new.account)).collect();
         users::insert_accounts(conn, &accounts).await?;
         let indexed: Vec<&Field> =
@@ -262,10 +339,6 @@ impl<'a> Decisions<'a> {
         let replies = self.replies.into_values().map(|(once, user_id, reply)| (once, Some(user_id), reply));
         once::end(conn, replies.collect()).await
     }
-}
-
-fn pair(claim: &Claim) -> (String, String) {
-    (claim.kind.clone(), claim.value.clone())
 }
 
 /// What was free when it was looked at is taken by now.

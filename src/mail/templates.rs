@@ -6,7 +6,8 @@
 //! a file in it takes the place of the built-in one, and a language that is not built in needs all eight.
 //!
 //! Every text sees `app_name`, `language`, `channel` (`email` or `phone`), `subject` (what follows the dot in
-//! [`Template::as_str`]) and `at`; those of `code` also `code` and `minutes`.
+//! [`Template::as_str`]) and `at`; those of `code` also `code` and `minutes`, and those of
+//! `notice` also `changes`, the number of changes that a summary (`more_changes`) tells of.
 
 mod builtin;
 mod check;
@@ -53,6 +54,8 @@ pub struct Facts<'a> {
     pub minutes: i64,
     /// When its cause was.
     pub at: DateTime<Utc>,
+    /// How many changes a summary tells of.
+    pub changes: i32,
 }
 
 /// All texts, read and tried.
@@ -138,7 +141,7 @@ impl Templates {
         if facts.template.has_code() {
             context! { code => facts.code, minutes => facts.minutes, ..shown }
         } else {
-            shown
+            context! { changes => facts.changes, ..shown }
         }
     }
 

@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 use diesel::Queryable;
 use unicode_normalization::UnicodeNormalization;
-use unicode_security::{RestrictionLevel, RestrictionLevelDetection};
 
 use crate::{
     error::Fault,
@@ -48,6 +47,10 @@ pub struct Login {
     pub wallet_password_hash: Option<String>,
     pub last_login_at: Option<DateTime<Utc>>,
     pub version: i64,
+    /// When the password was set without the proof of an older factor.
+    pub password_unproven_at: Option<DateTime<Utc>>,
+    pub email_set_at: Option<DateTime<Utc>>,
+    pub phone_set_at: Option<DateTime<Utc>>,
 }
 
 /// An address that is bound to an account.
@@ -58,6 +61,8 @@ pub struct Bound {
     pub verified: bool,
     /// When its user bound it without the proof of an older factor; `None` for any other address.
     pub bound_at: Option<DateTime<Utc>>,
+    /// When it was set.
+    pub set_at: Option<DateTime<Utc>>,
 }
 
 /// What decides whether a verified address is confirmed.
@@ -110,24 +115,33 @@ impl Login {
 
     /// The address of a channel.
     pub fn bound(&self, channel: Channel) -> Option<Bound> {
-        let (shown, key, verified, bound_at) = match channel {
-            Channel::Email => (&self.email, &self.email_key, self.email_verified, self.email_bound_at),
-            Channel::Phone => (&self.phone, &self.phone, self.phone_verified, self.phone_bound_at),
+        let (shown, key) = match channel {
+            Channel::Email => (&self.email, &self.email_key),
+            Channel::Phone => (&self.phone, &self.phone),
         };
-        Some(Bound { shown: shown.clone()?, key: key.clone()?, verified, bound_at })
+        let (verified, bound_at, set_at) = match channel {
+            Channel::Email => (self.email_verified, self.email_bound_at, self.email_set_at),
+            Channel::Phone => (self.phone_verified, self.phone_bound_at, self.phone_set_at),
+        };
+        Some(Bound { shown: shown.clone()?, key: key.clone()?, verified, bound_at, set_at })
     }
 
     /// Puts another address of a channel in place of the bound one.
     pub fn bind(&mut self, channel: Channel, address: Option<Bound>) {
         let verified = address.as_ref().is_some_and(|address| address.verified);
         let bound_at = address.as_ref().and_then(|address| address.bound_at);
+        let set_at = address.as_ref().and_then(|address| address.set_at);
         let (shown, key) = address.map(|address| (address.shown, address.key)).unzip();
         match channel {
             Channel::Email => {
                 (self.email, self.email_key, self.email_verified, self.email_bound_at) =
                     (shown, key, verified, bound_at);
+                self.email_set_at = set_at;
             }
-            Channel::Phone => (self.phone, self.phone_verified, self.phone_bound_at) = (key, verified, bound_at),
+            Channel::Phone => {
+                (self.phone, self.phone_verified, self.phone_bound_at) = (key, verified, bound_at);
+                self.phone_set_at = set_at;
+            }
         }
     }
 
@@ -222,24 +236,6 @@ pub fn fold_email(given: &str) -> String {
     }
 }
 
-/// A username: 6 to 32 letters, digits, `_`, `-`, `.`; not digits alone, and no mixture of scripts that could pass
-/// for another name (UTS 39, highly restrictive).
-pub fn parse_username(given: String) -> Result<Folded, Refusal> {
-    let shown = text::line(given, 6, 32, "must have 6 to 32 characters")?;
-    if !shown.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.')) {
-        return Err((Fault::Format, "must be letters, digits, \"_\", \"-\" and \".\""));
-    }
-    if shown.chars().all(char::is_numeric) {
-        return Err((Fault::Format, "must not be digits alone"));
-    }
-    // Full-width letters are others only in looks, which the folding takes away.
-    if shown.nfkc().collect::<String>().as_str().detect_restriction_level() > RestrictionLevel::HighlyRestrictive {
-        return Err((Fault::Format, "must not mix scripts that look alike"));
-    }
-    let key = fold_username(&shown);
-    Ok(Folded { shown, key })
-}
-
 /// An email: an ASCII local part, a domain with a dot, 254 characters at most.
 pub fn parse_email(given: String) -> Result<Folded, Refusal> {
     const FORM: Refusal = (Fault::Format, "must be an email address");
@@ -278,14 +274,6 @@ pub fn parse_phone(given: String) -> Result<Folded, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn usernames_are_compared_without_width_and_case() {
-        assert_eq!(parse_username("Ａnn.Mixed_1".into()).unwrap().key, "ann.mixed_1");
-        assert!(parse_username("123456".into()).is_err());
-        assert!(parse_username("short".into()).is_err());
-        assert!(parse_username("раypal".into()).is_err(), "Cyrillic among Latin letters");
-    }
 
     #[test]
     fn emails_need_a_domain_with_a_dot() {

@@ -87,6 +87,8 @@ pub struct Rules {
     pub needs_codes: bool,
     /// Whether a verified email is replaced only with the code that was sent to it.
     pub requires_current_code: bool,
+    /// When the oldest of the connections was linked that are to be unlinked.
+    pub linked_at: Option<DateTime<Utc>>,
     pub paths: Paths,
 }
 
@@ -420,6 +422,12 @@ impl Planner<'_> {
         let needs_password = !self.login.has_confirmed() && self.login.password_hash.is_some();
         if !patch.unlink.is_empty() && self.rules.is_user && needs_password && self.proof.password.is_none() {
             self.missing.add("proof.current_password", Fault::Required, "the password is needed");
+        }
+        // Else a stolen token could set a first password, and take the owner's connection away with it.
+        let unproven = self.login.password_unproven_at.zip(self.rules.linked_at);
+        if self.rules.is_user && needs_password && unproven.is_some_and(|(set_at, linked_at)| linked_at <= set_at) {
+            let why = "was linked before the password was set without another proof; only a service can unlink it";
+            self.missing.add("unlink_connection_id", Fault::Required, why);
         }
     }
 

@@ -64,6 +64,9 @@ templates! {
     PasswordChanged "notice.password_changed" "The password was set or changed.";
     WalletPasswordChanged "notice.wallet_password_changed" "The wallet password was set or changed.";
     ConnectionUnlinked "notice.connection_unlinked" "A connection was unlinked.";
+    UsernameChanged "notice.username_changed" "The username was set, changed or removed.";
+    ConnectionLinked "notice.connection_linked" "A connection was linked.";
+    MoreChanges "notice.more_changes" "A summary of changes beyond the limit of notices.";
     AddressInUse "notice.address_in_use" "Somebody tried to bind an address that is this owner's.";
 }
 

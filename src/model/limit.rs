@@ -26,7 +26,14 @@ pub const PASSWORD_WRONG: Window = Window { name: "password_wrong", limit: 5, sp
 /// Fifty wrong passwords an hour for an account, over all clients of VerifyPassword.
 pub const PASSWORD_WRONG_HOUR: Window = Window { name: "password_wrong", limit: 50, span: TimeDelta::hours(1) };
 
-/// Every limit.
+/// Five notices an hour for a user.
+pub const NOTICE_HOUR: Window = Window { name: "notice_hour", limit: 5, span: TimeDelta::hours(1) };
+/// Twenty notices a day for a user.
+pub const NOTICE_DAY: Window = Window { name: "notice_day", limit: 20, span: TimeDelta::days(1) };
+/// The name of the deployment's daily cap of text messages.
+pub const TEXT_MESSAGE_DAY: &str = "text_message_day";
+
+/// Every limit that turns calls away, but for the deployment's own.
 pub const ALL: &[Window] = &[
     SEND_COOLDOWN,
     SEND_USER_HOUR,

@@ -19,3 +19,4 @@ pub mod profile;
 pub mod scope;
 pub mod text;
 pub mod token;
+pub mod username;

@@ -42,9 +42,13 @@ pub fn parse_etag(etag: &str) -> Option<i64> {
     i64::from_str_radix(etag, 16).ok().filter(|version| *version > 0)
 }
 
-/// A shown name.
+/// A shown name, of which at least one character can be seen.
 pub fn parse_nickname(given: String) -> Result<String, Refusal> {
-    text::line(given, 1, 32, "must have 1 to 32 characters")
+    let shown = text::line(given, 1, 32, "must have 1 to 32 characters")?;
+    if shown.chars().any(text::is_visible) {
+        return Ok(shown);
+    }
+    Err((Fault::Format, "must contain at least one visible character"))
 }
 
 /// An https URL of at most 2048 characters.

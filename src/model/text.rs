@@ -1,6 +1,7 @@
 //! Rules of text that every request keeps to: NFC, no NUL, and for names that people read no tricks.
 
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
+use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
 use crate::error::Fault;
 
@@ -39,6 +40,15 @@ pub fn line(given: String, min: usize, max: usize, length: &'static str) -> Resu
 /// Overrides, embeddings and isolates of the bidirectional algorithm, with the marks that steer it.
 fn is_bidi_control(c: char) -> bool {
     matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Whether the character shows something by itself: no space, no control or format character, no mark, and none that is
+/// ignored or blank by default.
+pub fn is_visible(c: char) -> bool {
+    use GeneralCategoryGroup::{Mark, Other, Separator};
+    let is_private = c.general_category() == GeneralCategory::PrivateUse;
+    let is_blank = matches!(c, '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}');
+    is_private || !matches!(c.general_category_group(), Mark | Other | Separator) && !is_blank
 }
 
 /// The first `max` characters, for a caller's own names in an error.
@@ -122,6 +132,14 @@ mod tests {
         assert!(near_names("ni", names.into_iter()).is_empty());
         assert_eq!(suggestion("levls", names.into_iter()), "; did you mean levels, level?");
         assert_eq!(suggestion("zzzzzz", names.into_iter()), "");
+    }
+
+    #[test]
+    fn spaces_marks_and_fillers_show_nothing() {
+        for blank in [' ', '\u{a0}', '\u{3000}', '\u{200b}', '\u{ad}', '\u{301}', '\u{fe0f}', '\u{3164}', '\u{2800}'] {
+            assert!(!is_visible(blank), "{:x}", u32::from(blank));
+        }
+        assert!(['a', '王', '.', '5', '😀', 'ท', '€'].into_iter().all(is_visible));
     }
 
     #[test]

@@ -50,7 +50,8 @@ pub async fn list_connections(conn: &mut AsyncPgConnection, user_ids: Vec<i64>) 
 }
 
 const LOGIN: &str = "a.user_id, a.username, a.username_key, a.email, a.email_key, a.email_verified, a.email_bound_at, \
-    a.phone, a.phone_verified, a.phone_bound_at, a.password_hash, a.wallet_password_hash, a.last_login_at, a.version";
+    a.phone, a.phone_verified, a.phone_bound_at, a.password_hash, a.wallet_password_hash, a.last_login_at, a.version, \
+    a.password_unproven_at, a.email_set_at, a.phone_set_at";
 
 /// The SQL types of [`LOGIN`].
 type LoginRow = (
@@ -68,6 +69,9 @@ type LoginRow = (
     Nullable<Text>,
     Nullable<Timestamptz>,
     BigInt,
+    Nullable<Timestamptz>,
+    Nullable<Timestamptz>,
+    Nullable<Timestamptz>,
 );
 
 /// One account whole, with its hashes.
@@ -103,8 +107,10 @@ pub async fn lock(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<Opt
 pub struct Address {
     pub folded: Folded,
     pub verified: bool,
-    /// When its user bound it, unless that is the same call or an earlier one that confirmed it.
+    /// When its user bound it without the proof of an older factor.
     pub bound_at: Option<DateTime<Utc>>,
+    /// When it was set.
+    pub set_at: Option<DateTime<Utc>>,
 }
 
 /// New values of an account; absent ones stay, `Some(None)` clears.
@@ -115,6 +121,8 @@ pub struct Changes {
     pub phone: Option<Option<Address>>,
     pub last_login_at: Option<Option<DateTime<Utc>>>,
     pub password_hash: Option<String>,
+    /// When the password was set without the proof of an older factor.
+    pub password_unproven_at: Option<Option<DateTime<Utc>>>,
     pub wallet_password_hash: Option<String>,
     /// Signed tokens from before this second count no more, but for the one whose hash is kept.
     pub revoked: Option<(DateTime<Utc>, Option<Vec<u8>>)>,
@@ -133,26 +141,34 @@ pub async fn update(conn: &mut AsyncPgConnection, user_id: i64, changes: Changes
     let mut statement = Sql::<(LoginRow, Bool)>::new("update accounts a set version = a.version + 1");
     if let Some(username) = changes.username {
         let (shown, key) = username.map(|folded| (folded.shown, folded.key)).unzip();
-        statement = statement.push(", username = ").bind(shown).push(", username_key = ").bind(key);
+        statement = statement.push(", username = ").bind(shown).push(", username_key = ").bind(key.clone());
+        statement = statement.push(", skeleton_of = ").bind(key);
     }
     if let Some(email) = changes.email {
         let verified = email.as_ref().is_some_and(|email| email.verified);
         let bound_at = email.as_ref().and_then(|email| email.bound_at);
+        let set_at = email.as_ref().and_then(|email| email.set_at);
         let (shown, key) = email.map(|email| (email.folded.shown, email.folded.key)).unzip();
         statement = statement.push(", email = ").bind(shown).push(", email_key = ").bind(key);
         statement = statement.push(", email_verified = ").bind(verified).push(", email_bound_at = ").bind(bound_at);
+        statement = statement.push(", email_set_at = ").bind(set_at);
     }
     if let Some(phone) = changes.phone {
         let verified = phone.as_ref().is_some_and(|phone| phone.verified);
         let bound_at = phone.as_ref().and_then(|phone| phone.bound_at);
+        let set_at = phone.as_ref().and_then(|phone| phone.set_at);
         statement = statement.push(", phone = ").bind(phone.map(|phone| phone.folded.key));
         statement = statement.push(", phone_verified = ").bind(verified).push(", phone_bound_at = ").bind(bound_at);
+        statement = statement.push(", phone_set_at = ").bind(set_at);
     }
     if let Some(last_login_at) = changes.last_login_at {
         statement = statement.push(", last_login_at = ").bind(last_login_at);
     }
     if let Some(hash) = changes.password_hash {
         statement = statement.push(", password_hash = ").bind(hash);
+    }
+    if let Some(at) = changes.password_unproven_at {
+        statement = statement.push(", password_unproven_at = ").bind(at);
     }
     if let Some(hash) = changes.wallet_password_hash {
         statement = statement.push(", wallet_password_hash = ").bind(hash);
@@ -178,6 +194,23 @@ pub async fn renew_hash(
         Kind::Wallet => ("update accounts set wallet_password_hash = ", " and wallet_password_hash = "),
     };
     Sql::<()>::new(set).bind(new).push(" where user_id = ").bind(user_id).push(and).bind(old).execute(conn).await
+}
+
+/// Up to `limit` users whose look-alikes are not reserved by the username that they have.
+pub async fn find_without_skeletons(conn: &mut AsyncPgConnection, limit: i64) -> QueryResult<Vec<i64>> {
+    let statement =
+        Sql::<BigInt>::new("select user_id from accounts where skeleton_of is distinct from username_key limit ");
+    statement.bind(limit).load(conn).await
+}
+
+/// Notes the username whose look-alikes are reserved: no change of the account.
+pub async fn set_skeleton_of(
+    conn: &mut AsyncPgConnection,
+    user_id: i64,
+    username_key: Option<String>,
+) -> QueryResult<usize> {
+    let statement = Sql::<()>::new("update accounts set skeleton_of = ").bind(username_key);
+    statement.push(" where user_id = ").bind(user_id).execute(conn).await
 }
 
 /// Links a third-party login.

@@ -65,7 +65,8 @@ impl Rows {
         }
         line.flag(account.email_verified).text(shown(&account.phone).as_deref()).flag(account.phone_verified);
         line.time(account.last_login_at);
-        line.text(account.password_hash.as_deref()).text(account.wallet_password_hash.as_deref()).end();
+        line.text(account.password_hash.as_deref()).text(account.wallet_password_hash.as_deref());
+        line.text(key(&account.username).as_deref()).end();
     }
 
     /// Writes them.
@@ -81,7 +82,7 @@ impl Rows {
             ),
             (
                 "copy accounts (user_id, username, username_key, email, email_key, email_verified, phone, \
-                 phone_verified, last_login_at, password_hash, wallet_password_hash) from stdin",
+                 phone_verified, last_login_at, password_hash, wallet_password_hash, skeleton_of) from stdin",
                 self.accounts,
             ),
             ("copy unique_values (kind, value, user_id) from stdin", self.unique_values),

@@ -35,6 +35,8 @@ pub struct NewDelivery {
     pub code_id: Option<i64>,
     /// After this it is not sent any more.
     pub expires_at: Option<DateTime<Utc>>,
+    /// Before this it is not sent; a summary then tells of all that came until then.
+    pub not_before: Option<DateTime<Utc>>,
     /// Who caused it, and may ask for its state.
     pub owner_caller: Option<String>,
 }
@@ -55,6 +57,8 @@ pub struct Leased {
     pub attempts: i32,
     pub expires_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
+    /// How many changes it tells of.
+    pub changes: i32,
 }
 
 type LeasedRow = (
@@ -70,6 +74,7 @@ type LeasedRow = (
     Integer,
     Nullable<Timestamptz>,
     Timestamptz,
+    Integer,
 );
 
 /// What the digits of a code are derived from.
@@ -111,6 +116,8 @@ pub async fn insert(
     message_id: Uuid,
     now: DateTime<Utc>,
 ) -> QueryResult<i64> {
+    // What waits on purpose is not late.
+    let due = new.not_before.unwrap_or(now);
     let statement = Sql::<(BigInt, Text)>::new(
         "insert into outbox (channel, recipient, template, languages, app_name, user_id, code_id, expires_at, \
          owner_caller, message_id, next_attempt_at, created_at, updated_at) values (",
@@ -136,9 +143,9 @@ pub async fn insert(
         .push(", ")
         .bind(message_id)
         .push(", ")
-        .bind(now)
+        .bind(due)
         .push(", ")
-        .bind(now)
+        .bind(due)
         .push(", ")
         .bind(now)
         .push(") returning outbox_id, pg_notify('")
@@ -146,6 +153,29 @@ pub async fn insert(
         .push("', '')::text");
     let (outbox_id, _notified): (i64, String) = statement.get_result(conn).await?;
     Ok(outbox_id)
+}
+
+/// Lets a message of this template to an address of the user, which waits and nobody is sending, tell of one change more;
+/// false where there is none.
+pub async fn add_change(
+    conn: &mut AsyncPgConnection,
+    user_id: i64,
+    template: Template,
+    recipient: &str,
+    now: DateTime<Utc>,
+) -> QueryResult<bool> {
+    let statement = Sql::<()>::new("update outbox set changes = changes + 1 where user_id = ").bind(user_id);
+    let added = statement
+        .push(" and template = ")
+        .bind(template.as_str())
+        .push(" and recipient = ")
+        .bind(recipient)
+        .push(" and state = 'queued' and (leased_until is null or leased_until <= ")
+        .bind(now)
+        .push(")")
+        .execute(conn)
+        .await?;
+    Ok(added > 0)
 }
 
 /// Takes up to `limit` due rows until `leased_until`, skipping those that another worker is taking just now.
@@ -171,7 +201,8 @@ pub async fn lease(
         .bind(leased_until)
         .push(
             " from due where o.outbox_id = due.outbox_id returning o.outbox_id, o.channel, o.recipient, o.template, \
-             o.languages, o.app_name, o.user_id, o.code_id, o.message_id, o.attempts, o.expires_at, o.created_at",
+             o.languages, o.app_name, o.user_id, o.code_id, o.message_id, o.attempts, o.expires_at, o.created_at, \
+             o.changes",
         )
         .load(conn)
         .await

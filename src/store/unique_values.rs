@@ -1,6 +1,6 @@
 //! Table `unique_values`: every value that only one user may hold.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use diesel::{
     OptionalExtension, QueryResult,
@@ -16,21 +16,23 @@ pub async fn find(conn: &mut AsyncPgConnection, kind: &str, value: &str) -> Quer
     statement.push(" and value = ").bind(value).get_result(conn).await.optional()
 }
 
-/// Of these kinds and values, those that somebody holds.
+/// Of these kinds and values, those that somebody holds, each with its holder.
 pub async fn find_held(
     conn: &mut AsyncPgConnection,
     kinds: Vec<String>,
     values: Vec<String>,
-) -> QueryResult<HashSet<(String, String)>> {
+) -> QueryResult<HashMap<(String, String), i64>> {
     if kinds.is_empty() {
-        return Ok(HashSet::new());
+        return Ok(HashMap::new());
     }
-    let statement = Sql::<(Text, Text)>::new("select held.kind, held.value from unnest(").bind(kinds).push(", ");
+    let statement = Sql::<(Text, Text, BigInt)>::new("select held.kind, held.value, held.user_id from unnest(");
+    let statement = statement.bind(kinds).push(", ");
     let statement = statement.bind(values).push(
         ") as given (kind, value) join unique_values held on held.kind = given.kind collate \"C\" \
          and held.value = given.value collate \"C\"",
     );
-    Ok(statement.load(conn).await?.into_iter().collect())
+    let held: Vec<(String, String, i64)> = statement.load(conn).await?;
+    Ok(held.into_iter().map(|(kind, value, user_id)| ((kind, value), user_id)).collect())
 }
 
 /// Claims values that were free a moment ago, each for its user.
@@ -58,10 +60,16 @@ fn columns(claims: &[(i64, &str, &str)]) -> Sql {
     Sql::new("").bind(columns.0).push(", ").bind(columns.1).push(", ").bind(columns.2)
 }
 
-/// Claims values, each for its user; gives the kinds of those that are free and now held. The others are taken.
-pub async fn claim(conn: &mut AsyncPgConnection, claims: &[(i64, &str, &str)]) -> QueryResult<Vec<String>> {
-    let statement = Sql::<Text>::new(INSERT).append(columns(claims)).push(GIVEN);
-    statement.push(" on conflict do nothing returning kind").load(conn).await
+/// Claims values, each for its user; gives the kinds and values of those that are free and now held. The others are
+/// taken.
+pub async fn claim(
+    conn: &mut AsyncPgConnection,
+    claims: &[(i64, &str, &str)],
+) -> QueryResult<HashSet<(String, String)>> {
+    let statement = Sql::<(Text, Text)>::new(INSERT).append(columns(claims)).push(GIVEN);
+    let held: Vec<(String, String)> =
+        statement.push(" on conflict do nothing returning kind, value").load(conn).await?;
+    Ok(held.into_iter().collect())
 }
 
 /// Frees the user's values of these kinds.

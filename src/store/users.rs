@@ -8,6 +8,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use crate::{
     model::{
         account::{Account, Folded},
+        delivery::Channel,
         profile::Profile,
         token::Revoked,
     },
@@ -22,6 +23,8 @@ pub struct NewAccount {
     pub email_verified: bool,
     pub phone: Option<Folded>,
     pub phone_verified: bool,
+    /// When the addresses were set.
+    pub set_at: Option<chrono::DateTime<chrono::Utc>>,
     pub last_login_at: Option<chrono::DateTime<chrono::Utc>>,
     pub password_hash: Option<String>,
     pub wallet_password_hash: Option<String>,
@@ -42,6 +45,16 @@ impl NewAccount {
             has_wallet_password: self.wallet_password_hash.is_some(),
             last_login_at: self.last_login_at,
             version: 1,
+            email_bound_at: None,
+            phone_bound_at: None,
+        }
+    }
+
+    /// Whether the address of a channel comes verified.
+    pub fn is_verified(&self, channel: Channel) -> bool {
+        match channel {
+            Channel::Email => self.email_verified,
+            Channel::Phone => self.phone_verified,
         }
     }
 }
@@ -153,7 +166,8 @@ pub async fn insert_accounts(conn: &mut AsyncPgConnection, new: &[(i64, &NewAcco
         |column: fn(&NewAccount) -> bool| -> Vec<_> { new.iter().map(|(_, account)| column(account)).collect() };
     Sql::<()>::new(
         "insert into accounts (user_id, username, username_key, email, email_key, email_verified, phone, \
-         phone_verified, last_login_at, password_hash, wallet_password_hash) select * from unnest(",
+         phone_verified, last_login_at, password_hash, wallet_password_hash, email_set_at, phone_set_at, skeleton_of) \
+         select given.*, given.username_key from unnest(",
     )
     .bind(new.iter().map(|(user_id, _)| *user_id).collect::<Vec<_>>())
     .push(", ")
@@ -176,7 +190,14 @@ pub async fn insert_accounts(conn: &mut AsyncPgConnection, new: &[(i64, &NewAcco
     .bind(texts(|account| account.password_hash.as_ref()))
     .push(", ")
     .bind(texts(|account| account.wallet_password_hash.as_ref()))
-    .push(")")
+    .push(", ")
+    .bind(new.iter().map(|(_, account)| account.set_at.filter(|_| account.email.is_some())).collect::<Vec<_>>())
+    .push(", ")
+    .bind(new.iter().map(|(_, account)| account.set_at.filter(|_| account.phone.is_some())).collect::<Vec<_>>())
+    .push(
+        ") as given (user_id, username, username_key, email, email_key, email_verified, phone, phone_verified, \
+         last_login_at, password_hash, wallet_password_hash, email_set_at, phone_set_at)",
+    )
     .execute(conn)
     .await
 }
@@ -189,6 +210,7 @@ pub async fn delete(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<(
         "delete from accounts where user_id = ",
         "delete from connections where user_id = ",
         "delete from unique_values where user_id = ",
+        "delete from reserved_values where user_id = ",
         "delete from field_values where user_id = ",
         "delete from tokens where user_id = ",
         "delete from codes where user_id = ",

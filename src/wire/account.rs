@@ -7,12 +7,13 @@ use crate::{
     domain::accounts::{Link, VerifyPassword},
     error::{Fault, Result, Violations},
     model::{
-        account::{parse_email, parse_phone, parse_username},
+        account::{UserKey, parse_email, parse_phone},
         account_change::{AccountPatch, Paths, Proof, UPDATE_ACCOUNT, check_proof},
         code::{self, Purpose},
         delivery::Channel,
         password::{self, Kind, Secret},
         text,
+        username::UsernameRules,
     },
     wire::{key, mask, pb, time, user::check_request_id},
 };
@@ -34,14 +35,19 @@ const IMMUTABLE: &[&str] = &[
 ];
 
 /// Reads what changes, and what is shown for it.
-pub fn update(request: pb::UpdateAccountRequest, now: DateTime<Utc>, faults: &mut Violations) -> (AccountPatch, Proof) {
+pub fn update(
+    request: pb::UpdateAccountRequest,
+    usernames: &UsernameRules,
+    now: DateTime<Utc>,
+    faults: &mut Violations,
+) -> (AccountPatch, Proof) {
     let paths = mask::paths("update_mask", request.update_mask, faults);
     let names_no_secret = request.new_password.is_empty() && request.new_wallet_password.is_empty();
     let names_nothing = names_no_secret && request.unlink_connection_id == 0;
     if paths.is_empty() && (names_nothing || request.account.is_some()) {
         faults.add("update_mask", Fault::Required, "must name the fields that change");
     }
-    let mut patch = fields(request.account.unwrap_or_default(), &paths, now, faults);
+    let mut patch = fields(request.account.unwrap_or_default(), &paths, usernames, now, faults);
     patch.password = new_secret("new_password", Kind::Login, request.new_password, faults);
     patch.wallet_password = new_secret("new_wallet_password", Kind::Wallet, request.new_wallet_password, faults);
     if request.unlink_connection_id < 0 {
@@ -53,14 +59,20 @@ pub fn update(request: pb::UpdateAccountRequest, now: DateTime<Utc>, faults: &mu
     (patch, proof)
 }
 
-fn fields(given: pb::Account, paths: &[String], now: DateTime<Utc>, faults: &mut Violations) -> AccountPatch {
+fn fields(
+    given: pb::Account,
+    paths: &[String],
+    usernames: &UsernameRules,
+    now: DateTime<Utc>,
+    faults: &mut Violations,
+) -> AccountPatch {
     let mut patch = AccountPatch::default();
     for path in paths {
         let clearable = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
         match path.as_str() {
             "username" => {
                 patch.username = match clearable(&given.username) {
-                    Some(value) => faults.check("account.username", parse_username(value)).map(Some),
+                    Some(value) => faults.check("account.username", usernames.parse(value)).map(Some),
                     None => Some(None),
                 }
             }

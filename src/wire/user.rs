@@ -10,12 +10,13 @@ use crate::{
     },
     error::{Error, Fault, Result, Violations},
     model::{
-        account::{parse_email, parse_phone, parse_username},
+        account::{parse_email, parse_phone},
         document::Document,
         field::{Fields, document_fits},
         password::{Kind, Secret},
         password_hash::PasswordHash,
         profile::{Profile, parse_etag},
+        username::{SKELETON, UsernameRules, skeletons},
     },
     store::users::NewAccount,
     wire::{
@@ -76,7 +77,12 @@ pub fn check_request_id(given: &str, faults: &mut Violations) {
 ///
 /// # Errors
 /// INVALID_REQUEST with all faults.
-pub fn new_user(given: pb::CreateUserRequest, fields: &Fields, now: DateTime<Utc>) -> Result<(NewUser, Secrets)> {
+pub fn new_user(
+    given: pb::CreateUserRequest,
+    fields: &Fields,
+    usernames: &UsernameRules,
+    now: DateTime<Utc>,
+) -> Result<(NewUser, Secrets)> {
     let mut faults = Violations::new();
     check_request_id(&given.request_id, &mut faults);
     let secrets = Secrets {
@@ -87,7 +93,7 @@ pub fn new_user(given: pb::CreateUserRequest, fields: &Fields, now: DateTime<Utc
     };
     secrets.refuse_both(&mut faults);
     let given_profile = given.profile.unwrap_or_default();
-    let account = new_account(given.account.unwrap_or_default(), now, &mut faults);
+    let account = new_account(given.account.unwrap_or_default(), usernames, now, &mut faults);
 
     if !(0..=MAX_USER_ID).contains(&given_profile.user_id) {
         faults.add("profile.user_id", Fault::Range, "must be between 1 and 2^53 - 1");
@@ -175,6 +181,9 @@ fn claims(profile: &Profile, account: &NewAccount, document: &Map<String, Value>
     for (kind, folded) in [("username", &account.username), ("email", &account.email), ("phone", &account.phone)] {
         claim(format!("account.{kind}"), kind.to_owned(), folded.as_ref().map(|folded| folded.key.clone()));
     }
+    for value in account.username.iter().flat_map(skeletons) {
+        claim("account.username".to_owned(), SKELETON.to_owned(), Some(value));
+    }
     for (kind, value) in [("openid", &profile.openid), ("unionid", &profile.unionid)] {
         claim(format!("profile.{kind}"), kind.to_owned(), value.clone());
     }
@@ -185,7 +194,12 @@ fn claims(profile: &Profile, account: &NewAccount, document: &Map<String, Value>
     claims
 }
 
-fn new_account(given: pb::Account, now: DateTime<Utc>, faults: &mut Violations) -> NewAccount {
+fn new_account(
+    given: pb::Account,
+    usernames: &UsernameRules,
+    now: DateTime<Utc>,
+    faults: &mut Violations,
+) -> NewAccount {
     let immutable = [
         ("account.user_id", given.user_id != 0),
         ("account.has_password", given.has_password),
@@ -207,7 +221,7 @@ fn new_account(given: pb::Account, now: DateTime<Utc>, faults: &mut Violations) 
             faults.add(path, Fault::Required, "is required where it is said to be verified");
         }
     }
-    let username = username.and_then(|value| faults.check("account.username", parse_username(value)));
+    let username = username.and_then(|value| faults.check("account.username", usernames.parse(value)));
     let email = email.and_then(|value| faults.check("account.email", parse_email(value)));
     let phone = phone.and_then(|value| faults.check("account.phone", parse_phone(value)));
     let last_login_at = last_login(given.last_login_at.as_ref(), now, faults).flatten();
@@ -217,6 +231,7 @@ fn new_account(given: pb::Account, now: DateTime<Utc>, faults: &mut Violations) 
         username,
         email,
         phone,
+        set_at: Some(now),
         last_login_at,
         password_hash: None,
         wallet_password_hash: None,

@@ -82,8 +82,9 @@ async fn fresns_delete_connect_needs_a_code_and_the_owner_is_told() {
 
     assert_eq!(used.reason, "CODE_USED");
     assert!(done.connections.is_empty());
-    let unlinked = "notice.connection_unlinked".to_owned();
-    assert_eq!(app.queued("ann@example.org").await, ["code.unlink".to_owned(), unlinked.clone(), unlinked]);
+    let (linked, unlinked) = ("notice.connection_linked", "notice.connection_unlinked");
+    let told = [linked, linked, "code.unlink", unlinked, unlinked, linked];
+    assert_eq!(app.queued("ann@example.org").await, told);
     assert!(again.is_ok(), "and the connection is free again");
 }
 

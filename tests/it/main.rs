@@ -37,6 +37,7 @@ mod layering;
 mod link_connection;
 mod list_profiles;
 mod minapp_account;
+mod names;
 mod notices;
 mod operations;
 mod oracle;

@@ -16,7 +16,7 @@ use tokio_postgres::Client;
 
 use crate::{
     domain::fields::index_rows,
-    model::field::Fields,
+    model::{field::Fields, username::UsernameRules},
     store::{
         connector::Connector,
         copy::{self, Rows},
@@ -84,8 +84,9 @@ pub fn rows(
     now: DateTime<Utc>,
 ) -> anyhow::Result<Rows> {
     let mut rows = Rows::default();
+    let usernames = UsernameRules::default();
     for (given, user_id) in users {
-        let (mut new, _) = new_user(given, fields, now)
+        let (mut new, _) = new_user(given, fields, &usernames, now)
             .map_err(|error| anyhow!("user {user_id} of the crowd breaks a rule: {:?}", error.violations()))?;
         new.profile.user_id = user_id;
         let indexed = fields.iter().map(|field| &**field).filter(|field| field.index.is_maintained());

@@ -3,17 +3,20 @@
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
 
-use super::Accounts;
+use super::{Accounts, notices};
 use crate::{
     domain::{
         db::End,
         once::{Once, Outcome},
     },
     error::{Error, Reason, Result},
-    model::account::{Connection, connection_key},
+    model::{
+        account::{Connection, connection_key},
+        delivery::Template,
+    },
     store::{
-        accounts::{self, Changes},
-        profiles, unique_values,
+        accounts::{self, Changes, Locked},
+        unique_values,
     },
 };
 
@@ -39,14 +42,14 @@ impl Accounts {
     ) -> Result<Outcome<Connection>> {
         let now = self.clock.now();
         self.db
-            .of_user(user_id)
+            .of_user(link.user_id)
             .transaction(End::Commit, async |conn| {
                 if let Some(once) = once
                     && let Some(stored) = once.begin(conn).await?
                 {
                     return Ok(Outcome::Kept(stored));
                 }
-                let connection = find_or_insert(conn, link, now).await?;
+                let connection = self.find_or_insert(conn, link, now).await?;
                 if let Some(once) = once {
                     once.end(conn, Some(link.user_id), reply(&connection)).await?;
                 }
@@ -54,29 +57,37 @@ impl Accounts {
             })
             .await
     }
-}
 
-async fn find_or_insert(conn: &mut AsyncPgConnection, link: &Link, now: DateTime<Utc>) -> Result<Connection> {
-    let Link { user_id, provider, subject, display_name } = link;
-    let user_id = *user_id;
-    profiles::lock(conn, user_id).await?.ok_or_else(|| Error::user_not_found(user_id))?;
-    let linked = accounts::list_connections(conn, vec![user_id]).await?;
-    let is_same = |link: &Connection| link.provider == *provider && link.subject == *subject;
-    if let Some(connection) = linked.into_iter().find(is_same) {
-        return Ok(connection);
+    async fn find_or_insert(
+        &self,
+        conn: &mut AsyncPgConnection,
+        link: &Link,
+        now: DateTime<Utc>,
+    ) -> Result<Connection> {
+        let Link { user_id, provider, subject, display_name } = link;
+        let user_id = *user_id;
+        let locked = accounts::lock(conn, user_id).await?;
+        let Locked { login, language } = locked.ok_or_else(|| Error::user_not_found(user_id))?;
+        let linked = accounts::list_connections(conn, vec![user_id]).await?;
+        let is_same = |link: &Connection| link.provider == *provider && link.subject == *subject;
+        if let Some(connection) = linked.into_iter().find(is_same) {
+            return Ok(connection);
+        }
+        let value = connection_key(provider, subject);
+        if unique_values::claim(conn, &[(user_id, "connection", value.as_str())]).await?.is_empty() {
+            return Err(Error::taken(Reason::ConnectionTaken, "subject"));
+        }
+        let connection_id = accounts::insert_connection(conn, user_id, provider, subject, display_name, now).await?;
+        accounts::update(conn, user_id, Changes::default()).await?;
+        let happened = std::iter::once(Template::ConnectionLinked);
+        notices::queue(conn, &login, language.as_ref(), happened, &self.policy.texts, now).await?;
+        Ok(Connection {
+            connection_id,
+            user_id,
+            provider: provider.clone(),
+            subject: subject.clone(),
+            display_name: display_name.clone(),
+            linked_at: now,
+        })
     }
-    let value = connection_key(provider, subject);
-    if unique_values::claim(conn, &[(user_id, "connection", value.as_str())]).await?.is_empty() {
-        return Err(Error::taken(Reason::ConnectionTaken, "subject"));
-    }
-    let connection_id = accounts::insert_connection(conn, user_id, provider, subject, display_name, now).await?;
-    accounts::update(conn, user_id, Changes::default()).await?;
-    Ok(Connection {
-        connection_id,
-        user_id,
-        provider: provider.clone(),
-        subject: subject.clone(),
-        display_name: display_name.clone(),
-        linked_at: now,
-    })
 }

@@ -11,6 +11,7 @@ pub use connections::Link;
 pub use login::VerifyPassword;
 pub use secrets::{Hashes, NewSecrets};
 
+use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
 
 use crate::{
@@ -19,9 +20,11 @@ use crate::{
         caller::Caller,
         db::{Db, End},
         limits::{Budget, exceeded},
+        names::NamePolicy,
         once::{Once, Outcome},
         passwords::{Passwords, Verdict},
         profiles::AccountView,
+        texts::TextLimits,
     },
     error::{Error, Fault, Reason, Result},
     model::{
@@ -36,10 +39,12 @@ use crate::{
 use proofs::{Proofs, Right};
 
 /// What a deployment decides about accounts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Policy {
     /// Whether a verified email is replaced only with the code that was sent to it.
     pub requires_current_code: bool,
+    pub names: NamePolicy,
+    pub texts: TextLimits,
 }
 
 /// A change of one account.
@@ -97,6 +102,8 @@ impl UpdateAccount {
 struct Proved {
     login: Login,
     planned: Plan,
+    /// When the oldest of the connections was linked that are to be unlinked.
+    linked_at: Option<DateTime<Utc>>,
     right: Right,
 }
 
@@ -145,30 +152,31 @@ impl Accounts {
         let read = async |conn: &mut AsyncPgConnection| {
             let login = accounts::find_login(conn, update.user_id).await?;
             let login = login.ok_or_else(|| Error::user_not_found(update.user_id))?;
-            if !update.patch.unlink.is_empty() {
-                check_connection(update, &accounts::list_connections(conn, vec![update.user_id]).await?)?;
-            }
-            Ok(login)
+            let connections = match update.patch.unlink.is_empty() {
+                true => Vec::new(),
+                false => accounts::list_connections(conn, vec![update.user_id]).await?,
+            };
+            check_connection(update, &connections)?;
+            let unlinked = connections.iter().filter(|link| update.patch.unlink.contains(&link.connection_id));
+            Ok((login, unlinked.map(|link| link.linked_at).min()))
         };
-        let login = self.db.run(read).await?;
+        let (login, linked_at) = self.db.run(read).await?;
         check_version(update, &login)?;
         self.check_secrets(update, &login).await?;
-        let planned = self.plan(update, &login)?;
+        let planned = self.plan(update, &login, linked_at)?;
         let right = self.proofs.check(&login, &planned).await?;
-        Ok(Proved { login, planned, right })
+        Ok(Proved { login, planned, linked_at, right })
     }
 
-    fn plan(&self, update: &UpdateAccount, login: &Login) -> Result<Plan> {
-        plan(login, &update.patch, &update.proof, self.rules(update))
-    }
-
-    fn rules(&self, update: &UpdateAccount) -> Rules {
-        Rules {
+    fn plan(&self, update: &UpdateAccount, login: &Login, linked_at: Option<DateTime<Utc>>) -> Result<Plan> {
+        let rules = Rules {
             is_user: update.caller.user().is_some(),
             needs_codes: update.needs_codes,
             requires_current_code: self.policy.requires_current_code,
+            linked_at,
             paths: update.paths,
-        }
+        };
+        plan(login, &update.patch, &update.proof, rules)
     }
 
     async fn write(
@@ -203,19 +211,20 @@ impl Accounts {
                         proved.right.use_up(conn, now).await?;
                         let is_as_proved = login.version == proved.login.version
                             || proved.compared(update).all(|kind| login.hash(kind) == proved.login.hash(kind))
-                                && self.plan(update, &login)? == proved.planned;
+                                && self.plan(update, &login, proved.linked_at)? == proved.planned;
                         if !is_as_proved {
                             return Err(Error::new(Reason::WriteConflict));
                         }
                         &proved.planned
                     }
                     None => {
-                        planned_now = self.plan(update, &login)?;
+                        planned_now = self.plan(update, &login, None)?;
                         planned_now.refuse_unchanged()?;
                         &planned_now
                     }
                 };
-                let change = write::Change { update, planned, hashes: &hashes, language: language.as_ref() };
+                let policy = &self.policy;
+                let change = write::Change { update, planned, hashes: &hashes, policy, language: language.as_ref() };
                 let written = write::apply(conn, &change, &login, now).await?;
                 let connections = match written.has_connections {
                     true => accounts::list_connections(conn, vec![update.user_id]).await?,

@@ -1,62 +1,115 @@
-//! Tells whoever was bound before a change that there was one.
+//! Notifies whoever had verified an address of the account before a change. What exceeds the limits of notices is summed up
+//! in one message.
 
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
 
 use crate::{
+    domain::{limits::Budget, texts::TextLimits},
     error::Result,
     model::{
-        account::Login,
+        account::{Bound, Login},
         delivery::{Channel, Template},
+        limit::{NOTICE_DAY, NOTICE_HOUR, Window},
     },
     store::outbox::{self, NewDelivery},
 };
 
-/// What happened to an account.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Happened {
-    pub email: bool,
-    pub phone: bool,
-    pub password: bool,
-    pub wallet_password: bool,
-    pub unlinked: bool,
-}
+const WINDOWS: &[Window] = &[NOTICE_DAY, NOTICE_HOUR];
 
-/// Queues the notices: by mail to the email that was bound, by text to the phone where the phone changes or no email
-/// was bound.
+/// Queues the notices of what happened to an account: by mail to the verified email, by text message to the verified phone
+/// where the phone changes or no email is verified.
 pub async fn queue(
     conn: &mut AsyncPgConnection,
     before: &Login,
     language: Option<&String>,
-    happened: Happened,
+    happened: impl Iterator<Item = Template>,
+    texts: &TextLimits,
     now: DateTime<Utc>,
 ) -> Result<()> {
-    let changes = [
-        (happened.email, Template::EmailChanged),
-        (happened.phone, Template::PhoneChanged),
-        (happened.password, Template::PasswordChanged),
-        (happened.wallet_password, Template::WalletPasswordChanged),
-        (happened.unlinked, Template::ConnectionUnlinked),
-    ];
-    for (_, template) in changes.into_iter().filter(|(happened, _)| *happened) {
-        let email = before.bound(Channel::Email);
+    let email = before.verified(Channel::Email);
+    let phone = before.verified(Channel::Phone).filter(|phone| texts.allows(&phone.key));
+    let mut happened = happened.peekable();
+    if happened.peek().is_none() || email.is_none() && phone.is_none() {
+        return Ok(());
+    }
+    let notifier = Notifier { user_id: before.user_id, language, texts, now };
+    // Whoever changes this user at the same time waits here.
+    let mut budget = Budget::lock(conn, format!("notice/{}", before.user_id), WINDOWS, now).await?;
+    for template in happened {
         let by_text = email.is_none() || template == Template::PhoneChanged;
-        let phone = before.bound(Channel::Phone).filter(|_| by_text);
-        for (channel, bound) in [(Channel::Email, email), (Channel::Phone, phone)] {
-            let Some(bound) = bound else { continue };
-            let notice = NewDelivery {
-                channel,
-                recipient: bound.shown,
-                template,
-                languages: language.cloned().into_iter().collect(),
-                app_name: String::new(),
-                user_id: Some(before.user_id),
-                code_id: None,
-                expires_at: None,
-                owner_caller: None,
-            };
-            outbox::insert(conn, notice, uuid::Uuid::new_v4(), now).await?;
+        let phone = phone.as_ref().filter(|_| by_text);
+        let bound = [(Channel::Email, email.as_ref()), (Channel::Phone, phone)];
+        let targets = bound.into_iter().filter_map(|(channel, bound)| Some((channel, bound?)));
+        match budget.exceeded() {
+            None => {
+                budget.add();
+                for (channel, bound) in targets {
+                    notifier.insert(conn, channel, bound, template, None).await?;
+                }
+            }
+            Some((_, wait)) => {
+                let mut is_new = false;
+                for (channel, bound) in targets {
+                    is_new |= notifier.sum_up(conn, channel, bound, now + wait).await?;
+                }
+                if is_new {
+                    budget.add_at(now + wait);
+                }
+            }
         }
     }
-    Ok(())
+    budget.save(conn).await
+}
+
+struct Notifier<'a> {
+    user_id: i64,
+    language: Option<&'a String>,
+    texts: &'a TextLimits,
+    now: DateTime<Utc>,
+}
+
+impl Notifier<'_> {
+    async fn insert(
+        &self,
+        conn: &mut AsyncPgConnection,
+        channel: Channel,
+        bound: &Bound,
+        template: Template,
+        not_before: Option<DateTime<Utc>>,
+    ) -> Result<()> {
+        if channel == Channel::Phone && self.texts.count(conn, self.now).await?.is_some() {
+            tracing::warn!(user.id = self.user_id, "a notice was not sent: the daily cap of text messages is reached");
+            return Ok(());
+        }
+        let notice = NewDelivery {
+            channel,
+            recipient: bound.shown.clone(),
+            template,
+            languages: self.language.cloned().into_iter().collect(),
+            app_name: String::new(),
+            user_id: Some(self.user_id),
+            code_id: None,
+            expires_at: None,
+            not_before,
+            owner_caller: None,
+        };
+        outbox::insert(conn, notice, uuid::Uuid::new_v4(), self.now).await?;
+        Ok(())
+    }
+
+    /// Adds a change to the summary that waits for its time, or to a new one; true for a new one.
+    async fn sum_up(
+        &self,
+        conn: &mut AsyncPgConnection,
+        channel: Channel,
+        bound: &Bound,
+        at: DateTime<Utc>,
+    ) -> Result<bool> {
+        if outbox::add_change(conn, self.user_id, Template::MoreChanges, &bound.shown, self.now).await? {
+            return Ok(false);
+        }
+        self.insert(conn, channel, bound, Template::MoreChanges, Some(at)).await?;
+        Ok(true)
+    }
 }

@@ -3,18 +3,21 @@
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
 
-use super::{
-    Hashes, UpdateAccount, connection_not_found,
-    notices::{self, Happened},
-};
+use super::{Hashes, Policy, UpdateAccount, connection_not_found, notices};
 use crate::{
-    domain::claims::{Claim, take},
+    domain::{
+        claims::Claim,
+        names::{reserve, take, take_over},
+    },
     error::{Error, Reason, Result},
     model::{
         account::{Bound, Folded, Login, connection_key},
         account_change::{AddressChange, Binding, Plan},
-        delivery::Channel,
+        code::Purpose,
+        delivery::{Channel, Template},
+        password::Kind,
         token::Revoked,
+        username::{SKELETON, skeletons},
     },
     store::{
         accounts::{self, Address, Changes, Written},
@@ -27,6 +30,7 @@ pub struct Change<'a> {
     pub update: &'a UpdateAccount,
     pub planned: &'a Plan,
     pub hashes: &'a Hashes,
+    pub policy: &'a Policy,
     /// The profile's, for the notices.
     pub language: Option<&'a String>,
 }
@@ -38,7 +42,7 @@ pub async fn apply(
     login: &Login,
     now: DateTime<Utc>,
 ) -> Result<Written> {
-    let Change { update, planned, hashes, language } = change;
+    let Change { update, planned, hashes, policy, language } = change;
     let user_id = login.user_id;
     let is_user = update.caller.user().is_some();
     let patch = &update.patch;
@@ -48,6 +52,7 @@ pub async fn apply(
         phone: address(&planned.phone, login, Channel::Phone, now),
         last_login_at: patch.last_login_at.filter(|at| !is_user || is_later(*at, login.last_login_at)),
         password_hash: hashes.password.clone(),
+        password_unproven_at: password_unproven_at(change, now),
         wallet_password_hash: hashes.wallet_password.clone(),
         revoked: patch.password.is_some().then(|| (now, update.caller.token.map(|hash| hash.to_vec()))),
     };
@@ -62,7 +67,7 @@ pub async fn apply(
         return Ok(Written { login: login.clone(), has_connections: true });
     }
     confirm_unrestricted(&mut changes, login, patch.password.is_some());
-    claim(conn, change, login).await?;
+    claim(conn, change, login, now).await?;
     let removed = unlink(conn, change).await?;
     let written = accounts::update(conn, user_id, changes).await?;
     let cleared = cleared(change, login);
@@ -82,14 +87,17 @@ pub async fn apply(
         tokens::tell(conn, &[Revoked::User(user_id)]).await?;
     }
     let is_other = |change: &AddressChange| matches!(change, AddressChange::Bind(..) | AddressChange::Clear);
-    let happened = Happened {
-        email: is_other(&planned.email),
-        phone: is_other(&planned.phone),
-        password: patch.password.is_some(),
-        wallet_password: patch.wallet_password.is_some(),
-        unlinked: !patch.unlink.is_empty(),
-    };
-    notices::queue(conn, login, *language, happened, now).await?;
+    let username = patch.username.as_ref().map(|username| username.as_ref().map(|name| &name.shown));
+    let happened = [
+        (is_other(&planned.email), Template::EmailChanged),
+        (is_other(&planned.phone), Template::PhoneChanged),
+        (patch.password.is_some(), Template::PasswordChanged),
+        (patch.wallet_password.is_some(), Template::WalletPasswordChanged),
+        (!patch.unlink.is_empty(), Template::ConnectionUnlinked),
+        (username.is_some_and(|username| username != login.username.as_ref()), Template::UsernameChanged),
+    ];
+    let happened = happened.into_iter().filter_map(|(is, template)| is.then_some(template));
+    notices::queue(conn, login, *language, happened, &policy.texts, now).await?;
     Ok(written)
 }
 
@@ -107,18 +115,36 @@ fn address(change: &AddressChange, login: &Login, channel: Channel, now: DateTim
         AddressChange::Bind(folded, binding) => {
             let verified = *binding != Binding::Unverified;
             let bound_at = (*binding == Binding::Unconfirmed).then_some(now);
-            Some(Address { folded: folded.clone(), verified, bound_at })
+            Some(Address { folded: folded.clone(), verified, bound_at, set_at: Some(now) })
         }
-        AddressChange::Respell(folded) => {
-            bound.map(|bound| Address { folded: folded.clone(), verified: bound.verified, bound_at: bound.bound_at })
-        }
+        AddressChange::Respell(folded) => bound.map(|bound| Address {
+            folded: folded.clone(),
+            verified: bound.verified,
+            bound_at: bound.bound_at,
+            set_at: bound.set_at,
+        }),
         // An unverified address is one that came from a service, which vouches for it.
         AddressChange::Verify | AddressChange::Confirm => bound.map(|bound| Address {
             folded: Folded { shown: bound.shown, key: bound.key },
             verified: true,
             bound_at: None,
+            set_at: bound.set_at,
         }),
     })
+}
+
+/// What is written of when the password was set without the proof of an older factor. One that the password before proved
+/// is as good as that was.
+fn password_unproven_at(change: &Change<'_>, now: DateTime<Utc>) -> Option<Option<DateTime<Utc>>> {
+    let Change { update, planned, .. } = change;
+    update.patch.password.as_ref()?;
+    let by_code = planned.codes.iter().any(|shown| shown.purpose == Purpose::Password);
+    let by_password = planned.guesses.iter().any(|guess| guess.kind == Kind::Login);
+    match (update.caller.user().is_some(), by_code, by_password) {
+        (false, ..) | (true, true, _) => Some(None),
+        (true, false, true) => None,
+        (true, false, false) => Some(Some(now)),
+    }
 }
 
 /// Confirms addresses that no older factor restricts any more after the change. Such an address stays confirmed: a factor
@@ -138,6 +164,7 @@ fn confirm_unrestricted(changes: &mut Changes, login: &Login, sets_password: boo
                     key: address.folded.key.clone(),
                     verified: address.verified,
                     bound_at: address.bound_at,
+                    set_at: address.set_at,
                 }),
             );
         }
@@ -145,71 +172,65 @@ fn confirm_unrestricted(changes: &mut Changes, login: &Login, sets_password: boo
     for (channel, changed) in [(Channel::Email, &mut changes.email), (Channel::Phone, &mut changes.phone)] {
         if let Some(bound) = after.confirmed(channel).filter(|bound| bound.bound_at.is_some()) {
             let folded = Folded { shown: bound.shown, key: bound.key };
-            *changed = Some(Some(Address { folded, verified: true, bound_at: None }));
+            *changed = Some(Some(Address { folded, verified: true, bound_at: None, set_at: bound.set_at }));
         }
     }
 }
 
-/// Brings the unique values in line. One who proved an address takes it from another who has not.
-async fn claim(conn: &mut AsyncPgConnection, change: &Change<'_>, login: &Login) -> Result<()> {
-    let paths = change.update.paths;
+/// Brings the unique values in line. One who proved an address takes it from another who has not, and what a user releases
+/// stays reserved.
+async fn claim(conn: &mut AsyncPgConnection, change: &Change<'_>, login: &Login, now: DateTime<Utc>) -> Result<()> {
+    let Change { update, planned, policy, .. } = change;
     let mut kinds = Vec::new();
     let mut claims = Vec::new();
-    if let Some(username) = &change.update.patch.username {
-        kinds.push("username".to_owned());
-        let claim = |folded: &Folded| Claim {
-            path: "account.username".to_owned(),
-            kind: "username".to_owned(),
-            value: folded.key.clone(),
-        };
-        claims.extend(username.as_ref().map(claim));
+    let mut released = Vec::new();
+    let mut proved = Vec::new();
+    let claim = |path: &str, kind: &str, value: String| Claim { path: path.to_owned(), kind: kind.to_owned(), value };
+    if let Some(username) = &update.patch.username {
+        kinds.extend(["username", SKELETON]);
+        for (kind, value) in username.iter().flat_map(values_of_username) {
+            claims.push(claim("account.username", kind, value));
+        }
+        let held = login.username.clone().zip(login.username_key.clone());
+        let held = held.map(|(shown, key)| Folded { shown, key });
+        let values = held.iter().flat_map(values_of_username);
+        released.extend(values.map(|(kind, value)| (kind.to_owned(), value, true)));
     }
     let addresses =
-        [(Channel::Email, paths.email, &change.planned.email), (Channel::Phone, paths.phone, &change.planned.phone)];
-    for (channel, path, planned) in addresses {
-        match planned {
-            AddressChange::Clear => kinds.push(channel.as_str().to_owned()),
+        [(update.paths.email, Channel::Email, &planned.email), (update.paths.phone, Channel::Phone, &planned.phone)];
+    for (path, channel, address) in addresses {
+        match address {
+            AddressChange::Clear => {}
             AddressChange::Bind(folded, binding) => {
                 if *binding != Binding::Unverified {
-                    take_over(conn, login.user_id, channel, &folded.key).await?;
+                    take_over(conn, login.user_id, channel, &folded.key, policy.names, now).await?;
+                    proved.push(channel);
                 }
-                kinds.push(channel.as_str().to_owned());
-                let (path, kind) = (path.to_owned(), channel.as_str().to_owned());
-                claims.push(Claim { path, kind, value: folded.key.clone() });
+                claims.push(claim(path, channel.as_str(), folded.key.clone()));
             }
-            AddressChange::None | AddressChange::Verify | AddressChange::Confirm | AddressChange::Respell(_) => {}
+            AddressChange::None | AddressChange::Verify | AddressChange::Confirm | AddressChange::Respell(_) => {
+                continue;
+            }
         }
+        kinds.push(channel.as_str());
+        released.extend(login.bound(channel).map(|bound| (channel.as_str().to_owned(), bound.key, bound.verified)));
     }
     if kinds.is_empty() {
         return Ok(());
     }
-    unique_values::free(conn, login.user_id, kinds).await?;
-    take(conn, login.user_id, &claims).await
+    unique_values::free(conn, login.user_id, kinds.into_iter().map(str::to_owned).collect()).await?;
+    if update.caller.user().is_some() {
+        let is_kept = |kind: &str, value: &str| claims.iter().any(|claim| claim.kind == kind && claim.value == value);
+        released.retain(|(kind, value, _)| !is_kept(kind, value));
+        reserve(conn, login.user_id, &released, policy.names, now).await?;
+    }
+    take(conn, login.user_id, &claims, &proved, now).await
 }
 
-/// Frees an address that another user holds without having proved it, unless it is that user's last way to log in.
-/// One that stays is told with all else that is taken.
-async fn take_over(conn: &mut AsyncPgConnection, user_id: i64, channel: Channel, key: &str) -> Result<()> {
-    let kind = channel.as_str();
-    let Some(holder) = unique_values::find(conn, kind, key).await?.filter(|holder| *holder != user_id) else {
-        return Ok(());
-    };
-    // Two users who lock each other's rows are a deadlock, which is tried again.
-    let other = accounts::lock(conn, holder).await?;
-    let Some(other) = other.and_then(|other| other.login.bound(channel)).filter(|bound| bound.key == key) else {
-        return Ok(());
-    };
-    if other.verified || unique_values::count_credentials(conn, holder).await? <= 1 {
-        return Ok(());
-    }
-    unique_values::release(conn, holder, kind, key).await?;
-    let mut changes = Changes::default();
-    match channel {
-        Channel::Email => changes.email = Some(None),
-        Channel::Phone => changes.phone = Some(None),
-    }
-    accounts::update(conn, holder, changes).await?;
-    Ok(())
+/// Kinds and values that only the user with this name may have.
+fn values_of_username(name: &Folded) -> impl Iterator<Item = (&'static str, String)> {
+    let skeletons = skeletons(name).into_iter().map(|value| (SKELETON, value));
+    std::iter::once(("username", name.key.clone())).chain(skeletons)
 }
 
 /// Removes the connections; gives the path where a way to log in went.

@@ -28,6 +28,7 @@ impl Templates {
             code: CODE,
             minutes: 10,
             at: DateTime::UNIX_EPOCH,
+            changes: 3,
         };
         let forms = [
             (Channel::Email, "subject.txt", false),

@@ -1,7 +1,15 @@
 use super::*;
 
 fn facts(template: Template, languages: &[String]) -> Facts<'_> {
-    Facts { template, languages, app_name: "Tom & Jerry's", code: "007042", minutes: 10, at: DateTime::UNIX_EPOCH }
+    Facts {
+        template,
+        languages,
+        app_name: "Tom & Jerry's",
+        code: "007042",
+        minutes: 10,
+        at: DateTime::UNIX_EPOCH,
+        changes: 3,
+    }
 }
 
 fn tags(tags: &[&str]) -> Vec<String> {

@@ -51,6 +51,7 @@ impl Worker {
             code: &code,
             minutes: minutes(row),
             at: row.created_at,
+            changes: row.changes,
         };
         let unwritten = |_| SendError::permanent("template");
         match channel {

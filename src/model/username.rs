@@ -1,0 +1,169 @@
+//! The rules of usernames: their length and letters, and what looks like another one.
+
+use unicode_normalization::UnicodeNormalization;
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
+use unicode_security::{RestrictionLevel, RestrictionLevelDetection, skeleton};
+
+use crate::{
+    error::Fault,
+    model::{
+        account::{Folded, fold_username},
+        text,
+    },
+};
+
+/// The kind under which `unique_values` holds what a username looks like.
+pub const SKELETON: &str = "username_skeleton";
+/// Names that nobody may have by default.
+pub const RESERVED: &[&str] = &["admin", "administrator", "root", "support", "system"];
+/// What a username may hold by default besides letters, marks and digits.
+pub const SYMBOLS: &str = "_-.";
+/// Most marks in a row: more of them cover what is around them (UTS 39, 5.4).
+const MAX_MARKS: usize = 4;
+
+/// What a deployment accepts as a username.
+#[derive(Clone, Debug)]
+pub struct UsernameRules {
+    min: usize,
+    max: usize,
+    symbols: String,
+    /// Folded.
+    reserved: Vec<String>,
+    length: String,
+    letters: String,
+}
+
+impl Default for UsernameRules {
+    fn default() -> Self {
+        Self::new(6, 32, SYMBOLS, RESERVED.iter().copied())
+    }
+}
+
+impl UsernameRules {
+    /// Rules with these lengths, symbols besides letters and digits, and names that nobody may have.
+    pub fn new<'a>(min: usize, max: usize, symbols: &str, reserved: impl Iterator<Item = &'a str>) -> Self {
+        Self {
+            min,
+            max,
+            symbols: symbols.to_owned(),
+            reserved: reserved.map(fold_username).collect(),
+            length: format!("must be {min} to {max} characters long"),
+            letters: format!("must contain only letters, digits and {symbols:?}"),
+        }
+    }
+
+    /// Reads a username: letters of any script with the marks that it needs, digits and the deployment's symbols; with one
+    /// letter at least, no mixture of scripts that could pass for another name (UTS 39, highly restrictive), and no name
+    /// that is reserved or looks like one that is.
+    ///
+    /// # Errors
+    /// The first rule that it breaks.
+    pub fn parse(&self, given: String) -> Result<Folded, (Fault, &str)> {
+        let shown = text::line(given, self.min, self.max, "").map_err(|(fault, why)| match fault {
+            Fault::Length => (fault, self.length.as_str()),
+            fault => (fault, why),
+        })?;
+        let is_symbol = |c: char| self.symbols.contains(c);
+        let mut marks = 0;
+        let mut previous = None;
+        for c in shown.chars() {
+            if is_mark(c) {
+                // A mark belongs to a letter.
+                let follows_letter =
+                    previous.is_some_and(|previous: char| previous.is_alphabetic() || is_mark(previous));
+                marks += 1;
+                if !follows_letter || marks > MAX_MARKS || previous == Some(c) {
+                    return Err((Fault::Format, "must have each combining mark after a letter, and few in a row"));
+                }
+            } else {
+                marks = 0;
+                if !c.is_alphanumeric() && !is_symbol(c) {
+                    return Err((Fault::Format, &self.letters));
+                }
+            }
+            previous = Some(c);
+        }
+        if !shown.chars().any(|c| c.is_alphabetic() && !is_mark(c)) {
+            return Err((Fault::Format, "must contain at least one letter"));
+        }
+        // Full-width letters are others only in looks, which the folding takes away. Symbols belong to no script.
+        let letters: String = shown.chars().filter(|c| !is_symbol(*c)).nfkc().collect();
+        if letters.as_str().detect_restriction_level() > RestrictionLevel::HighlyRestrictive {
+            return Err((Fault::Format, "must not mix look-alike scripts"));
+        }
+        let name = Folded { key: fold_username(&shown), shown };
+        let is_reserved = |reserved: &String| name.key == *reserved || is_look_alike(&name.key, reserved);
+        if self.reserved.iter().any(is_reserved) {
+            return Err((Fault::Format, "is a reserved name"));
+        }
+        Ok(name)
+    }
+}
+
+fn is_mark(c: char) -> bool {
+    matches!(c.general_category(), GeneralCategory::NonspacingMark | GeneralCategory::SpacingMark)
+}
+
+fn is_look_alike(one: &str, other: &str) -> bool {
+    skeleton(one).eq(skeleton(other))
+}
+
+/// What a username looks like, as it is compared and as it is shown: only one user may have each of these.
+pub fn skeletons(name: &Folded) -> Vec<String> {
+    let shown: String = name.shown.nfkc().collect();
+    let mut skeletons: Vec<String> = vec![skeleton(&name.key).collect(), skeleton(&shown).collect()];
+    skeletons.dedup();
+    skeletons
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(given: &str) -> Result<Folded, String> {
+        UsernameRules::default().parse(given.to_owned()).map_err(|(_, why)| why.to_owned())
+    }
+
+    #[test]
+    fn usernames_are_compared_without_width_and_case() {
+        assert_eq!(parse("Ａnn.Mixed_1").unwrap().key, "ann.mixed_1");
+        for bad in ["123456", "short", "______", "12_34.5", "раypal", "has space", "emoji😀face"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn letters_have_the_marks_that_their_script_needs() {
+        for good in ["हिन्दी_नाम", "தமிழ்_பெயர்", "ชื่อผู้ใช้", "မြန်မာ_အမည်", "ọlọ́runṣẹ̀", "王小明_ann12", "ひらがなカナ"]
+        {
+            assert!(parse(good).is_ok(), "{good}: {:?}", parse(good));
+        }
+        for bad in ["\u{301}abcdef", "abc_\u{301}def", "a\u{336}b\u{336}c\u{336}def", "zalgo\u{316}\u{316}x"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        let many = format!("zalgo{}x", "\u{316}\u{317}\u{318}\u{319}\u{31c}");
+        assert!(parse(&many).is_err());
+    }
+
+    #[test]
+    fn reserved_names_and_their_look_alikes_are_nobodys() {
+        for bad in ["Support", "ADMINISTRATOR", "ѕуѕtеm", "systern"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        assert!(parse("supporter").is_ok());
+        let own = UsernameRules::new(2, 8, "@", ["Boss"].into_iter());
+        assert_eq!(own.parse("boss".into()).unwrap_err().1, "is a reserved name");
+        assert_eq!(own.parse("a".into()).unwrap_err().1, "must be 2 to 8 characters long");
+        assert!(
+            own.parse("a@b".into()).is_ok() && own.parse("a_b".into()).is_err() && own.parse("admin".into()).is_ok()
+        );
+    }
+
+    #[test]
+    fn a_look_alike_in_one_other_script_has_the_same_skeleton() {
+        let of = |name: &str| skeletons(&parse(name).unwrap());
+        assert!(of("асеорх_2").iter().any(|found| of("aceopx_2").contains(found)), "Cyrillic and Latin");
+        assert!(of("ВОВ_ВОВ").iter().any(|found| of("BOB_BOB").contains(found)), "as they are shown");
+        assert_eq!(of("aceopx_2").len(), 1);
+    }
+}

@@ -1,0 +1,86 @@
+//! Table `reserved_values`: values that a user released, and that only this user may take again for a time.
+
+use chrono::{DateTime, Utc};
+use diesel::{
+    QueryResult, Queryable,
+    sql_types::{BigInt, Bool, Text, Timestamptz},
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+
+use crate::store::sql::Sql;
+
+/// A value that a former holder may take again.
+#[derive(Clone, Queryable)]
+pub struct Reserved {
+    pub kind: String,
+    pub value: String,
+    /// The former holder.
+    pub user_id: i64,
+    /// Whether the former holder had verified the address.
+    pub proved: bool,
+    pub reserved_until: DateTime<Utc>,
+}
+
+/// Reserves values that were released, each with its kind and whether it was verified.
+pub async fn insert(
+    conn: &mut AsyncPgConnection,
+    user_id: i64,
+    released: &[(String, String, bool)],
+    reserved_until: DateTime<Utc>,
+) -> QueryResult<usize> {
+    let kinds: Vec<String> = released.iter().map(|(kind, ..)| kind.clone()).collect();
+    let values: Vec<String> = released.iter().map(|(_, value, _)| value.clone()).collect();
+    let proved: Vec<bool> = released.iter().map(|(.., proved)| *proved).collect();
+    let statement = Sql::<()>::new("insert into reserved_values (kind, value, user_id, proved, reserved_until) ");
+    statement
+        .push("select given.kind, given.value, ")
+        .bind(user_id)
+        .push("::bigint, given.proved, ")
+        .bind(reserved_until)
+        .push("::timestamptz from unnest(")
+        .bind(kinds)
+        .push(", ")
+        .bind(values)
+        .push(", ")
+        .bind(proved)
+        .push(
+            ") as given (kind, value, proved) order by kind, value on conflict (kind, value) do update set \
+             user_id = excluded.user_id, proved = excluded.proved, reserved_until = excluded.reserved_until",
+        )
+        .execute(conn)
+        .await
+}
+
+/// The rows of these kinds and values, those that are over included.
+pub async fn find(conn: &mut AsyncPgConnection, kinds: Vec<String>, values: Vec<String>) -> QueryResult<Vec<Reserved>> {
+    let statement = Sql::<(Text, Text, BigInt, Bool, Timestamptz)>::new(
+        "select r.kind, r.value, r.user_id, r.proved, r.reserved_until from unnest(",
+    );
+    let statement = statement.bind(kinds).push(", ").bind(values).push(
+        ") as given (kind, value) join reserved_values r on r.kind = given.kind collate \"C\" \
+         and r.value = given.value collate \"C\"",
+    );
+    statement.load(conn).await
+}
+
+/// Removes the row of a value.
+pub async fn delete(conn: &mut AsyncPgConnection, kind: &str, value: &str) -> QueryResult<usize> {
+    let statement = Sql::<()>::new("delete from reserved_values where kind = ").bind(kind);
+    statement.push(" and value = ").bind(value).execute(conn).await
+}
+
+/// Removes up to `limit` rows that are over.
+pub async fn purge(conn: &mut AsyncPgConnection, now: DateTime<Utc>, limit: i64) -> QueryResult<usize> {
+    Sql::<()>::new(
+        "delete from reserved_values where (kind, value) in (select kind, value from reserved_values where \
+         reserved_until <= ",
+    )
+    .bind(now)
+    .push(" limit ")
+    .bind(limit)
+    // One that was reserved again meanwhile is looked at again.
+    .push(") and reserved_until <= ")
+    .bind(now)
+    .execute(conn)
+    .await
+}
