@@ -157,10 +157,10 @@ impl Api {
     /// Checks a password for a login service.
     pub async fn verify_password(
         &self,
-        _: &Caller,
+        caller: &Caller,
         request: pb::VerifyPasswordRequest,
     ) -> Result<pb::VerifyPasswordResponse> {
-        let user_id = self.0.accounts.verify_password(&account::verify(request)?).await?;
+        let user_id = self.0.accounts.verify_password(caller, &account::verify(request)?).await?;
         Ok(pb::VerifyPasswordResponse { user_id })
     }
 }

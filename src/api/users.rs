@@ -74,7 +74,7 @@ impl Api {
             let validate_only = request.validate_only;
             let (mut new, secrets) = user::new_user(request, &fields, &self.0.usernames, self.0.clock.now())?;
             let (has_password, has_wallet_password) = secrets.are_set();
-            self.hash_secrets(&mut new, secrets, validate_only).await?;
+            self.hash_secrets(caller, &mut new, secrets, validate_only).await?;
             let created = |new: &NewUser, profile: Profile| {
                 // A dry run hashes nothing.
                 let account = new.account.account(profile.user_id);
@@ -167,23 +167,27 @@ impl Api {
         }
         let once = self.once(caller, "CreateUser", &request.request_id, &request);
         let (mut new, secrets) = user::new_user(request, fields, &self.0.usernames, self.0.clock.now())?;
-        self.hash_secrets(&mut new, secrets, false).await?;
+        self.hash_secrets(caller, &mut new, secrets, false).await?;
         Ok((new, once))
     }
 
     /// Checks the passwords of a new user, and puts their hashes into the account.
-    async fn hash_secrets(&self, new: &mut NewUser, secrets: Secrets, is_trial: bool) -> Result<()> {
+    async fn hash_secrets(&self, caller: &Caller, new: &mut NewUser, secrets: Secrets, is_trial: bool) -> Result<()> {
         let shown = |folded: &Option<Folded>| folded.as_ref().map(|folded| folded.shown.clone());
         let (username, email) = (shown(&new.account.username), shown(&new.account.email));
         let plain = NewSecrets {
             password: secrets.password.as_ref().map(|secret| ("password", secret)),
             wallet_password: secrets.wallet_password.as_ref().map(|secret| ("wallet_password", secret)),
         };
-        plain.check(&self.0.passwords, username.as_deref(), email.as_deref()).await?;
+        plain.check(&self.0.passwords, caller, username.as_deref(), email.as_deref()).await?;
         let hashes = match is_trial {
             true => Hashes::default(),
-            false => plain.hash(&self.0.passwords).await?,
+            false => plain.hash(&self.0.passwords, caller).await?,
         };
+        let migrated = [&secrets.password_hash, &secrets.wallet_password_hash].into_iter().flatten();
+        for hash in migrated.filter(|_| !is_trial) {
+            self.0.hash_kinds.note(hash).await?;
+        }
         new.account.password_hash = hashes.password.or(secrets.password_hash);
         new.account.wallet_password_hash = hashes.wallet_password.or(secrets.wallet_password_hash);
         Ok(())

@@ -25,6 +25,7 @@ use crate::{
         field_work::FieldWorker,
         fields::Fields,
         gather::Reads,
+        hash_kinds::HashKinds,
         housekeeping::Housekeeping,
         names::NamePolicy,
         passwords::Passwords,
@@ -37,6 +38,7 @@ use crate::{
     mail::worker::{Waker, Worker},
     model::{
         keys::{Key, Keys},
+        password_strength::Blocklist,
         username::UsernameRules,
     },
     store::connector::Connector,
@@ -86,8 +88,8 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
     let url = config.database.url.0.clone();
     let db = Db::new(&url, connector.clone(), config.database.pool_size);
     let fields = Fields::new(db.clone(), clock.clone(), Duration::from_secs(config.fields.cache_seconds));
-    let threads = config.passwords.threads.unwrap_or_else(half_of_cores);
-    let passwords = Passwords::new(threads).context("the threads that hash cannot be started")?;
+    let passwords = passwords(config)?;
+    let hash_kinds = HashKinds::new(db.clone(), passwords.clone());
     let lifetimes = MaxLifetimes {
         user: TimeDelta::days(i64::from(config.tokens.user_max_days)),
         service: TimeDelta::days(i64::from(config.tokens.service_max_days)),
@@ -103,7 +105,8 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
     let daily_cap = Some(i64::from(config.sms.daily_cap)).filter(|cap| *cap > 0);
     let texts = TextLimits::new(&config.sms.allowed_country_codes, daily_cap);
     let requires_current_code = config.email_change.require_current_code;
-    let policy = Policy { requires_current_code, names, texts: texts.clone() };
+    let password_limits = config.passwords.limits();
+    let policy = Policy { requires_current_code, names, texts: texts.clone(), password_limits };
     let usernames = UsernameRules::new(
         config.accounts.username_min_length,
         config.accounts.username_max_length,
@@ -115,7 +118,13 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
     let wait = TimeDelta::seconds(i64::from(config.fields.wait_seconds));
     let deliveries = Deliveries::new(db.clone(), clock.clone());
     let api = Api::new(Parts {
-        accounts: Accounts::new(db.clone(), clock.clone(), keys.clone(), passwords.clone(), policy),
+        accounts: Accounts::new(
+            db.clone(),
+            clock.clone(),
+            keys.clone(),
+            (passwords.clone(), hash_kinds.clone()),
+            policy,
+        ),
         authenticator: authenticator.clone(),
         running: Default::default(),
         bulk: Bulk::new(db.clone(), clock.clone()),
@@ -123,6 +132,7 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
         deliveries,
         fields: fields.clone(),
         passwords,
+        hash_kinds,
         profiles: Profiles::new(db.clone(), clock.clone(), Reads::new(&url, &connector)),
         tokens,
         users: Users::new(db.clone(), clock.clone(), names),
@@ -131,7 +141,7 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
         clock: clock.clone(),
         keys,
     });
-    let housekeeping = Housekeeping::new(db.clone(), clock.clone());
+    let housekeeping = Housekeeping::new(db.clone(), clock.clone(), config.passwords.limits().known_for);
     let field_worker = FieldWorker::new(db, clock.clone(), wait);
     let ping_every = Duration::from_secs(config.operations.ping_seconds);
     Ok(App {
@@ -148,6 +158,17 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
         url,
         connector,
     })
+}
+
+fn passwords(config: &Config) -> anyhow::Result<Passwords> {
+    let list = match &config.passwords.blocklist_file {
+        Some(file) => std::fs::read_to_string(file)
+            .with_context(|| format!("passwords.blocklist_file: cannot read {}", file.display()))?,
+        None => String::new(),
+    };
+    let blocklist = Blocklist::new(&["user-service", &config.mail.app_name], &list);
+    let threads = config.passwords.threads.unwrap_or_else(half_of_cores);
+    Passwords::new(threads, blocklist).context("the threads that hash cannot be started")
 }
 
 fn keys(config: &Config) -> anyhow::Result<Keys> {

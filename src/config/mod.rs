@@ -88,6 +88,7 @@ impl Config {
         faults.extend(self.callers.faults());
         self.tokens.faults(&mut faults);
         self.accounts.faults(&mut faults);
+        self.passwords.faults(&mut faults);
         self.mail.faults(&mut faults);
         self.sms.faults(&mut faults);
         self.operations.faults(&mut faults);

@@ -1,7 +1,8 @@
 //! The sections of the configuration, with their defaults and their faults.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf};
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
     config::key_bytes,
     door::MAX_TOKEN,
     mail::transport::smtp,
-    model::username,
+    model::{limit::PasswordLimits, username},
 };
 
 /// A text that no log and no print shows.
@@ -176,11 +177,40 @@ impl Default for EmailChange {
 }
 
 /// Section `[passwords]`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Passwords {
     /// Threads that hash; without it, half of the cores.
     pub threads: Option<usize>,
+    /// Passwords that no one may choose, one on each line.
+    pub blocklist_file: Option<PathBuf>,
+    /// Wrong attempts for an account and secret; with VerifyPassword, for each client.
+    pub wrong_attempts: u32,
+    /// Within how many seconds they count.
+    pub wrong_attempts_seconds: u32,
+    /// Wrong attempts per hour for an account over all clients of VerifyPassword.
+    pub account_attempts_per_hour: u32,
+    /// Wrong attempts per hour of one client of VerifyPassword over all accounts.
+    pub client_attempts_per_hour: u32,
+    /// How many clients that logged in are remembered for an account.
+    pub known_clients: u32,
+    /// How many days they are remembered after their last login.
+    pub known_client_days: u32,
+}
+
+impl Default for Passwords {
+    fn default() -> Self {
+        Self {
+            threads: None,
+            blocklist_file: None,
+            wrong_attempts: 5,
+            wrong_attempts_seconds: 900,
+            account_attempts_per_hour: 50,
+            client_attempts_per_hour: 100,
+            known_clients: 20,
+            known_client_days: 90,
+        }
+    }
 }
 
 /// Section `[mail]`. Without `smtp` and `folder` mails fail.
@@ -358,6 +388,44 @@ impl Accounts {
         }
         if self.username_symbols.chars().any(|c| c.is_alphanumeric() || c.is_control()) {
             faults.push("accounts.username_symbols must hold no letters, digits or control characters".to_owned());
+        }
+    }
+}
+
+impl Passwords {
+    /// The limits of wrong passwords.
+    pub fn limits(&self) -> PasswordLimits {
+        PasswordLimits {
+            known_clients: i64::from(self.known_clients),
+            known_for: TimeDelta::days(i64::from(self.known_client_days)),
+            ..PasswordLimits::new(
+                self.wrong_attempts as usize,
+                TimeDelta::seconds(i64::from(self.wrong_attempts_seconds)),
+                self.account_attempts_per_hour as usize,
+                self.client_attempts_per_hour as usize,
+            )
+        }
+    }
+
+    pub(super) fn faults(&self, faults: &mut Vec<String>) {
+        let mut within = |key: &str, value: u32, bounds: RangeInclusive<u32>| {
+            if !bounds.contains(&value) {
+                faults.push(format!("passwords.{key} must be between {} and {}", bounds.start(), bounds.end()));
+            }
+        };
+        within("wrong_attempts", self.wrong_attempts, 1..=100);
+        within("wrong_attempts_seconds", self.wrong_attempts_seconds, 60..=86_400);
+        within("account_attempts_per_hour", self.account_attempts_per_hour, 1..=10_000);
+        within("client_attempts_per_hour", self.client_attempts_per_hour, 1..=1_000_000);
+        within("known_clients", self.known_clients, 0..=1_000);
+        within("known_client_days", self.known_client_days, 1..=3_650);
+        if self.threads.is_some_and(|threads| !(1..=256).contains(&threads)) {
+            faults.push("passwords.threads must be between 1 and 256".to_owned());
+        }
+        if let Some(file) = &self.blocklist_file
+            && let Err(error) = std::fs::read_to_string(file)
+        {
+            faults.push(format!("passwords.blocklist_file: cannot read {}: {error}", file.display()));
         }
     }
 }

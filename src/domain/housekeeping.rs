@@ -19,7 +19,7 @@ use crate::{
     },
     store::{
         accounts::{self, Locked},
-        codes, idempotency, limits, outbox, reserved_values, text_messages, tokens, unique_values,
+        codes, idempotency, known_clients, limits, outbox, reserved_values, text_messages, tokens, unique_values,
     },
 };
 
@@ -41,21 +41,32 @@ enum Table {
     Outbox,
     Tokens,
     ReservedValues,
+    KnownClients,
 }
 
-const TABLES: [Table; 6] =
-    [Table::Idempotency, Table::Codes, Table::Limits, Table::Outbox, Table::Tokens, Table::ReservedValues];
+const TABLES: [Table; 7] = [
+    Table::Idempotency,
+    Table::Codes,
+    Table::Limits,
+    Table::Outbox,
+    Table::Tokens,
+    Table::ReservedValues,
+    Table::KnownClients,
+];
 
 /// Cleans up, in every replica.
 #[derive(Clone)]
 pub struct Housekeeping {
     db: Db,
     clock: Clock,
+    /// How long clients are remembered that logged in.
+    known_for: TimeDelta,
 }
 
 impl Housekeeping {
-    pub fn new(db: Db, clock: Clock) -> Self {
-        Self { db, clock }
+    /// Cleans this database; clients are remembered for as long after their last login.
+    pub fn new(db: Db, clock: Clock, known_for: TimeDelta) -> Self {
+        Self { db, clock, known_for }
     }
 
     /// Works until it is dropped.
@@ -121,6 +132,7 @@ impl Housekeeping {
                 Table::Outbox => outbox::purge(conn, now - DELIVERIES, BATCH).await?,
                 Table::Tokens => tokens::purge(conn, now - TOKENS, BATCH).await?,
                 Table::ReservedValues => reserved_values::purge(conn, now, BATCH).await?,
+                Table::KnownClients => known_clients::purge(conn, now - self.known_for, BATCH).await?,
             })
         };
         // Two replicas that remove the same rows may meet in a deadlock, which is tried again.

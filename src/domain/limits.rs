@@ -15,8 +15,8 @@ use crate::{
 pub struct Budget {
     key: String,
     hits: Vec<DateTime<Utc>>,
-    /// What it is held to; the longest span first.
-    windows: &'static [Window],
+    /// What it is held to.
+    windows: Vec<Window>,
     now: DateTime<Utc>,
 }
 
@@ -25,14 +25,14 @@ impl Budget {
     pub async fn lock(
         conn: &mut AsyncPgConnection,
         key: String,
-        windows: &'static [Window],
+        windows: &[Window],
         now: DateTime<Utc>,
     ) -> Result<Self> {
         let mut hits = limits::lock(conn, &key, now).await?;
         let span = windows.iter().map(|window| window.span).max().unwrap_or_default();
         hits.retain(|hit| *hit > now - span);
         hits.sort_unstable();
-        Ok(Self { key, hits, windows, now })
+        Ok(Self { key, hits, windows: windows.to_vec(), now })
     }
 
     /// The window that makes one wait the longest, where any does.

@@ -10,6 +10,7 @@ pub mod deliveries;
 pub mod field_work;
 pub mod fields;
 pub mod gather;
+pub mod hash_kinds;
 pub mod housekeeping;
 pub mod limits;
 pub mod listener;

@@ -42,6 +42,11 @@ impl Keys {
         mac(&self.0[0], purpose, body).finalize().into_bytes().to_vec()
     }
 
+    /// The tags over `body` with each key, that which signs first.
+    pub fn sign_all(&self, purpose: &'static str, body: &[u8]) -> Vec<Vec<u8>> {
+        self.0.iter().map(|key| mac(key, purpose, body).finalize().into_bytes().to_vec()).collect()
+    }
+
     /// A tag with the key of that id, where it is still there.
     pub fn sign_with(&self, id: &str, purpose: &'static str, body: &[u8]) -> Option<Vec<u8>> {
         let key = self.0.iter().find(|key| key.id == id)?;

@@ -21,10 +21,37 @@ pub const SEND_USER_DAY: Window = Window { name: "code_send_user_day", limit: 20
 pub const SEND_ADDRESS_HOUR: Window = Window { name: "code_send_address_hour", limit: 3, span: TimeDelta::hours(1) };
 /// Ten wrong codes a day for a user and purpose.
 pub const CODE_WRONG_DAY: Window = Window { name: "code_wrong_day", limit: 10, span: TimeDelta::days(1) };
-/// Five wrong passwords in 15 minutes.
+/// Five wrong passwords in 15 minutes, by default.
 pub const PASSWORD_WRONG: Window = Window { name: "password_wrong", limit: 5, span: TimeDelta::minutes(15) };
-/// Fifty wrong passwords an hour for an account, over all clients of VerifyPassword.
-pub const PASSWORD_WRONG_HOUR: Window = Window { name: "password_wrong", limit: 50, span: TimeDelta::hours(1) };
+
+/// How many wrong passwords a deployment permits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PasswordLimits {
+    /// For an account and secret; with VerifyPassword, for each client.
+    pub wrong: Window,
+    /// For an account over all clients of VerifyPassword.
+    pub account: Window,
+    /// For one client of VerifyPassword over all accounts.
+    pub client: Window,
+    /// How many clients are remembered that logged in to an account.
+    pub known_clients: i64,
+    /// How long they are remembered after their last login.
+    pub known_for: TimeDelta,
+}
+
+impl PasswordLimits {
+    /// Limits of these sizes: `wrong` in `span`, and per hour for an account and for a client.
+    pub fn new(wrong: usize, span: TimeDelta, account: usize, client: usize) -> Self {
+        let hourly = |limit| Window { limit, span: TimeDelta::hours(1), ..PASSWORD_WRONG };
+        Self {
+            wrong: Window { limit: wrong, span, ..PASSWORD_WRONG },
+            account: hourly(account),
+            client: hourly(client),
+            known_clients: 20,
+            known_for: TimeDelta::days(90),
+        }
+    }
+}
 
 /// Five notices an hour for a user.
 pub const NOTICE_HOUR: Window = Window { name: "notice_hour", limit: 5, span: TimeDelta::hours(1) };
@@ -41,7 +68,6 @@ pub const ALL: &[Window] = &[
     SEND_ADDRESS_HOUR,
     CODE_WRONG_DAY,
     PASSWORD_WRONG,
-    PASSWORD_WRONG_HOUR,
 ];
 
 impl Window {

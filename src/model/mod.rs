@@ -15,6 +15,7 @@ pub mod order;
 pub mod page;
 pub mod password;
 pub mod password_hash;
+pub mod password_strength;
 pub mod profile;
 pub mod scope;
 pub mod text;

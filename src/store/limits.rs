@@ -43,3 +43,17 @@ pub async fn purge(conn: &mut AsyncPgConnection, before: DateTime<Utc>, limit: i
         .execute(conn)
         .await
 }
+
+/// Removes a key, and every key that continues it after a `/`.
+pub async fn clear(conn: &mut AsyncPgConnection, key: &str) -> QueryResult<usize> {
+    // In the order of bytes, `0` is the character after `/`.
+    Sql::<()>::new("delete from limits where key = ")
+        .bind(key)
+        .push(" or (key >= ")
+        .bind(format!("{key}/"))
+        .push(" and key < ")
+        .bind(format!("{key}0"))
+        .push(")")
+        .execute(conn)
+        .await
+}

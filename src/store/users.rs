@@ -214,6 +214,7 @@ pub async fn delete(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<(
         "delete from field_values where user_id = ",
         "delete from tokens where user_id = ",
         "delete from codes where user_id = ",
+        "delete from known_clients where user_id = ",
         "delete from outbox where user_id = ",
         "delete from idempotency where user_id = ",
     ];

@@ -71,3 +71,18 @@ fn p58_a_url_shows_nobody_who_signs_in_with_it() {
     assert!(!shown.contains("hunter2") && shown.contains("https://texts.example/send?***"), "{shown}");
     assert!(shown.contains("http://collector:4317"), "{shown}");
 }
+
+#[test]
+fn limits_of_passwords_have_bounds() {
+    let folder = crate::support::folder::Folder::new();
+    let text = "[passwords]\nthreads = 0\nblocklist_file = \"/nowhere/list.txt\"\nwrong_attempts = 0\n\
+        wrong_attempts_seconds = 59\naccount_attempts_per_hour = 10001\nclient_attempts_per_hour = 0\n\
+        known_clients = 1001\nknown_client_days = 0\n";
+    let file = folder.write("config.toml", text);
+
+    let (_, faults) = config::inspect(Some(&file)).unwrap();
+
+    let of_passwords: Vec<&String> = faults.iter().filter(|fault| fault.starts_with("passwords.")).collect();
+    assert_eq!(of_passwords.len(), 8, "{faults:?}");
+    assert!(faults.iter().any(|fault| fault == "passwords.wrong_attempts must be between 1 and 100"), "{faults:?}");
+}

@@ -9,7 +9,7 @@ use user_service::{
 };
 
 use crate::support::{
-    Asks, Client, TestApp, cheap_hash, eventually, fault, given, patiently, statements::until_waiting, wrong,
+    Asks, Client, TestApp, cheap_hash, eventually, fault, given, member, patiently, statements::until_waiting, wrong,
 };
 
 const OLD: &str = "violet-lantern-93";
@@ -317,4 +317,122 @@ async fn p39_a_right_code_of_a_call_that_is_cut_off_keeps_its_tries() {
     ann.update(Asks::password(NEW).mailed(&code)).await.unwrap();
 
     assert!(is_right(&app, user_id, NEW, false).await);
+}
+
+#[tokio::test]
+async fn p32_a_new_password_is_judged_after_the_proofs() {
+    let app = TestApp::new().await;
+    let (user_id, mut ann) = ann(&app).await;
+    let code = app.code(&mut ann, CodePurpose::Password, "ann@example.org").await;
+
+    let bare = fault(ann.update(Asks::password("password123")).await);
+    let mismatch = fault(ann.update(Asks::password("password123").current("no")).await);
+    let wrong = fault(ann.update(Asks::password("password123").mailed(&wrong(&code))).await);
+    let easy = fault(ann.update(Asks::password("password123").mailed(&code)).await);
+    let taken = Asks::password("password123").and(Asks::email("new@example.org")).of(user_id);
+    let by_service = fault(app.service().await.update(taken).await);
+    ann.update(Asks::password(NEW).mailed(&code)).await.unwrap();
+
+    assert_eq!(bare.reason, "PROOF_REQUIRED");
+    assert_eq!(mismatch.told(), ("PASSWORD_MISMATCH", vec!["proof.current_password"]));
+    assert_eq!(wrong.reason, "CODE_INVALID");
+    assert_eq!(easy.told(), ("PASSWORD_REJECTED", vec!["new_password"]));
+    assert_eq!(by_service.reason, "PASSWORD_REJECTED");
+    assert!(is_right(&app, user_id, NEW, false).await, "the code was not used up");
+}
+
+#[tokio::test]
+async fn p32_the_deployments_names_and_its_own_list_are_rejected() {
+    let folder = crate::support::folder::Folder::new();
+    let list = folder.write("blocklist.txt", "Violet-Harbour-51\nanother-blocked-one\n");
+    let app = TestApp::configured(|config| {
+        config.passwords.blocklist_file = Some(list.clone());
+        config.mail.app_name = "Marbrook Gazette".to_owned();
+    })
+    .await;
+    let (user_id, mut ann) = ann(&app).await;
+
+    for blocked in ["violet-harbour-51", "MarbrookGazette", "marbrook gazette", "user-service"] {
+        let refused = fault(ann.update(Asks::password(blocked).current(OLD)).await);
+        assert_eq!(refused.told(), ("PASSWORD_REJECTED", vec!["new_password"]), "{blocked}");
+    }
+    let account = pb::Account { username: Some("ben.mixed".to_owned()), ..Default::default() };
+    let request = pb::CreateUserRequest { password: "ANOTHER-blocked-one".to_owned(), ..member(account) };
+    let created = fault(app.service().await.create(request).await);
+    ann.update(Asks::password("violet-harbour-52").current(OLD)).await.unwrap();
+
+    assert_eq!(created.told(), ("PASSWORD_REJECTED", vec!["password"]));
+    assert!(is_right(&app, user_id, "violet-harbour-52", false).await);
+}
+
+#[tokio::test]
+async fn p33_a_new_password_clears_the_count_of_wrong_ones() {
+    let app = TestApp::new().await;
+    let (user_id, mut ann) = ann(&app).await;
+    let mut service = app.service().await;
+    service.update(Asks::wallet_password(WALLET).of(user_id)).await.unwrap();
+    for _ in 0..5 {
+        fault(ann.update(Asks::password(NEW).current("no")).await);
+        fault(ann.update(Asks::wallet_password("simple").current_wallet("no")).await);
+    }
+    let locked = fault(ann.update(Asks::password(NEW).current(OLD)).await);
+
+    let code = app.code(&mut ann, CodePurpose::Password, "ann@example.org").await;
+    ann.update(Asks::password(NEW).mailed(&code)).await.unwrap();
+    let of_wallet = fault(ann.update(Asks::wallet_password("simple").current_wallet(WALLET)).await);
+    let by_new = ann.update(Asks::password(OLD).current(NEW)).await;
+    service.update(Asks::wallet_password("ample-window").of(user_id)).await.unwrap();
+    let by_new_wallet = ann.update(Asks::wallet_password("simple").current_wallet("ample-window")).await;
+
+    assert_eq!(locked.reason, "PASSWORD_ATTEMPTS_EXCEEDED");
+    assert_eq!(of_wallet.reason, "PASSWORD_ATTEMPTS_EXCEEDED", "the wallet's secret is another one");
+    assert!(by_new.is_ok() && by_new_wallet.is_ok());
+}
+
+#[tokio::test]
+async fn p33_a_dry_run_compares_nothing_that_is_not_proved() {
+    let app = TestApp::new().await;
+    let (user_id, mut ann) = ann(&app).await;
+    app.service().await.update(Asks::wallet_password(WALLET).of(user_id)).await.unwrap();
+    let same = || Asks::wallet_password(OLD).current_wallet(WALLET);
+
+    for _ in 0..7 {
+        ann.update(same().trial()).await.unwrap();
+        ann.update(Asks::wallet_password(NEW).current_wallet(WALLET).trial()).await.unwrap();
+    }
+    let proved = fault(ann.update(same().current(OLD).trial()).await);
+    let real = fault(ann.update(same()).await);
+    let current = ann.update(Asks::password(NEW).current(OLD)).await;
+
+    assert_eq!(proved.told(), ("PASSWORD_REJECTED", vec!["new_wallet_password"]));
+    assert_eq!(real.told(), ("PASSWORD_REJECTED", vec!["new_wallet_password"]));
+    assert!(current.is_ok(), "a dry run is no attempt, and a right one is not counted");
+}
+
+#[tokio::test]
+async fn p33_comparisons_and_current_passwords_share_one_budget() {
+    let app = TestApp::new().await;
+    let (user_id, mut ann) = ann(&app).await;
+    app.service().await.update(Asks::wallet_password("wallet-0").of(user_id)).await.unwrap();
+    let change = |number: usize| {
+        Asks::wallet_password(&format!("wallet-{}", number + 1)).current_wallet(&format!("wallet-{number}"))
+    };
+    for _ in 0..2 {
+        fault(ann.update(Asks::password(NEW).current("no")).await);
+    }
+
+    // The first tells that the password is another one.
+    for number in 0..7 {
+        ann.update(change(number)).await.unwrap();
+    }
+    let blind = ann.update(Asks::wallet_password(OLD).current_wallet("wallet-7")).await;
+    let left = [
+        fault(ann.update(Asks::password(NEW).current("no")).await),
+        fault(ann.update(Asks::password(NEW).current("no")).await),
+    ];
+    let locked = fault(ann.update(Asks::password(NEW).current(OLD)).await);
+
+    assert!(blind.is_ok(), "nothing is compared any more, and nothing is told");
+    assert_eq!(left.map(|refused| refused.metadata["attemptsRemaining"].clone()), ["1", "0"]);
+    assert_eq!(locked.reason, "PASSWORD_ATTEMPTS_EXCEEDED");
 }

@@ -249,3 +249,355 @@ async fn p33_a_password_that_is_changed_while_it_is_checked_logs_nobody_in() {
     assert_eq!(service.account(user_id).await.last_login_at, None);
     assert!(verify(&mut service, asks(Key::UserId(user_id), "amber-harbour-51", "")).await.is_ok());
 }
+
+async fn exhaust(service: &mut Client, user_id: i64, client: &str) {
+    for _ in 0..5 {
+        let refused = fault(verify(service, asks(Key::UserId(user_id), "not this one", client)).await);
+        assert_eq!(refused.reason, "PASSWORD_MISMATCH");
+    }
+}
+
+#[tokio::test]
+async fn p33_a_new_password_unlocks_whoever_sets_it() {
+    let app = TestApp::new().await;
+    let user_id = ann(&app).await;
+    let mut service = app.service().await;
+    let service_request = pb::Account { email_verified: true, ..given("ben@example.org", "") };
+    let (ben, mut client) = app.join(service_request, PASSWORD).await;
+
+    for (user_id, new) in [(user_id, "amber-harbour-51"), (ben, "copper-meadow-64"), (ben, "silver-orchard-12")] {
+        exhaust(&mut service, user_id, "a").await;
+        let locked = fault(verify(&mut service, asks(Key::UserId(user_id), PASSWORD, "a")).await);
+        assert_eq!(locked.reason, "PASSWORD_ATTEMPTS_EXCEEDED");
+        if new.starts_with("copper") {
+            let code = app.code(&mut client, pb::CodePurpose::Password, "ben@example.org").await;
+            client.update(Asks::password(new).mailed(&code)).await.unwrap();
+        } else if user_id == ben {
+            client.update(Asks::password(new).current("copper-meadow-64")).await.unwrap();
+        } else {
+            service.update(Asks::password(new).of(user_id)).await.unwrap();
+        }
+        assert_eq!(verify(&mut service, asks(Key::UserId(user_id), new, "a")).await.unwrap(), user_id);
+    }
+}
+
+#[tokio::test]
+async fn p33_a_new_password_unlocks_the_account_of_fifty_attempts_and_leaves_the_wallets_count() {
+    let app = TestApp::new().await;
+    let user_id = ann(&app).await;
+    let mut service = app.service().await;
+    let wallet =
+        |password: &str| pb::VerifyPasswordRequest { wallet: true, ..asks(Key::UserId(user_id), password, "wallet") };
+    for number in 0..9 {
+        exhaust(&mut service, user_id, &format!("client {number}")).await;
+    }
+    for _ in 0..5 {
+        fault(verify(&mut service, wallet("not this one")).await);
+    }
+    let locked = fault(verify(&mut service, asks(Key::UserId(user_id), PASSWORD, "another")).await);
+
+    service.update(Asks::password("amber-harbour-51").of(user_id)).await.unwrap();
+    let unlocked = verify(&mut service, asks(Key::UserId(user_id), "amber-harbour-51", "client 3")).await;
+    let of_wallet = fault(verify(&mut service, wallet(WALLET)).await);
+    service.update(Asks::wallet_password("silver-orchard-12").of(user_id)).await.unwrap();
+    let new_wallet = verify(&mut service, wallet("silver-orchard-12")).await;
+
+    assert_eq!(locked.reason, "PASSWORD_ATTEMPTS_EXCEEDED");
+    assert!(unlocked.is_ok() && new_wallet.is_ok());
+    assert_eq!(of_wallet.reason, "PASSWORD_ATTEMPTS_EXCEEDED", "the wallet's secret is another one");
+}
+
+#[tokio::test]
+async fn p33_the_attempts_that_are_left_link_no_keys() {
+    let app = TestApp::new().await;
+    let user_id = ann(&app).await;
+    let mut service = app.service().await;
+    let username = Key::Username("ann.mixed".to_owned());
+    let email = Key::Email("ann@example.org".to_owned());
+    let keys = [Key::UserId(user_id), username.clone(), Key::UserId(user_id), email.clone(), username.clone()];
+
+    let mut left = Vec::new();
+    for key in keys {
+        let refused = fault(verify(&mut service, asks(key, "not this one", "a")).await);
+        left.push(refused.metadata["attemptsRemaining"].clone());
+    }
+    let locked = fault(verify(&mut service, asks(email.clone(), PASSWORD, "a")).await);
+    let other_client = fault(verify(&mut service, asks(username.clone(), "not this one", "b")).await);
+    verify(&mut service, asks(email, PASSWORD, "b")).await.unwrap();
+    let cleared = fault(verify(&mut service, asks(username, "not this one", "b")).await);
+
+    assert_eq!(left, ["4", "4", "3", "4", "3"]);
+    assert_eq!(locked.reason, "PASSWORD_ATTEMPTS_EXCEEDED", "the count is the account's");
+    assert_eq!(other_client.metadata["attemptsRemaining"], "4");
+    assert_eq!(cleared.metadata["attemptsRemaining"], "4", "a right one clears what every key reports");
+}
+
+#[tokio::test]
+async fn p33_strangers_do_not_keep_out_a_client_that_logged_in_before() {
+    let app = TestApp::new().await;
+    let user_id = ann(&app).await;
+    let mut service = app.service().await;
+    verify(&mut service, asks(Key::UserId(user_id), PASSWORD, "home")).await.unwrap();
+    let strangers = async |service: &mut Client| {
+        for number in 0..10 {
+            exhaust(service, user_id, &format!("stranger {number}")).await;
+        }
+    };
+
+    strangers(&mut service).await;
+    let stranger = fault(verify(&mut service, asks(Key::UserId(user_id), PASSWORD, "new")).await);
+    let unnamed = fault(verify(&mut service, asks(Key::UserId(user_id), PASSWORD, "")).await);
+    let home = verify(&mut service, asks(Key::Email("ann@example.org".to_owned()), PASSWORD, "home")).await;
+    exhaust(&mut service, user_id, "home").await;
+    let own_budget = fault(verify(&mut service, asks(Key::UserId(user_id), PASSWORD, "home")).await);
+    app.clock.advance(TimeDelta::days(91));
+    let mut later = app.service().await;
+    strangers(&mut later).await;
+    let forgotten = fault(verify(&mut later, asks(Key::UserId(user_id), PASSWORD, "home")).await);
+
+    assert_eq!(stranger.reason, "PASSWORD_ATTEMPTS_EXCEEDED");
+    assert_eq!(unnamed.reason, "PASSWORD_ATTEMPTS_EXCEEDED");
+    assert!(home.is_ok());
+    assert_eq!(own_budget.reason, "PASSWORD_ATTEMPTS_EXCEEDED");
+    assert_eq!(forgotten.reason, "PASSWORD_ATTEMPTS_EXCEEDED");
+}
+
+#[tokio::test]
+async fn p33_known_clients_are_bounded_and_go_with_their_user() {
+    use diesel::sql_types::BigInt;
+    use diesel_async::RunQueryDsl;
+    use user_service::store::sql::Sql;
+
+    let app = TestApp::configured(|config| config.passwords.known_clients = 3).await;
+    let user_id = ann(&app).await;
+    let mut service = app.service().await;
+    let count = async || {
+        let mut conn = app.database.connect().await;
+        Sql::<BigInt>::new("select count(*) from known_clients").get_result::<i64>(&mut conn).await.unwrap()
+    };
+
+    for number in 0..5 {
+        app.clock.advance(TimeDelta::minutes(1));
+        verify(&mut service, asks(Key::UserId(user_id), PASSWORD, &format!("client {number}"))).await.unwrap();
+    }
+    verify(&mut service, asks(Key::UserId(user_id), PASSWORD, "")).await.unwrap();
+    let bounded = count().await;
+    app.clock.advance(TimeDelta::days(89));
+    app.app.housekeeping.clean().await.unwrap();
+    let young = count().await;
+    app.clock.advance(TimeDelta::days(2));
+    app.app.housekeeping.clean().await.unwrap();
+    let old = count().await;
+    let mut service = app.service().await;
+    verify(&mut service, asks(Key::UserId(user_id), PASSWORD, "client")).await.unwrap();
+    let again = count().await;
+    let request = pb::DeleteUserRequest { user_id, ..Default::default() };
+    service.admin.delete_user(request).await.unwrap();
+
+    assert_eq!((bounded, young, old, again, count().await), (3, 3, 0, 1, 0));
+}
+
+#[tokio::test]
+async fn p33_one_client_has_a_hundred_wrong_attempts_an_hour_over_all_accounts() {
+    let app = TestApp::new().await;
+    let user_id = ann(&app).await;
+    let mut service = app.service().await;
+
+    let mut reasons = Vec::new();
+    for number in 0..110 {
+        let key = if number == 50 { Key::UserId(user_id) } else { Key::Username(format!("nobody.{number}")) };
+        let request = asks(key, "not this one", "192.0.2.7");
+        let refused = fault(patiently(async || verify(&mut service.clone(), request.clone()).await).await);
+        reasons.push(refused.reason);
+    }
+    let right = fault(verify(&mut service, asks(Key::UserId(user_id), PASSWORD, "192.0.2.7")).await);
+    let other = verify(&mut service, asks(Key::UserId(user_id), PASSWORD, "192.0.2.8")).await;
+    let unnamed = verify(&mut service, asks(Key::UserId(user_id), PASSWORD, "")).await;
+
+    assert!(reasons[..100].iter().all(|reason| reason == "PASSWORD_MISMATCH"), "{reasons:?}");
+    assert!(reasons[100..].iter().all(|reason| reason == "PASSWORD_ATTEMPTS_EXCEEDED"), "{reasons:?}");
+    assert_eq!((right.quota.as_deref(), right.wait()), (Some("password_wrong"), 3600));
+    assert!(other.is_ok() && unnamed.is_ok());
+}
+
+#[tokio::test]
+async fn p33_the_figures_are_configuration() {
+    let app = TestApp::configured(|config| {
+        config.passwords.wrong_attempts = 2;
+        config.passwords.wrong_attempts_seconds = 60;
+        config.passwords.client_attempts_per_hour = 3;
+    })
+    .await;
+    let user_id = ann(&app).await;
+    let mut service = app.service().await;
+    let mut user = app.user(user_id).await;
+
+    let first = fault(verify(&mut service, asks(Key::UserId(user_id), "no", "a")).await);
+    fault(verify(&mut service, asks(Key::UserId(user_id), "no", "a")).await);
+    let pair = fault(verify(&mut service, asks(Key::UserId(user_id), PASSWORD, "a")).await);
+    fault(verify(&mut service, asks(Key::UserId(999_999), "no", "a")).await);
+    app.clock.advance(TimeDelta::seconds(60));
+    let client = fault(verify(&mut service, asks(Key::UserId(user_id), PASSWORD, "a")).await);
+    let update = fault(user.update(Asks::password("amber-harbour-51").current("no")).await);
+
+    assert_eq!(first.metadata["attemptsRemaining"], "1");
+    assert_eq!((pair.reason.as_str(), pair.wait()), ("PASSWORD_ATTEMPTS_EXCEEDED", 60));
+    assert_eq!((client.reason.as_str(), client.wait()), ("PASSWORD_ATTEMPTS_EXCEEDED", 3540));
+    assert_eq!(update.metadata["attemptsRemaining"], "1");
+}
+
+/// A user with this hash, and what is stored of it.
+async fn migrated(app: &TestApp, username: &str, hash: &str) -> i64 {
+    let account = pb::Account { username: Some(username.to_owned()), ..Default::default() };
+    let request = pb::CreateUserRequest { password_hash: hash.to_owned(), ..member(account) };
+    app.service().await.create(request).await.unwrap().user_id
+}
+
+async fn stored_hash(app: &TestApp, user_id: i64) -> String {
+    use diesel::sql_types::Text;
+    use diesel_async::RunQueryDsl;
+    use user_service::store::sql::Sql;
+
+    let mut conn = app.database.connect().await;
+    let statement = Sql::<Text>::new("select password_hash from accounts where user_id = ").bind(user_id);
+    statement.get_result(&mut conn).await.unwrap()
+}
+
+#[tokio::test]
+async fn p32_hashes_of_other_systems_log_in_and_are_upgraded() {
+    const KNOWN: [&str; 7] = [
+        "pbkdf2_sha256$1000$saltsaltSALT$JOyTLuD+tx6NUUbPSX2+rjWy7bKsKn1zRKbzRb0JhyI=",
+        "$pbkdf2-sha256$1000$c2l4dGVlbiBieXRlcyBvaw$gpLtVvyi1c1YtH6m24Uxsa9pTVES7Rk/JsZJL4Nv5no",
+        "pbkdf2:sha256:1000$OdlZPsGuK98gkfjF$5affbf39f1a5c3dc170fbac09e6d63bf7e43747cd2b76b629da26c252989006f",
+        "$wp$2y$04$8IIJC3pc2snCrOclajrYp.4RlfcpvHhxFackqKAKObnrzp9dptG4K",
+        "$P$5saltSALTg6fciLIMYNG5yjWIdDeVw0",
+        "$6$rounds=1000$saltstring$B.n1vD77SdB2TuXAE0nGKP536R1bUc6NvRMEtukg5fkv3SlfIs6RsCY18TxG6AWfmoa/S410tUwH1MRlKRQST0",
+        "{SSHA}9YZoFf5/3yMWwowP/xg3HP31LLJzYWx0U0FMVA==",
+    ];
+    let app = TestApp::new().await;
+    let mut service = app.service().await;
+
+    for (number, hash) in KNOWN.into_iter().enumerate() {
+        let user_id = migrated(&app, &format!("moved.{number}"), hash).await;
+        let wrong = verify(&mut service, asks(Key::UserId(user_id), "correct horse battery stapler", "")).await;
+        assert_eq!(fault(wrong).reason, "PASSWORD_MISMATCH", "{hash}");
+        for _ in 0..2 {
+            let right = verify(&mut service, asks(Key::UserId(user_id), "correct horse battery staple", "")).await;
+            assert_eq!(right.unwrap(), user_id, "{hash}");
+        }
+        assert!(stored_hash(&app, user_id).await.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+    }
+}
+
+#[tokio::test]
+async fn p32_other_hashes_are_refused_by_name() {
+    let app = TestApp::new().await;
+    let refused = async |hash: &str| {
+        let account = pb::Account { username: Some("moved.user".to_owned()), ..Default::default() };
+        let request = pb::CreateUserRequest { password_hash: hash.to_owned(), ..member(account) };
+        let status = app.service().await.admin.create_user(request).await.unwrap_err();
+        let described = format!("{:?}", tonic_types::StatusExt::get_error_details(&status).bad_request());
+        (fault::<()>(Err(status)).told().0.to_owned(), described)
+    };
+
+    for (hash, name) in [
+        ("$1$saltsalt$qjXMvbEw8oaL.CzflDtaK/", "md5_crypt"),
+        ("$2x$04$8IIJC3pc2snCrOclajrYp.DG4/0uBburRnnQ.RDQpMOiSFDBNmZMe", "bcrypt_2x"),
+        ("5f4dcc3b5aa765d61d8327deb882cf99", "hex_md5"),
+    ] {
+        let (reason, described) = refused(hash).await;
+        assert_eq!(reason, "INVALID_REQUEST");
+        assert!(described.contains(&format!("the hash format `{name}` isn't supported")), "{described}");
+    }
+}
+
+#[tokio::test]
+async fn p32_a_slip_behind_what_bcrypt_reads_locks_nobody_out() {
+    let app = TestApp::new().await;
+    let mut service = app.service().await;
+    // 25 characters of three bytes each.
+    let password = "四月的風吹過紫丁香花開在窗前月光照著遠方的路燈火";
+    let password = format!("{password}啊哦");
+    let slip = format!("{}x", &password[..password.len() - 3]);
+    assert!(slip.len() > 72, "{}", slip.len());
+    let user_id = migrated(&app, "moved.user", &cheap_hash(&password)).await;
+
+    let by_slip = verify(&mut service, asks(Key::UserId(user_id), &slip, "")).await;
+    let kept = stored_hash(&app, user_id).await;
+    let right = verify(&mut service, asks(Key::UserId(user_id), &password, "")).await;
+
+    assert!(by_slip.is_ok(), "as in the system that the hash is from");
+    assert!(kept.starts_with("$2b$04$"), "{kept}");
+    assert!(right.is_ok());
+    assert_eq!(stored_hash(&app, user_id).await, kept);
+}
+
+#[tokio::test]
+async fn p32_hashes_of_every_spelling_are_matched() {
+    let app = TestApp::new().await;
+    let mut service = app.service().await;
+    let cases = [("cafe\u{301} lantern", "caf\u{e9} lantern"), ("fine lantern", "\u{fb01}ne lantern")];
+
+    for (number, (hashed, other)) in cases.into_iter().enumerate() {
+        let user_id = migrated(&app, &format!("moved.{number}"), &cheap_hash(hashed)).await;
+        let typed = if number == 0 { hashed } else { other };
+        for password in [typed, hashed, other] {
+            let right = verify(&mut service, asks(Key::UserId(user_id), password, "")).await;
+            assert_eq!(right.unwrap(), user_id, "{password}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn p33_the_kinds_of_stored_hashes_are_noted_before_they_count() {
+    use diesel::sql_types::Text;
+    use diesel_async::RunQueryDsl;
+    use user_service::store::sql::Sql;
+
+    let app = TestApp::new().await;
+    let kinds = async || {
+        let mut conn = app.database.connect().await;
+        Sql::<Text>::new("select kind from hash_kinds order by kind").load::<String>(&mut conn).await.unwrap()
+    };
+    let dry = pb::CreateUserRequest {
+        password_hash: cheap_hash("x"),
+        validate_only: true,
+        ..member(given("ann@example.org", ""))
+    };
+    app.service().await.create(dry).await.unwrap();
+    let none = kinds().await;
+
+    migrated(&app, "moved.one", &cheap_hash(PASSWORD)).await;
+    migrated(&app, "moved.two", &bcrypt::hash(PASSWORD, 5).unwrap()).await;
+    migrated(&app, "moved.six", "pbkdf2_sha256$1000$saltsaltSALT$JOyTLuD+tx6NUUbPSX2+rjWy7bKsKn1zRKbzRb0JhyI=").await;
+    ann(&app).await;
+
+    assert_eq!(none, [""; 0]);
+    assert_eq!(kinds().await, ["$2b$04$", "$2b$05$", "$pbkdf2-sha256$i=1000$"]);
+}
+
+#[tokio::test]
+async fn p33_the_kinds_of_hashes_from_before_are_found_by_the_migration() {
+    use diesel::sql_types::Text;
+    use diesel_async::RunQueryDsl;
+    use user_service::{model::password_hash::HashKind, store::sql::Sql};
+
+    let app = TestApp::new().await;
+    migrated(&app, "moved.one", &cheap_hash(PASSWORD)).await;
+    migrated(&app, "moved.two", &cheap_hash(WALLET).replace("$2b$", "$2y$")).await;
+    let phc =
+        "$pbkdf2-sha256$i=1000,l=40$c2l4dGVlbiBieXRlcyBvaw$gpLtVvyi1c1YtH6m24Uxsa9pTVES7Rk/JsZJL4Nv5nptSd5arAtjJA";
+    migrated(&app, "moved.six", phc).await;
+    let old = "$argon2i$m=256,t=2,p=1$c2l4dGVlbiBieXRlcyBvaw$+f0GQz2qsGIRbAX1cMwtfvJ0d/9tt+Esy9CX7uoQxUg";
+    migrated(&app, "moved.old", old).await;
+    ann(&app).await;
+    let mut conn = app.database.connect().await;
+
+    conn.batch_execute(include_str!("../../migrations/2026-12-01-000502_create_hash_kinds/down.sql")).await.unwrap();
+    conn.batch_execute(include_str!("../../migrations/2026-12-01-000502_create_hash_kinds/up.sql")).await.unwrap();
+    let found = Sql::<Text>::new("select kind from hash_kinds order by kind");
+    let found = found.load::<String>(&mut conn).await.unwrap();
+
+    assert_eq!(found, ["$2b$04$", "$argon2i$m=256,t=2,p=1$", "$pbkdf2-sha256$i=1000$"]);
+    assert!(found.into_iter().all(|kind| HashKind::stored(kind).sample().is_ok()));
+}

@@ -19,7 +19,7 @@ use crate::{
     domain::{
         caller::Caller,
         db::{Db, End},
-        limits::{Budget, exceeded},
+        hash_kinds::HashKinds,
         names::NamePolicy,
         once::{Once, Outcome},
         passwords::{Passwords, Verdict},
@@ -31,7 +31,7 @@ use crate::{
         account::{Connection, Login},
         account_change::{AccountPatch, Paths, Plan, Proof, Rules, plan},
         keys::Keys,
-        limit::{PASSWORD_WRONG, Window},
+        limit::PasswordLimits,
         password::Kind,
     },
     store::accounts::{self, Locked},
@@ -45,6 +45,8 @@ pub struct Policy {
     pub requires_current_code: bool,
     pub names: NamePolicy,
     pub texts: TextLimits,
+    /// How many wrong passwords are permitted.
+    pub password_limits: PasswordLimits,
 }
 
 /// A change of one account.
@@ -68,6 +70,7 @@ pub struct Accounts {
     db: Db,
     clock: Clock,
     passwords: Passwords,
+    hash_kinds: HashKinds,
     proofs: Proofs,
     policy: Policy,
 }
@@ -118,9 +121,17 @@ impl Proved {
 }
 
 impl Accounts {
-    pub fn new(db: Db, clock: Clock, keys: Keys, passwords: Passwords, policy: Policy) -> Self {
-        let proofs = Proofs { db: db.clone(), clock: clock.clone(), keys, passwords: passwords.clone() };
-        Self { db, clock, passwords, proofs, policy }
+    /// Over one database, with the keys of a deployment.
+    pub fn new(
+        db: Db,
+        clock: Clock,
+        keys: Keys,
+        (passwords, hash_kinds): (Passwords, HashKinds),
+        policy: Policy,
+    ) -> Self {
+        let wrong = policy.password_limits.wrong;
+        let proofs = Proofs { db: db.clone(), clock: clock.clone(), keys, passwords: passwords.clone(), wrong };
+        Self { db, clock, passwords, hash_kinds, proofs, policy }
     }
 
     /// Makes all changes of a call or none.
@@ -162,9 +173,8 @@ impl Accounts {
         };
         let (login, linked_at) = self.db.run(read).await?;
         check_version(update, &login)?;
-        self.check_secrets(update, &login).await?;
         let planned = self.plan(update, &login, linked_at)?;
-        let right = self.proofs.check(&login, &planned).await?;
+        let right = self.proofs.check(&update.caller, &login, &planned).await?;
         Ok(Proved { login, planned, linked_at, right })
     }
 
@@ -186,11 +196,13 @@ impl Accounts {
         reply: impl Fn(&AccountView) -> Vec<u8> + Sync,
     ) -> Result<Outcome<AccountView>> {
         if let Some(proved) = proved {
+            // After the proofs and their limits: it takes time, which no one gets without them.
+            self.check_secrets(update, &proved.login).await?;
             self.refuse_equal(update, proved).await?;
         }
         let hashes = match update.validate_only {
             true => Hashes::default(),
-            false => update.new_secrets().hash(&self.passwords).await?,
+            false => update.new_secrets().hash(&self.passwords, &update.caller).await?,
         };
         let now = self.clock.now();
         let end = if update.validate_only { End::RollBack } else { End::Commit };
@@ -254,11 +266,12 @@ impl Accounts {
             Some(given) => given.as_ref().map(|folded| folded.shown.clone()),
             None => login.email.clone(),
         };
-        update.new_secrets().check(&self.passwords, username.as_deref(), email.as_deref()).await
+        update.new_secrets().check(&self.passwords, &update.caller, username.as_deref(), email.as_deref()).await
     }
 
-    /// Refuses a new secret that is the other one of the account. The answer tells of the other secret, so that a user
-    /// who has not shown it has as many tries as with a wrong password.
+    /// Rejects a new secret that is the other one of the account. The response tells something of the other secret, so
+    /// each comparison for a user who has not shown it is an attempt like a `current_password`. When too few are left
+    /// the new secret is accepted without a comparison, which tells nothing; so it is with `validate_only`.
     async fn refuse_equal(&self, update: &UpdateAccount, proved: &Proved) -> Result<()> {
         let Proved { login, planned, .. } = proved;
         let patch = &update.patch;
@@ -271,31 +284,25 @@ impl Accounts {
                 continue;
             };
             let is_shown = planned.guesses.iter().any(|guess| guess.kind == other);
+            let mut counted = None;
             if update.caller.user().is_some() && !is_shown {
-                self.count_comparison(login.user_id, other).await?;
+                if !update.validate_only {
+                    counted = self.proofs.count_comparison(login.user_id, other).await?;
+                }
+                if counted.is_none() {
+                    continue;
+                }
             }
-            if self.passwords.verify(new, Some(hash)).await? != Verdict::Wrong {
-                let why = "must differ from the other password";
+            let verdict = self.passwords.verify(&update.caller, new, Some(hash)).await;
+            if let Some(hit) = counted.filter(|_| !matches!(verdict, Ok(Verdict::Wrong))) {
+                self.proofs.give_password_back(login.user_id, other, hit).await?;
+            }
+            if verdict? != Verdict::Wrong {
+                let why = "must differ from the account's other password";
                 return Err(Error::new(Reason::PasswordRejected).with_violation(path, Fault::Format, why));
             }
         }
         Ok(())
-    }
-
-    async fn count_comparison(&self, user_id: i64, other: Kind) -> Result<()> {
-        const WINDOWS: &[Window] = &[PASSWORD_WRONG];
-        let now = self.clock.now();
-        let key = format!("differs/{user_id}/{}", other.as_str());
-        self.db
-            .transaction(End::Commit, async |conn| {
-                let mut budget = Budget::lock(conn, key.clone(), WINDOWS, now).await?;
-                if let Some((window, wait)) = budget.exceeded() {
-                    return Err(exceeded(Reason::PasswordAttemptsExceeded, window, wait));
-                }
-                budget.add();
-                budget.save(conn).await
-            })
-            .await
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::{runtime::Handle, task::JoinHandle};
 use crate::{
     clock::Clock,
     domain::{
+        caller::Caller,
         codes::digits,
         db::{Db, End},
         limits::{Budget, exceeded},
@@ -20,7 +21,7 @@ use crate::{
         account_change::{Guess, Plan, Shown},
         code::{self, Code, MAX_ATTEMPTS},
         keys::Keys,
-        limit::{CODE_WRONG_DAY, PASSWORD_WRONG, Window},
+        limit::{CODE_WRONG_DAY, Window},
         password::Kind,
     },
     store::codes,
@@ -34,6 +35,8 @@ pub struct Proofs {
     pub clock: Clock,
     pub keys: Keys,
     pub passwords: Passwords,
+    /// How many wrong passwords are permitted.
+    pub wrong: Window,
 }
 
 /// Codes that were right. They are used up in the transaction of the change, or their tries given back: at the latest
@@ -59,13 +62,13 @@ struct Tried {
 }
 
 const CODE: &[Window] = &[CODE_WRONG_DAY];
-const PASSWORD: &[Window] = &[PASSWORD_WRONG];
 
 fn code_budget(user_id: i64, shown: &Shown) -> String {
     format!("wrong/{user_id}/{}", shown.purpose.as_str())
 }
 
-fn password_budget(user_id: i64, kind: Kind) -> String {
+/// The key of the budget of wrong passwords in UpdateAccount.
+pub(super) fn password_budget(user_id: i64, kind: Kind) -> String {
     format!("password/{user_id}/{}", kind.as_str())
 }
 
@@ -74,7 +77,7 @@ impl Proofs {
     ///
     /// # Errors
     /// In this order: a limit, the state of a code, a mismatch; all faults of that step.
-    pub async fn check(&self, login: &Login, plan: &Plan) -> Result<Right> {
+    pub async fn check(&self, caller: &Caller, login: &Login, plan: &Plan) -> Result<Right> {
         let now = self.clock.now();
         let user_id = login.user_id;
         if plan.codes.is_empty() && plan.guesses.is_empty() {
@@ -84,7 +87,7 @@ impl Proofs {
         let (tried, left) = self
             .db
             .transaction(End::Commit, async |conn| {
-                let mut budgets = lock(conn, user_id, plan, now).await?;
+                let mut budgets = lock(conn, user_id, plan, self.wrong, now).await?;
                 let tried = find(conn, user_id, &plan.codes, now).await?;
                 for tried in &tried {
                     refuse_used(tried)?;
@@ -111,7 +114,7 @@ impl Proofs {
         let (right, wrong_codes) = self.compare_codes(user_id, tried, now);
         metrics::codes(metrics::Code::Right, right.codes.len());
         metrics::codes(metrics::Code::Wrong, wrong_codes.len());
-        let compared = self.compare_passwords(login, &plan.guesses, left).await;
+        let compared = self.compare_passwords(caller, login, &plan.guesses, (left, now)).await;
         let failed = match compared {
             Ok(mismatch) => first_failure(wrong_codes, mismatch),
             Err(error) => Some(error),
@@ -148,11 +151,27 @@ impl Proofs {
     }
 
     /// The error of the passwords that are wrong. A right one clears its count.
-    async fn compare_passwords(&self, login: &Login, guesses: &[Guess], left: Vec<usize>) -> Result<Option<Error>> {
+    async fn compare_passwords(
+        &self,
+        caller: &Caller,
+        login: &Login,
+        guesses: &[Guess],
+        (left, hit): (Vec<usize>, DateTime<Utc>),
+    ) -> Result<Option<Error>> {
         let mut mismatch: Option<Error> = None;
-        for (guess, left) in guesses.iter().zip(left) {
-            match self.passwords.verify(&guess.secret, login.hash(guess.kind)).await? {
-                Verdict::Right | Verdict::RightOutdated => self.clear(login.user_id, guess.kind).await?,
+        for (place, (guess, left)) in guesses.iter().zip(left).enumerate() {
+            let verdict = match self.passwords.verify(caller, &guess.secret, login.hash(guess.kind)).await {
+                Ok(verdict) => verdict,
+                Err(error) => {
+                    // This one and those behind it were not compared, so nothing was learned of them.
+                    for guess in &guesses[place..] {
+                        self.give_password_back(login.user_id, guess.kind, hit).await?;
+                    }
+                    return Err(error);
+                }
+            };
+            match verdict {
+                Verdict::Right | Verdict::Outdated(_) => self.clear(login.user_id, guess.kind).await?,
                 Verdict::Wrong => {
                     let error = mismatch.take().unwrap_or_else(|| Error::new(Reason::PasswordMismatch));
                     let error = error.with_violation(guess.path, Fault::Format, Reason::PasswordMismatch.message());
@@ -163,11 +182,40 @@ impl Proofs {
         Ok(mismatch)
     }
 
+    /// Counts a comparison with a secret that the caller has not shown, as an attempt like any other; gives its time.
+    /// `None` if half of the attempts are used up: the rest is for the owner, who may have chosen many new secrets.
+    pub async fn count_comparison(&self, user_id: i64, kind: Kind) -> Result<Option<DateTime<Utc>>> {
+        let now = self.clock.now();
+        self.db
+            .transaction(End::Commit, async |conn| {
+                let mut budget = Budget::lock(conn, password_budget(user_id, kind), &[self.wrong], now).await?;
+                if budget.left() <= self.wrong.limit / 2 {
+                    return Ok(None);
+                }
+                budget.add();
+                budget.save(conn).await?;
+                Ok(Some(now))
+            })
+            .await
+    }
+
+    /// Takes back an attempt that was right, or that was not compared.
+    pub async fn give_password_back(&self, user_id: i64, kind: Kind, hit: DateTime<Utc>) -> Result<()> {
+        let now = self.clock.now();
+        self.db
+            .transaction(End::Commit, async |conn| {
+                let mut budget = Budget::lock(conn, password_budget(user_id, kind), &[self.wrong], now).await?;
+                budget.give_back(hit);
+                budget.save(conn).await
+            })
+            .await
+    }
+
     async fn clear(&self, user_id: i64, kind: Kind) -> Result<()> {
         let now = self.clock.now();
         self.db
             .transaction(End::Commit, async |conn| {
-                let mut budget = Budget::lock(conn, password_budget(user_id, kind), PASSWORD, now).await?;
+                let mut budget = Budget::lock(conn, password_budget(user_id, kind), &[self.wrong], now).await?;
                 budget.clear();
                 budget.save(conn).await
             })
@@ -248,13 +296,19 @@ async fn give_back_hits(conn: &mut AsyncPgConnection, right: &[RightCode], now: 
 }
 
 /// Locks the budgets of all that is shown: codes first, in the order of the plan, then passwords.
-async fn lock(conn: &mut AsyncPgConnection, user_id: i64, plan: &Plan, now: DateTime<Utc>) -> Result<Vec<Budget>> {
+async fn lock(
+    conn: &mut AsyncPgConnection,
+    user_id: i64,
+    plan: &Plan,
+    wrong: Window,
+    now: DateTime<Utc>,
+) -> Result<Vec<Budget>> {
     let mut budgets = Vec::new();
     for shown in &plan.codes {
         budgets.push(Budget::lock(conn, code_budget(user_id, shown), CODE, now).await?);
     }
     for guess in &plan.guesses {
-        budgets.push(Budget::lock(conn, password_budget(user_id, guess.kind), PASSWORD, now).await?);
+        budgets.push(Budget::lock(conn, password_budget(user_id, guess.kind), &[wrong], now).await?);
     }
     let waits = |budgets: &[Budget]| budgets.iter().filter_map(Budget::exceeded).max_by_key(|(_, wait)| *wait);
     let (of_codes, of_passwords) = budgets.split_at(plan.codes.len());

@@ -1,7 +1,7 @@
 //! New secrets of a user: the rules that they share with each other and with the user's names, and their hashes.
 
 use crate::{
-    domain::passwords::Passwords,
+    domain::{caller::Caller, passwords::Passwords},
     error::{Fault, Reason, Result, Violations},
     model::password::Secret,
 };
@@ -25,12 +25,18 @@ impl NewSecrets<'_> {
     ///
     /// # Errors
     /// PASSWORD_REJECTED, all faults together.
-    pub async fn check(&self, passwords: &Passwords, username: Option<&str>, email: Option<&str>) -> Result<()> {
+    pub async fn check(
+        &self,
+        passwords: &Passwords,
+        caller: &Caller,
+        username: Option<&str>,
+        email: Option<&str>,
+    ) -> Result<()> {
         let mut faults = Violations::new();
         if let Some((path, password)) = self.password
-            && passwords.is_rejected(password, username, email).await?
+            && passwords.is_rejected(caller, password, username, email).await?
         {
-            faults.add(path, Fault::Format, "is common, or contains the username or the email");
+            faults.add(path, Fault::Format, "is too common, or contains the username or email");
         }
         if let (Some((_, password)), Some((path, wallet_password))) = (self.password, self.wallet_password)
             && password == wallet_password
@@ -44,13 +50,13 @@ impl NewSecrets<'_> {
     ///
     /// # Errors
     /// OVERLOADED.
-    pub async fn hash(&self, passwords: &Passwords) -> Result<Hashes> {
+    pub async fn hash(&self, passwords: &Passwords, caller: &Caller) -> Result<Hashes> {
         let mut hashes = Hashes::default();
         if let Some((_, password)) = self.password {
-            hashes.password = Some(passwords.hash(password).await?);
+            hashes.password = Some(passwords.hash(caller, password).await?);
         }
         if let Some((_, wallet_password)) = self.wallet_password {
-            hashes.wallet_password = Some(passwords.hash(wallet_password).await?);
+            hashes.wallet_password = Some(passwords.hash(caller, wallet_password).await?);
         }
         Ok(hashes)
     }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
 
-use super::{Hashes, Policy, UpdateAccount, connection_not_found, notices};
+use super::{Hashes, Policy, UpdateAccount, connection_not_found, login::clear_attempts, notices};
 use crate::{
     domain::{
         claims::Claim,
@@ -76,6 +76,11 @@ pub async fn apply(
         && unique_values::count_credentials(conn, user_id).await? == 0
     {
         return Err(Error::new(Reason::LastCredential).with_precondition(path));
+    }
+    for (kind, is_new) in [(Kind::Login, patch.password.is_some()), (Kind::Wallet, patch.wallet_password.is_some())] {
+        if is_new {
+            clear_attempts(conn, user_id, kind).await?;
+        }
     }
     if patch.password.is_some() {
         let kept = update.caller.token.filter(|_| is_user).map(|hash| hash.to_vec());
