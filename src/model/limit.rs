@@ -61,14 +61,8 @@ pub const NOTICE_DAY: Window = Window { name: "notice_day", limit: 20, span: Tim
 pub const TEXT_MESSAGE_DAY: &str = "text_message_day";
 
 /// Every limit that turns calls away, but for the deployment's own.
-pub const ALL: &[Window] = &[
-    SEND_COOLDOWN,
-    SEND_USER_HOUR,
-    SEND_USER_DAY,
-    SEND_ADDRESS_HOUR,
-    CODE_WRONG_DAY,
-    PASSWORD_WRONG,
-];
+pub const ALL: &[Window] =
+    &[SEND_COOLDOWN, SEND_USER_HOUR, SEND_USER_DAY, SEND_ADDRESS_HOUR, CODE_WRONG_DAY, PASSWORD_WRONG];
 
 impl Window {
     /// How long until it may happen again; zero where it may now. `hits` are the times so far, oldest first.
