@@ -7,7 +7,7 @@ use crate::{
     domain::accounts::{Link, VerifyPassword},
     error::{Fault, Result, Violations},
     model::{
-        account::{UserKey, parse_email, parse_phone},
+        account::{parse_email, parse_phone},
         account_change::{AccountPatch, Paths, Proof, UPDATE_ACCOUNT, check_proof},
         code::{self, Purpose},
         delivery::Channel,
