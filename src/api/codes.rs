@@ -87,13 +87,13 @@ impl Api {
         made: fn(&Sent) -> R,
     ) -> Result<R> {
         caller.must_own(given.user_id)?;
-        if let Some(kept) = self.kept(given.once.as_ref()).await? {
-            return Ok(kept);
-        }
-        let send = read(caller, channel, given)?;
-        let done = self.0.codes.send(&send, |sent| made(sent).encode_to_vec()).await;
-        let done = done.and_then(|outcome| reply(outcome, |sent| made(&sent)));
-        self.or_kept(send.once.as_ref(), done).await
+        let once = given.once.clone();
+        let send = async {
+            let send = read(caller, channel, given)?;
+            let outcome = self.0.codes.send(&send, |sent| made(sent).encode_to_vec()).await?;
+            reply(outcome, |sent| made(&sent))
+        };
+        self.idempotent(once.as_ref(), send).await
     }
 
     /// Tells what became of a mail or a text message.
