@@ -10,7 +10,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
 use serde_json::{Map, Value};
-use tokio::time::Instant;
+use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
     clock::Clock,
@@ -34,6 +34,9 @@ pub struct Fields {
     /// How old cached definitions may be.
     age: Duration,
     cache: Arc<RwLock<Option<Loaded>>>,
+    /// Whose turn it is to lock all definitions: on each replica one waits for the database's lock with a connection, and
+    /// the others wait without.
+    turn: Arc<Mutex<()>>,
 }
 
 /// Definitions, and when their reading began.
@@ -56,7 +59,7 @@ pub struct FieldPatch {
 
 impl Fields {
     pub fn new(db: Db, clock: Clock, age: Duration) -> Self {
-        Self { db, clock, age, cache: Arc::default() }
+        Self { db, clock, age, cache: Arc::default(), turn: Arc::default() }
     }
 
     /// The definitions, never older than the cache's age.
@@ -113,6 +116,7 @@ impl Fields {
         reply: impl Fn(&Field) -> Vec<u8> + Sync,
     ) -> Result<Outcome<Field>> {
         new.created_at = self.clock.now();
+        let turn = self.turn.lock().await;
         let outcome = self
             .db
             .transaction(End::Commit, async |conn| {
@@ -121,8 +125,6 @@ impl Fields {
                 {
                     return Ok(Outcome::Kept(stored));
                 }
-                // Looked at before the wait too: many who come at the limit do not have to wait for each other.
-                refuse_beyond_limit(conn, &new.name).await?;
                 fields::lock_all(conn).await?;
                 refuse_beyond_limit(conn, &new.name).await?;
                 let made = fields::insert(conn, &new).await?.ok_or_else(|| {
@@ -142,6 +144,7 @@ impl Fields {
                 Ok(Outcome::New(made))
             })
             .await?;
+        drop(turn);
         if matches!(outcome, Outcome::New(_)) {
             self.refresh().await;
         }
@@ -164,6 +167,7 @@ impl Fields {
     pub async fn update(&self, name: &str, patch: &FieldPatch, etag: &str) -> Result<Field> {
         let now = self.clock.now();
         let sets_default = matches!(patch.default_value, Some(Some(_)));
+        let turn = if sets_default { Some(self.turn.lock().await) } else { None };
         let changed = self
             .db
             .transaction(End::Commit, async |conn| {
@@ -184,6 +188,7 @@ impl Fields {
                 Ok(new)
             })
             .await?;
+        drop(turn);
         self.refresh().await;
         Ok(changed)
     }

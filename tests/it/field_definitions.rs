@@ -101,7 +101,7 @@ async fn p72_a_stale_etag_changes_and_deletes_nothing() {
     assert_eq!(unknown.reason, "FIELD_NOT_FOUND");
     assert_eq!(named.fields, [("update_mask".to_owned(), "IMMUTABLE_FIELD".to_owned())]);
     assert_eq!(given.fields, [("field.etag".to_owned(), "IMMUTABLE_FIELD".to_owned())]);
-    assert_eq!(page(&mut client, 0, "").await.unwrap().fields, [current.clone()]);
+    assert_eq!(page(&mut client, 0, "").await.unwrap().fields, std::slice::from_ref(&current));
     delete(&mut client, "level", &current.etag).await.unwrap();
 
     app.clock.advance(chrono::TimeDelta::seconds(31));
