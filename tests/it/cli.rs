@@ -303,6 +303,7 @@ fn configuration_is_checked_whole_and_printed_without_secrets() {
 
     let bad = run(&folder.0, &["config", "check", "--config", file.to_str().unwrap()]);
     let printed = run(&folder.0, &["config", "print", "--config", good.to_str().unwrap()]);
+    let risky = run_json(&folder.0, &["config", "check", "--config", good.to_str().unwrap()]);
     let files = folder.0.join("files.toml");
     let tls = "[grpc.tls]\ncert = \"/nope.crt\"\nkey = \"/nope.key\"\n[mail]\ntemplates = \"/nope\"\n";
     fs::write(&files, format!("{}{tls}", fs::read_to_string(&good).unwrap())).unwrap();
@@ -331,6 +332,9 @@ fn configuration_is_checked_whole_and_printed_without_secrets() {
     for fault in ["database.url", "database.pool_size", "secrets.keys.0.key"] {
         assert!(said(&bad).contains(fault), "{}", said(&bad));
     }
+    assert_eq!(risky["ok"], true);
+    let warning = risky["warnings"][0].as_str().unwrap();
+    assert!(warning.starts_with("secrets.keys.0.key") && !warning.contains(&key), "{warning}");
     let printed = String::from_utf8(printed.stdout).unwrap();
     assert!(printed.contains("postgres://me:***@db/users"), "{printed}");
     assert!(!printed.contains(&key) && !printed.contains("hidden"), "{printed}");
