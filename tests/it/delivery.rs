@@ -153,6 +153,7 @@ fn notice(recipient: &str) -> NewDelivery {
         user_id: Some(7),
         code_id: None,
         expires_at: None,
+        not_before: None,
         owner_caller: Some("service:web".to_owned()),
     }
 }

@@ -78,6 +78,7 @@ async fn queue(database: &TestDatabase) {
             user_id: None,
             code_id: None,
             expires_at: None,
+            not_before: None,
             owner_caller: None,
         };
         outbox::insert(&mut conn, notice, Uuid::new_v4(), now).await.unwrap();
