@@ -80,7 +80,8 @@ async fn p66_an_address_that_a_user_released_behaves_as_a_taken_one() {
     let right = crate::send_code::digits(&app, ben_id, "bind").await;
     let current = app.code(&mut ben, CodePurpose::Replace, "+8613800138001").await;
     let taken = fault(ben.update(Asks::phone(PHONE).code(&current).new_code(&right)).await);
-    let request = pb::SendPhoneCodeRequest { user_id: ben_id, phone: PHONE.to_owned(), ..Default::default() };
+    let (cid_id, _) = app.join(given("cid@example.org", ""), "").await;
+    let request = pb::SendPhoneCodeRequest { user_id: cid_id, phone: PHONE.to_owned(), ..Default::default() };
     let told = fault(app.service().await.users.send_phone_code(request).await);
     let created = create(&app, given("", PHONE)).await;
     let back = app.bind_code(&mut ann, PHONE).await;

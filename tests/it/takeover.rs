@@ -126,6 +126,7 @@ async fn p65_a_thief_does_not_confirm_a_phone_by_a_second_one_or_by_naming_it_ag
     let app = TestApp::new().await;
     let (_, mut thief) = stolen(&app).await;
     bind_phone(&app, &mut thief).await;
+    app.clock.advance(TimeDelta::minutes(2));
     let other = app.bind_code(&mut thief, "+8613900139001").await;
     let current = app.code(&mut thief, CodePurpose::Replace, THIEFS_PHONE).await;
 
@@ -206,6 +207,7 @@ async fn p65_the_owner_removes_what_a_thief_bound_by_password_or_by_a_code_to_th
     app.clock.advance(TimeDelta::days(1));
     let mut ann = app.user(by_password.user_id).await;
     bind_phone(&app, &mut ann).await;
+    app.clock.advance(TimeDelta::minutes(2));
     let new = app.bind_code(&mut ann, "+8613900139002").await;
     let replaced = ann.update(Asks::phone("+8613900139002").new_code(&new).current(PASSWORD)).await.unwrap();
 
