@@ -194,18 +194,17 @@ fn request(route: &Route, call: &Call) -> Result<(Json, bool)> {
 /// The part of the request that the body holds. A creation whose body was lost, and a body that would be ignored, are
 /// rejected.
 fn body(route: &Route, body: &[u8]) -> Result<Json> {
-    let nothing = Json::Object(Vec::new());
-    match (route.has_body, body.trim_ascii().is_empty()) {
-        (true, false) => Json::parse(body),
-        (true, true) if route.needs_body() => {
-            Err(Error::invalid("", Fault::Required, "must have a body; send {} to create with defaults only"))
-        }
-        (_, true) => Ok(nothing),
-        (false, false) if Json::parse(body)? == nothing => Ok(nothing),
-        (false, false) => {
-            Err(Error::invalid("", Fault::Unknown, "this method has no body; its fields are query parameters"))
-        }
+    let (nothing, is_empty) = (Json::Object(Vec::new()), body.trim_ascii().is_empty());
+    if route.has_body && !is_empty {
+        return Json::parse(body);
     }
+    if route.needs_body() {
+        return Err(Error::invalid("", Fault::Required, "must have a body; send {} to create with defaults only"));
+    }
+    if !is_empty && Json::parse(body)? != nothing {
+        return Err(Error::invalid("", Fault::Unknown, "this method has no body; its fields are query parameters"));
+    }
+    Ok(nothing)
 }
 
 /// Whether a field may stand in the request already.
@@ -301,10 +300,7 @@ fn if_match(headers: &HeaderMap) -> Result<Option<String>> {
         return Ok(None);
     }
     let etag = opaque(given);
-    match etag.is_empty() || etag.contains(['"', ',']) {
-        true => Err(fault()),
-        false => Ok(Some(etag.to_owned())),
-    }
+    if etag.is_empty() || etag.contains(['"', ',']) { Err(fault()) } else { Ok(Some(etag.to_owned())) }
 }
 
 /// An etag without its quotation marks. A proxy that compresses makes it weak; the resource that it names is the same.

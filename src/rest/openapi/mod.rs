@@ -139,10 +139,10 @@ fn operation_id(route: &Route) -> String {
 }
 
 fn headers(route: &Route) -> Value {
-    match route.has_etag() {
-        true => json!({ "ETag": { "description": "The etag of what is returned.", "schema": { "type": "string" } } }),
-        false => json!({}),
+    if !route.has_etag() {
+        return json!({});
     }
+    json!({ "ETag": { "description": "The etag of what is returned.", "schema": { "type": "string" } } })
 }
 
 fn parameters(route: &Route, input: &MessageDescriptor) -> Vec<Value> {
