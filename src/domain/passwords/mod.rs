@@ -398,7 +398,8 @@ mod tests {
         let jobs = join_all((0..=half).map(|_| run(&passwords, || ())));
         let user = Caller::new(Subject::User(42), Vec::new());
         let of_user = join_all((0..=WAITING_PER_USER).map(|_| passwords.run(&user, Priority::Login, || Ok(()))));
-        let other = passwords.hash(&service("other"), &secret("violet-lantern-93"));
+        let (other_service, violet) = (service("other"), secret("violet-lantern-93"));
+        let other = passwords.hash(&other_service, &violet);
         let free = async { release.send(()).unwrap() };
 
         let (answers, of_user, other, ()) = tokio::join!(jobs, of_user, other, free);
