@@ -81,10 +81,6 @@ impl RawHttp2 {
         self.send(&frame(SETTINGS, 0, 0, &payload)).await;
     }
 
-    pub async fn ping(&mut self) {
-        self.send(&frame(PING, 0, 0, b"ours....")).await;
-    }
-
     /// The next frame; `None` when the other end has closed the connection.
     pub async fn next(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
