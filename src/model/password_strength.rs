@@ -145,8 +145,8 @@ mod tests {
         assert!(rejects(&format!("{}violet-lantern-93", "a".repeat(MAX_JUDGED)), None, None));
         assert_eq!(judged("violet-lantern"), "violet-lantern");
         assert_eq!(judged(&"é".repeat(100)), "é".repeat(MAX_JUDGED));
-        let costly = "4@8({[<69301!|$5+7%2".repeat(5);
-        assert_eq!(judged(&costly).len(), MIN_JUDGED);
+        // With the 14th character there are more ways to read it than there is time for.
+        assert_eq!(judged(&"4@8({[<69301!|$5+7%2".repeat(5)), "4@8({[<69301!");
     }
 
     #[test]
