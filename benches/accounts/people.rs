@@ -16,6 +16,10 @@ pub const WITH_PASSWORD: usize = 4000;
 pub const WITHOUT_PASSWORD: usize = 400;
 /// How many bind an address.
 pub const MAILED: usize = 6000;
+/// How many moved in with a hash that is checked fast, and as many with one that is checked slowly.
+pub const MIGRATED: usize = 200;
+/// The costs of their hashes, of bcrypt.
+const COSTS: [u32; 2] = [4, 10];
 
 /// A user with the password.
 pub fn with_password(number: usize) -> (i64, String) {
@@ -33,6 +37,16 @@ pub fn mailed(number: usize) -> (i64, String) {
     (user_id, format!("{name}@example.org"))
 }
 
+/// A user who moved in with a hash that is checked fast.
+pub fn with_fast_hash(number: usize) -> String {
+    user(WITH_PASSWORD + WITHOUT_PASSWORD + MAILED, number % MIGRATED).1
+}
+
+/// A user who moved in with a hash that is checked slowly.
+pub fn with_slow_hash(number: usize) -> String {
+    user(WITH_PASSWORD + WITHOUT_PASSWORD + MAILED + MIGRATED, number % MIGRATED).1
+}
+
 /// Nobody's name.
 pub fn nobody(number: usize) -> String {
     format!("nobody-{number:05}")
@@ -47,13 +61,20 @@ fn user(first: usize, number: usize) -> (i64, String) {
 pub async fn move_in(client: &Client) -> anyhow::Result<()> {
     let secret = password::parse_attempt(PASSWORD.to_owned()).ok().context("the password is none")?;
     let hash = password_hash::hash(&secret, *b"salt of the test").map_err(|error| anyhow::anyhow!("{error}"))?;
-    let all = WITH_PASSWORD + WITHOUT_PASSWORD + MAILED;
+    let native = WITH_PASSWORD + WITHOUT_PASSWORD + MAILED;
+    let all = native + COSTS.len() * MIGRATED;
+    let migrated = COSTS.map(|cost| bcrypt::hash(PASSWORD, cost));
+    let migrated = migrated.into_iter().collect::<Result<Vec<_>, _>>()?;
     let users = (0..all).map(move |place| {
         let (user_id, name) = user(0, place);
         pb::CreateUserRequest {
             profile: Some(pb::Profile { user_id, nickname: name.clone(), ..Default::default() }),
             account: Some(pb::Account { username: Some(name), ..Default::default() }),
-            password_hash: if place < WITH_PASSWORD { hash.clone() } else { String::new() },
+            password_hash: match place.checked_sub(native) {
+                Some(place) => migrated[place / MIGRATED].clone(),
+                None if place < WITH_PASSWORD => hash.clone(),
+                None => String::new(),
+            },
             ..Default::default()
         }
     });
