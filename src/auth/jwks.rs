@@ -42,6 +42,8 @@ type Fault = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Clone, Copy, Debug)]
 pub struct Signed<'a> {
     pub key_id: Option<&'a str>,
+    /// When the token says that it was issued.
+    pub issued_at: Option<DateTime<Utc>>,
     pub algorithm: Algorithm,
     pub message: &'a [u8],
     pub signature: &'a [u8],
@@ -50,6 +52,11 @@ pub struct Signed<'a> {
 impl Signed<'_> {
     fn is_by(&self, keys: &KeySet) -> bool {
         keys.verifies(self.key_id, self.algorithm, self.message, self.signature)
+    }
+
+    /// Whether a key may have made the signature that the issuer began to use after its keys were read.
+    fn may_be_by_newer(&self, read_at: Option<DateTime<Utc>>) -> bool {
+        self.key_id.is_some() && self.issued_at.is_none_or(|issued_at| read_at.is_none_or(|read_at| issued_at > read_at))
     }
 }
 
@@ -162,7 +169,7 @@ impl Jwks {
     ///
     /// # Errors
     /// TOKEN_INVALID, where no key of the issuer made it. AUTH_BACKEND_UNAVAILABLE, where the keys that would tell
-    /// cannot be read, or not yet again: the id may be of a key that the issuer has just begun to use.
+    /// cannot be read, or not yet again: a token that was issued after the last reading may be by a newer key.
     pub async fn check(self: &Arc<Self>, signed: Signed<'_>) -> Result<()> {
         let held = self.held();
         if let Some(keys) = &held.keys {
@@ -186,8 +193,9 @@ impl Jwks {
         match newer.keys {
             Some(keys) if signed.is_by(&keys) => Ok(()),
             Some(_) if newer.is_down => Err(unavailable("the keys of the issuer cannot be read")),
-            Some(_) if freshness == Freshness::Throttled && signed.key_id.is_some() => {
-                Err(unavailable("the key is unknown, and the keys of the issuer were read a moment ago"))
+            // A token that was issued before the keys were read is by one of them, or by none of the issuer's.
+            Some(_) if freshness == Freshness::Throttled && signed.may_be_by_newer(newer.read_at) => {
+                Err(unavailable("the key is unknown, and may be newer than the last reading of the issuer's keys"))
             }
             Some(_) => Err(Error::new(Reason::TokenInvalid).with_source("no key of the issuer made the signature")),
             None => Err(unavailable("the keys of the issuer cannot be read")),

@@ -214,6 +214,7 @@ impl Jwts {
             .jwks
             .check(Signed {
                 key_id: compact.key_id.as_deref(),
+                issued_at: claims::moment(&compact.claims, "iat")?,
                 algorithm: compact.algorithm,
                 message: compact.message.as_bytes(),
                 signature: &compact.signature,

@@ -52,12 +52,13 @@ pub struct BulkDone {
 #[derive(Clone)]
 pub struct Bulk {
     db: Db,
+    searches: Db,
     clock: Clock,
 }
 
 impl Bulk {
     pub fn new(db: Db, clock: Clock) -> Self {
-        Self { db: db.in_lane(Lane::Searches), clock }
+        Self { searches: db.in_lane(Lane::Searches), db, clock }
     }
 
     /// Changes up to `limit` profiles, each by itself unless the call is all or nothing.
@@ -72,7 +73,7 @@ impl Bulk {
         let now = self.clock.now();
         let end = if update.validate_only { End::RollBack } else { End::Commit };
         // Outside of the transaction, where a search that takes too long can be cancelled. The update repeats the filter.
-        let found = search_in_time(self.db.run(async |conn| find(conn, update).await)).await?;
+        let found = search_in_time(self.searches.run(async |conn| find(conn, update).await)).await?;
         self.db
             .transaction(end, async |conn| {
                 if let Some(once) = &update.once

@@ -4,7 +4,7 @@ use serde_json::json;
 use crate::{
     auth::{
         jwt::Jwts,
-        testing::{Bench, Signer, claims, issuer, set},
+        testing::{Bench, Signer, claims, issuer, set, start, with},
     },
     clock::Clock,
     error::{Reason, Result},
@@ -14,16 +14,19 @@ use crate::{
 async fn p49_an_unknown_key_id_has_the_keys_read_again_at_most_every_30_seconds() {
     let bench = Bench::new().await;
     let second = Signer::new("second");
-    let token = second.sign(&claims());
+    let token = second.sign(&with("iat", json!(start().timestamp() + 1)));
     assert!(bench.jwts.verify(&bench.signer.sign(&claims())).await.is_ok());
-    // The key may be one that the issuer has just begun to use, so nobody can tell yet.
+    bench.clock.advance(TimeDelta::seconds(1));
+    // The key may be one that the issuer began to use after the reading.
     for _ in 0..5 {
         assert_eq!(bench.reason(&token).await, Reason::AuthBackendUnavailable);
     }
+    // A key that was in use before it would have been there.
+    assert_eq!(bench.reason(&second.sign(&claims())).await, Reason::TokenInvalid);
     assert_eq!(bench.server.asked(), 1);
 
     bench.server.serves(&[bench.signer.jwk(), second.jwk()]);
-    bench.clock.advance(TimeDelta::seconds(29));
+    bench.clock.advance(TimeDelta::seconds(28));
     assert_eq!(bench.reason(&token).await, Reason::AuthBackendUnavailable);
     bench.clock.advance(TimeDelta::seconds(1));
     assert!(bench.jwts.verify(&token).await.is_ok());

@@ -187,7 +187,7 @@ fn scopes(claims: &Object) -> Result<Vec<Scope>> {
 }
 
 /// A NumericDate, to the whole second.
-fn moment(claims: &Object, name: &str) -> Result<Option<DateTime<Utc>>> {
+pub(super) fn moment(claims: &Object, name: &str) -> Result<Option<DateTime<Utc>>> {
     let Some(value) = claims.get(name) else {
         return Ok(None);
     };
