@@ -43,12 +43,17 @@ fn is_bidi_control(c: char) -> bool {
 }
 
 /// Whether the character shows something by itself: no space, no control or format character, no mark, and none that is
-/// ignored or blank by default.
+/// ignored or blank by default. One that is not assigned yet may be a newer emoji.
 pub fn is_visible(c: char) -> bool {
+    use GeneralCategory::{PrivateUse, Unassigned};
     use GeneralCategoryGroup::{Mark, Other, Separator};
-    let is_private = c.general_category() == GeneralCategory::PrivateUse;
-    let is_blank = matches!(c, '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}');
-    is_private || !matches!(c.general_category_group(), Mark | Other | Separator) && !is_blank
+    let is_blank = matches!(
+        c,
+        '\u{115f}' | '\u{1160}' | '\u{2065}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fff8}' | '\u{e0000}'..='\u{e0fff}'
+    );
+    let may_show = matches!(c.general_category(), PrivateUse | Unassigned);
+    !is_blank && (may_show || !matches!(c.general_category_group(), Mark | Other | Separator))
 }
 
 /// The first `max` characters, for a caller's own names in an error.

@@ -500,3 +500,42 @@ async fn rule_of_sending_one_a_minute_and_what_is_not_served() {
         assert_eq!(number(&bench.user, SEND, ask.clone()).await, told, "{ask}");
     }
 }
+
+#[tokio::test]
+async fn p65_a_phone_bound_by_its_code_alone_is_bound_as_before_and_opens_nothing() {
+    let mut bench = Bench::new("", "", PASSWORD).await;
+    let code = bench.bind_code(PHONE).await;
+    let bind = json!({ "codeType": 2, "editPhone": "13800138000", "editCountryCode": 86, "newVerifyCode": code });
+
+    assert_eq!(bench.edit(bind).await, 0);
+    let bound = bench.client.account(0).await;
+    let sent = number(&bench.user, SEND, json!({ "type": 2, "useType": 4, "templateId": 5 })).await;
+    let by_code = json!({ "codeType": 2, "verifyCode": "123456", "editPassword": secret(BETTER) });
+    let by_code = bench.edit(by_code).await;
+    let confirm = json!({ "editPhone": "13800138000", "editCountryCode": 86, "password": secret(PASSWORD) });
+    let confirmed = bench.edit(confirm).await;
+
+    assert_eq!((bound.phone.as_deref(), bound.phone_verified, bound.phone_confirmed), (Some(PHONE), true, false));
+    assert_eq!((sent, by_code, confirmed), (30014, 30014, 0));
+    assert!(bench.client.account(0).await.phone_confirmed);
+    assert!(bench.has_password(PASSWORD, false).await);
+}
+
+#[tokio::test]
+async fn p65_the_password_replaces_a_phone_that_is_not_confirmed() {
+    let mut bench = Bench::new("", "", PASSWORD).await;
+    let code = bench.bind_code(PHONE).await;
+    let bind = json!({ "editPhone": "13800138000", "editCountryCode": 86, "newVerifyCode": code });
+    assert_eq!(bench.edit(bind).await, 0);
+    bench.app.clock.advance(TimeDelta::minutes(2));
+    let code = bench.bind_code(NEW_PHONE).await;
+    let replace = json!({ "editPhone": "13900139000", "editCountryCode": 86, "newVerifyCode": code });
+    let with_password = json!({ "editPhone": "13900139000", "editCountryCode": 86, "newVerifyCode": code,
+                                "password": secret(PASSWORD) });
+
+    assert_eq!(bench.edit(replace).await, 30015);
+    assert_eq!(bench.edit(with_password).await, 0);
+
+    let account = bench.client.account(0).await;
+    assert_eq!((account.phone.as_deref(), account.phone_confirmed), (Some(NEW_PHONE), true));
+}

@@ -313,6 +313,8 @@ pub fn person(user_id: i64, fields: &[Field]) -> BoxedStrategy<Person> {
             let mut builtin = Map::new();
             let mut put = |name: &str, value: Value| drop(builtin.insert(name.to_owned(), value));
             for (name, text) in ["nickname", "country", "province", "city"].into_iter().zip(texts) {
+                // A nickname shows something.
+                let text = text.filter(|text| name != "nickname" || !text.trim().is_empty());
                 put(name, json!(text));
             }
             let numbered = [
