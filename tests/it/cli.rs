@@ -310,7 +310,8 @@ fn configuration_is_checked_whole_and_printed_without_secrets() {
     let absent = run(&folder.0, &["config", "check", "--config", files.to_str().unwrap()]);
     let misspelt = folder.0.join("misspelt.toml");
     let text = "[database]\nurl = \"mysql://db/users\"\npool_sise = 4\n[operatoins]\nping_seconds = 1\n[telemetry]\n\
-                log_format = \"xml\"\n[[auth.issuers]]\nissuer = \"https://id.example.com\"\naudiences = []\njwks = \"/j\"\n\
+                log_format = \"xml\"\n[tokens]\nuser_max_days = 0\n[auth]\nmax_token_bytes = 1\n\
+                [[auth.issuers]]\nissuer = \"https://id.example.com\"\naudiences = []\njwks = \"/j\"\n\
                 [mail.smtp]\nhost = \"mail\"\nport = \"many\"\n";
     fs::write(&misspelt, text).unwrap();
     let misspelt = run(&folder.0, &["config", "check", "--config", misspelt.to_str().unwrap()]);
@@ -320,6 +321,8 @@ fn configuration_is_checked_whole_and_printed_without_secrets() {
         "database.pool_sise is no key; there are url, pool_size, ca_file",
         "operatoins is no key; there are database, grpc",
         "telemetry.log_format: unknown variant",
+        "tokens.user_max_days must be 1 to 3650",
+        "auth.max_token_bytes must be 1024 to 65536",
         "auth.issuers: https://id.example.com: audiences is missing",
         "mail.smtp.port: invalid type",
         "secrets.keys is missing",
