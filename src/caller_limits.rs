@@ -40,6 +40,10 @@ pub struct Config {
     pub user_rate: u32,
     /// The memory for all request bodies in flight, in MiB. One caller can use half of it.
     pub body_memory_mib: u32,
+    /// The responses that are stored per hour for the request ids of one service, in MiB.
+    pub service_stored_mib: u32,
+    /// The responses that are stored per hour for the request ids of one user, in MiB.
+    pub user_stored_mib: u32,
 }
 
 impl Default for Config {
@@ -50,6 +54,8 @@ impl Default for Config {
             user_concurrency: 64,
             user_rate: 100,
             body_memory_mib: 64,
+            service_stored_mib: 1024,
+            user_stored_mib: 16,
         }
     }
 }
@@ -65,6 +71,8 @@ impl Config {
             ("callers.service_rate", self.service_rate),
             ("callers.user_concurrency", self.user_concurrency),
             ("callers.user_rate", self.user_rate),
+            ("callers.service_stored_mib", self.service_stored_mib),
+            ("callers.user_stored_mib", self.user_stored_mib),
         ];
         let mut faults: Vec<String> = positive
             .into_iter()

@@ -27,9 +27,10 @@ use crate::{
         deliveries::Deliveries,
         fields::Fields,
         hash_kinds::HashKinds,
-        once::{Once, Outcome, Run, Running},
+        once::{Once, Outcome, Quota, Run, Running},
         passwords::Passwords,
         profiles::Profiles,
+        stored_bytes::StoredBytes,
         tokens::Tokens,
         users::Users,
     },
@@ -62,6 +63,17 @@ pub struct Parts {
     pub tokens: Tokens,
     pub authenticator: Authenticator,
     pub running: Running,
+    pub stored: StoredBytes,
+    pub stored_quotas: StoredQuotas,
+}
+
+/// The bytes of responses that one caller may have stored per hour, for its request ids.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredQuotas {
+    /// Of a service.
+    pub service: u64,
+    /// Of a user.
+    pub user: u64,
 }
 
 impl Api {
@@ -111,7 +123,10 @@ impl Api {
         if request_id.is_empty() {
             return None;
         }
-        Once::of(caller, rpc, request_id, canonical(request), &self.0.keys, &self.0.clock)
+        let Parts { keys, clock, stored, stored_quotas, .. } = &*self.0;
+        let bytes_per_hour = if caller.user().is_some() { stored_quotas.user } else { stored_quotas.service };
+        let quota = Quota { stored: stored.clone(), bytes_per_hour };
+        Once::of(caller, rpc, request_id, canonical(request), keys, clock, quota)
     }
 
     /// Responds to a request that may have an idempotency key: with the stored response where the same request was done

@@ -11,7 +11,7 @@ use anyhow::{Context, anyhow};
 use chrono::TimeDelta;
 
 use crate::{
-    api::{Api, Parts},
+    api::{Api, Parts, StoredQuotas},
     auth::{authenticator::Authenticator, bootstrap::Bootstrap, cache::Cache, jwt::Jwts},
     caller_limits::CallerLimits,
     clock::Clock,
@@ -127,6 +127,11 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
         ),
         authenticator: authenticator.clone(),
         running: Default::default(),
+        stored: Default::default(),
+        stored_quotas: StoredQuotas {
+            service: u64::from(config.callers.service_stored_mib) * 1024 * 1024,
+            user: u64::from(config.callers.user_stored_mib) * 1024 * 1024,
+        },
         bulk: Bulk::new(db.clone(), clock.clone()),
         codes: Codes::new(db.clone(), clock.clone(), keys.clone(), deliveries.clone(), texts, linger),
         deliveries,

@@ -56,7 +56,8 @@ impl Signed<'_> {
 
     /// Whether a key may have made the signature that the issuer began to use after its keys were read.
     fn may_be_by_newer(&self, read_at: Option<DateTime<Utc>>) -> bool {
-        self.key_id.is_some() && self.issued_at.is_none_or(|issued_at| read_at.is_none_or(|read_at| issued_at > read_at))
+        self.key_id.is_some()
+            && self.issued_at.is_none_or(|issued_at| read_at.is_none_or(|read_at| issued_at > read_at))
     }
 }
 

@@ -18,6 +18,7 @@ pub mod names;
 pub mod once;
 pub mod passwords;
 pub mod profiles;
+pub mod stored_bytes;
 pub mod texts;
 pub mod tokens;
 mod user_turns;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     clock::Clock,
-    domain::{caller::Caller, db::Db},
+    domain::{caller::Caller, db::Db, stored_bytes::StoredBytes},
     error::{Error, Fault, Reason, Result},
     model::keys::Keys,
     model::token,
@@ -28,6 +28,16 @@ pub struct Once {
     body: Vec<u8>,
     keys: Keys,
     clock: Clock,
+    quota: Quota,
+}
+
+/// How much of its responses a caller may have stored.
+#[derive(Clone)]
+pub struct Quota {
+    /// What all callers have stored.
+    pub stored: StoredBytes,
+    /// The bytes per hour of this caller.
+    pub bytes_per_hour: u64,
 }
 
 impl Once {
@@ -40,10 +50,11 @@ impl Once {
         body: Vec<u8>,
         keys: &Keys,
         clock: &Clock,
+        quota: Quota,
     ) -> Option<Self> {
         let request_id = Uuid::parse_str(request_id).ok().filter(|request_id| !request_id.is_nil())?;
         let key = RequestKey { request_id, caller: caller.to_string(), rpc };
-        Some(Self { key, body, keys: keys.clone(), clock: clock.clone() })
+        Some(Self { key, body, keys: keys.clone(), clock: clock.clone(), quota })
     }
 
     /// Which request it is.
@@ -113,9 +124,16 @@ pub async fn begin(conn: &mut AsyncPgConnection, requests: &[&Once]) -> Result<V
 }
 
 /// Keeps replies in the transaction of the work: whose data each holds, and the reply.
+///
+/// # Errors
+/// RATE_LIMITED where a caller has too much stored, and the database's.
 pub async fn end(conn: &mut AsyncPgConnection, replies: Vec<(&Once, Option<i64>, Vec<u8>)>) -> Result<()> {
     let Some((first, ..)) = replies.first() else { return Ok(()) };
     let now = first.clock.now();
+    for (once, _, reply) in &replies {
+        let Quota { stored, bytes_per_hour } = &once.quota;
+        stored.add(&once.key.caller, reply.len(), *bytes_per_hour, now)?;
+    }
     let kept = replies.into_iter().map(|(once, user_id, reply)| {
         let (key_id, fingerprint) = (once.keys.current().to_owned(), once.keys.sign("fingerprint", &once.body));
         (&once.key, user_id, Kept { key_id, fingerprint, reply })
