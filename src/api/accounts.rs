@@ -51,7 +51,8 @@ impl Api {
         let user_id = faults.check("user_id", caller.target(request.user_id));
         let version = (!request.etag.is_empty()).then(|| parse_etag(&request.etag));
         let validate_only = request.validate_only;
-        let (mut patch, proof) = account::update(request, &self.0.usernames, self.0.clock.now(), &mut faults);
+        let (now, lengths) = (self.0.clock.now(), self.0.password_lengths);
+        let (mut patch, proof) = account::update(request, &self.0.usernames, now, lengths, &mut faults);
         patch.unlink.extend(more_links);
         faults.into_result()?;
         let update = UpdateAccount {

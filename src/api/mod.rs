@@ -37,7 +37,7 @@ use crate::{
     error::Result,
     model::field::Fields as Definitions,
     model::keys::Keys,
-    model::username::UsernameRules,
+    model::{password::Lengths, username::UsernameRules},
     wire::fingerprint::canonical,
 };
 
@@ -58,6 +58,7 @@ pub struct Parts {
     pub deliveries: Deliveries,
     pub passwords: Passwords,
     pub hash_kinds: HashKinds,
+    pub password_lengths: Lengths,
     pub users: Users,
     pub usernames: UsernameRules,
     pub tokens: Tokens,

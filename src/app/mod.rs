@@ -138,6 +138,7 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
         fields: fields.clone(),
         passwords,
         hash_kinds,
+        password_lengths: config.passwords.lengths(),
         profiles: Profiles::new(db.clone(), clock.clone(), Reads::new(&url, &connector)),
         tokens,
         users: Users::new(db.clone(), clock.clone(), names),

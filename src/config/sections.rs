@@ -13,7 +13,7 @@ use crate::{
     config::key_bytes,
     door::MAX_TOKEN,
     mail::transport::smtp,
-    model::{limit::PasswordLimits, username},
+    model::{limit::PasswordLimits, password::Lengths, username},
 };
 
 /// A text that no log and no print shows.
@@ -184,6 +184,12 @@ pub struct Passwords {
     pub threads: Option<usize>,
     /// Passwords that no one may choose, one on each line.
     pub blocklist_file: Option<PathBuf>,
+    /// Fewest characters of a new login password.
+    pub min_length: u32,
+    /// Fewest characters of a new wallet password.
+    pub wallet_min_length: u32,
+    /// Most characters of a new password.
+    pub max_length: u32,
     /// Wrong attempts for an account and secret; with VerifyPassword, for each client.
     pub wrong_attempts: u32,
     /// Within how many seconds they count.
@@ -203,6 +209,9 @@ impl Default for Passwords {
         Self {
             threads: None,
             blocklist_file: None,
+            min_length: 8,
+            wallet_min_length: 6,
+            max_length: 128,
             wrong_attempts: 5,
             wrong_attempts_seconds: 900,
             account_attempts_per_hour: 50,
@@ -393,6 +402,15 @@ impl Accounts {
 }
 
 impl Passwords {
+    /// The lengths of new passwords.
+    pub fn lengths(&self) -> Lengths {
+        Lengths {
+            min: self.min_length as usize,
+            wallet_min: self.wallet_min_length as usize,
+            max: self.max_length as usize,
+        }
+    }
+
     /// The limits of wrong passwords.
     pub fn limits(&self) -> PasswordLimits {
         PasswordLimits {
@@ -413,6 +431,9 @@ impl Passwords {
                 faults.push(format!("passwords.{key} must be between {} and {}", bounds.start(), bounds.end()));
             }
         };
+        within("min_length", self.min_length, 6..=64);
+        within("wallet_min_length", self.wallet_min_length, 4..=64);
+        within("max_length", self.max_length, 64..=1024);
         within("wrong_attempts", self.wrong_attempts, 1..=100);
         within("wrong_attempts_seconds", self.wrong_attempts_seconds, 60..=86_400);
         within("account_attempts_per_hour", self.account_attempts_per_hour, 1..=10_000);

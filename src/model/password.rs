@@ -9,8 +9,26 @@ use crate::{
     model::text::{self, Refusal},
 };
 
-/// The most code points of a new password.
+/// The most code points of a new password, by default.
 pub const MAX_LENGTH: usize = 128;
+
+/// How many code points new passwords have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lengths {
+    /// Fewest of a login password.
+    pub min: usize,
+    /// Fewest of a wallet password.
+    pub wallet_min: usize,
+    /// Most of either.
+    pub max: usize,
+}
+
+impl Default for Lengths {
+    fn default() -> Self {
+        Self { min: 8, wallet_min: 6, max: MAX_LENGTH }
+    }
+}
+
 /// Longest attempt, in bytes, of which other spellings are checked; no system takes passwords so long.
 const MAX_SPELLED: usize = 4096;
 
@@ -91,22 +109,23 @@ impl PartialEq for Secret {
 
 impl Eq for Secret {}
 
-/// A new password: 8 to 128 code points, for the wallet 6 to 128.
+/// A new password of a permitted length.
 ///
 /// # Errors
 /// FIELD_LENGTH; FIELD_FORMAT where it contains NUL.
-pub fn parse(kind: Kind, given: String) -> Result<Secret, Refusal> {
-    let (min, length) = match kind {
-        Kind::Login => (8, "must have 8 to 128 characters"),
-        Kind::Wallet => (6, "must have 6 to 128 characters"),
+pub fn parse(kind: Kind, given: String, lengths: Lengths) -> Result<Secret, (Fault, String)> {
+    let min = match kind {
+        Kind::Login => lengths.min,
+        Kind::Wallet => lengths.wallet_min,
     };
+    let length = || (Fault::Length, format!("must be {min} to {} characters long", lengths.max));
     // A cheap bound first: no code point of NFC stands for more than 36 bytes.
-    if given.len() > MAX_LENGTH * 36 {
-        return Err((Fault::Length, length));
+    if given.len() > lengths.max * 36 {
+        return Err(length());
     }
-    let secret = text::nfc(given)?;
-    if !(min..=MAX_LENGTH).contains(&secret.chars().count()) {
-        return Err((Fault::Length, length));
+    let secret = text::nfc(given).map_err(|(fault, why)| (fault, why.to_owned()))?;
+    if !(min..=lengths.max).contains(&secret.chars().count()) {
+        return Err(length());
     }
     Ok(Secret::new(secret))
 }
@@ -134,7 +153,7 @@ mod tests {
     }
 
     fn fault(kind: Kind, text: &str) -> Option<Fault> {
-        parse(kind, text.into()).err().map(|(fault, _)| fault)
+        parse(kind, text.into(), Lengths::default()).err().map(|(fault, _)| fault)
     }
 
     #[test]
@@ -155,6 +174,15 @@ mod tests {
             }
         }
         assert_eq!(fault(Kind::Login, &"x".repeat(1_000_000)), Some(Fault::Length));
+    }
+
+    #[test]
+    fn lengths_are_configuration() {
+        let lengths = Lengths { min: 12, wallet_min: 4, max: 64 };
+        let why = |kind, length: usize| parse(kind, "x".repeat(length), lengths).err().map(|(_, why)| why);
+        assert_eq!(why(Kind::Login, 11).as_deref(), Some("must be 12 to 64 characters long"));
+        assert_eq!(why(Kind::Wallet, 3).as_deref(), Some("must be 4 to 64 characters long"));
+        assert_eq!((why(Kind::Login, 12), why(Kind::Wallet, 4), why(Kind::Wallet, 64)), (None, None, None));
     }
 
     #[test]

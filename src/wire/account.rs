@@ -11,7 +11,7 @@ use crate::{
         account_change::{AccountPatch, Paths, Proof, UPDATE_ACCOUNT, check_proof},
         code::{self, Purpose},
         delivery::Channel,
-        password::{self, Kind, Secret},
+        password::{self, Kind, Lengths, Secret},
         text,
         username::UsernameRules,
     },
@@ -39,6 +39,7 @@ pub fn update(
     request: pb::UpdateAccountRequest,
     usernames: &UsernameRules,
     now: DateTime<Utc>,
+    lengths: Lengths,
     faults: &mut Violations,
 ) -> (AccountPatch, Proof) {
     let paths = mask::paths("update_mask", request.update_mask, faults);
@@ -48,8 +49,9 @@ pub fn update(
         faults.add("update_mask", Fault::Required, "must name the fields that change");
     }
     let mut patch = fields(request.account.unwrap_or_default(), &paths, usernames, now, faults);
-    patch.password = new_secret("new_password", Kind::Login, request.new_password, faults);
-    patch.wallet_password = new_secret("new_wallet_password", Kind::Wallet, request.new_wallet_password, faults);
+    let mut secret = |path, kind, given| new_secret(path, kind, given, lengths, faults);
+    patch.password = secret("new_password", Kind::Login, request.new_password);
+    patch.wallet_password = secret("new_wallet_password", Kind::Wallet, request.new_wallet_password);
     if request.unlink_connection_id < 0 {
         faults.add("unlink_connection_id", Fault::Range, "must not be negative");
     }
@@ -115,11 +117,11 @@ pub fn last_login(
 }
 
 /// Reads a new password, where there is one.
-pub fn new_secret(path: &str, kind: Kind, given: String, faults: &mut Violations) -> Option<Secret> {
+pub fn new_secret(path: &str, kind: Kind, given: String, lengths: Lengths, faults: &mut Violations) -> Option<Secret> {
     if given.is_empty() {
         return None;
     }
-    faults.check(path, password::parse(kind, given))
+    password::parse(kind, given, lengths).map_err(|(fault, why)| faults.add(path, fault, why)).ok()
 }
 
 fn shown_secret(path: &str, given: String, faults: &mut Violations) -> Option<Secret> {

@@ -13,7 +13,7 @@ use crate::{
         account::{parse_email, parse_phone},
         document::Document,
         field::{Fields, document_fits},
-        password::{Kind, Secret},
+        password::{Kind, Lengths, Secret},
         password_hash::PasswordHash,
         profile::{Profile, parse_etag},
         username::{SKELETON, UsernameRules, skeletons},
@@ -82,12 +82,13 @@ pub fn new_user(
     fields: &Fields,
     usernames: &UsernameRules,
     now: DateTime<Utc>,
+    lengths: Lengths,
 ) -> Result<(NewUser, Secrets)> {
     let mut faults = Violations::new();
     check_request_id(&given.request_id, &mut faults);
     let secrets = Secrets {
-        password: new_secret("password", Kind::Login, given.password, &mut faults),
-        wallet_password: new_secret("wallet_password", Kind::Wallet, given.wallet_password, &mut faults),
+        password: new_secret("password", Kind::Login, given.password, lengths, &mut faults),
+        wallet_password: new_secret("wallet_password", Kind::Wallet, given.wallet_password, lengths, &mut faults),
         password_hash: moved_hash("password", given.password_hash, &mut faults),
         wallet_password_hash: moved_hash("wallet_password", given.wallet_password_hash, &mut faults),
     };

@@ -77,12 +77,13 @@ fn limits_of_passwords_have_bounds() {
     let folder = crate::support::folder::Folder::new();
     let text = "[passwords]\nthreads = 0\nblocklist_file = \"/nowhere/list.txt\"\nwrong_attempts = 0\n\
         wrong_attempts_seconds = 59\naccount_attempts_per_hour = 10001\nclient_attempts_per_hour = 0\n\
-        known_clients = 1001\nknown_client_days = 0\n";
+        known_clients = 1001\nknown_client_days = 0\n\
+        min_length = 5\nwallet_min_length = 3\nmax_length = 1025\n";
     let file = folder.write("config.toml", text);
 
     let (_, faults) = config::inspect(Some(&file)).unwrap();
 
     let of_passwords: Vec<&String> = faults.iter().filter(|fault| fault.starts_with("passwords.")).collect();
-    assert_eq!(of_passwords.len(), 8, "{faults:?}");
+    assert_eq!(of_passwords.len(), 11, "{faults:?}");
     assert!(faults.iter().any(|fault| fault == "passwords.wrong_attempts must be between 1 and 100"), "{faults:?}");
 }

@@ -426,6 +426,7 @@ async fn p33_the_figures_are_configuration() {
         config.passwords.wrong_attempts = 2;
         config.passwords.wrong_attempts_seconds = 60;
         config.passwords.client_attempts_per_hour = 3;
+        config.passwords.min_length = 10;
     })
     .await;
     let user_id = ann(&app).await;
@@ -439,7 +440,9 @@ async fn p33_the_figures_are_configuration() {
     app.clock.advance(TimeDelta::seconds(60));
     let client = fault(verify(&mut service, asks(Key::UserId(user_id), PASSWORD, "a")).await);
     let update = fault(user.update(Asks::password("amber-harbour-51").current("no")).await);
+    let short = fault(user.update(Asks::password("harbour-5").current(PASSWORD)).await);
 
+    assert_eq!((short.told(), short.fields[0].1.as_str()), (("INVALID_REQUEST", vec!["new_password"]), "FIELD_LENGTH"));
     assert_eq!(first.metadata["attemptsRemaining"], "1");
     assert_eq!((pair.reason.as_str(), pair.wait()), ("PASSWORD_ATTEMPTS_EXCEEDED", 60));
     assert_eq!((client.reason.as_str(), client.wait()), ("PASSWORD_ATTEMPTS_EXCEEDED", 3540));

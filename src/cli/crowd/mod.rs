@@ -16,7 +16,7 @@ use tokio_postgres::Client;
 
 use crate::{
     domain::fields::index_rows,
-    model::{field::Fields, username::UsernameRules},
+    model::{field::Fields, password::Lengths, username::UsernameRules},
     store::{
         connector::Connector,
         copy::{self, Rows},
@@ -86,7 +86,7 @@ pub fn rows(
     let mut rows = Rows::default();
     let usernames = UsernameRules::default();
     for (given, user_id) in users {
-        let (mut new, _) = new_user(given, fields, &usernames, now)
+        let (mut new, _) = new_user(given, fields, &usernames, now, Lengths::default())
             .map_err(|error| anyhow!("user {user_id} of the crowd breaks a rule: {:?}", error.violations()))?;
         new.profile.user_id = user_id;
         let indexed = fields.iter().map(|field| &**field).filter(|field| field.index.is_maintained());
