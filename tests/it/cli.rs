@@ -1,4 +1,4 @@
-//! The binary itself: `dev`, the other commands, and every line of the README.
+//! The binary itself: `dev`, the other commands, and every command of the README and of `docs/legacy-clients.md`.
 
 use std::{
     fs,
@@ -383,14 +383,17 @@ fn faults_of_the_configuration_show_no_secret() {
     assert!(!digits.contains("mail.smtp") && !digits.contains("0123456789"), "{digits}");
 }
 
-/// A command of the README, and the JSON that it shows as the answer, if any.
+/// A command of a page, and the JSON that the page shows as its response, if any.
 struct Example {
     command: String,
     answer: Option<Value>,
 }
 
+/// The pages whose commands a user can paste.
+const PAGES: [&str; 2] = ["README.md", "docs/legacy-clients.md"];
+
 fn examples() -> Vec<Example> {
-    let text = fs::read_to_string("README.md").unwrap();
+    let text = PAGES.map(|page| fs::read_to_string(page).unwrap()).concat();
     let mut found: Vec<Example> = Vec::new();
     for block in text.split("```").skip(1).step_by(2) {
         if let Some(commands) = block.strip_prefix("sh\n") {
