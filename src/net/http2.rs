@@ -39,6 +39,9 @@ use crate::telemetry::metrics;
 pub(super) const MAX_HEADERS: u32 = 96 * 1024;
 /// Bytes of request bodies that a client may send before a call reads them.
 const WINDOW: u32 = 256 * 1024;
+/// What small DATA frames that no call has read yet may cost for each stream, by `h2`'s count of up to 256 a frame. Its own
+/// budget goes by [`WINDOW`], and would end a connection with as many calls as it may have.
+const FRAME_BUDGET: usize = 512;
 /// Bytes of one response that wait for the socket.
 const SEND_BUFFER: usize = 128 * 1024;
 /// Requests that one connection begins before others have their turn.
@@ -82,6 +85,7 @@ where
         .max_header_list_size(MAX_HEADERS)
         .initial_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
+        .data_frame_budget(limits.streams_per_connection as usize * FRAME_BUDGET)
         .max_send_buffer_size(SEND_BUFFER);
     let mut stop = pin!(stop);
     let mut closed = pin!(link.closed());
