@@ -39,8 +39,8 @@ use crate::telemetry::metrics;
 pub(super) const MAX_HEADERS: u32 = 96 * 1024;
 /// Bytes of request bodies that a client may send before a call reads them.
 const WINDOW: u32 = 256 * 1024;
-/// What small DATA frames that no call has read yet may cost for each stream, by `h2`'s count of up to 256 a frame. Its own
-/// budget goes by [`WINDOW`], and would end a connection with as many calls as it may have.
+/// What small DATA frames that no call has read yet may cost for each stream, by `h2`'s count of up to 256 a frame. Its
+/// own budget goes by [`WINDOW`], and would end a connection with as many calls as it may have.
 const FRAME_BUDGET: usize = 512;
 /// Bytes of one response that wait for the socket.
 const SEND_BUFFER: usize = 128 * 1024;

@@ -2,7 +2,7 @@
 //!
 //! A connection is first in its handshake, then unauthenticated, and authenticated after its first call with a valid
 //! token or certificate. Clients without a token only ever displace each other: an authenticated connection never gives
-//! way, and the oldest of the others does.
+//! way. Of the others, the oldest of the address with the most does.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -19,7 +19,7 @@ use super::Limits;
 use crate::telemetry::metrics;
 
 /// Public calls that a connection may have refused before it is closed.
-const MAX_REFUSALS: u32 = 100;
+const MAX_REFUSALS: u32 = 32;
 
 /// Why the service closed a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +132,14 @@ struct Bounds {
 }
 
 impl Group {
+    fn of_stage(&self, stage: Stage) -> &BTreeSet<u64> {
+        match stage {
+            Stage::Handshake => &self.handshakes,
+            Stage::Unauthenticated => &self.unauthenticated,
+            Stage::Authenticated => &self.authenticated,
+        }
+    }
+
     fn stage(&mut self, stage: Stage) -> &mut BTreeSet<u64> {
         match stage {
             Stage::Handshake => &mut self.handshakes,
@@ -145,17 +153,20 @@ impl Group {
         stages.iter().all(|stage| stage.is_empty()) && self.calls.iter().all(|calls| *calls == 0)
     }
 
-    /// Which connection gives way to one more, if one has to.
-    fn victim(&self, bounds: &Bounds) -> Result<Option<u64>, Full> {
-        if self.handshakes.len() >= bounds.handshakes {
-            return Ok(self.handshakes.first().copied());
-        }
+    /// Of which stage a connection gives way to one more, if one has to.
+    fn gives_way(&self, bounds: &Bounds) -> Result<Option<Stage>, Full> {
         let unauthenticated = self.handshakes.len() + self.unauthenticated.len();
-        let all = unauthenticated + self.authenticated.len();
-        if unauthenticated < bounds.unauthenticated && all < bounds.connections {
-            return Ok(None);
+        let is_full = unauthenticated >= bounds.unauthenticated
+            || unauthenticated + self.authenticated.len() >= bounds.connections;
+        if self.handshakes.len() >= bounds.handshakes || (is_full && !self.handshakes.is_empty()) {
+            Ok(Some(Stage::Handshake))
+        } else if is_full && !self.unauthenticated.is_empty() {
+            Ok(Some(Stage::Unauthenticated))
+        } else if is_full {
+            Err(Full)
+        } else {
+            Ok(None)
         }
-        self.handshakes.first().or(self.unauthenticated.first()).copied().map(Some).ok_or(Full)
     }
 }
 
@@ -228,11 +239,11 @@ impl ConnectionTable {
             handshakes: limits.handshakes,
         };
         let mut state = self.lock();
-        while let Some(id) = state.peers.get(&peer).map_or(Ok(None), |group| group.victim(&of_peer))? {
-            state.displace(id);
+        while let Some(stage) = state.peers.get(&peer).map_or(Ok(None), |group| group.gives_way(&of_peer))? {
+            state.displace(stage, Some(peer));
         }
-        while let Some(id) = state.all.victim(&of_all)? {
-            state.displace(id);
+        while let Some(stage) = state.all.gives_way(&of_all)? {
+            state.displace(stage, None);
         }
         state.next += 1;
         let id = state.next;
@@ -277,9 +288,16 @@ impl State {
         false
     }
 
-    fn displace(&mut self, id: u64) {
-        if let Some(link) = self.links.remove(&id) {
-            self.take(id, link.peer);
+    /// Closes the oldest connection of a stage: this peer's, or that of the peer with the most, so that a crowd from a
+    /// few addresses is in nobody else's way.
+    fn displace(&mut self, stage: Stage, peer: Option<IpAddr>) {
+        let group = match peer {
+            Some(peer) => self.peers.get(&peer),
+            None => self.peers.values().max_by_key(|group| group.of_stage(stage).len()),
+        };
+        let id = group.and_then(|group| group.of_stage(stage).first().copied());
+        if let Some(link) = id.and_then(|id| self.links.remove(&id)) {
+            self.take(link.id, link.peer);
             self.forget_unused(link.peer);
             link.close(Cause::Displaced);
         }
@@ -480,6 +498,16 @@ mod tests {
     }
 
     #[test]
+    fn p63_a_crowd_from_one_address_gives_way_before_a_lone_client() {
+        let table = table(|limits| limits.handshakes = 3);
+        let lone = table.admit(address(1)).unwrap();
+        let crowd = [(); 5].map(|()| table.admit(address(2)).unwrap());
+
+        assert!(!is_closed(&lone));
+        assert_eq!(crowd.each_ref().map(is_closed), [true, true, true, false, false]);
+    }
+
+    #[test]
     fn p63_clients_without_a_token_never_displace_authenticated_ones() {
         let table = table(|limits| {
             limits.connections = 3;
@@ -506,7 +534,7 @@ mod tests {
     fn p63_a_displaced_connection_cannot_come_back() {
         let table = table(|limits| limits.handshakes = 1);
         let old = table.admit(address(1)).unwrap();
-        let new = table.admit(address(2)).unwrap();
+        let new = table.admit(address(1)).unwrap();
         old.established();
         old.authenticated();
 
