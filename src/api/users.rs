@@ -73,8 +73,7 @@ impl Api {
             let fields = self.0.fields.knowing(custom.keys().map(String::as_str)).await?;
             let validate_only = request.validate_only;
             let now = self.0.clock.now();
-            let (mut new, secrets) =
-                user::new_user(request, &fields, &self.0.usernames, now, self.0.password_lengths)?;
+            let (mut new, secrets) = user::new_user(request, &fields, &self.0.usernames, now, self.0.password_lengths)?;
             let (has_password, has_wallet_password) = secrets.are_set();
             self.hash_secrets(caller, &mut new, secrets, validate_only).await?;
             let created = |new: &NewUser, profile: Profile| {
@@ -169,8 +168,7 @@ impl Api {
         }
         let once = self.once(caller, "CreateUser", &request.request_id, &request);
         let now = self.0.clock.now();
-        let (mut new, secrets) =
-            user::new_user(request, fields, &self.0.usernames, now, self.0.password_lengths)?;
+        let (mut new, secrets) = user::new_user(request, fields, &self.0.usernames, now, self.0.password_lengths)?;
         self.hash_secrets(caller, &mut new, secrets, false).await?;
         Ok((new, once))
     }

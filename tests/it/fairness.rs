@@ -131,6 +131,7 @@ async fn p64_slow_searches_leave_connections_for_tokens_and_single_users() {
     let app = TestApp::configured(|config| config.database.pool_size = 4).await;
     let mut service = app.service().await;
     let ann = service.create_named("Ann").await.user_id;
+    let other = app.user_token(ann).await;
     let mut holder = app.database.connect().await;
     holder.batch_execute("begin; lock table users").await.unwrap();
     let searches: Vec<_> = (0..40)
@@ -139,7 +140,6 @@ async fn p64_slow_searches_leave_connections_for_tokens_and_single_users() {
             tokio::spawn(async move { service.users.list_profiles(pb::ListProfilesRequest::default()).await })
         })
         .collect();
-    let other = app.user_token(ann).await;
 
     // A token that no replica has seen, and a statement of a single subject.
     let listed = eventually("the tokens", async || {

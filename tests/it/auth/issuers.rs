@@ -189,7 +189,7 @@ async fn p49_a_token_speaks_for_the_user_with_its_connection_as_long_as_it_is_li
     let numeric = stage.signer.sign(&claims());
 
     assert_eq!(stage.call(&token).await, "TOKEN_INVALID", "nobody has the connection");
-    let username = pb::Account { username: Some("ann".to_owned()), ..Default::default() };
+    let username = pb::Account { username: Some("ann.lee".to_owned()), ..Default::default() };
     let named = pb::UpdateAccountRequest {
         user_id: USER_ID,
         account: Some(username),
