@@ -3,7 +3,11 @@
 use std::{collections::HashMap, net::IpAddr};
 
 use super::{Config, key_bytes};
-use crate::auth::{bootstrap::Bootstrap, jwks::Source};
+use crate::{
+    auth::{bootstrap::Bootstrap, jwks::Source},
+    mail::transport::smtp,
+    store::connector,
+};
 
 /// Fewest different bytes of a key of 32; a random one has fewer with a probability below 10⁻¹⁰.
 const DISTINCT_BYTES: usize = 16;
@@ -26,6 +30,19 @@ pub fn warnings(config: &Config) -> Vec<String> {
         }
         warnings
             .push("auth.bootstrap_token never expires and has every scope: remove it after the first call".to_owned());
+    }
+    if connector::may_be_plain(&config.database.url.0) {
+        warnings.push(
+            "database.url does not require TLS to another host, which is then without it or can be made to be: add \
+             ?sslmode=require"
+                .to_owned(),
+        );
+    }
+    if config.mail.smtp.as_ref().is_some_and(|smtp| smtp.password.is_some() && smtp.tls == smtp::Tls::None) {
+        warnings.push("mail.smtp.password is sent without TLS: set mail.smtp.tls to starttls or tls".to_owned());
+    }
+    if config.rest.cors_origins.iter().any(|origin| origin == "*") {
+        warnings.push("rest.cors_origins allows the pages of every site to call: name the origins".to_owned());
     }
     for issuer in &config.auth.issuers {
         if is_plain_and_remote(&issuer.jwks) {
@@ -77,7 +94,7 @@ mod tests {
     use super::*;
     use crate::{
         auth::jwt::JwtIssuer,
-        config::{Secret, SecretKey, key_text},
+        config::{Secret, SecretKey, Smtp, key_text},
     };
 
     fn told(change: impl FnOnce(&mut Config)) -> String {
@@ -137,5 +154,51 @@ mod tests {
         ] {
             assert_eq!(with(fine), "", "{fine}");
         }
+    }
+    #[test]
+    fn p58_a_database_on_another_host_without_required_tls_is_told() {
+        let with = |url: &str| told(|config| config.database.url = Secret(url.to_owned()));
+        for plain in [
+            "postgres://me:hidden@db/users",
+            "postgres://me:hidden@10.0.0.7/users?sslmode=prefer",
+            "postgres://me:hidden@db/users?sslmode=disable",
+            "postgres://me:hidden@localhost,db/users",
+            "postgres://me:hidden@localhost/users?hostaddr=10.0.0.7",
+        ] {
+            let told = with(plain);
+            assert!(told.contains("database.url") && !told.contains("hidden"), "{plain}: {told}");
+        }
+        for fine in [
+            "postgres://me@db/users?sslmode=require",
+            "postgres://me@db/users?sslmode=verify-full",
+            "postgres://me@localhost/users",
+            "postgres://me@127.0.0.1:5432/users",
+            "postgres://me@[::1]/users",
+            "host=/run/postgresql user=me",
+            "",
+        ] {
+            assert_eq!(with(fine), "", "{fine}");
+        }
+    }
+
+    #[test]
+    fn p58_a_password_to_a_relay_without_tls_is_told() {
+        let with = |tls, password: Option<&str>| {
+            let password = password.map(|password| Secret(password.to_owned()));
+            told(|config| config.mail.smtp = Some(Smtp { tls, password, ..Smtp::default() }))
+        };
+        assert!(with(smtp::Tls::None, Some("hidden")).contains("mail.smtp.password"));
+        assert!(!with(smtp::Tls::None, Some("hidden")).contains("hidden"));
+        assert_eq!(with(smtp::Tls::None, None), "");
+        for fine in [smtp::Tls::StartTls, smtp::Tls::Tls] {
+            assert_eq!(with(fine, Some("hidden")), "");
+        }
+    }
+
+    #[test]
+    fn p58_an_open_cors_list_is_told() {
+        let with = |origin: &str| told(|config| config.rest.cors_origins = vec![origin.to_owned()]);
+        assert!(with("*").contains("rest.cors_origins"));
+        assert_eq!(with("https://app.example.com"), "");
     }
 }

@@ -1,10 +1,13 @@
 //! How connections to the database are made: by the URL's `sslmode`, with chain and name checked wherever TLS is used.
 
-use std::{error::Error, path::Path, time::Duration};
+use std::{error::Error, net::IpAddr, path::Path, time::Duration};
 
 use diesel::{ConnectionError, ConnectionResult};
 use diesel_async::{AsyncConnection, AsyncPgConnection};
-use tokio_postgres::{CancelToken, Client, Config, Connection, Socket};
+use tokio_postgres::{
+    CancelToken, Client, Config, Connection, Socket,
+    config::{Host, SslMode},
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::{store::wire::Wire, telemetry::statement::Watcher, tls};
@@ -76,6 +79,22 @@ impl Connector {
 pub fn is_url(url: &str) -> bool {
     let has_host = |config: Config| !config.get_hosts().is_empty() || !config.get_hostaddrs().is_empty();
     config(url).is_ok_and(has_host)
+}
+
+/// Whether a connection by a URL may cross a network in plain text: it doesn't require TLS, and names another machine.
+/// Where TLS is merely preferred, whoever is on the way can take the offer out.
+pub fn may_be_plain(url: &str) -> bool {
+    let Ok(config) = config(url) else { return false };
+    let is_remote = |host: &Host| match host {
+        Host::Tcp(name) => {
+            !name.eq_ignore_ascii_case("localhost")
+                && !name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        }
+        Host::Unix(_) => false,
+    };
+    let names_another =
+        config.get_hosts().iter().any(is_remote) || config.get_hostaddrs().iter().any(|address| !address.is_loopback());
+    config.get_ssl_mode() != SslMode::Require && names_another
 }
 
 /// What a URL says, and where it says nothing, how long a host that is gone is waited for.
