@@ -232,7 +232,9 @@ impl Jwks {
             }
             Err(error) => {
                 tracing::warn!(
-                    jwt.issuer = self.issuer, %error, is_kept = held.keys.is_some(),
+                    jwt.issuer = self.issuer,
+                    error = error.to_string(),
+                    is_kept = held.keys.is_some(),
                     "the keys of an issuer cannot be read; those of the last good reading stay in use"
                 );
                 metrics::jwks_failure(&self.issuer);

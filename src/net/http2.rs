@@ -155,7 +155,7 @@ where
 
 /// The end of a connection that broke a rule of the protocol, or whose client is gone.
 fn failed(error: &h2::Error) -> Result<(), Cause> {
-    tracing::debug!(%error, "a connection ended badly");
+    tracing::debug!(error = error.to_string(), "a connection ended badly");
     Ok(())
 }
 
@@ -263,7 +263,7 @@ impl Exchange {
         };
         let Some(response) = response else { return };
         if let Err(error) = self.send(response).await {
-            tracing::debug!(%error, "a response did not reach its client");
+            tracing::debug!(error = error.to_string(), "a response did not reach its client");
         }
     }
 
@@ -298,7 +298,7 @@ impl Exchange {
                 },
                 Next::Frame(None) => return stream.send_data(Bytes::new(), true),
                 Next::Frame(Some(Err(error))) => {
-                    tracing::debug!(%error, "a response broke off");
+                    tracing::debug!(error = error.to_string(), "a response broke off");
                     stream.send_reset(Reason::INTERNAL_ERROR);
                     return Ok(());
                 }

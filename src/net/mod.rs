@@ -228,7 +228,7 @@ async fn open(
             first_byte(&stream, limits.first_byte()).await?;
             let accepted = timeout(limits.handshake(), acceptor.accept(stream)).await;
             let (stream, caller) = accepted.map_err(|_| Cause::Handshake)?.map_err(|error| {
-                tracing::debug!(%error, "a TLS handshake failed");
+                tracing::debug!(error = error.to_string(), "a TLS handshake failed");
                 Cause::Handshake
             })?;
             (Socket::new(Stream::Tls(Box::new(stream))), caller.map(Arc::new))

@@ -233,7 +233,9 @@ impl End {
 
     fn log(&self, current: &Current, rpc: Rpc, code: i64, failure: Option<&Error>, took: Duration) {
         let (request_id, caller) = (current.request_id.as_str(), current.caller.borrow());
-        let caller = caller.as_ref().map(tracing::field::display);
+        // As texts, which the log quotes: an identity provider chooses the names of its services.
+        let caller = caller.as_ref().map(ToString::to_string);
+        let caller = caller.as_deref();
         let (reason, milliseconds) = (failure.map(|error| error.reason().as_str()), took.as_micros() as f64 / 1e3);
         let trace_id = self.context.as_ref().map(|context| context.span().span_context().trace_id().to_string());
         match failure {
@@ -242,8 +244,7 @@ impl End {
             }
             Some(error) => {
                 // Its caller is told no more than that it does not count.
-                let why =
-                    error.source().filter(|_| error.reason() == Reason::TokenInvalid).map(tracing::field::display);
+                let why = error.source().filter(|_| error.reason() == Reason::TokenInvalid).map(ToString::to_string);
                 tracing::info!(request_id, %rpc, code, reason, why, caller, milliseconds, trace_id, "refused");
             }
             None => tracing::info!(request_id, %rpc, code, caller, milliseconds, trace_id, "answered"),
