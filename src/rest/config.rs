@@ -17,6 +17,8 @@ pub struct Config {
     /// TLS at the port; without it, none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// Serves `/openapi.json`, and `/docs`, a page over it; neither asks for a token.
+    pub docs: bool,
     /// Serves the clients of minapp.
     pub minapp: bool,
     /// Serves the clients of Fresns.
@@ -34,6 +36,7 @@ impl Default for Config {
         Self {
             address: None,
             tls: None,
+            docs: true,
             minapp: false,
             fresns: false,
             lancens: false,

@@ -73,7 +73,10 @@ impl Gateway {
 /// All routes of the port.
 pub fn router(door: Door, config: &Config) -> Router {
     let gateway = Gateway { door, config: Arc::new(config.clone()) };
-    let mut router = native::routes().merge(openapi::routes());
+    let mut router = native::routes();
+    if config.docs {
+        router = router.merge(openapi::routes());
+    }
     if config.minapp {
         router = router.merge(minapp::routes());
     }

@@ -100,6 +100,21 @@ async fn pages_of_a_known_origin_may_call() {
 }
 
 #[tokio::test]
+async fn the_description_of_the_api_can_be_switched_off() {
+    let app = TestApp::new().await;
+    let ask = async |config: &rest::Config, path: &str| {
+        let router = rest::router(Door::new(app.api.clone(), app.app.callers.clone()), config);
+        router.oneshot(Request::get(path).body(Full::<Bytes>::default()).unwrap()).await.unwrap().status()
+    };
+    let (on, off) = (rest::Config::default(), rest::Config { docs: false, ..Default::default() });
+    for path in ["/docs", "/openapi.json"] {
+        assert_eq!(ask(&on, path).await, StatusCode::OK, "{path}");
+        assert_eq!(ask(&off, path).await, StatusCode::NOT_FOUND, "{path}");
+    }
+    assert_eq!(ask(&off, "/v1/profiles").await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
 async fn minapps_next_leads_through_all_users() {
     let app = TestApp::new().await;
     let service = Caller::service(&app).await;
