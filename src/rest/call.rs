@@ -97,9 +97,9 @@ async fn read(
     let came = Instant::now();
     let mut admitted = match gateway.admit(rpc, token, &parts).await {
         Ok(admitted) => admitted,
-        Err(error) => {
+        Err(refusal) => {
             body::drain(body).await;
-            return Err(error.into());
+            return Err(refusal);
         }
     };
     let spent = came.elapsed();

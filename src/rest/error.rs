@@ -8,7 +8,7 @@ use axum::{
 use serde_json::{Value, json};
 
 use crate::{
-    error::{Error, Kind, Reason},
+    error::{Error, Fault, Kind, Reason},
     telemetry::call,
     wire::details::details,
 };
@@ -41,6 +41,12 @@ impl Refusal {
     /// A body whose bytes did not come in time.
     pub fn slow_body() -> Self {
         Self { error: Error::new(Reason::DeadlineExceeded), status: StatusCode::REQUEST_TIMEOUT }
+    }
+
+    /// A body of a content type that is not accepted.
+    pub fn content_type() -> Self {
+        let error = Error::invalid("", Fault::Format, "must have the content type application/json");
+        Self { error, status: StatusCode::UNSUPPORTED_MEDIA_TYPE }
     }
 
     /// The same fact where the caller made it a condition by `If-Match`.

@@ -38,7 +38,7 @@ pub async fn serve(State(gateway): State<Gateway>, request: Request) -> Result<R
     let (parts, stream) = request.into_parts();
     let rpc = Rpc("userservice.v1.UserAdminService", "ImportUsers");
     let admitted = gateway.admit(rpc, call::bearer, &parts).await;
-    let admitted = admitted.and_then(|admitted| Ok((admitted, gateway.door.enter()?))).map_err(Refusal::from);
+    let admitted = admitted.and_then(|admitted| Ok((admitted, gateway.door.enter()?)));
     let admitted = admitted.and_then(|admitted| must_not_be_new(&parts.headers).map(|()| admitted));
     let (admitted, _room) = match admitted {
         Ok(admitted) => admitted,

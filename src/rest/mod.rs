@@ -7,6 +7,7 @@
 #![expect(clippy::disallowed_types, reason = "the REST boundary")]
 
 mod body;
+mod browser;
 mod call;
 mod config;
 mod error;
@@ -57,13 +58,21 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Tells who calls. Nothing of a body is kept before that, and while one comes its call takes no room.
+    /// Tells who calls. Nothing of a body is kept before that, and while one comes its call takes no room. A browser
+    /// shows its user's certificate whichever page has it call, so a certificate counts for pages of our own site and of
+    /// the configured origins alone.
     ///
     /// # Errors
-    /// As [`Door::admit`].
-    async fn admit(&self, rpc: Rpc, token: ReadToken, parts: &Parts) -> Result<Admitted> {
+    /// As [`Door::admit`], and 415 for what a page of another site could send with a client's certificate.
+    async fn admit(&self, rpc: Rpc, token: ReadToken, parts: &Parts) -> Result<Admitted, Refusal> {
         set_rpc(rpc);
-        let (token, certified) = (token(&parts.headers), call::certified(&parts.extensions));
+        let token = token(&parts.headers);
+        let is_missing = token.as_ref().is_err_and(|error| error.reason() == Reason::TokenMissing);
+        let certified = call::certified(&parts.extensions).filter(|_| is_missing);
+        let certified = certified.filter(|_| !browser::is_of_another_site(parts, &self.config.cors_origins));
+        if certified.is_some() {
+            browser::check_content_type(&parts.headers)?;
+        }
         let caller = door::within(door::longest(rpc.1), self.door.admit(token, certified, rpc.0, rpc.1)).await?;
         parts.extensions.get::<Peer>().inspect(|peer| peer.authenticated());
         Ok(caller)

@@ -104,38 +104,94 @@ async fn p52_a_port_with_tls_speaks_nothing_else() {
     assert!(list(&mut plain).await.is_err());
 }
 
+/// Calls the REST port over TLS with these headers, to `/v1/profiles`, or with another method than GET to `/v1/users`;
+/// gives status and body.
+async fn browse(
+    app: &TestApp,
+    ca: &Authority,
+    shown: Option<&Leaf>,
+    method: &str,
+    headers: &[(&str, &str)],
+    body: &'static str,
+) -> (u16, String) {
+    use http_body_util::{BodyExt, Full};
+    use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+    use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
+
+    let mut roots = rustls::RootCertStore::empty();
+    user_service::tls::add(&mut roots, ca.pem().as_bytes()).unwrap();
+    let builder = rustls::ClientConfig::builder_with_provider(user_service::tls::provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let config = match shown {
+        Some(leaf) => {
+            let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
+            let chain = user_service::tls::certificates(leaf.cert.as_bytes()).unwrap();
+            builder.with_client_auth_cert(chain, key).unwrap()
+        }
+        None => builder.with_no_client_auth(),
+    };
+    let connector =
+        hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(config).https_only().enable_http1().build();
+    let client = Client::builder(TokioExecutor::new()).build(connector);
+    let path = if method == "GET" { "/v1/profiles" } else { "/v1/users" };
+    let mut request =
+        http::Request::builder().method(method).uri(format!("https://localhost:{}{path}", app.rest().port()));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let reply = client.request(request.body(Full::<bytes::Bytes>::from(body)).unwrap()).await.unwrap();
+    let status = reply.status().as_u16();
+    (status, String::from_utf8_lossy(&reply.into_body().collect().await.unwrap().to_bytes()).into_owned())
+}
+
+#[tokio::test]
+async fn p52_a_certificate_does_not_count_for_pages_of_other_sites() {
+    const JSON: (&str, &str) = ("content-type", "application/json");
+    let (folder, ca) = (Folder::new(), Authority::new());
+    let mut tls = tls(&folder, &ca);
+    tls.services[0].scopes = vec!["users.create".to_owned()];
+    let app = TestApp::configured(|config: &mut Config| {
+        config.rest.tls = Some(tls);
+        config.rest.cors_origins = vec!["https://app.example.com".to_owned(), "*".to_owned()];
+    })
+    .await;
+    let leaf = ca.issue(BILLING);
+    let post = async |headers: &[(&str, &str)]| browse(&app, &ca, Some(&leaf), "POST", headers, "{}").await;
+
+    for fine in [
+        &[JSON][..],
+        &[JSON, ("sec-fetch-site", "same-origin")],
+        &[JSON, ("sec-fetch-site", "cross-site"), ("origin", "https://app.example.com")],
+    ] {
+        let (status, body) = post(fine).await;
+        assert_eq!(status, 200, "{fine:?}: {body}");
+    }
+    for other in [
+        &[JSON, ("sec-fetch-site", "cross-site")][..],
+        &[JSON, ("sec-fetch-site", "same-site")],
+        &[JSON, ("origin", "https://other.example.com")],
+        &[("content-type", "text/plain"), ("origin", "null")],
+    ] {
+        let (status, body) = post(other).await;
+        assert_eq!((status, body.contains("TOKEN_MISSING")), (401, true), "{other:?}: {body}");
+    }
+    for form in [&[("content-type", "text/plain")][..], &[("content-type", "application/x-www-form-urlencoded")], &[]] {
+        let (status, body) = post(form).await;
+        assert_eq!((status, body.contains("INVALID_REQUEST")), (415, true), "{form:?}: {body}");
+    }
+    let secret = app.issue_service(&[Scope::UsersCreate]).await;
+    let bearer = format!("Bearer {secret}");
+    let (status, body) = post(&[("authorization", &bearer), ("sec-fetch-site", "cross-site")]).await;
+    assert_eq!(status, 200, "a page knows its token: {body}");
+}
+
 #[tokio::test]
 async fn p52_the_rest_port_takes_certificates_too() {
-    use http_body_util::{BodyExt, Empty};
-    use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-
     let (folder, ca) = (Folder::new(), Authority::new());
     let app = app(&folder, &ca).await;
-    let ask = async |shown: Option<Leaf>| {
-        let mut roots = rustls::RootCertStore::empty();
-        user_service::tls::add(&mut roots, ca.pem().as_bytes()).unwrap();
-        let builder = rustls::ClientConfig::builder_with_provider(user_service::tls::provider())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots);
-        let config = match shown {
-            Some(leaf) => {
-                use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
-                let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
-                let chain = user_service::tls::certificates(leaf.cert.as_bytes()).unwrap();
-                builder.with_client_auth_cert(chain, key).unwrap()
-            }
-            None => builder.with_no_client_auth(),
-        };
-        let connector =
-            hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(config).https_only().enable_http1().build();
-        let client = Client::builder(TokioExecutor::new()).build(connector);
-        let uri = format!("https://localhost:{}/v1/profiles", app.rest().port());
-        let request = http::Request::get(uri).body(Empty::<bytes::Bytes>::new()).unwrap();
-        let reply = client.request(request).await.unwrap();
-        let status = reply.status().as_u16();
-        (status, String::from_utf8_lossy(&reply.into_body().collect().await.unwrap().to_bytes()).into_owned())
-    };
+    let ask = async |shown: Option<Leaf>| browse(&app, &ca, shown.as_ref(), "GET", &[], "").await;
 
     let (status, body) = ask(Some(ca.issue(BILLING))).await;
     assert_eq!(status, 200, "{body}");

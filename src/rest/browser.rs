@@ -1,0 +1,115 @@
+//! What a browser tells of the page that has it call, where it shows a client certificate by itself.
+//!
+//! A token is sent only by a page that knows it. A certificate goes with every call that a browser makes, whichever
+//! page asks for it, also where the page cannot read the response.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
+
+use super::error::Refusal;
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// What a page of another site cannot send without asking first, which the CORS rules answer. The second is an import's.
+const CONTENT_TYPES: [&str; 2] = ["application/json", "application/x-ndjson"];
+
+/// Whether a browser makes the call for a page of another site, which is not one of the allowed origins. `*` does not
+/// allow any here: it is meant for pages that have a token.
+pub fn is_of_another_site(parts: &Parts, allowed: &[String]) -> bool {
+    let headers = &parts.headers;
+    let origin = headers.get(header::ORIGIN);
+    if origin.is_some_and(|origin| allowed.iter().any(|allowed| allowed != "*" && origin == allowed.as_str())) {
+        return false;
+    }
+    match headers.get(SEC_FETCH_SITE) {
+        Some(site) => site != "same-origin" && site != "none",
+        // An older browser. A program that is no browser sends neither.
+        None => origin.is_some_and(|origin| !is_own(origin, parts)),
+    }
+}
+
+/// Whether an origin is the host that was called.
+fn is_own(origin: &HeaderValue, parts: &Parts) -> bool {
+    let named = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = parts.uri.authority().map(|authority| authority.as_str()).or(named);
+    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    matches!((origin, host), (Some(origin), Some(host)) if origin.eq_ignore_ascii_case(host))
+}
+
+/// Rejects a body that a page could have sent as a form or as plain text, which no browser asks about before.
+///
+/// # Errors
+/// 415 for its content type.
+pub fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
+    let is_json = content_type(headers).is_some_and(|given| CONTENT_TYPES.contains(&given.as_str()));
+    if is_json || !has_body(headers) { Ok(()) } else { Err(Refusal::content_type()) }
+}
+
+/// Whether there is a body. Over HTTP/2 it needs none of these headers, but a browser that sends one without its length
+/// asks before, as for JSON.
+fn has_body(headers: &HeaderMap) -> bool {
+    let has_length = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    has_length || headers.contains_key(header::TRANSFER_ENCODING)
+}
+
+/// The type of a body without its parameters, in lower case.
+fn content_type(headers: &HeaderMap) -> Option<String> {
+    let given = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    let essence = given.split(';').next().unwrap_or_default();
+    Some(essence.trim().to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+
+    use super::*;
+
+    fn parts(method: &str, headers: &[(&str, &str)]) -> Parts {
+        let mut request = Request::builder().method(method).uri("/v1/users").header("host", "api.example.com:8443");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn p52_a_browser_tells_of_pages_of_other_sites() {
+        let allowed = ["https://app.example.com".to_owned(), "*".to_owned()];
+        let is_other = |headers: &[(&str, &str)]| is_of_another_site(&parts("POST", headers), &allowed);
+        for fine in [
+            &[][..],
+            &[("sec-fetch-site", "same-origin")],
+            &[("sec-fetch-site", "none")],
+            &[("origin", "https://api.example.com:8443")],
+            &[("origin", "https://app.example.com")],
+            &[("origin", "https://app.example.com"), ("sec-fetch-site", "cross-site")],
+        ] {
+            assert!(!is_other(fine), "{fine:?}");
+        }
+        for other in [
+            &[("sec-fetch-site", "cross-site")][..],
+            &[("sec-fetch-site", "same-site")],
+            &[("sec-fetch-site", "cross-site"), ("origin", "https://api.example.com:8443")],
+            &[("origin", "https://other.example.com")],
+            &[("origin", "https://api.example.com")],
+            &[("origin", "null")],
+            &[("origin", "*")],
+        ] {
+            assert!(is_other(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn p52_a_body_needs_a_content_type_that_no_form_has() {
+        let check = |method, headers: &[(&str, &str)]| check_content_type(&parts(method, headers).headers).is_ok();
+        for fine in ["application/json", "Application/JSON; charset=utf-8", "application/x-ndjson"] {
+            assert!(check("POST", &[("content-length", "2"), ("content-type", fine)]), "{fine}");
+        }
+        for form in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""] {
+            assert!(!check("POST", &[("content-length", "2"), ("content-type", form)]), "{form}");
+        }
+        assert!(!check("POST", &[("content-length", "2")]));
+        assert!(!check("PATCH", &[("transfer-encoding", "chunked")]));
+        assert!(check("POST", &[("content-length", "0")]) && check("GET", &[]) && check("DELETE", &[]));
+    }
+}
