@@ -97,11 +97,18 @@ impl Api {
     }
 
     /// Tells what became of a mail or a text message.
-    pub async fn get_delivery(&self, _: &Caller, request: pb::GetDeliveryRequest) -> Result<pb::GetDeliveryResponse> {
+    ///
+    /// # Errors
+    /// DELIVERY_NOT_FOUND, for one that another caller asked for too.
+    pub async fn get_delivery(
+        &self,
+        caller: &Caller,
+        request: pb::GetDeliveryRequest,
+    ) -> Result<pb::GetDeliveryResponse> {
         if request.delivery_id <= 0 {
             return Err(Error::invalid("delivery_id", Fault::Range, "must be positive"));
         }
-        let found = self.0.deliveries.find(request.delivery_id).await?;
+        let found = self.0.deliveries.find_for(caller, request.delivery_id).await?;
         let state = match found.state {
             State::Queued => pb::DeliveryState::Queued,
             State::Accepted => pb::DeliveryState::Accepted,

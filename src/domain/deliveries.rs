@@ -4,9 +4,9 @@ use chrono::TimeDelta;
 
 use crate::{
     clock::Clock,
-    domain::db::Db,
+    domain::{caller::Caller, db::Db},
     error::{Error, Reason, Result},
-    model::delivery::Delivery,
+    model::{delivery::Delivery, scope::Scope},
     store::outbox::{self, Requeue},
 };
 
@@ -30,7 +30,21 @@ impl Deliveries {
     /// # Errors
     /// DELIVERY_NOT_FOUND.
     pub async fn find(&self, delivery_id: i64) -> Result<Delivery> {
-        let found = self.db.run(async |conn| Ok(outbox::find(conn, delivery_id).await?)).await?;
+        self.find_of(None, delivery_id).await
+    }
+
+    /// The same for this caller. A service that may not know whose an address is sees only its
+    /// own: the numbers of deliveries are easy to guess, and those of others would tell when their users get codes.
+    ///
+    /// # Errors
+    /// DELIVERY_NOT_FOUND.
+    pub async fn find_for(&self, caller: &Caller, delivery_id: i64) -> Result<Delivery> {
+        let owner = if caller.has(Scope::AccountsWrite) { None } else { Some(caller.to_string()) };
+        self.find_of(owner.as_deref(), delivery_id).await
+    }
+
+    async fn find_of(&self, owner: Option<&str>, delivery_id: i64) -> Result<Delivery> {
+        let found = self.db.run(async |conn| Ok(outbox::find(conn, delivery_id, owner).await?)).await?;
         found.ok_or_else(|| not_found(delivery_id))
     }
 

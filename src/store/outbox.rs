@@ -284,11 +284,15 @@ pub async fn expire(conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> QueryRe
         .await
 }
 
-/// What became of a message that a caller asked for; notices are nobody's to ask about.
-pub async fn find(conn: &mut AsyncPgConnection, outbox_id: i64) -> QueryResult<Option<Delivery>> {
+/// What became of a message that a caller asked for, of `owner` where it is given; notices are nobody's to ask about.
+pub async fn find(conn: &mut AsyncPgConnection, outbox_id: i64, owner: Option<&str>) -> QueryResult<Option<Delivery>> {
     let statement =
         Sql::<DeliveryRow>::new("select ").push(DELIVERY).push(" from outbox where outbox_id = ").bind(outbox_id);
-    statement.push(" and owner_caller is not null").get_result(conn).await.optional()
+    let statement = match owner {
+        Some(owner) => statement.push(" and owner_caller = ").bind(owner),
+        None => statement.push(" and owner_caller is not null"),
+    };
+    statement.get_result(conn).await.optional()
 }
 
 /// Those that failed, newest first; those older than `before`, where it is given.

@@ -103,7 +103,7 @@ impl Post {
     }
 
     async fn find(&self, outbox_id: i64) -> Delivery {
-        let found = self.db.run(async |conn| Ok(outbox::find(conn, outbox_id).await?)).await;
+        let found = self.db.run(async |conn| Ok(outbox::find(conn, outbox_id, None).await?)).await;
         found.unwrap().unwrap()
     }
 
@@ -360,7 +360,7 @@ async fn p45_the_state_of_a_notice_is_nobodys_to_ask() {
     let notice = post.insert(NewDelivery { owner_caller: None, ..notice("ann@example.org") }).await;
     let (asked_for, notice) = post
         .db
-        .run(async |conn| Ok((outbox::find(conn, asked_for).await?, outbox::find(conn, notice).await?)))
+        .run(async |conn| Ok((outbox::find(conn, asked_for, None).await?, outbox::find(conn, notice, None).await?)))
         .await
         .unwrap();
     assert_eq!(asked_for.unwrap().state, State::Queued);

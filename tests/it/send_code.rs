@@ -12,6 +12,7 @@ use user_service::{
         delivery::Channel,
         keys::{Key, Keys},
         scope::Scope,
+        token::Subject,
     },
     store::sql::Sql,
     wire::pb::{self, CodePurpose},
@@ -243,8 +244,10 @@ async fn seen(app: &TestApp, client: &mut Client, address: &str) -> (i64, i64, i
         }
     };
     app.all_sent().await;
-    let mut service = app.service_with(&[Scope::CodesSend]).await;
     let request = pb::GetDeliveryRequest { delivery_id };
+    let mut blind = app.service_with(&[Scope::CodesSend]).await;
+    assert_eq!(fault(blind.admin.get_delivery(request).await).reason, "DELIVERY_NOT_FOUND", "it is another's");
+    let mut service = app.service().await;
     let delivery = service.admin.get_delivery(request).await.unwrap().into_inner();
     let again = match address.contains('@') {
         true => fault(client.send_mail(CodePurpose::Bind, address).await),
@@ -329,6 +332,42 @@ async fn p45_the_state_is_told_and_an_unknown_or_foreign_delivery_is_none() {
     assert_eq!((notice.code, notice.reason.as_str()), (Code::NotFound, "DELIVERY_NOT_FOUND"));
     assert_eq!((unknown.reason.as_str(), unknown.resource.as_deref()), ("DELIVERY_NOT_FOUND", Some("deliveries/999")));
     assert_eq!(zero.paths(), ["delivery_id"]);
+}
+
+#[tokio::test]
+async fn p45_a_service_sees_the_deliveries_that_it_requested() {
+    let app = TestApp::new().await;
+    let (_, ben) = two(&app).await;
+    let user_id = ben.clone().account(0).await.user_id;
+    let named = async |name: &str, scopes: &[Scope]| {
+        let subject = Subject::Service(name.to_owned());
+        let (_, secret) = app.api.tokens().issue(&subject, scopes, TimeDelta::days(1)).await.unwrap();
+        app.client(&secret)
+    };
+    let mut sender = named("sender", &[Scope::CodesSend]).await;
+    let mut other = named("other", &[Scope::CodesSend]).await;
+    let mut support = named("support", &[Scope::CodesSend, Scope::AccountsWrite]).await;
+    let send = async |sender: &mut Client, email: &str| {
+        let request = pb::SendEmailCodeRequest { user_id, email: email.to_owned(), ..Default::default() };
+        sender.users.send_email_code(request).await.unwrap().into_inner().delivery_id
+    };
+
+    let taken = send(&mut sender, "ann@example.org").await;
+    // A newer code would take its place before it is sent.
+    app.all_sent().await;
+    app.clock.advance(TimeDelta::seconds(61));
+    let free = send(&mut sender, "nobody@example.org").await;
+    app.all_sent().await;
+
+    for delivery_id in [taken, free] {
+        let request = pb::GetDeliveryRequest { delivery_id };
+        let own = sender.admin.get_delivery(request).await.unwrap().into_inner();
+        let foreign = fault(other.admin.get_delivery(request).await);
+        let knowing = support.admin.get_delivery(request).await.unwrap().into_inner();
+        assert_eq!((own.state(), own.attempts), (pb::DeliveryState::Accepted, 1));
+        assert_eq!((foreign.code, foreign.reason.as_str()), (Code::NotFound, "DELIVERY_NOT_FOUND"));
+        assert_eq!(knowing.state, own.state);
+    }
 }
 
 #[tokio::test]
