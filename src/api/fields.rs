@@ -5,7 +5,7 @@ use prost::Message;
 use super::{Api, reply};
 use crate::{
     domain::caller::Caller,
-    error::{Error, Fault, Result, Violations},
+    error::{Result, Violations},
     model::{field::Field, page},
     wire::{field, pb},
 };
@@ -75,12 +75,12 @@ impl Api {
     /// Deletes a field; its values are erased in the background.
     ///
     /// # Errors
-    /// FIELD_NOT_FOUND, ETAG_MISMATCH.
+    /// FIELD_NOT_FOUND, ETAG_MISMATCH, INVALID_REQUEST.
     pub async fn delete_field(&self, _: &Caller, request: pb::DeleteFieldRequest) -> Result<pb::DeleteFieldResponse> {
-        if request.name.is_empty() {
-            return Err(Error::invalid("name", Fault::Required, "must name a field"));
-        }
-        self.0.fields.delete(&request.name, &request.etag).await?;
+        let mut violations = Violations::new();
+        let name = field::known_name("name", request.name, &mut violations);
+        violations.into_result()?;
+        self.0.fields.delete(&name.expect("valid: a bad name is a violation"), &request.etag).await?;
         Ok(pb::DeleteFieldResponse {})
     }
 }

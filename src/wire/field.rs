@@ -158,6 +158,15 @@ fn description(given: String, faults: &mut Violations) -> String {
     text
 }
 
+/// Reads the name of a field that exists. A name that no field can have is left to the look-up.
+pub fn known_name(path: &str, given: String, faults: &mut Violations) -> Option<String> {
+    if given.is_empty() {
+        faults.add(path, Fault::Required, "must name a field");
+        return None;
+    }
+    faults.check(path, text::nfc(given))
+}
+
 /// Reads which field is meant, and what of it changes.
 ///
 /// # Errors
@@ -165,9 +174,7 @@ fn description(given: String, faults: &mut Violations) -> String {
 pub fn patch(request: pb::UpdateFieldRequest) -> Result<(String, FieldPatch)> {
     let mut faults = Violations::new();
     let given = request.field.unwrap_or_default();
-    if given.name.is_empty() {
-        faults.add("field.name", Fault::Required, "must be given");
-    }
+    let name = known_name("field.name", given.name, &mut faults);
     let paths = mask::paths("update_mask", request.update_mask, &mut faults);
     if paths.is_empty() {
         faults.add("update_mask", Fault::Required, "must name the fields that change");
@@ -191,5 +198,5 @@ pub fn patch(request: pb::UpdateFieldRequest) -> Result<(String, FieldPatch)> {
         }
     }
     faults.into_result()?;
-    Ok((given.name, patch))
+    Ok((name.expect("valid: a bad name is a fault"), patch))
 }

@@ -2,6 +2,7 @@
 //! same data, codes, reasons and details.
 
 mod cases;
+mod nul;
 mod speak;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -41,6 +41,16 @@ pub async fn grpc(app: &TestApp, token: Option<&str>, rpc: &str, request: &Value
         Value::Array(items) => items.iter().map(|item| encoded(&method.input(), item)).collect(),
         request => vec![encoded(&method.input(), request)],
     };
+    grpc_messages(app, token, &method, messages).await
+}
+
+/// Speaks gRPC with encoded messages.
+pub async fn grpc_messages(
+    app: &TestApp,
+    token: Option<&str>,
+    method: &MethodDescriptor,
+    messages: Vec<Vec<u8>>,
+) -> Answer {
     let channel = Endpoint::from_shared(format!("http://{}", app.address())).unwrap().connect_lazy();
     let mut client = Grpc::new(channel);
     client.ready().await.unwrap();
@@ -48,7 +58,7 @@ pub async fn grpc(app: &TestApp, token: Option<&str>, rpc: &str, request: &Value
     if let Some(token) = token {
         request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
     }
-    let path = format!("/{}/{rpc}", method.parent_service().full_name()).parse().unwrap();
+    let path = format!("/{}/{}", method.parent_service().full_name(), method.name()).parse().unwrap();
     let answered = match client.streaming(request, path, Bytes).await {
         Ok(reply) => last(reply.into_inner()).await,
         Err(status) => Err(status),
@@ -71,7 +81,8 @@ fn encoded(descriptor: &MessageDescriptor, json: &Value) -> Vec<u8> {
     message(descriptor, json).encode_to_vec()
 }
 
-fn message(descriptor: &MessageDescriptor, json: &Value) -> DynamicMessage {
+/// A message from its proto3 JSON.
+pub fn message(descriptor: &MessageDescriptor, json: &Value) -> DynamicMessage {
     DynamicMessage::deserialize(descriptor.clone(), json).unwrap_or_else(|error| panic!("{json}: {error}"))
 }
 
