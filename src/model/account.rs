@@ -104,6 +104,14 @@ pub fn is_provider(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
 
+/// The subject of a third-party login: 1 to 255 characters, in NFC.
+///
+/// # Errors
+/// The fault of the field.
+pub fn parse_subject(given: String) -> Result<String, Refusal> {
+    text::line(given, 1, 255, "must have 1 to 255 characters")
+}
+
 impl Login {
     /// The hash of one of the two secrets.
     pub fn hash(&self, kind: Kind) -> Option<&str> {

@@ -7,7 +7,7 @@ use crate::{
     domain::accounts::{Link, VerifyPassword},
     error::{Fault, Result, Violations},
     model::{
-        account::{parse_email, parse_phone},
+        account::{is_provider, parse_email, parse_phone, parse_subject},
         account_change::{AccountPatch, Paths, Proof, UPDATE_ACCOUNT, check_proof},
         code::{self, Purpose},
         delivery::Channel,
@@ -267,11 +267,9 @@ pub fn link(request: pb::LinkConnectionRequest) -> Result<Link> {
         user_id if user_id < 0 => faults.add("user_id", Fault::Range, "must not be negative"),
         _ => {}
     }
-    let is_name = request.provider.starts_with(|c: char| c.is_ascii_lowercase())
-        && request.provider.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
     if request.provider.is_empty() {
         faults.add("provider", Fault::Required, "must be given");
-    } else if !is_name || request.provider.len() > 32 {
+    } else if !is_provider(&request.provider) {
         faults.add("provider", Fault::Format, "is a lower-case letter, then letters, digits and \"_\", at most 32");
     }
     let subject = match request.subject.is_empty() {
@@ -279,7 +277,7 @@ pub fn link(request: pb::LinkConnectionRequest) -> Result<Link> {
             faults.add("subject", Fault::Required, "must be given");
             None
         }
-        false => faults.check("subject", text::line(request.subject, 1, 255, "must have 1 to 255 characters")),
+        false => faults.check("subject", parse_subject(request.subject)),
     };
     let display_name =
         faults.check("display_name", text::line(request.display_name, 0, 64, "must have at most 64 characters"));

@@ -3,7 +3,7 @@
 use crate::{
     error::{Fault, Violations},
     model::{
-        account::{UserKey, connection_key, fold_email, fold_username},
+        account::{UserKey, connection_key, fold_email, fold_username, is_provider, parse_subject},
         text,
     },
     wire::pb::{self, profile_key::Key},
@@ -59,7 +59,7 @@ pub fn read(given: Key, faults: &mut Violations) -> Option<UserKey> {
         Key::Connection(given) => {
             let provider = value("connection.provider", &given.provider, faults);
             let subject = value("connection.subject", &given.subject, faults);
-            Some(UserKey::Unique("connection", connection_key(&provider?, &subject?)))
+            Some(connection(&provider?, subject?))
         }
     }
 }
@@ -97,6 +97,17 @@ fn unique(kind: &'static str, given: &str, faults: &mut Violations) -> Option<Us
         _ => text,
     };
     Some(UserKey::Unique(kind, folded))
+}
+
+/// The user who has a connection. What LinkConnection would reject is no user's: the parts of a stored key must not be
+/// found by cutting it elsewhere, `a:b` and `c` for `a` and `b:c`.
+fn connection(provider: &str, subject: String) -> UserKey {
+    let key = match parse_subject(subject) {
+        Ok(subject) if is_provider(provider) => connection_key(provider, &subject),
+        // No stored key lacks its provider.
+        Ok(_) | Err(_) => connection_key("", ""),
+    };
+    UserKey::Unique("connection", key)
 }
 
 /// A part of a key, as it is compared.

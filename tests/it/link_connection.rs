@@ -106,3 +106,26 @@ async fn fresns_a_connection_that_is_not_linked_burns_no_code() {
     assert_eq!(by_service.reason, "CONNECTION_NOT_FOUND");
     assert!(done.is_ok());
 }
+
+#[tokio::test]
+async fn p1_a_look_up_finds_a_connection_by_what_linking_takes_alone() {
+    let app = TestApp::new().await;
+    let mut service = app.service().await;
+    let (user_id, _) = app.join(given("ann@example.org", ""), "").await;
+    let long = "s".repeat(255);
+    for subject in ["b:c", "e\u{301}", &long] {
+        service.link(user_id, "a", subject).await.unwrap();
+    }
+    let key = |provider: &str, subject: &str| {
+        Key::Connection(pb::ConnectionKey { provider: provider.to_owned(), subject: subject.to_owned() })
+    };
+
+    for found in ["b:c", "e\u{301}", "\u{e9}", &long] {
+        assert_eq!(service.get_by(key("a", found)).await.unwrap().user_id, user_id, "{found}");
+    }
+    for (provider, subject) in [("a:b", "c"), ("A", "b:c"), ("a ", "b:c"), ("a", &format!("{long}s")), ("a", "b:c\n")] {
+        let refused = fault(service.get_by(key(provider, subject)).await);
+        assert_eq!(refused.reason, "USER_NOT_FOUND", "{provider} {subject}");
+    }
+    assert_eq!(fault(service.get_by(key("a", "")).await).reason, "INVALID_REQUEST");
+}

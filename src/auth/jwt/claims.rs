@@ -8,8 +8,8 @@ use crate::{
     domain::caller::{Caller, Grant},
     error::{Error, Reason, Result},
     model::{
+        account::parse_subject,
         scope::Scope,
-        text,
         token::{MAX_SERVICE_NAME, Subject},
     },
 };
@@ -122,7 +122,7 @@ impl Rules {
                 Ok(Who::Caller(Caller::new(Subject::User(user_id), Vec::new())))
             }
             // Connections are stored in NFC, and two subjects of an issuer must not become one of ours.
-            Users::ByConnection(provider) => match text::line(subject.to_owned(), 1, 255, "") {
+            Users::ByConnection(provider) => match parse_subject(subject.to_owned()) {
                 Ok(stored) if stored == subject => Ok(Who::Connection(provider.clone(), stored)),
                 _ => Err(invalid("its subject is none that a connection can have")),
             },
