@@ -11,6 +11,7 @@ use super::error::Refusal;
 use crate::{
     door::Admitted,
     error::{Error, Fault, Reason},
+    wire::canonical::Json,
 };
 
 /// Most bytes of a body.
@@ -18,14 +19,14 @@ pub const MAX_BYTES: usize = 1024 * 1024;
 /// The longest that a body may take.
 const MAX_TIME: Duration = Duration::from_secs(10);
 
-/// Reads a body whole, as large as this caller may send it. One that is too large is read to its end too, and forgotten: who is still sending when the
+/// Reads a body whole, as large as this caller may send it. A user's that is larger, but also too deep or malformed,
+/// passes: what reads it says so. One that is too large is read to its end too, and forgotten: who is still sending when the
 /// answer comes would meet a reset connection instead of it.
 ///
 /// # Errors
 /// 413 for its size, 408 for its time, INVALID_REQUEST where it breaks off; RATE_LIMITED and OVERLOADED where there is no
 /// memory for it.
 pub async fn read(mut body: Body, admitted: &mut Admitted) -> Result<Bytes, Refusal> {
-    let max = admitted.max_body(MAX_BYTES);
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
@@ -34,14 +35,14 @@ pub async fn read(mut body: Body, admitted: &mut Admitted) -> Result<Bytes, Refu
     loop {
         let frame = match timeout_at(end, body.frame()).await {
             Ok(frame) => frame,
-            Err(_) if size > max => return Err(Reason::MessageTooLarge.into()),
+            Err(_) if size > MAX_BYTES => return Err(Reason::MessageTooLarge.into()),
             Err(_) => return Err(Refusal::slow_body()),
         };
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|_| Error::invalid("", Fault::Format, "breaks off"))?;
         let Some(data) = frame.data_ref() else { continue };
         size += data.len();
-        if size <= max {
+        if size <= MAX_BYTES {
             if let Err(error) = admitted.permit.reserve(data.len()) {
                 drop(whole);
                 drain(body).await;
@@ -52,7 +53,8 @@ pub async fn read(mut body: Body, admitted: &mut Admitted) -> Result<Bytes, Refu
             whole = Vec::new();
         }
     }
-    if size > max {
+    let is_too_large = size > admitted.max_body(MAX_BYTES);
+    if size > MAX_BYTES || is_too_large && Json::parse(&whole).is_ok() {
         return Err(Reason::MessageTooLarge.into());
     }
     Ok(whole.into())
@@ -78,7 +80,8 @@ mod tests {
     async fn read_of(subject: Subject, size: usize) -> Result<Bytes, Refusal> {
         let caller = Arc::new(Caller::new(subject, Vec::new()));
         let permit = CallerLimits::new(&Config::default()).acquire(&caller).unwrap();
-        read(Body::from(vec![b'x'; size]), &mut Admitted { caller, permit }).await
+        let text = format!("\"{}\"", "x".repeat(size - 2));
+        read(Body::from(text), &mut Admitted { caller, permit }).await
     }
 
     #[tokio::test]
