@@ -211,7 +211,7 @@ async fn p50_thousands_of_bad_tokens_leave_the_database_to_good_ones() {
     let mut good = stage.app.client(&stage.signer.sign(&claims()));
     assert_eq!(call(&mut good).await, "OK");
     let stranger = stage.app.stranger();
-    let flood = stream::iter(0..3000).for_each_concurrent(200, |number| {
+    let flood = stream::iter(0..3000).for_each_concurrent(64, |number| {
         let mut users = stranger.users.clone();
         async move {
             let mut request = tonic::Request::new(pb::GetProfileRequest::default());
