@@ -59,16 +59,18 @@ impl Api {
         let changes = changes?;
         bulk::check(&changes)?;
         let query = format!("bulk {}", query_hash(&filter));
-        let is_empty = filter.is_empty();
+        let given = filter.clone();
         let filter = filter::parse(filter, &fields)?;
         let now = self.0.clock.now();
         let after = match request.page_token.as_str() {
             "" => None,
             token => page::read(&self.0.keys, &query, token, now)?.first().and_then(serde_json::Value::as_i64),
         };
-        if is_empty && !request.allow_all {
-            let why = "must not be empty without allow_all";
-            return Err(Error::new(Reason::FilterRequired).with_violation("filter", Fault::Required, why));
+        if let Some(cause) = filter::find_match_all(&given)
+            && !request.allow_all
+        {
+            let why = "must not match every profile unless allow_all is set";
+            return Err(Error::new(Reason::FilterRequired).with_violation(cause, Fault::Required, why));
         }
         let update = BulkUpdate {
             filter,

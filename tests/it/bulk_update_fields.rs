@@ -162,6 +162,14 @@ async fn p24_guards_keep_a_change_from_going_too_far() {
     let change = json!({ "level": 9 });
 
     let all = fault(client.users.bulk_update_fields(bulk(json!({}), change.clone())).await);
+    let lost = bulk(json!({ "$or": [{ "level": 99 }, {}] }), change.clone());
+    let lost = fault(client.users.bulk_update_fields(lost).await);
+    let meant = pb::BulkUpdateFieldsRequest {
+        allow_all: true,
+        validate_only: true,
+        ..bulk(json!({ "$and": [{}] }), change.clone())
+    };
+    let meant = client.users.bulk_update_fields(meant).await.unwrap().into_inner();
     let counted = pb::BulkUpdateFieldsRequest {
         expected_total: Some(3),
         ..bulk(json!({ "level": { "$gte": 0 } }), change.clone())
@@ -171,6 +179,8 @@ async fn p24_guards_keep_a_change_from_going_too_far() {
     let trial = client.users.bulk_update_fields(trial).await.unwrap().into_inner();
 
     assert_eq!((all.reason.as_str(), all.paths()), ("FILTER_REQUIRED", vec!["filter"]));
+    assert_eq!((lost.reason.as_str(), lost.paths()), ("FILTER_REQUIRED", vec!["filter.$or[1]"]));
+    assert_eq!(meant.succeeded, 4);
     assert_eq!((counted.code, counted.metadata["matched"].as_str()), (Code::FailedPrecondition, "4"));
     assert_eq!(trial.succeeded, 1);
     assert_eq!(levels(&mut client).await, [0, 1, 2, 3]);

@@ -3,11 +3,13 @@
 //! A tree holds few kinds of tests: `$ne`, `$nin`, `$range` and their like are said with others. A negation is true
 //! exactly where its inside is not, so that what is missing or null never makes a third answer.
 
+mod guard;
 mod limits;
 mod operand;
 mod read;
 mod subject;
 
+pub use guard::find_match_all;
 pub use limits::check_cost;
 pub use operand::Period;
 pub use read::{names, parse};
