@@ -89,8 +89,10 @@ impl Api {
             let next = done.last.map(|last| page::write(&self.0.keys, &query, vec![last.into()], now));
             response(done, next.unwrap_or_default())
         };
-        let outcome = self.0.bulk.update(&update, |done| answer(done).encode_to_vec()).await?;
-        reply(outcome, |done| answer(&done))
+        let done = self.0.bulk.update(&update, |done| answer(done).encode_to_vec()).await;
+        let done = done.and_then(|outcome| reply(outcome, |done| answer(&done)));
+        // The first call may have committed after the search of this one, which then found other profiles.
+        self.or_kept(update.once.as_ref(), done).await
     }
 }
 

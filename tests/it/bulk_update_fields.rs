@@ -204,6 +204,37 @@ async fn p20_repeated_bulk_change_counts_once() {
 }
 
 #[tokio::test]
+async fn p20_a_repeat_that_searches_after_the_first_call_committed_gets_its_response() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    crowd(&mut client, 2).await;
+    let (mut holder, mut other) = (app.database.connect().await, app.database.connect().await);
+    let request = pb::BulkUpdateFieldsRequest {
+        request_id: id(),
+        expected_total: Some(2),
+        ..bulk(json!({ "level": { "$lt": 9 } }), json!({ "level": { "$incr_by": 100 } }))
+    };
+    let first = client.users.bulk_update_fields(request.clone()).await.unwrap().into_inner();
+    let aged = |sign: &str| format!("update idempotency set created_at = created_at {sign} interval '2 days'");
+    // A response that is too old stands for one that is not committed yet when the repeat looks for it.
+    other.batch_execute(&aged("-")).await.unwrap();
+    holder.batch_execute("begin; lock table users in access exclusive mode").await.unwrap();
+    let asked = tokio::spawn({
+        let mut client = client.clone();
+        async move { client.users.bulk_update_fields(request).await }
+    });
+    // The search of the repeat waits.
+    until_waiting(&mut other, 1).await;
+
+    other.batch_execute(&aged("+")).await.unwrap();
+    holder.batch_execute("rollback").await.unwrap();
+    let again = asked.await.unwrap().unwrap().into_inner();
+
+    assert_eq!(again, first);
+    assert_eq!(levels(&mut client).await, [100, 101]);
+}
+
+#[tokio::test]
 async fn p23_a_user_who_is_changed_meanwhile_is_not_passed_over() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
