@@ -2,12 +2,14 @@
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use diesel_async::AsyncPgConnection;
 
 use super::output::Output;
 use crate::{
     api::Api,
     domain::caller::Caller,
-    wire::{json, pb},
+    store::fields,
+    wire::{field::RESERVED, json, pb},
 };
 
 #[derive(Debug, Subcommand)]
@@ -104,6 +106,21 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
         }
     }
     Ok(())
+}
+
+/// A sentence for each field whose name was free when it was created and is reserved by now.
+///
+/// # Errors
+/// The database's.
+pub async fn warnings(conn: &mut AsyncPgConnection) -> anyhow::Result<Vec<String>> {
+    let found = fields::find_named(conn, RESERVED).await?;
+    let warning = |name: String| {
+        format!(
+            "the custom field `{name}` has a reserved name, which means something else in filters: create a field with \
+             another name, copy the values, and delete this one"
+        )
+    };
+    Ok(found.into_iter().map(warning).collect())
 }
 
 /// All fields, page by page.

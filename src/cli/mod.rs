@@ -25,6 +25,7 @@ use crate::{
     config,
     config::Config,
     postgres, server,
+    store::schema,
     telemetry::{self, Role},
     threads,
 };
@@ -126,7 +127,9 @@ async fn execute(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Serve => serve::run(settings.config.as_deref()).await?,
         Command::Migrate => {
             let database = settings.load()?.database;
-            output.migrated(&crate::store::schema::migrate(&database.url.0, database.ca_file.as_deref()).await?)?;
+            let (url, ca) = (&database.url.0, database.ca_file.as_deref());
+            let names = schema::migrate(url, ca).await?;
+            output.migrated(&names, &field::warnings(&mut schema::connect(url, ca).await?).await?)?;
         }
         Command::User(command) => return user::run(command, &settings.api()?, output).await,
         Command::Field(command) => field::run(command, &settings.api()?, output).await?,

@@ -63,13 +63,15 @@ impl Output {
         serde_json::from_slice(&canonical::to_redacted_text(message)).expect("valid: written as JSON")
     }
 
-    /// The migrations that ran.
-    pub fn migrated(self, names: &[String]) -> io::Result<()> {
+    /// The migrations that ran, and what an operator should know of the data.
+    pub fn migrated(self, names: &[String], warnings: &[String]) -> io::Result<()> {
         let sentence = match names {
             [] => "nothing to migrate".to_owned(),
             names => format!("migrated: {}", names.join(", ")),
         };
-        self.line(&sentence, &json!({ "migrated": names }))
+        let lines: Vec<String> = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
+        let sentence = format!("{}{sentence}", lines.concat());
+        self.line(&sentence, &json!({ "migrated": names, "warnings": warnings }))
     }
 
     /// Tells why the command failed.

@@ -46,6 +46,16 @@ pub async fn list(conn: &mut AsyncPgConnection) -> QueryResult<Vec<Field>> {
     Ok(rows.into_iter().filter_map(field).collect())
 }
 
+/// Of these names, those of fields that are not deleted.
+///
+/// # Errors
+/// The database's.
+pub async fn find_named(conn: &mut AsyncPgConnection, names: &[&str]) -> QueryResult<Vec<String>> {
+    let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+    let statement = Sql::<Text>::new("select name from field_definitions where deleted_at is null and name = any(");
+    statement.bind(names).push(") order by name").load(conn).await
+}
+
 /// Up to `limit` fields that are not deleted after the one of this id, oldest first, and the id of the last where there
 /// are more.
 pub async fn list_page(conn: &mut AsyncPgConnection, after: i64, limit: i64) -> QueryResult<(Vec<Field>, Option<i64>)> {

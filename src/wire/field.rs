@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Names that a field may not have: those a filter knows already, and two of an older system's.
-const RESERVED: &[&str] = &[
+pub const RESERVED: &[&str] = &[
     "user_id",
     "id",
     "nickname",

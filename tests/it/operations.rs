@@ -3,13 +3,14 @@
 use std::{process::Command, time::Instant};
 
 use diesel_async::SimpleAsyncConnection;
+use serde_json::{Value, json};
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus::{NotServing, Serving};
 use user_service::store::schema;
 
 use crate::support::{
     TestDatabase, person,
-    serve::{Serve, get},
+    serve::{Serve, get, keys},
     server_url,
 };
 
@@ -77,6 +78,25 @@ async fn p53_it_serves_once_the_tables_are_there() {
     schema::migrate(&database.url(), None).await.unwrap();
 
     serve.wait_for(Serving).await;
+}
+
+#[tokio::test]
+async fn p59_migrate_warns_of_a_field_whose_name_is_reserved_by_now() {
+    const FIELDS: &str = "insert into field_definitions (name, kind, created_at, changed_at) values \
+        ('last_login_at', 'date', now(), now()), ('level', 'integer', now(), now())";
+    let database = TestDatabase::new().await;
+    execute(&database.url(), FIELDS).await;
+
+    let mut migrate = Command::new(env!("CARGO_BIN_EXE_user-service"));
+    migrate.args(["migrate", "--json"]).env("USER_SERVICE__DATABASE__URL", database.url());
+    let output = migrate.env("USER_SERVICE__SECRETS__KEYS", keys()).output().unwrap();
+
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["migrated"], json!([]));
+    let warnings: Vec<&str> = told["warnings"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("`last_login_at`"), "{warnings:?}");
 }
 
 #[tokio::test]
