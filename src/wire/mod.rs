@@ -64,13 +64,22 @@ pub fn timestamp(time: DateTime<Utc>) -> Timestamp {
 pub fn time(given: &Timestamp) -> Option<DateTime<Utc>> {
     let nanos = u32::try_from(given.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
     let time = DateTime::from_timestamp(given.seconds, nanos - nanos % 1000)?;
-    (0..=9999).contains(&chrono::Datelike::year(&time)).then_some(time)
+    (1..=9999).contains(&chrono::Datelike::year(&time)).then_some(time)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{error::Reason, model::scope};
+
+    #[test]
+    fn a_time_is_within_the_years_of_protobuf() {
+        let read = |seconds, nanos| time(&Timestamp { seconds, nanos });
+        let (first, last) = (-62_135_596_800, 253_402_300_799);
+
+        assert!(read(first, 0).is_some() && read(last, 999_999_999).is_some());
+        assert_eq!([read(first - 1, 999_999_999), read(last + 1, 0), read(0, -1), read(0, 1_000_000_000)], [None; 4]);
+    }
 
     #[test]
     fn every_method_of_the_contract_has_a_rule() {
