@@ -2,14 +2,14 @@
 
 use prost::Message;
 
-use super::{Api, reply};
+use super::{Api, check_id, reply};
 use crate::{
     domain::{
         caller::Caller,
         codes::{SendCode, Sent},
         once::Once,
     },
-    error::{Error, Fault, Result, Violations},
+    error::{Fault, Result, Violations},
     model::{
         account::{parse_email, parse_phone},
         app_name::parse_app_name,
@@ -105,9 +105,7 @@ impl Api {
         caller: &Caller,
         request: pb::GetDeliveryRequest,
     ) -> Result<pb::GetDeliveryResponse> {
-        if request.delivery_id <= 0 {
-            return Err(Error::invalid("delivery_id", Fault::Range, "must be positive"));
-        }
+        check_id("delivery_id", request.delivery_id)?;
         let found = self.0.deliveries.find_for(caller, request.delivery_id).await?;
         let state = match found.state {
             State::Queued => pb::DeliveryState::Queued,

@@ -34,7 +34,7 @@ use crate::{
         tokens::Tokens,
         users::Users,
     },
-    error::Result,
+    error::{Error, Fault, Result},
     model::field::Fields as Definitions,
     model::keys::Keys,
     model::{password::Lengths, username::UsernameRules},
@@ -169,8 +169,17 @@ impl Api {
     }
 }
 
+/// Checks the required ID of a token or a delivery. In proto3, 0 is an ID that is missing.
+fn check_id(path: &'static str, id: i64) -> Result<()> {
+    match id {
+        0 => Err(Error::invalid(path, Fault::Required, "is required")),
+        ..0 => Err(Error::invalid(path, Fault::Range, "must not be negative")),
+        1.. => Ok(()),
+    }
+}
+
 fn decode<R: Message + Default>(bytes: Vec<u8>) -> Result<R> {
-    R::decode(bytes.as_slice()).map_err(crate::error::Error::internal)
+    R::decode(bytes.as_slice()).map_err(Error::internal)
 }
 
 /// The reply of a write, made now or kept from the first time.
@@ -178,5 +187,19 @@ fn reply<T, R: Message + Default>(outcome: Outcome<T>, make: impl FnOnce(T) -> R
     match outcome {
         Outcome::New(done) => Ok(make(done)),
         Outcome::Kept(bytes) => decode(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_of_zero_is_missing() {
+        let fault = |id| check_id("token_id", id).unwrap_err().violations()[0].clone();
+
+        assert_eq!((fault(0).field.as_str(), fault(0).fault), ("token_id", Fault::Required));
+        assert_eq!(fault(-1).fault, Fault::Range);
+        assert!(check_id("token_id", 1).is_ok());
     }
 }

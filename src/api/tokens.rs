@@ -1,12 +1,12 @@
 //! IssueToken, ListTokens, RevokeToken and RevokeTokens.
 
-use super::Api;
+use super::{Api, check_id};
 use crate::{
     domain::{
         caller::Caller,
         tokens::{Issue, Tokens},
     },
-    error::{Error, Fault, Result, Violations},
+    error::{Error, Result, Violations},
     model::{
         page,
         scope::Scope,
@@ -93,9 +93,7 @@ impl Api {
         caller: &Caller,
         request: pb::RevokeTokenRequest,
     ) -> Result<pb::RevokeTokenResponse> {
-        if request.token_id <= 0 {
-            return Err(Error::invalid("token_id", Fault::Range, "must be positive"));
-        }
+        check_id("token_id", request.token_id)?;
         let revoked = self.0.tokens.revoke(caller, request.token_id).await?;
         self.apply_revocations(revoked);
         Ok(pb::RevokeTokenResponse {})
