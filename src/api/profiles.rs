@@ -155,12 +155,17 @@ impl Api {
         faults.into_result()?;
         let query = query_hash(&filter);
         let filter = filter::parse(filter, &fields)?;
-        let order = order::parse(&request.order_by, &fields)?;
-        let query = format!("{query} {}", order::signature(&order));
+        let named = order::parse_named(&request.order_by, &fields)?;
+        let query = format!("{query} {}", order::signature(&named));
         let now = self.0.clock.now();
         let after = match request.page_token.as_str() {
             "" => None,
             token => Some(page::read(&self.0.keys, &query, token, now)?),
+        };
+        let order = match &after {
+            None => order::with_ties(named),
+            // An index that was declared or removed meanwhile changes how a list begins, not how it goes on.
+            Some(place) => order::continued(&named, place.len()).ok_or_else(page::mismatch)?,
         };
         let listing = Listing {
             selection: Selection {

@@ -34,12 +34,19 @@ pub struct OrderKey {
     pub descending: bool,
 }
 
-/// Reads `-created_at,nickname`, which `created_at desc, nickname` means too. `user_id` is added in the direction of the last key, and `created_at` before it where
-/// that is an indexed field, as its index has it.
+/// Reads `-created_at,nickname`, which `created_at desc, nickname` means too, with the keys of [`with_ties`].
 ///
 /// # Errors
 /// ORDER_BY_UNSUPPORTED with all faults.
 pub fn parse(given: &str, fields: &Fields) -> Result<Vec<OrderKey>> {
+    Ok(with_ties(parse_named(given, fields)?))
+}
+
+/// Reads the keys that a request names, without those that make the order total.
+///
+/// # Errors
+/// ORDER_BY_UNSUPPORTED with all faults.
+pub fn parse_named(given: &str, fields: &Fields) -> Result<Vec<OrderKey>> {
     let given = if given.is_empty() { "-created_at" } else { given };
     let mut faults = Violations::new();
     let mut keys: Vec<OrderKey> = Vec::new();
@@ -66,15 +73,35 @@ pub fn parse(given: &str, fields: &Fields) -> Result<Vec<OrderKey>> {
         }
     }
     faults.into_result_as(Reason::OrderByUnsupported)?;
-    if let Some(last) = keys.last().cloned() {
+    Ok(keys)
+}
+
+/// Makes an order total: `user_id` is added in the direction of the last key, and `created_at` before it where that is an
+/// indexed field, as its index has it.
+pub fn with_ties(mut named: Vec<OrderKey>) -> Vec<OrderKey> {
+    if let Some(last) = named.last().cloned() {
         let indexed = matches!(&last.key, Key::Custom(field) if field.index.is_declared());
         for key in indexed.then_some(Key::CreatedAt).into_iter().chain([Key::UserId]) {
-            if keys.iter().all(|known| known.key != key) && keys.iter().all(|known| known.key != Key::UserId) {
-                keys.push(OrderKey { key, descending: last.descending });
+            if named.iter().all(|known| known.key != key) && named.iter().all(|known| known.key != Key::UserId) {
+                named.push(OrderKey { key, descending: last.descending });
             }
         }
     }
-    Ok(keys)
+    named
+}
+
+/// The total order in which a list began whose places have `len` values, whatever became of an index since; `None` if no
+/// order of these keys has such places.
+pub fn continued(named: &[OrderKey], len: usize) -> Option<Vec<OrderKey>> {
+    let ties: &[Key] = match len.checked_sub(named.len())? {
+        0 => &[],
+        1 => &[Key::UserId],
+        2 => &[Key::CreatedAt, Key::UserId],
+        _ => return None,
+    };
+    let descending = named.last()?.descending;
+    let ties = ties.iter().map(|key| OrderKey { key: key.clone(), descending });
+    Some(named.iter().cloned().chain(ties).collect())
 }
 
 /// One sort key as it is written: a name, and what makes its direction descending.
@@ -104,8 +131,8 @@ pub fn custom_names(given: &str) -> impl Iterator<Item = &str> {
     names.filter(|name| !name.is_empty() && builtin(name).is_none())
 }
 
-/// The keys as they were understood. Those of a custom field change with its index, and with a field that was made anew
-/// under the same name; a place among the rows is a place in one such order alone.
+/// The keys as they were understood. A field that was created anew under the same name is another key: a place among the
+/// rows is a place in one such order alone.
 pub fn signature(keys: &[OrderKey]) -> String {
     let name = |key: &Key| match key {
         Key::UserId => "user_id".to_owned(),
@@ -163,6 +190,20 @@ mod tests {
         assert_eq!(read("created_atdesc"), ("created_atdesc", false, false));
         assert_eq!(read("created_at DESC"), ("created_at DESC", false, false));
         assert_eq!(read("created_at asc"), ("created_at asc", false, false));
+    }
+
+    #[test]
+    fn a_place_tells_the_order_in_which_its_list_began() {
+        let fields = Fields::default();
+        for given in ["nickname", "-nickname,created_at", "user_id", "nickname,-user_id"] {
+            let named = parse_named(given, &fields).unwrap();
+            let total = with_ties(named.clone());
+            assert_eq!(continued(&named, total.len()), Some(total), "{given}");
+        }
+        let named = parse_named("-nickname", &fields).unwrap();
+        let by_time = continued(&named, 3).unwrap();
+        assert_eq!(signature(&by_time), "-nickname,-created_at,-user_id");
+        assert_eq!([continued(&named, 0), continued(&named, 4), continued(&[], 0)], [None, None, None]);
     }
 
     #[test]

@@ -63,17 +63,25 @@ pub fn write(keys: &Keys, query: &str, after: Vec<Value>, now: DateTime<Utc>) ->
     URL_SAFE_NO_PAD.encode(token)
 }
 
+fn refused(reason: Reason) -> Error {
+    Error::new(reason).with_violation("page_token", Fault::Format, reason.message())
+}
+
+/// The error of a token that is not of this query.
+pub fn mismatch() -> Error {
+    refused(Reason::PageTokenMismatch)
+}
+
 /// The order keys of the last row that was given.
 ///
 /// # Errors
 /// PAGE_TOKEN_INVALID, PAGE_TOKEN_MISMATCH or PAGE_TOKEN_EXPIRED.
 pub fn read(keys: &Keys, query: &str, token: &str, now: DateTime<Utc>) -> Result<Vec<Value>> {
-    let refused = |reason: Reason| Error::new(reason).with_violation("page_token", Fault::Format, reason.message());
     let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| refused(Reason::PageTokenInvalid))?;
     let body = keys.verify("page", &bytes).ok_or_else(|| refused(Reason::PageTokenInvalid))?;
     let content: Content = serde_json::from_slice(body).map_err(|_| refused(Reason::PageTokenInvalid))?;
     if content.query != query {
-        return Err(refused(Reason::PageTokenMismatch));
+        return Err(mismatch());
     }
     if now.timestamp() - content.at > LIFE.num_seconds() {
         return Err(refused(Reason::PageTokenExpired));

@@ -219,26 +219,48 @@ async fn p9_order_by_an_indexed_field_puts_those_without_a_value_last() {
     }
 }
 
+/// Declares or removes the index of a field, and waits until that is done.
+async fn set_indexed(app: &TestApp, client: &mut Client, name: &str, indexed: bool) {
+    let request = pb::UpdateFieldRequest {
+        field: Some(field(name, pb::FieldType::Number, indexed)),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["indexed".to_owned()] }),
+        ..Default::default()
+    };
+    client.admin.update_field(request).await.unwrap();
+    app.clock.advance(chrono::TimeDelta::seconds(31));
+    while app.app.field_worker.step().await.unwrap() {}
+}
+
 #[tokio::test]
-async fn p10_a_token_is_refused_where_its_order_became_another() {
+async fn p10_a_list_goes_on_in_its_own_order_when_an_index_comes_or_goes() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
     client.create_field(field("score", pb::FieldType::Number, false)).await.unwrap();
-    crowd(&mut client, &["a", "b", "c"]).await;
+    let mut made = Vec::new();
+    // The higher the ID the older, so that the order of the index is another one.
+    for seconds in [300, 200, 100] {
+        let mut person = crate::support::person("tied");
+        let profile = person.profile.as_mut().unwrap();
+        profile.created_at = Some(prost_types::Timestamp { seconds, nanos: 0 });
+        profile.custom_fields = Some(fields(json!({ "score": 1 })));
+        made.push(client.create(person).await.unwrap().user_id);
+    }
+    let by_time: Vec<i64> = made.iter().rev().copied().collect();
+
     for order_by in ["score", "nickname,score"] {
-        let request = pb::ListProfilesRequest { page_size: 1, order_by: order_by.to_owned(), ..Default::default() };
-        let token = list(&mut client, request.clone()).await.next_page_token;
-        let change = |indexed| pb::UpdateFieldRequest {
-            field: Some(field("score", pb::FieldType::Number, indexed)),
-            update_mask: Some(prost_types::FieldMask { paths: vec!["indexed".to_owned()] }),
-            ..Default::default()
-        };
-
-        client.admin.update_field(change(true)).await.unwrap();
-        let refused = fault(client.users.list_profiles(pb::ListProfilesRequest { page_token: token, ..request }).await);
-        client.admin.update_field(change(false)).await.unwrap();
-
-        assert_eq!((refused.reason.as_str(), refused.paths()), ("PAGE_TOKEN_MISMATCH", vec!["page_token"]));
+        // The first list begins without an index, the second with one.
+        for (expected, changes) in [(&made, [true, false, true]), (&by_time, [false, true, false])] {
+            let mut request =
+                pb::ListProfilesRequest { page_size: 1, order_by: order_by.to_owned(), ..Default::default() };
+            let mut seen = Vec::new();
+            for indexed in changes {
+                let page = list(&mut client, request.clone()).await;
+                seen.extend(ids(&page));
+                request.page_token = page.next_page_token;
+                set_indexed(&app, &mut client, "score", indexed).await;
+            }
+            assert_eq!((&seen, request.page_token.as_str()), (expected, ""), "{order_by}");
+        }
     }
 }
 
