@@ -76,8 +76,8 @@ pub fn parse_named(given: &str, fields: &Fields) -> Result<Vec<OrderKey>> {
     Ok(keys)
 }
 
-/// Makes an order total: `user_id` is added in the direction of the last key, and `created_at` before it where that is an
-/// indexed field, as its index has it.
+/// Makes an order total: `user_id` is added in the direction of the last key, and `created_at` before it where that is
+/// an indexed field, as its index has it.
 pub fn with_ties(mut named: Vec<OrderKey>) -> Vec<OrderKey> {
     if let Some(last) = named.last().cloned() {
         let indexed = matches!(&last.key, Key::Custom(field) if field.index.is_declared());
@@ -90,8 +90,8 @@ pub fn with_ties(mut named: Vec<OrderKey>) -> Vec<OrderKey> {
     named
 }
 
-/// The total order in which a list began whose places have `len` values, whatever became of an index since; `None` if no
-/// order of these keys has such places.
+/// The total order in which a list began whose places have `len` values, whatever became of an index since; `None` if
+/// no order of these keys has such places.
 pub fn continued(named: &[OrderKey], len: usize) -> Option<Vec<OrderKey>> {
     let ties: &[Key] = match len.checked_sub(named.len())? {
         0 => &[],
@@ -131,8 +131,8 @@ pub fn custom_names(given: &str) -> impl Iterator<Item = &str> {
     names.filter(|name| !name.is_empty() && builtin(name).is_none())
 }
 
-/// The keys as they were understood. A field that was created anew under the same name is another key: a place among the
-/// rows is a place in one such order alone.
+/// The keys as they were understood. A field that was created anew under the same name is another key: a place among
+/// the rows is a place in one such order alone.
 pub fn signature(keys: &[OrderKey]) -> String {
     let name = |key: &Key| match key {
         Key::UserId => "user_id".to_owned(),
