@@ -10,7 +10,7 @@ use crate::{
     domain::{
         db::{Db, End},
         deliveries::Deliveries,
-        limits::{Budget, exceeded},
+        limits::{Budget, exceeded, whole_seconds},
         once::{Once, Outcome},
         texts::TextLimits,
     },
@@ -176,8 +176,7 @@ impl Codes {
         if send.channel == Channel::Phone
             && let Some(wait) = self.texts.count(conn, now).await?
         {
-            let wait = wait.to_std().unwrap_or_default();
-            return Err(Error::new(Reason::CodeSendQuota).with_quota(TEXT_MESSAGE_DAY, wait));
+            return Err(Error::new(Reason::CodeSendQuota).with_quota(TEXT_MESSAGE_DAY, whole_seconds(wait)));
         }
         let delivery_id = outbox::insert(conn, delivery, uuid::Uuid::new_v4(), now).await?;
         Ok(Sent { expires_at, resend_after, delivery_id })

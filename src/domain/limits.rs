@@ -85,7 +85,11 @@ impl Budget {
 
 /// The error of a limit that was hit.
 pub fn exceeded(reason: Reason, window: Window, wait: TimeDelta) -> Error {
-    // Whole seconds, rounded up, so that whoever waits so long waits enough.
+    Error::new(reason).with_quota(window.name, whole_seconds(wait))
+}
+
+/// A wait in whole seconds, rounded up, so that a caller that waits so long waits enough.
+pub fn whole_seconds(wait: TimeDelta) -> Duration {
     let seconds = (wait + TimeDelta::milliseconds(999)).num_seconds().max(1);
-    Error::new(reason).with_quota(window.name, Duration::from_secs(seconds.unsigned_abs()))
+    Duration::from_secs(seconds.unsigned_abs())
 }
