@@ -26,6 +26,10 @@ pub struct NamePolicy {
     pub unverified_hold: TimeDelta,
 }
 
+/// The number of reserved values from which no more are reserved for the same user: about twenty usernames, each with what
+/// it looks like. A token could otherwise take every name for a moment, and keep all of them from everybody.
+const MAX_RESERVED: i64 = 60;
+
 /// Whether a kind of value can be reserved.
 fn is_name(kind: &str) -> bool {
     matches!(kind, "username" | SKELETON | "email" | "phone")
@@ -91,7 +95,8 @@ pub async fn take_over(
     Ok(())
 }
 
-/// Reserves what a user released, each with its kind and whether it was verified.
+/// Reserves what a user released, each with its kind and whether it was verified. Where too much is reserved already, what
+/// was released first stays reserved: it is what the user had before a token was stolen.
 ///
 /// # Errors
 /// The database's.
@@ -102,7 +107,10 @@ pub async fn reserve(
     policy: NamePolicy,
     now: DateTime<Utc>,
 ) -> Result<()> {
-    if !released.is_empty() && policy.release_hold > TimeDelta::zero() {
+    if !released.is_empty()
+        && policy.release_hold > TimeDelta::zero()
+        && reserved_values::count(conn, user_id, now).await? < MAX_RESERVED
+    {
         reserved_values::insert(conn, user_id, released, now + policy.release_hold).await?;
     }
     Ok(())

@@ -21,6 +21,12 @@ pub struct Reserved {
     pub reserved_until: DateTime<Utc>,
 }
 
+/// How many values are reserved for a user.
+pub async fn count(conn: &mut AsyncPgConnection, user_id: i64, now: DateTime<Utc>) -> QueryResult<i64> {
+    let statement = Sql::<BigInt>::new("select count(*) from reserved_values where user_id = ").bind(user_id);
+    statement.push(" and reserved_until > ").bind(now).get_result(conn).await
+}
+
 /// Reserves values that were released, each with its kind and whether it was verified.
 pub async fn insert(
     conn: &mut AsyncPgConnection,

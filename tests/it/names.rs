@@ -111,6 +111,19 @@ async fn p66_an_unverified_address_that_was_released_gives_way_to_who_proves_it(
 }
 
 #[tokio::test]
+async fn p66_one_user_does_not_reserve_name_after_name() {
+    let app = TestApp::new().await;
+    let (_, mut ann) = app.join(name("ann.mixed"), "").await;
+
+    for number in 0..80 {
+        ann.update(Asks::username(&format!("squatted.{number}"))).await.unwrap();
+    }
+
+    assert_eq!(create(&app, name("ann.mixed")).await, "USERNAME_TAKEN", "the first one stays reserved");
+    assert_eq!(create(&app, name("squatted.78")).await, "");
+}
+
+#[tokio::test]
 async fn p66_without_a_hold_names_are_free_at_once() {
     let app = TestApp::configured(|config| config.accounts.release_hold_days = 0).await;
     let (_, mut ann) = app.join(name("ann.mixed"), "").await;
