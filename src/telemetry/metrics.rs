@@ -271,5 +271,6 @@ impl Instruments {
             self.public_calls_refused.add(0, &[KeyValue::new("kind", kind)]);
         }
         self.responses_unread.add(0, &[]);
+        self.jwks_failures.add(0, &[]);
     }
 }

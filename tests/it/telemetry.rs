@@ -169,6 +169,7 @@ fn other_calls(user_id: i64) -> Vec<(String, Value)> {
     let user = format!("/v1/users/{user_id}");
     let calls = [
         ("GET /v1/profiles:lookup?email=nobody%40example.com".to_owned(), json!(null)),
+        ("POST /v1/profiles:batchGet".to_owned(), json!({"keys": [{"email": NEW}, {"phone": OTHER_PHONE}]})),
         ("POST /v1/profiles:list".to_owned(), json!({"filter": {"account.email": NEW}})),
         (format!("PATCH {user}/profile"), json!({"profile": {"nickname": NICKNAME}, "updateMask": "nickname"})),
         ("POST /v1/fields".to_owned(), json!({"name": "motto", "type": "FIELD_TYPE_STRING"})),
@@ -190,6 +191,10 @@ fn other_calls(user_id: i64) -> Vec<(String, Value)> {
         ),
         (format!("POST {user}/account:sendEmailCode"), json!({"purpose": "CODE_PURPOSE_UNLINK"})),
         (format!("POST {user}/account:sendPhoneCode"), json!({"purpose": "CODE_PURPOSE_BIND", "phone": OTHER_PHONE})),
+        (
+            format!("POST {user}/account:confirmPhoneChange"),
+            json!({"phone": OTHER_PHONE, "code": "135790", "currentPhoneCode": "097531"}),
+        ),
         (format!("POST {user}/connections"), json!({"provider": "github", "subject": "subject-of-mara"})),
         (
             "POST /v1/users:import".to_owned(),
@@ -198,6 +203,7 @@ fn other_calls(user_id: i64) -> Vec<(String, Value)> {
         ("POST /v1/users:verifyPassword".to_owned(), json!({"phone": PHONE, "password": WRONG_PASSWORD})),
         ("GET /v1/tokens?service=nobody".to_owned(), json!(null)),
         ("DELETE /v1/tokens/1".to_owned(), json!(null)),
+        ("POST /v1/tokens:revoke".to_owned(), json!({"service": "nobody"})),
         ("GET /v1/deliveries/1".to_owned(), json!(null)),
         (format!("DELETE {user}"), json!(null)),
     ];
