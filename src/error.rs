@@ -247,6 +247,18 @@ pub struct Resource {
     pub name: String,
 }
 
+/// The cause of a refused token whose user was deleted: the reason tells of the token alone.
+#[derive(Debug)]
+struct DeletedUser(i64);
+
+impl fmt::Display for DeletedUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "user {} was deleted", self.0)
+    }
+}
+
+impl StdError for DeletedUser {}
+
 /// A fact that ends a call.
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
@@ -364,6 +376,16 @@ impl Error {
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(source.into().into());
         self
+    }
+
+    /// Says that it is about a token whose user was deleted, which some older clients are told.
+    pub fn with_deleted_user(self, user_id: i64) -> Self {
+        self.with_source(DeletedUser(user_id))
+    }
+
+    /// The deleted user whose token was refused.
+    pub fn deleted_user(&self) -> Option<i64> {
+        self.0.source.as_deref()?.downcast_ref::<DeletedUser>().map(|deleted| deleted.0)
     }
 
     /// The stable reason.

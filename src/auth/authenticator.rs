@@ -80,8 +80,12 @@ impl Authenticator {
         let room = self.room.clone().try_acquire_owned().map_err(|_| Error::new(Reason::Overloaded))?;
         let judging = async move {
             let _room = room;
+            let last_user = this.cache.last_user(&hash).await;
             let look_up = async || {
-                let mut grant = this.look_up(&secret).await?;
+                let mut grant = match this.look_up(&secret).await {
+                    Err(error) if error.reason() == Reason::TokenInvalid => Err(this.explain(error, last_user).await?),
+                    found => found,
+                }?;
                 let caller = Arc::make_mut(&mut grant.caller);
                 caller.token = Some(hash);
                 caller.validity = Some((grant.issued_at, grant.expires_at));
@@ -107,6 +111,17 @@ impl Authenticator {
         let caller = &grant.caller;
         self.in_turn(self.tokens.check_signed(&caller.subject, grant.issued_at, &token::hash(secret))).await?;
         Ok(grant)
+    }
+
+    /// Says of a token that is unknown by now whether it was that of a user who was deleted: nothing is stored of it, but
+    /// this replica may have seen it.
+    async fn explain(&self, invalid: Error, last_user: Option<i64>) -> Result<Error> {
+        match last_user {
+            Some(user_id) if self.in_turn(self.tokens.is_deleted(user_id)).await? => {
+                Ok(invalid.with_deleted_user(user_id))
+            }
+            _ => Ok(invalid),
+        }
     }
 
     /// Asks the database when it is its turn, within the time that a call has: nobody else ends it.

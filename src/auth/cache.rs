@@ -96,6 +96,14 @@ impl Cache {
         }
     }
 
+    /// The user whose token it was by the last verdict that is kept, which need not count any more.
+    pub async fn last_user(&self, hash: &TokenHash) -> Option<i64> {
+        match self.verdicts.get(hash).await?.outcome {
+            Ok(grant) => grant.caller.user(),
+            Err(error) => error.deleted_user(),
+        }
+    }
+
     /// Forgets the verdict on a token that was revoked, and any look-up of it that is on its way.
     pub fn invalidate(&self, hash: TokenHash) {
         self.mark(|marks| &mut marks.tokens, hash);

@@ -255,19 +255,29 @@ impl Tokens {
     /// # Errors
     /// TOKEN_REVOKED; AUTH_BACKEND_UNAVAILABLE where the database cannot be asked.
     pub async fn check_signed(&self, subject: &Subject, issued_at: DateTime<Utc>, hash: &TokenHash) -> Result<()> {
+        let revoked = || Error::new(Reason::TokenRevoked);
         let asked = self.checks.run(async |conn| {
             Ok(match subject {
                 Subject::User(user_id) => match accounts::find_revocation(conn, *user_id).await? {
-                    Some(revocation) => concerns(&revocation, issued_at, hash),
-                    None => users::was_deleted(conn, *user_id).await?,
+                    Some(revocation) => concerns(&revocation, issued_at, hash).then(revoked),
+                    None if users::was_deleted(conn, *user_id).await? => Some(revoked().with_deleted_user(*user_id)),
+                    None => None,
                 },
                 Subject::Service(name) => {
-                    tokens::find_revocation(conn, name).await?.is_some_and(|before| issued_at < before)
+                    let before = tokens::find_revocation(conn, name).await?;
+                    before.filter(|before| issued_at < *before).map(|_| revoked())
                 }
             })
         });
-        let is_revoked = asked.await.map_err(unavailable)?;
-        if is_revoked { Err(Error::new(Reason::TokenRevoked)) } else { Ok(()) }
+        asked.await.map_err(unavailable)?.map_or(Ok(()), Err)
+    }
+
+    /// Whether a user was deleted.
+    ///
+    /// # Errors
+    /// AUTH_BACKEND_UNAVAILABLE where the database cannot be asked.
+    pub async fn is_deleted(&self, user_id: i64) -> Result<bool> {
+        self.checks.run(async |conn| Ok(users::was_deleted(conn, user_id).await?)).await.map_err(unavailable)
     }
 }
 

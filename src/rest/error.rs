@@ -57,6 +57,14 @@ impl Refusal {
         }
     }
 
+    /// The same fact for the clients of an older API, whose rules tell them of a user who is gone, not of the token.
+    pub fn of_user(&self) -> Self {
+        match self.error.deleted_user() {
+            Some(user_id) => Error::user_not_found(user_id).into(),
+            None => self.clone(),
+        }
+    }
+
     /// Whether the service is at fault, and not the request.
     pub fn is_ours(&self) -> bool {
         matches!(self.error.kind(), Kind::Unavailable | Kind::Internal | Kind::DeadlineExceeded | Kind::Aborted)

@@ -105,6 +105,21 @@ async fn header_uid_is_needed_and_the_tokens_own() {
 }
 
 #[tokio::test]
+async fn a_token_whose_user_was_deleted_is_told_apart_from_an_unknown_one() {
+    let bench = Bench::new(EMAIL, "", "").await;
+    assert_eq!(bench.edit(json!({})).await, 0);
+
+    let delete = pb::DeleteUserRequest { user_id: bench.user_id, ..Default::default() };
+    bench.app.service().await.admin.delete_user(delete).await.unwrap();
+
+    assert_eq!(bench.edit(json!({})).await, 30111);
+    bench.app.clock.advance(TimeDelta::minutes(1));
+    assert_eq!(bench.edit(json!({})).await, 30111, "the first refusal is not in the cache any more");
+    let unknown = bench.user.without("token").with("token", "us_unknown");
+    assert_eq!(number(&unknown, EDIT, json!({})).await, 30113);
+}
+
+#[tokio::test]
 async fn header_mid_may_be_there_and_may_be_absent() {
     let bench = Bench::new(EMAIL, "", "").await;
     assert_eq!(number(&bench.user.with("mid", "12"), EDIT, json!({})).await, 0);

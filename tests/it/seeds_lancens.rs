@@ -261,6 +261,19 @@ async fn no_data_error_is_a_user_who_is_gone() {
 }
 
 #[tokio::test]
+async fn no_data_error_is_a_user_who_was_deleted() {
+    let mut bench = Bench::new().await;
+    let user_id = bench.client.get_own().await.user_id;
+    assert_eq!(bench.user.send("PUT", "/v1/api/user", r#"{"realm": "Ann"}"#).await.status.as_u16(), 204);
+
+    let delete = user_service::wire::pb::DeleteUserRequest { user_id, ..Default::default() };
+    bench.app.service().await.admin.delete_user(delete).await.unwrap();
+
+    let gone = bench.user.send("PUT", "/v1/api/user", r#"{"realm": "Ann"}"#).await;
+    assert_eq!((gone.status.as_u16(), gone.body), (404, json!({ "error": "no data error" })));
+}
+
+#[tokio::test]
 async fn a_number_is_a_database_that_cannot_be_reached() {
     let bench = Bench::new().await;
     assert_eq!(bench.user.send("PUT", "/v1/api/user", r#"{"realm": "Ann"}"#).await.status.as_u16(), 204);

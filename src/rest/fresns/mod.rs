@@ -39,6 +39,7 @@ pub fn routes() -> Router<Gateway> {
 
 /// An error in this surface's form: the status is 200 for all that the two methods themselves refuse.
 pub fn refuse(refusal: &Refusal, language: Language) -> Response {
+    let refusal = &refusal.of_user();
     let (status, number) = match refusal.error.reason() {
         Reason::RouteNotFound | Reason::MethodNotAllowed | Reason::MessageTooLarge => {
             (refusal.status, numbers::PARAMETER)

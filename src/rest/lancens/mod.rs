@@ -37,6 +37,7 @@ pub fn routes() -> Router<Gateway> {
 
 /// An error in this surface's form.
 pub fn refuse(refusal: &Refusal) -> Response {
+    let refusal = &refusal.of_user();
     error::response(refusal, refusal.status, json!({ "error": words::word(&refusal.error) }))
 }
 
