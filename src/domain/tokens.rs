@@ -91,6 +91,14 @@ impl Tokens {
         }
     }
 
+    /// The database for writes of this subject: those of one user take turns.
+    fn writes_of(&self, subject: &Subject) -> Db {
+        match subject {
+            Subject::User(user_id) => self.db.of_user(*user_id),
+            Subject::Service(_) => self.db.clone(),
+        }
+    }
+
     /// Issues a token for an operator; the secret is shown this once.
     ///
     /// # Errors
@@ -112,7 +120,7 @@ impl Tokens {
         let hash = token::hash(&secret).to_vec();
         let scopes: Vec<String> = issue.scopes.iter().map(|scope| scope.as_str().to_owned()).collect();
         let (token, revoked) = self
-            .db
+            .writes_of(issue.subject)
             .transaction(End::Commit, async |conn| {
                 let earlier = match once {
                     Some(once) => once.begin(conn).await?,
@@ -189,7 +197,7 @@ impl Tokens {
         let now = self.clock.now();
         // Signed tokens know the second of their issue alone, so all of this second count as issued before the call.
         let before = now.duration_trunc(TimeDelta::seconds(1)).map_err(Error::internal)? + TimeDelta::seconds(1);
-        self.db
+        self.writes_of(subject)
             .transaction(End::Commit, async |conn| match subject {
                 Subject::User(user_id) => {
                     profiles::lock(conn, *user_id).await?.ok_or_else(|| Error::user_not_found(*user_id))?;
@@ -245,7 +253,7 @@ impl Tokens {
     /// AUTH_BACKEND_UNAVAILABLE where the database cannot be asked.
     pub async fn find_linked(&self, provider: &str, subject: &str) -> Result<Option<i64>> {
         let value = connection_key(provider, subject);
-        let found = self.db.run(async |conn| Ok(unique_values::find(conn, "connection", &value).await?)).await;
+        let found = self.checks.run(async |conn| Ok(unique_values::find(conn, "connection", &value).await?)).await;
         found.map_err(unavailable)
     }
 

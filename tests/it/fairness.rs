@@ -15,7 +15,7 @@ use serde_json::json;
 use tonic::Code;
 use user_service::wire::pb;
 
-use crate::support::{TestApp, eventually, fault, json as structure, rest};
+use crate::support::{Asks, TestApp, eventually, fault, given, json as structure, rest, statements::until_waiting};
 
 /// Opens a call that sends its headers and never a message; gives what comes back.
 async fn open_without_message(app: &TestApp, token: &str) -> Response<Incoming> {
@@ -123,6 +123,47 @@ async fn p64_writes_that_wait_for_one_user_leave_the_pool_to_the_others() {
     assert!(served.into_iter().all(|renamed| renamed.is_ok()));
     for call in waiting {
         call.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p64_guesses_that_wait_for_one_count_leave_the_pool_to_the_others() {
+    let app = TestApp::configured(|config| config.database.pool_size = 4).await;
+    let mut service = app.service().await;
+    let (ann, client) = app.join(given("", ""), "violet-lantern-93").await;
+    let ben = service.create_named("Ben").await.user_id;
+    let guess = || {
+        let mut client = client.clone();
+        async move { client.update(Asks::password("amber-harbour-51").current("copper-window-27")).await.map(|_| ()) }
+    };
+    let log_in = || {
+        let mut service = service.clone();
+        let request = pb::VerifyPasswordRequest {
+            key: Some(pb::verify_password_request::Key::UserId(ann)),
+            password: "copper-window-27".to_owned(),
+            client: "192.0.2.1".to_owned(),
+            ..Default::default()
+        };
+        async move { service.admin.verify_password(request).await.map(|_| ()) }
+    };
+    assert_eq!([fault(guess().await).reason, fault(log_in().await).reason], ["PASSWORD_MISMATCH"; 2]);
+    let (mut holder, mut watcher) = (app.database.connect().await, app.database.connect().await);
+    holder.batch_execute("begin; select from limits for update").await.unwrap();
+    let mut waiting: Vec<_> = (0..20).map(|_| tokio::spawn(guess())).collect();
+    waiting.extend((0..20).map(|_| tokio::spawn(log_in())));
+    until_waiting(&mut watcher, 1).await;
+
+    let served = join_all((0..20).map(|number| {
+        let mut service = service.clone();
+        async move { service.rename(ben, &format!("Ben {number}")).await }
+    }))
+    .await;
+    holder.batch_execute("rollback").await.unwrap();
+
+    assert!(served.into_iter().all(|renamed| renamed.is_ok()));
+    for call in waiting {
+        let refused = fault(call.await.unwrap()).reason;
+        assert!(["PASSWORD_MISMATCH", "PASSWORD_ATTEMPTS_EXCEEDED"].contains(&refused.as_str()), "{refused}");
     }
 }
 

@@ -19,6 +19,7 @@ use crate::{
         keys::Keys,
         limit::{PasswordLimits, Window},
         password::{Kind, Secret},
+        token,
     },
     store::{
         accounts::{self, Changes},
@@ -49,6 +50,12 @@ fn secret_budgets(who: &str, kind: Kind) -> String {
     format!("verify/{who}/{}", kind.as_str())
 }
 
+/// Whose turn it is where nobody has the account: a number that no user has, for each key.
+fn turn_of_nobody(who: &str) -> i64 {
+    let hash = token::hash(who);
+    i64::from_le_bytes(hash[..8].try_into().expect("valid: eight of 32 bytes")) | i64::MIN
+}
+
 /// Clears what was counted against an account and secret, because there is a new one.
 pub(super) async fn clear_attempts(conn: &mut AsyncPgConnection, user_id: i64, kind: Kind) -> Result<()> {
     let who = user_id.to_string();
@@ -60,6 +67,8 @@ pub(super) async fn clear_attempts(conn: &mut AsyncPgConnection, user_id: i64, k
 
 /// The keys under which an attempt is counted.
 struct Counted {
+    /// In whose turn, so that attempts for one account do not wait for its count with all connections of the pool.
+    turn: i64,
     /// For the client over all accounts, if there is one.
     client: Option<String>,
     /// For the account over all clients.
@@ -92,6 +101,7 @@ impl Counted {
         let pair = format!("{}/{client}", secret_budgets(&who, verify.kind));
         let is_told = !verify.client.is_empty();
         Self {
+            turn: login.map_or_else(|| turn_of_nobody(&who), |login| login.user_id),
             client: is_told.then(|| format!("verify_client/{client}")),
             account: account_budget(&who),
             reported: format!("{pair}/{key}"),
@@ -199,10 +209,8 @@ impl Accounts {
                     UserKey::Id(user_id) => Some(*user_id),
                     UserKey::Unique(kind, value) => unique_values::find(conn, kind, value).await?,
                 };
-                match user_id {
-                    Some(user_id) => Ok(accounts::find_login(conn, user_id).await?),
-                    None => Ok(None),
-                }
+                // Nobody has the number 0. It is looked up all the same, so that an unknown key takes as long as a known one.
+                Ok(accounts::find_login(conn, user_id.unwrap_or_default()).await?)
             })
             .await
     }
@@ -211,6 +219,7 @@ impl Accounts {
     async fn count_login(&self, counted: &Counted, now: DateTime<Utc>) -> Result<usize> {
         let limits = &self.policy.password_limits;
         self.db
+            .of_user(counted.turn)
             .transaction(End::Commit, async |conn| {
                 let mut budgets = counted.lock(conn, limits, now).await?;
                 let is_known = counted.is_known(conn, limits, now).await?;
@@ -229,6 +238,7 @@ impl Accounts {
     async fn give_login_back(&self, counted: &Counted, now: DateTime<Utc>) -> Result<()> {
         let limits = &self.policy.password_limits;
         self.db
+            .of_user(counted.turn)
             .transaction(End::Commit, async |conn| {
                 let mut budgets = counted.lock(conn, limits, now).await?;
                 budgets.all().for_each(|budget| budget.give_back(now));
@@ -248,6 +258,7 @@ impl Accounts {
     ) -> Result<bool> {
         let policy = &self.policy.password_limits;
         self.db
+            .of_user(user_id)
             .transaction(End::Commit, async |conn| {
                 // The user before the budgets, as a change of the password locks them: the other order is a deadlock.
                 let locked = accounts::lock(conn, user_id).await?;

@@ -1,5 +1,6 @@
 //! Checks codes and passwords. Every try is counted, and the count committed, before anything is compared: fifty tries
-//! at once count as fifty, whatever becomes of the call.
+//! at once count as fifty, whatever becomes of the call. Those of one user take turns, so that many at once do not wait for
+//! one count with all connections of the pool.
 
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
@@ -86,6 +87,7 @@ impl Proofs {
         }
         let (tried, left) = self
             .db
+            .of_user(user_id)
             .transaction(End::Commit, async |conn| {
                 let mut budgets = lock(conn, user_id, plan, self.wrong, now).await?;
                 let tried = find(conn, user_id, &plan.codes, now).await?;
@@ -187,6 +189,7 @@ impl Proofs {
     pub async fn count_comparison(&self, user_id: i64, kind: Kind) -> Result<Option<DateTime<Utc>>> {
         let now = self.clock.now();
         self.db
+            .of_user(user_id)
             .transaction(End::Commit, async |conn| {
                 let mut budget = Budget::lock(conn, password_budget(user_id, kind), &[self.wrong], now).await?;
                 if budget.left() <= self.wrong.limit / 2 {
@@ -203,6 +206,7 @@ impl Proofs {
     pub async fn give_password_back(&self, user_id: i64, kind: Kind, hit: DateTime<Utc>) -> Result<()> {
         let now = self.clock.now();
         self.db
+            .of_user(user_id)
             .transaction(End::Commit, async |conn| {
                 let mut budget = Budget::lock(conn, password_budget(user_id, kind), &[self.wrong], now).await?;
                 budget.give_back(hit);
@@ -214,6 +218,7 @@ impl Proofs {
     async fn clear(&self, user_id: i64, kind: Kind) -> Result<()> {
         let now = self.clock.now();
         self.db
+            .of_user(user_id)
             .transaction(End::Commit, async |conn| {
                 let mut budget = Budget::lock(conn, password_budget(user_id, kind), &[self.wrong], now).await?;
                 budget.clear();
@@ -226,7 +231,8 @@ impl Proofs {
     /// where this fails.
     async fn give_back(&self, user_id: i64, right: &[RightCode]) {
         let now = self.clock.now();
-        let given = self.db.transaction(End::Commit, async |conn| {
+        let db = self.db.of_user(user_id);
+        let given = db.transaction(End::Commit, async |conn| {
             give_back_hits(conn, right, now).await?;
             for code in right {
                 codes::count(conn, user_id, code.code_id, -1).await?;
