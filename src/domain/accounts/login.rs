@@ -50,8 +50,8 @@ fn secret_budgets(who: &str, kind: Kind) -> String {
     format!("verify/{who}/{}", kind.as_str())
 }
 
-/// Whose turn it is where nobody has the account: a number that no user has, for each key.
-fn turn_of_nobody(who: &str) -> i64 {
+/// The turn of attempts for an unknown account: for each key, a number that no user has.
+fn turn_of_unknown(who: &str) -> i64 {
     let hash = token::hash(who);
     i64::from_le_bytes(hash[..8].try_into().expect("valid: eight of 32 bytes")) | i64::MIN
 }
@@ -101,7 +101,7 @@ impl Counted {
         let pair = format!("{}/{client}", secret_budgets(&who, verify.kind));
         let is_told = !verify.client.is_empty();
         Self {
-            turn: login.map_or_else(|| turn_of_nobody(&who), |login| login.user_id),
+            turn: login.map_or_else(|| turn_of_unknown(&who), |login| login.user_id),
             client: is_told.then(|| format!("verify_client/{client}")),
             account: account_budget(&who),
             reported: format!("{pair}/{key}"),
@@ -209,7 +209,7 @@ impl Accounts {
                     UserKey::Id(user_id) => Some(*user_id),
                     UserKey::Unique(kind, value) => unique_values::find(conn, kind, value).await?,
                 };
-                // Nobody has the number 0. It is looked up all the same, so that an unknown key takes as long as a known one.
+                // No user has the ID 0. It is looked up all the same, so that an unknown key takes as long as a known one.
                 Ok(accounts::find_login(conn, user_id.unwrap_or_default()).await?)
             })
             .await
