@@ -1,7 +1,7 @@
 //! Fairness between callers: each service and each user has a limit of calls in flight, a rate of calls, and a share
 //! of the memory for request bodies.
 //!
-//! The limits are those of one replica, and cost no statement. What must hold across replicas (codes, passwords) is
+//! The limits apply per replica, and need no SQL statement. Limits that apply across replicas (codes, passwords) are
 //! counted in the database instead.
 
 use std::{
@@ -23,7 +23,7 @@ use crate::{
 pub const MAX_USER_BODY: usize = 128 * 1024;
 /// How long a caller with too many calls in flight should wait.
 const CONCURRENCY_RETRY: Duration = Duration::from_millis(100);
-/// The number of callers from which idle ones are removed.
+/// The number of callers at which idle ones are removed.
 const SWEEP_FROM: usize = 1024;
 
 /// Section `[callers]`: what one service or user may use of one replica.
@@ -94,7 +94,7 @@ impl Config {
     }
 }
 
-/// The number of seconds for which an idle caller saves calls up.
+/// The number of seconds for which an idle caller accumulates calls.
 const BURST_SECONDS: f64 = 3.0;
 
 /// Limits the callers of one replica. Clones share their state.
@@ -168,7 +168,7 @@ impl CallerLimits {
             return Arc::clone(usage);
         }
         if callers.len() >= SWEEP_FROM && callers.len() == callers.capacity() {
-            // Before the map grows: callers without a call in flight whose bucket is full again have no state to keep.
+            // Before the map grows: a caller with no call in flight and a full bucket has no state to keep.
             callers.retain(|subject, usage| {
                 let rate = self.config.rate(&Caller::new(subject.clone(), Vec::new()));
                 let mut usage = lock(usage);
@@ -200,7 +200,7 @@ impl CallerPermit {
     /// Reserves memory for more bytes of the body, until the permit is dropped.
     ///
     /// # Errors
-    /// RATE_LIMITED where the caller's bodies use half of the memory; OVERLOADED where all bodies use it up.
+    /// RATE_LIMITED if the caller's bodies use half of the memory; OVERLOADED if all bodies together use all of it.
     pub fn reserve(&mut self, bytes: usize) -> Result<()> {
         let mut usage = lock(&self.usage);
         if usage.body_bytes + bytes > self.caller_bytes {

@@ -24,7 +24,7 @@ const WAIT: Duration = Duration::from_secs(1);
 const CANCEL_AGAIN: Duration = Duration::from_millis(50);
 /// How often a transaction is begun anew after a deadlock or a serialization failure.
 const RETRIES: usize = 3;
-/// Only a transaction that failed this early is begun again: one that waited for a lock in vain has had its time.
+/// Only a transaction that failed this early is retried: one that waited for a lock without success has used its time.
 const RETRY_WITHIN: Duration = Duration::from_secs(2);
 
 type Transactions = <AsyncPgConnection as AsyncConnection>::TransactionManager;
@@ -37,29 +37,29 @@ pub enum End {
     RollBack,
 }
 
-/// Which connections a use case may take, so that one kind of work does not starve another.
+/// Which connections a use case may acquire, so that one kind of work doesn't starve another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// Checks of tokens, which every call needs: any connection.
+    /// Token checks, which every call needs: any connection.
     Tokens,
-    /// Calls for single users, and all other work: all connections but those kept for checks of tokens.
+    /// Calls for single users, and all other work: all connections except those reserved for token checks.
     Calls,
     /// Lists and bulk updates, whose statements may take seconds: at most half of the connections.
     Searches,
 }
 
-/// The connections that each lane may take.
+/// The connections that each lane may acquire.
 struct Lanes {
     searches: Arc<Semaphore>,
     calls: Arc<Semaphore>,
-    /// One for each connection, given in the order in which they are asked for; the pool itself lets latecomers pass.
+    /// One permit per connection, granted in the order of the requests. The pool itself isn't fair.
     all: Arc<Semaphore>,
 }
 
 impl Lanes {
     fn new(size: u32) -> Self {
         let size = size as usize;
-        // A pool of less than four has none to spare.
+        // A pool of fewer than four connections has none to spare.
         let kept = if size < 4 { 0 } else { (size / 8).max(1) };
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits));
         Self { searches: semaphore((size / 2).max(1)), calls: semaphore(size - kept), all: semaphore(size) }
@@ -69,7 +69,7 @@ impl Lanes {
     async fn acquire(&self, lane: Lane) -> [Option<OwnedSemaphorePermit>; 3] {
         let is_search = lane == Lane::Searches;
         let is_call = is_search || lane == Lane::Calls;
-        // Always in this order, so that nobody waits for who waits for them.
+        // Always in this order, so that no deadlock is possible.
         [
             acquire_if(is_search, &self.searches).await,
             acquire_if(is_call, &self.calls).await,
@@ -92,7 +92,7 @@ pub struct Db {
     lanes: Arc<Lanes>,
     lane: Lane,
     turns: UserTurns,
-    /// Whose writes these are, where they are one user's.
+    /// The user that these writes belong to, if they belong to one user.
     user_id: Option<i64>,
     size: u32,
     connector: Connector,
@@ -175,7 +175,8 @@ impl Db {
         Self { lane, ..self.clone() }
     }
 
-    /// The same database for writes of one user, which take turns before they take a connection.
+    /// The same database for writes of one user. Those writes run one at a time, and wait before they acquire a
+    /// connection.
     pub fn of_user(&self, user_id: i64) -> Self {
         Self { user_id: Some(user_id), ..self.clone() }
     }
@@ -284,7 +285,7 @@ struct Lease<'a> {
     is_finished: bool,
 }
 
-/// What a connection in use holds besides, until it is given back.
+/// What a connection in use holds, until it is returned to the pool.
 struct Held {
     _permits: [Option<OwnedSemaphorePermit>; 3],
     _user_turn: Option<UserTurn>,

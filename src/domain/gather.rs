@@ -30,7 +30,7 @@ use crate::{
 
 /// Connections that the reads of a replica share, each with one batch under way.
 const CONNECTIONS: usize = 2;
-/// Most reads in one statement, but for a caller who asks for more at once.
+/// The maximum number of reads in one statement, unless a single caller requests more at once.
 const BATCH: usize = 32;
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ type Responder<T> = oneshot::Sender<Result<T>>;
 /// What one caller waits for.
 enum Pending<K, V> {
     One(K, Responder<Option<Arc<V>>>),
-    /// Each in the place of its key.
+    /// One result per key, in the order of the keys.
     Many(Vec<K>, Responder<Vec<Option<Arc<V>>>>),
 }
 
@@ -63,7 +63,7 @@ impl<K: Hash + Eq, V> Pending<K, V> {
 
     fn respond(self, found: &Result<HashMap<K, Arc<V>>>) {
         let found = found.as_ref().map_err(Error::clone);
-        // A caller who has gone needs no response.
+        // A caller whose call has ended needs no response.
         match self {
             Pending::One(key, responder) => {
                 responder.send(found.map(|found| found.get(&key).cloned())).unwrap_or_default();
@@ -90,7 +90,7 @@ impl Ask {
         }
     }
 
-    /// So many reads it is.
+    /// The number of reads.
     fn size(&self) -> usize {
         match self {
             Ask::Profiles(pending) => pending.keys().len(),
@@ -180,7 +180,7 @@ impl Reads {
         self.ask(gathered::PROFILE, |responder| Ask::Profiles(Pending::One(user_id, responder))).await
     }
 
-    /// The profiles of these users, each in the place of its id.
+    /// The profiles of these users, in the order of the ids.
     ///
     /// # Errors
     /// DATABASE_UNAVAILABLE.
@@ -200,7 +200,7 @@ impl Reads {
         Ok(self.ask(gathered::HOLDER, ask).await?.map(|user_id| *user_id))
     }
 
-    /// The users who hold these values, each in the place of its key.
+    /// The users with these values, in the order of the keys.
     ///
     /// # Errors
     /// DATABASE_UNAVAILABLE.

@@ -1,5 +1,5 @@
-//! Usernames and addresses beyond who holds them: an unverified address gives way to whoever proves it, and what a user
-//! releases stays reserved for that user.
+//! Unverified addresses and released values. A user who proves an address gets it from a user who has it unverified. A
+//! value that a user releases stays reserved for that user.
 
 use std::collections::HashMap;
 
@@ -17,17 +17,18 @@ use crate::{
     },
 };
 
-/// What a deployment decides about names.
+/// The configuration of names.
 #[derive(Clone, Copy, Debug)]
 pub struct NamePolicy {
-    /// How long a name that a user released stays reserved; zero for not at all.
+    /// How long a value that a user released stays reserved; zero disables reservations.
     pub release_hold: TimeDelta,
-    /// How long an unverified address that is a user's only login method keeps others from it.
+    /// How long an unverified address that is a user's only login method can't be claimed by another user.
     pub unverified_hold: TimeDelta,
 }
 
-/// The number of reserved values from which no more are reserved for the same user: about twenty usernames, each with what
-/// it looks like. A token could otherwise take every name for a moment, and keep all of them from everybody.
+/// The number of reserved values at which no more are reserved for the same user: about twenty usernames, each with its
+/// look-alike form. Without this limit, a stolen token could claim names one after another and keep all of them
+/// reserved.
 const MAX_RESERVED: i64 = 60;
 
 /// Whether a kind of value can be reserved.
@@ -35,8 +36,8 @@ fn is_name(kind: &str) -> bool {
     matches!(kind, "username" | SKELETON | "email" | "phone")
 }
 
-/// Who holds an address unverified and has to let it go to somebody who proved it; `None` where it stays. The holder is
-/// locked. `taken` are the login methods that this holder loses besides.
+/// The user who has the address unverified and must release it to the user who proved it; `None` if the address stays.
+/// The returned user is locked. `taken` are the login methods that the same user loses in the same write.
 ///
 /// # Errors
 /// The database's.
@@ -49,7 +50,7 @@ pub async fn find_yielding(
     policy: NamePolicy,
     now: DateTime<Utc>,
 ) -> Result<bool> {
-    // Two users who lock each other's rows are a deadlock, which is tried again.
+    // Two users who lock each other's rows cause a deadlock, and the transaction is retried.
     let other = accounts::lock(conn, holder).await?;
     let Some(bound) = other.and_then(|other| other.login.bound(channel)).filter(|bound| bound.key == key) else {
         return Ok(false);
@@ -58,7 +59,7 @@ pub async fn find_yielding(
     Ok(!bound.verified && (is_old || unique_values::count_credentials(conn, holder).await? > taken + 1))
 }
 
-/// Takes an address away from its holder, who is locked.
+/// Removes an address from its user, who is locked.
 ///
 /// # Errors
 /// The database's.
@@ -73,8 +74,8 @@ pub async fn take_away(conn: &mut AsyncPgConnection, holder: i64, channel: Chann
     Ok(())
 }
 
-/// Frees an address that a user has proved from another user who holds it unverified. One that stays is told with all
-/// else that is taken.
+/// Releases an address that a user has proved from another user who has it unverified. An address that stays is
+/// reported with all other values that are in use.
 ///
 /// # Errors
 /// The database's.
@@ -95,8 +96,8 @@ pub async fn take_over(
     Ok(())
 }
 
-/// Reserves what a user released, each with its kind and whether it was verified. Where too much is reserved already, what
-/// was released first stays reserved: it is what the user had before a token was stolen.
+/// Reserves the values that a user released, each with its kind and whether it was verified. If the user has too many
+/// reserved values, the oldest stay reserved: the user had them before a token was stolen.
 ///
 /// # Errors
 /// The database's.
@@ -116,7 +117,7 @@ pub async fn reserve(
     Ok(())
 }
 
-/// What is reserved of the values that are to be claimed.
+/// The reservations among the values to be claimed.
 #[derive(Default)]
 pub struct Reservations {
     rows: HashMap<(String, String), Reserved>,
@@ -124,7 +125,7 @@ pub struct Reservations {
 }
 
 impl Reservations {
-    /// Those of these claims.
+    /// Loads the reservations for these claims.
     ///
     /// # Errors
     /// The database's.
@@ -141,7 +142,7 @@ impl Reservations {
         Ok(Self { rows: rows.into_iter().map(|row| ((row.kind.clone(), row.value.clone()), row)).collect(), now })
     }
 
-    /// Whether the value is reserved for somebody else than `user_id`, and a proof of the address does not help.
+    /// Whether the value is reserved for a user other than `user_id`, and a proof of the address doesn't help.
     pub fn keeps(&self, claim: &Claim, user_id: i64, is_proved: bool) -> bool {
         let row = self.rows.get(&claim.pair());
         row.is_some_and(|row| row.reserved_until > self.now && row.user_id != user_id && (row.proved || !is_proved))
@@ -159,7 +160,8 @@ impl Reservations {
     }
 }
 
-/// Claims names for a user, whose own reservations end with it. `proved` are the kinds of addresses that are proved.
+/// Claims values for a user. A claim ends the user's own reservation of the value. `proved` are the kinds of the proved
+/// addresses.
 ///
 /// # Errors
 /// As [`refuse_taken`], for values that are in use and for those that are reserved.
@@ -175,7 +177,7 @@ pub async fn take(
     }
     let values: Vec<_> = claims.iter().map(|claim| (user_id, claim.kind.as_str(), claim.value.as_str())).collect();
     let held = unique_values::claim(conn, &values).await?;
-    // Looked up after the claim, which waits for a release that is under way.
+    // Read after the claim, which waits for a concurrent release.
     let reservations = Reservations::find(conn, claims.iter(), now).await?;
     let is_proved = |claim: &Claim| proved.iter().any(|channel| channel.as_str() == claim.kind);
     let is_lost =

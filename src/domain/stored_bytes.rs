@@ -1,5 +1,5 @@
-//! How many bytes of stored responses each caller may add: a response is kept for a day, so that a caller with a new
-//! `request_id` for every call could fill the database.
+//! How many bytes of stored responses each caller may add. A response is stored for a day, so a caller with a new
+//! `request_id` per call could fill the database.
 
 use std::{
     collections::HashMap,
@@ -10,16 +10,16 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::error::{Error, Reason, Result};
 
-/// The time for which a quota counts.
+/// The period of a quota.
 const WINDOW: TimeDelta = TimeDelta::hours(1);
-/// The number of callers from which those without a current window are removed.
+/// The number of callers at which those without a current window are removed.
 const SWEEP_FROM: usize = 1024;
 
-/// Counts stored bytes by caller, in one replica. Clones share the counts.
+/// Counts stored bytes per caller, in one replica. Clones share the counts.
 #[derive(Clone, Default)]
 pub struct StoredBytes(Arc<Mutex<HashMap<String, Window>>>);
 
-/// What one caller has stored since a time.
+/// What one caller has stored since a given time.
 #[derive(Clone, Copy)]
 struct Window {
     since: DateTime<Utc>,
@@ -27,7 +27,7 @@ struct Window {
 }
 
 impl StoredBytes {
-    /// Counts bytes that are to be stored for a caller with this quota per hour.
+    /// Counts the bytes to be stored for a caller with this quota per hour.
     ///
     /// # Errors
     /// RATE_LIMITED until the hour is over.

@@ -1,4 +1,4 @@
-//! To whom the deployment sends text messages, and how many.
+//! Which phone numbers the deployment sends text messages to, and how many messages.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use diesel_async::AsyncPgConnection;
 
 use crate::{error::Result, store::text_messages};
 
-/// What a deployment decides about text messages, which cost money.
+/// The limits on text messages, which cost money.
 #[derive(Clone, Debug)]
 pub struct TextLimits {
-    /// Country codes without a plus sign; any, where there is none.
+    /// Country codes without a plus sign; if empty, any.
     allowed: Arc<[String]>,
-    /// Most text messages a day; `None` for no limit.
+    /// The maximum number of text messages per day; `None` for no limit.
     daily_cap: Option<i64>,
 }
 
@@ -28,8 +28,8 @@ impl TextLimits {
         self.allowed.is_empty() || self.allowed.iter().any(|code| digits.starts_with(code.as_str()))
     }
 
-    /// Counts a text message; gives how long to wait where the cap of the day is reached. It is counted in the transaction
-    /// that queues it, and locks the day until that ends.
+    /// Counts a text message. Returns the retry delay if the daily cap is reached. The count is part of the transaction
+    /// that queues the message, and locks the day's row until that transaction ends.
     ///
     /// # Errors
     /// The database's.

@@ -27,22 +27,23 @@ use crate::{
 
 /// How often the use of a token is noted.
 const NOTE_USE: TimeDelta = TimeDelta::minutes(1);
-/// Revoked tokens that replicas are told of one by one; where there are more, they look up every verdict again.
+/// Up to this many revoked tokens are sent to the replicas one by one. Beyond that, the replicas clear their verdict
+/// caches.
 const TOLD_APART: usize = 100;
 
-/// A token that is to be issued.
+/// A token to issue.
 pub struct Issue<'a> {
     pub subject: &'a Subject,
     pub scopes: &'a [Scope],
     pub ttl: TimeDelta,
 }
 
-/// A token that was issued.
+/// An issued token.
 pub struct Issued {
     pub token: Token,
-    /// Shown this once.
+    /// Returned only once.
     pub secret: String,
-    /// What was revoked for it: the token of an earlier request with the same id.
+    /// The token that this one replaces: it was issued to an earlier request with the same id.
     pub revoked: Vec<Revoked>,
 }
 
@@ -54,7 +55,7 @@ pub struct MaxLifetimes {
 }
 
 impl MaxLifetimes {
-    /// That of a token of this subject.
+    /// The longest lifetime of a token with this subject.
     pub fn of(&self, subject: &Subject) -> TimeDelta {
         match subject {
             Subject::Service(_) => self.service,
@@ -73,12 +74,12 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Use cases over this database; the checks of tokens have connections of their own.
+    /// Use cases on this database. Token checks have their own connections.
     pub fn new(db: Db, clock: Clock, lifetimes: MaxLifetimes) -> Self {
         Self { checks: db.in_lane(Lane::Tokens), db, clock, lifetimes }
     }
 
-    /// The longest lifetimes that a request may ask for.
+    /// The longest lifetimes that a request may set.
     pub fn lifetimes(&self) -> &MaxLifetimes {
         &self.lifetimes
     }
@@ -108,12 +109,12 @@ impl Tokens {
         Ok((issued.token, issued.secret))
     }
 
-    /// Issues a token, which ends with the token that the caller showed. The secret of an earlier request with the same
-    /// id is stored nowhere, so a repeat revokes that token and issues another.
+    /// Issues a token. It is revoked together with the token that the caller presented. The secret isn't stored, so a
+    /// request with the same id revokes the earlier token and issues another.
     ///
     /// # Errors
-    /// USER_NOT_FOUND; REQUEST_ID_REUSED, REQUEST_IN_PROGRESS; TOKEN_REVOKED or TOKEN_EXPIRED where the caller's own
-    /// token ended meanwhile.
+    /// USER_NOT_FOUND; REQUEST_ID_REUSED, REQUEST_IN_PROGRESS; TOKEN_REVOKED or TOKEN_EXPIRED if the caller's own token
+    /// ended in the meantime.
     pub async fn issue_for(&self, caller: &Caller, issue: &Issue<'_>, once: Option<&Once>) -> Result<Issued> {
         let now = self.clock.now();
         let secret = token::secret(random_bytes());
@@ -128,13 +129,13 @@ impl Tokens {
                 };
                 let user_id = match issue.subject {
                     Subject::User(user_id) => {
-                        // The lock keeps a deletion of the same moment from leaving a token behind.
+                        // The lock prevents a concurrent deletion from leaving a token behind.
                         profiles::lock(conn, *user_id).await?.ok_or_else(|| Error::user_not_found(*user_id))?;
                         Some(*user_id)
                     }
                     Subject::Service(_) => None,
                 };
-                // Before what it issued, in the order in which a revocation takes them.
+                // Locked before the tokens that it issued: the same order as in a revocation.
                 let parent_ends_at = share_parent(conn, caller, now).await?;
                 let mut revoked = Vec::new();
                 if let Some(reply) = earlier {
@@ -162,14 +163,15 @@ impl Tokens {
         Ok(Issued { token, secret, revoked })
     }
 
-    /// Those of a subject, or all, that are neither expired nor revoked, newest first; those older than `before`, where
-    /// it is given.
+    /// Tokens of one subject, or of all, that are neither expired nor revoked, newest first. With `before`, only older
+    /// ones.
     pub async fn list(&self, subject: Option<&Subject>, before: Option<i64>, limit: i64) -> Result<Vec<Token>> {
         let now = self.clock.now();
         self.db.run(async |conn| Ok(tokens::list(conn, subject, before, limit, now).await?)).await
     }
 
-    /// Revokes a token of a kind that the caller may revoke, with all that it issued; gives what replicas are told.
+    /// Revokes a token of a kind that the caller may revoke, and every token that it issued. Returns the revocations to
+    /// publish to the replicas.
     ///
     /// # Errors
     /// TOKEN_NOT_FOUND, for a token of the other kind too.
@@ -188,14 +190,16 @@ impl Tokens {
             .await
     }
 
-    /// Revokes every token of a service or a user: opaque ones, with all that they issued, and signed ones issued
-    /// before. Gives how many opaque tokens of the subject were revoked, and what replicas are told.
+    /// Revokes every token of a service or a user: opaque tokens with all that they issued, and signed tokens issued
+    /// before this call. Returns the number of revoked opaque tokens of the subject, and the revocations to publish to
+    /// the replicas.
     ///
     /// # Errors
     /// USER_NOT_FOUND.
     pub async fn revoke_all(&self, subject: &Subject) -> Result<(usize, Vec<Revoked>)> {
         let now = self.clock.now();
-        // Signed tokens know the second of their issue alone, so all of this second count as issued before the call.
+        // The issue time of signed tokens has a resolution of one second, so all tokens of this second count as issued
+        // before the call.
         let before = now.duration_trunc(TimeDelta::seconds(1)).map_err(Error::internal)? + TimeDelta::seconds(1);
         self.writes_of(subject)
             .transaction(End::Commit, async |conn| match subject {
@@ -247,7 +251,7 @@ impl Tokens {
         Ok(Grant { caller: Caller::new(subject, scopes).into(), issued_at, expires_at })
     }
 
-    /// The user who has a connection, as its provider signs.
+    /// The user with a connection, identified as its provider signs it.
     ///
     /// # Errors
     /// AUTH_BACKEND_UNAVAILABLE where the database cannot be asked.
@@ -257,11 +261,11 @@ impl Tokens {
         found.map_err(unavailable)
     }
 
-    /// Checks that a signed token of a subject was not revoked: by a changed password, by a revocation of all, or with
-    /// its deleted user.
+    /// Checks that a signed token of a subject wasn't revoked: by a password change, by a revocation of all tokens, or
+    /// by the deletion of its user.
     ///
     /// # Errors
-    /// TOKEN_REVOKED; AUTH_BACKEND_UNAVAILABLE where the database cannot be asked.
+    /// TOKEN_REVOKED; AUTH_BACKEND_UNAVAILABLE if the database is unavailable.
     pub async fn check_signed(&self, subject: &Subject, issued_at: DateTime<Utc>, hash: &TokenHash) -> Result<()> {
         let revoked = || Error::new(Reason::TokenRevoked);
         let asked = self.checks.run(async |conn| {
@@ -289,15 +293,15 @@ impl Tokens {
     }
 }
 
-/// Whether a user's revocation concerns the signed token of that hash.
+/// Whether a revocation of a user's tokens applies to the signed token with that hash.
 fn concerns(revocation: &Revocation, issued_at: DateTime<Utc>, hash: &TokenHash) -> bool {
     let Revocation { password_changed_at, kept_token_hash, revoked_before } = revocation;
     let by_password = password_changed_at.is_some_and(|at| issued_at.timestamp() < at.timestamp());
     revoked_before.is_some_and(|before| issued_at < before) || by_password && kept_token_hash.as_deref() != Some(hash)
 }
 
-/// Keeps the token that the caller showed from being revoked before the transaction ends, and gives when it expires;
-/// `None` where it showed none that ends, but a certificate, for example.
+/// Prevents a revocation of the caller's token until the transaction ends, and returns the time at which it expires;
+/// `None` if the caller presented no token that expires, but for example a certificate.
 async fn share_parent(
     conn: &mut AsyncPgConnection,
     caller: &Caller,
@@ -306,7 +310,7 @@ async fn share_parent(
     let (Some(hash), Some((issued_at, expires_at))) = (caller.token, caller.validity) else { return Ok(None) };
     let (is_revoked, expires_at) = match (tokens::find_and_share(conn, hash.to_vec()).await?, &caller.subject) {
         (Some(token), _) => (token.revoked_at.is_some(), token.expires_at),
-        // A signed token has no row of its own that could be shared.
+        // A signed token has no row that a shared lock could protect.
         (None, Subject::Service(name)) => {
             tokens::share_service(conn, lock_number(&caller.subject)).await?;
             let revoked_before = tokens::find_revocation(conn, name).await?;
@@ -323,8 +327,8 @@ async fn share_parent(
     Ok(Some(expires_at))
 }
 
-/// Revokes what these tokens have issued, what that has issued, and so on, and tells every replica of all. A token that
-/// is about to issue another is shared, so its revocation waits and then finds what it issued.
+/// Revokes every token that these tokens issued, directly or indirectly, and notifies every replica. A token that is
+/// issuing another has a shared lock: its revocation waits, and then finds the new token.
 async fn tell_revoked(
     conn: &mut AsyncPgConnection,
     revoked: Vec<RevokedRow>,
@@ -334,7 +338,7 @@ async fn tell_revoked(
     let mut parents = revoked;
     while !parents.is_empty() {
         hashes.extend(parents.iter().map(|(hash, _)| *hash));
-        // A user's token issues none.
+        // A user token can't issue tokens.
         let services = parents.into_iter().filter_map(|(hash, service)| Some((hash, service?)));
         let (parent_hashes, mut issuers): (Vec<_>, Vec<_>) =
             services.map(|(hash, service)| (hash.to_vec(), Subject::Service(service).to_string())).unzip();
@@ -351,7 +355,7 @@ async fn tell_revoked(
     Ok(told)
 }
 
-/// A number that stands for the signed tokens of a subject among the locks of the database.
+/// The number that identifies a subject's signed tokens among the advisory locks of the database.
 fn lock_number(subject: &Subject) -> i64 {
     let hash = token::hash(&format!("signed tokens of {subject}"));
     i64::from_le_bytes(hash[..8].try_into().expect("valid: eight of 32 bytes"))

@@ -1,8 +1,8 @@
-//! Lets concurrent writes of one user wait for each other in this process, before they take a connection.
+//! Serializes concurrent writes of one user in this process, before they acquire a connection.
 //!
 //! Such writes wait for the user's row lock anyway. If they waited for it in the database, each with a connection, a
-//! caller that changes one user a hundred times at once would use up the pool, and the writes of all other users would
-//! be OVERLOADED.
+//! caller that sends a hundred concurrent changes of one user would exhaust the pool, and writes of all other users
+//! would fail with OVERLOADED.
 
 use std::{
     collections::HashMap,
@@ -14,12 +14,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Error, Reason, Result};
 
-/// How long a write waits for its turn.
+/// The maximum wait for a turn.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
 type Queues = Arc<Mutex<HashMap<i64, Arc<Semaphore>>>>;
 
-/// The queues of all users that are being written. Clones share them.
+/// The queues of all users with a write in progress. Clones share them.
 #[derive(Clone)]
 pub struct UserTurns {
     queues: Queues,
@@ -40,7 +40,7 @@ pub struct UserTurn {
 }
 
 impl UserTurns {
-    /// Waits until no other write of the user is under way in this process, in the order of the calls.
+    /// Waits until no other write of the user is in progress in this process. Writes run in the order of the calls.
     ///
     /// # Errors
     /// WRITE_CONFLICT after five seconds.
@@ -49,7 +49,7 @@ impl UserTurns {
             let mut queues = self.queues.lock().expect("valid: no holder panics");
             Arc::clone(queues.entry(user_id).or_insert_with(|| Arc::new(Semaphore::new(1))))
         };
-        // Made before the wait, so that a call that ends while it waits leaves no empty queue behind.
+        // Created before the wait, so that a call that ends during the wait leaves no empty queue behind.
         let mut turn = UserTurn { queues: Arc::clone(&self.queues), user_id, permit: None };
         let acquired = tokio::time::timeout(self.max_wait, queue.acquire_owned()).await;
         let acquired = acquired.map_err(|_| Error::new(Reason::WriteConflict))?;
@@ -62,7 +62,7 @@ impl Drop for UserTurn {
     fn drop(&mut self) {
         drop(self.permit.take());
         let mut queues = self.queues.lock().expect("valid: no holder panics");
-        // Whoever waits or writes holds a second reference: clones are made under this lock alone.
+        // A waiting or running write has a second reference: clones are only created under this lock.
         if queues.get(&self.user_id).is_some_and(|queue| Arc::strong_count(queue) == 1) {
             queues.remove(&self.user_id);
         }

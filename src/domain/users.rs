@@ -41,12 +41,12 @@ pub struct NewUser {
     pub claims: Vec<Claim>,
 }
 
-/// A user to be deleted.
+/// A user to delete.
 pub struct DeleteUser {
     pub user_id: i64,
-    /// The version that the profile must still have; `Some(None)` for an etag that matches nothing.
+    /// The version that the profile must have; `Some(None)` for an etag that can't match.
     pub version: Option<Option<i64>>,
-    /// Whether a user that does not exist is no error.
+    /// Whether a missing user is not an error.
     pub allow_missing: bool,
     pub validate_only: bool,
 }
@@ -119,11 +119,13 @@ impl Users {
         }
     }
 
-    /// Makes users, one table after another, and tells what became of each. Who gets what is decided in their order from
-    /// what others hold; where others took something of it in the meantime, nothing stands and the transaction begins anew.
+    /// Creates users, table by table, and reports the result of each. Conflicts are decided in the order of the users,
+    /// against the values that are in use. If a concurrent write claims one of the values, the transaction is rolled
+    /// back and retried.
     ///
     /// # Errors
-    /// WRITE_CONFLICT where others were faster, and what keeps all from being written.
+    /// WRITE_CONFLICT if concurrent writes were faster, and every error that prevents all of the users from being
+    /// written.
     async fn make(
         &self,
         conn: &mut AsyncPgConnection,
@@ -147,8 +149,8 @@ impl Users {
         Ok(outcomes)
     }
 
-    /// Deletes the user and erases all of its data. The stored response of the deletion itself belongs to no user, so
-    /// that it outlives the user.
+    /// Deletes the user and erases all of its data. The stored response of the deletion belongs to no user, so it isn't
+    /// erased.
     ///
     /// # Errors
     /// USER_NOT_FOUND unless `allow_missing`; ETAG_MISMATCH.
@@ -169,7 +171,7 @@ impl Users {
                     return Ok(Outcome::Kept(stored));
                 }
                 join_fill(conn, definitions.iter().map(|field| &**field)).await?;
-                // The row's lock is what every other write of the user waits for.
+                // Every other write of the user waits for this row lock.
                 match profiles::lock(conn, delete.user_id).await? {
                     None if delete.allow_missing => {}
                     None => return Err(Error::user_not_found(delete.user_id)),
@@ -191,7 +193,7 @@ impl Users {
 struct Decisions<'a> {
     /// Ids that are or were in use.
     used: HashSet<i64>,
-    /// Kinds and values that somebody holds, with the holder; 0 for one of the batch.
+    /// Kinds and values that are in use, with their user; 0 for a user of the batch.
     held: HashMap<(String, String), i64>,
     reservations: Reservations,
     policy: NamePolicy,
@@ -225,7 +227,7 @@ impl<'a> Decisions<'a> {
         })
     }
 
-    /// Decides about one user; the inner result is this user's alone.
+    /// Checks one user; the inner result applies only to this user.
     async fn decide(
         &mut self,
         conn: &mut AsyncPgConnection,
@@ -248,7 +250,8 @@ impl<'a> Decisions<'a> {
         Ok(decided)
     }
 
-    /// The addresses that this user has proved and that others, who have not, must let go, each with its holder.
+    /// The addresses that this user has proved and that other users, who have them unverified, must release, each with
+    /// its current user.
     async fn find_yielding(&self, conn: &mut AsyncPgConnection, new: &NewUser) -> Result<Vec<(i64, Channel, String)>> {
         let mut yielding: Vec<(i64, Channel, String)> = Vec::new();
         for claim in &new.claims {
@@ -299,7 +302,7 @@ impl<'a> Decisions<'a> {
         Ok(Outcome::New(profile))
     }
 
-    /// Whether the value is reserved for a former holder.
+    /// Whether the value is reserved for a previous user.
     fn keeps(&self, new: &NewUser, user_id: i64, claim: &Claim) -> bool {
         let is_proved = Channel::parse(&claim.kind).is_some_and(|channel| new.account.is_verified(channel));
         self.reservations.keeps(claim, user_id, is_proved)
@@ -316,7 +319,7 @@ impl<'a> Decisions<'a> {
             new.claims.iter().map(|claim| (profile.user_id, claim.kind.as_str(), claim.value.as_str()))
         });
         unique_values::insert(conn, &claims.collect::<Vec<_>>()).await.map_err(raced)?;
-        // The claims have waited for releases that were under way, so what those reserved shows now.
+        // The claims have waited for concurrent releases, so their reservations are visible now.
         let claims = self.made.iter().flat_map(|(new, _)| &new.claims);
         self.reservations = Reservations::find(conn, claims, self.now).await?;
         for (new, profile) in &self.made {

@@ -1,4 +1,4 @@
-//! The body of a request, whichever version of HTTP it came by.
+//! The body of a request, for every HTTP version.
 
 use std::{
     pin::Pin,
@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
-/// Any error, as tonic and axum take it.
+/// Any error, in the form that tonic and axum accept.
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of a request.
@@ -28,7 +28,7 @@ impl RequestBody {
         Self(Source::Http1(body))
     }
 
-    /// A body that may pause for so long.
+    /// A body that may pause for this long.
     pub(super) fn http2(stream: RecvStream, length: Option<u64>, pause: Duration) -> Self {
         Self(Source::Http2(Http2Body { stream, left: length, pause, timer: None, is_read: false }))
     }
@@ -63,7 +63,7 @@ impl Body for RequestBody {
 
 struct Http2Body {
     stream: RecvStream,
-    /// Bytes to come, where the client has said how many.
+    /// The remaining bytes, if the client has announced the length.
     left: Option<u64>,
     pause: Duration,
     /// Runs while the call waits for the client.
@@ -94,7 +94,7 @@ impl Http2Body {
                 Some(Ok(data)) => {
                     let size = data.len();
                     self.left = self.left.map(|left| left.saturating_sub(size as u64));
-                    // The stream is gone where it was reset meanwhile, and then its window does not matter.
+                    // If the stream was reset in the meantime, it no longer exists and its window doesn't matter.
                     self.stream.flow_control().release_capacity(size).unwrap_or_default();
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }

@@ -1,10 +1,10 @@
-//! File descriptors: raised at the start, and divided between callers and everything else.
+//! File descriptors: the limit is raised at startup, and divided between connections and everything else.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Limits;
 
-/// Descriptors of the process itself: listeners, event queues, the log, mails, webhooks, key sets, certificates.
+/// Descriptors of the process itself: listeners, event queues, log, mail, webhooks, key sets, certificates.
 const OWN: usize = 48;
 
 /// Raises the soft limit of file descriptors to the hard one.
@@ -18,7 +18,7 @@ pub fn raise() {
     }
 }
 
-/// The limits, with no more connections than leave `reserved` descriptors, and those of the process itself, to others.
+/// Lowers the number of connections so that `reserved` descriptors, and those of the process itself, stay available.
 pub fn fit(limits: Limits, reserved: usize) -> Limits {
     let Some(files) = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok()) else {
         return limits;
@@ -35,7 +35,8 @@ pub fn fit(limits: Limits, reserved: usize) -> Limits {
     Limits { connections: limits.connections.min(room), ..limits }
 }
 
-/// Connections that so many descriptors are enough for; a quarter of a very low number, which starts at least.
+/// The number of connections for this many descriptors. With a very low limit it is a quarter of them, so that the
+/// service at least starts.
 fn room(files: usize, reserved: usize) -> usize {
     files.saturating_sub(OWN + reserved).max(files / 4).max(1)
 }

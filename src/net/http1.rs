@@ -29,7 +29,7 @@ use super::{
 /// Serves one connection until it ends.
 ///
 /// # Errors
-/// Why it was closed, where the client did not do it.
+/// The reason for which it was closed, unless the client closed it.
 pub(super) async fn serve<S, B>(
     socket: Socket,
     peer: &Peer,

@@ -1,5 +1,5 @@
-//! HTTP/2 by `h2` itself. A response is handed over no faster than the client's window opens, so that it is known, and
-//! bounded, what a client leaves unread; `hyper` hands it over whole and forgets it.
+//! HTTP/2, with `h2` directly. A response is passed on only as fast as the client's window opens, so the unread data of
+//! a client is measured and bounded. `hyper` passes on the whole response and doesn't track it.
 
 use std::{
     convert::Infallible,
@@ -35,22 +35,22 @@ use super::{
 };
 use crate::telemetry::metrics;
 
-/// Bytes of the headers of a request: enough to say what is wrong with a token that is far too long.
+/// Maximum size of the request headers: enough to report a token that is far too long.
 pub(super) const MAX_HEADERS: u32 = 96 * 1024;
 /// Bytes of request bodies that a client may send before a call reads them.
 const WINDOW: u32 = 256 * 1024;
-/// What small DATA frames that no call has read yet may cost for each stream, by `h2`'s count of up to 256 a frame. Its
-/// own budget goes by [`WINDOW`], and would end a connection with as many calls as it may have.
+/// The budget per stream for small DATA frames that no call has read yet; `h2` counts up to 256 per frame. The default
+/// budget of `h2` depends on [`WINDOW`], and would close a connection with the maximum number of calls.
 const FRAME_BUDGET: usize = 512;
-/// Bytes of one response that wait for the socket.
+/// Bytes of one response that are queued for the socket.
 const SEND_BUFFER: usize = 128 * 1024;
-/// Requests that one connection begins before others have their turn.
+/// Requests that one connection starts before it yields.
 const BURST: usize = 16;
-/// How soon a client hears of its PING for the first time: one that never ends its headers cannot acknowledge it.
+/// When a client gets its first PING: one that never ends its headers can't acknowledge it.
 const FIRST_PING: Duration = Duration::from_secs(2);
-/// How long a last GOAWAY may take to leave.
+/// How long sending the last GOAWAY may take.
 const FAREWELL: Duration = Duration::from_millis(200);
-/// Headers that mean something in HTTP/1.1 alone.
+/// Headers that are only defined in HTTP/1.1.
 const OF_HTTP1: [HeaderName; 5] = [
     header::CONNECTION,
     header::TRANSFER_ENCODING,
@@ -62,7 +62,7 @@ const OF_HTTP1: [HeaderName; 5] = [
 /// Serves one connection until it ends.
 ///
 /// # Errors
-/// Why it was closed, where the client did not do it.
+/// The reason for which it was closed, unless the client closed it.
 pub(super) async fn serve<S, B>(
     socket: Socket,
     peer: &Peer,
@@ -153,13 +153,13 @@ where
     }
 }
 
-/// The end of a connection that broke a rule of the protocol, or whose client is gone.
+/// The end of a connection whose client violated the protocol, or has disconnected.
 fn failed(error: &h2::Error) -> Result<(), Cause> {
     tracing::debug!(error = error.to_string(), "a connection ended badly");
     Ok(())
 }
 
-/// Sends a last GOAWAY, if the client takes it.
+/// Sends a last GOAWAY, if the client reads it.
 async fn farewell(connection: &mut Connection<Socket, Bytes>, cause: Cause) -> Cause {
     connection.abrupt_shutdown(match cause {
         Cause::Abuse => Reason::ENHANCE_YOUR_CALM,
@@ -193,7 +193,7 @@ impl Drop for OpenStream {
     }
 }
 
-/// The PINGs of a connection, each of which wants its own acknowledgement: bytes alone prove nothing.
+/// The PINGs of a connection. Each requires its own acknowledgement: received bytes don't prove that the client reads.
 struct Pings {
     channel: Option<PingPong>,
     every: Duration,
@@ -208,7 +208,7 @@ impl Pings {
         Self { channel, every: limits.ping(), timeout: limits.ping_timeout(), due, sent: None }
     }
 
-    /// Sends one where it is due; tells whether the last one was not acknowledged in time.
+    /// Sends a PING if one is due. Returns whether the last one wasn't acknowledged in time.
     async fn are_unanswered(&mut self, now: Instant) -> bool {
         let Some(channel) = &mut self.channel else { return false };
         if let Some(sent) = self.sent {
@@ -219,14 +219,14 @@ impl Pings {
             self.sent = None;
             self.due = now + self.every;
         } else if now >= self.due {
-            // It cannot be sent where the connection is ending.
+            // It can't be sent if the connection is ending.
             self.sent = channel.send_ping(Ping::opaque()).is_ok().then_some(now);
         }
         false
     }
 }
 
-/// A request as services take it; `None` for what is none of ours.
+/// The request in the form that services accept; `None` if we don't support it.
 fn received(request: Request<RecvStream>, peer: &Peer, limits: &Limits) -> Option<Request<RequestBody>> {
     if request.method() == Method::CONNECT {
         return None;
@@ -256,7 +256,7 @@ impl Exchange {
             let mut call = pin!(call);
             poll_fn(|cx| match call.as_mut().poll(cx) {
                 Poll::Ready(Ok(response)) => Poll::Ready(Some(response)),
-                // A client that gave its call up, or is gone, ends it.
+                // If the client cancels its call or disconnects, the call ends.
                 Poll::Pending => self.respond.poll_reset(cx).map(|_| None),
             })
             .await
@@ -307,7 +307,7 @@ impl Exchange {
         }
     }
 
-    /// Hands data over as the client's window opens.
+    /// Passes data on as the client's window opens.
     async fn write(&self, stream: &mut SendStream<Bytes>, mut data: Bytes, is_last: bool) -> Result<(), h2::Error> {
         if data.is_empty() && is_last {
             return stream.send_data(data, true);
@@ -332,7 +332,7 @@ impl Exchange {
     }
 }
 
-/// Waits until there is room for some bytes.
+/// Waits until the window has room for some bytes.
 fn poll_window(stream: &mut SendStream<Bytes>, cx: &mut std::task::Context<'_>) -> Poll<Result<(), h2::Error>> {
     loop {
         if let Poll::Ready(reset) = stream.poll_reset(cx) {
@@ -348,10 +348,10 @@ fn poll_window(stream: &mut SendStream<Bytes>, cx: &mut std::task::Context<'_>) 
     }
 }
 
-/// What comes next of a response.
+/// The next part of a response.
 enum Next {
     Frame(Option<Result<http_body::Frame<Bytes>, BoxError>>),
-    /// The client gave the call up, or is gone.
+    /// The client cancelled the call or has disconnected.
     Reset,
 }
 
@@ -367,7 +367,7 @@ where
     .await
 }
 
-/// Makes the headers of a response those of HTTP/2, with its length and date.
+/// Converts the headers of a response to HTTP/2, and adds length and date.
 fn complete(headers: &mut HeaderMap, length: Option<u64>, has_date: bool) {
     for name in OF_HTTP1 {
         headers.remove(name);

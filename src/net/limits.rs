@@ -1,41 +1,41 @@
-//! Section `[limits]` of the configuration: what clients may take of connections, streams and time.
+//! Section `[limits]` of the configuration: limits on connections, streams and time.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Limits on the connections of the gRPC and REST ports together. Every figure is at least 1.
+/// Limits on the connections of the gRPC and REST ports together. Every value is at least 1.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Connections in all. The file descriptors of the process can lower it.
+    /// Connections in total. The limit of file descriptors of the process can lower it.
     pub connections: usize,
-    /// Connections of one address; an IPv6 address stands for its /64 network.
+    /// Connections per address; an IPv6 address counts as its /64 network.
     pub connections_per_peer: usize,
-    /// Connections that have not made a call with a valid token yet. When they are at the limit, the oldest of them is
-    /// closed for a new one.
+    /// Connections that haven't made a call with a valid token yet. When the limit is reached, the oldest of them is
+    /// closed to make room for a new one.
     pub unauthenticated: usize,
-    /// The same for one address.
+    /// The same, per address.
     pub unauthenticated_per_peer: usize,
-    /// Connections whose TLS handshake, HTTP/2 preface or first request is not complete yet; the oldest gives way.
+    /// Connections whose TLS handshake, HTTP/2 preface or first request isn't complete yet; the oldest is closed first.
     pub handshakes: usize,
-    /// The same for one address.
+    /// The same, per address.
     pub handshakes_per_peer: usize,
     /// Concurrent streams of an HTTP/2 connection, which its SETTINGS announce.
     pub streams_per_connection: u32,
-    /// `Health/Watch` streams in all; one address gets a quarter of them.
+    /// `Health/Watch` streams in total; one address gets a quarter of them.
     pub watches: usize,
-    /// `Health/Watch` streams of one connection.
+    /// `Health/Watch` streams per connection.
     pub watches_per_connection: usize,
-    /// `Health/Check` calls in flight in all; one address gets a quarter of them.
+    /// `Health/Check` calls in flight in total; one address gets a quarter of them.
     pub checks: usize,
-    /// `Health/Check` calls in flight of one connection.
+    /// `Health/Check` calls in flight per connection.
     pub checks_per_connection: usize,
-    /// Reflection streams in all; one address gets a quarter of them.
+    /// Reflection streams in total; one address gets a quarter of them.
     pub reflections: usize,
-    /// Reflection streams of one connection.
+    /// Reflection streams per connection.
     pub reflections_per_connection: usize,
-    /// How long a client may take until its first byte.
+    /// How long a client may take to send its first byte.
     pub first_byte_seconds: u64,
     /// How long the TLS handshake may take, and then the HTTP/2 preface.
     pub handshake_seconds: u64,
@@ -51,9 +51,9 @@ pub struct Limits {
     pub ping_seconds: u64,
     /// How long a client may take to acknowledge a PING.
     pub ping_timeout_seconds: u64,
-    /// Age at which a connection gets a GOAWAY, so that load spreads over new replicas.
+    /// Age at which a connection gets a GOAWAY, so that the load spreads to new replicas.
     pub age_seconds: u64,
-    /// How long calls in flight may go on after that; then the connection is closed.
+    /// How long calls in flight may continue after that. Then the connection is closed.
     pub age_grace_seconds: u64,
 }
 
@@ -87,13 +87,13 @@ impl Default for Limits {
     }
 }
 
-/// The most that a count may be.
+/// The maximum of a count.
 const MAX_COUNT: u64 = 1_000_000;
-/// The most that a time may be, in seconds.
+/// The maximum of a duration, in seconds.
 const MAX_SECONDS: u64 = 86_400;
 
 impl Limits {
-    /// What is wrong with it, one sentence each.
+    /// The configuration errors, one sentence each.
     pub fn faults(&self) -> Vec<String> {
         let counts = [
             ("connections", self.connections),
@@ -128,7 +128,7 @@ impl Limits {
         outside.map(|(key, _, most)| format!("limits.{key} must be between 1 and {most}")).collect()
     }
 
-    /// For a port of its own with so many connections, whose clients never show a token.
+    /// For a separate port with this many connections, whose clients never present a token.
     pub(crate) fn without_tokens(connections: usize) -> Self {
         Self {
             connections,

@@ -1,9 +1,9 @@
-//! The connections of our ports: accepted, limited, watched, and let go.
+//! The connections of our ports: accepted, limited, monitored, and closed.
 //!
-//! [`serve`] runs a port. A connection is accepted first and may then take its time in a task of its own: for TLS, for
-//! the HTTP/2 preface, for the head of a request, each within [`Limits`]. The [`ConnectionTable`] decides which one
-//! gives way when there are too many. A response that nobody reads, a client that does not acknowledge PINGs, and a
-//! connection that is idle or too old are closed.
+//! [`serve`] runs a port. It accepts a connection first. A task per connection then reads the TLS handshake, the HTTP/2
+//! preface, and the head of each request, each with a timeout from [`Limits`]. If there are too many connections, the
+//! [`ConnectionTable`] decides which one is closed. A connection is also closed if its client doesn't read a response
+//! or doesn't acknowledge PINGs, and if it is idle or too old.
 
 mod body;
 pub mod files;
@@ -41,48 +41,48 @@ use body::BoxError;
 use socket::{Socket, Stream};
 use table::{Cause, Entry, Link};
 
-/// How long to wait where no connection can be accepted.
+/// How long to wait if no connection can be accepted.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(20);
-/// Connections accepted before others have their turn.
+/// Connections that are accepted before the task yields.
 const BURST: usize = 16;
-/// What an HTTP/2 client sends first.
+/// The first bytes of an HTTP/2 client.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Who is at the other end; found among the extensions of every request.
+/// The client of a connection; available as an extension of every request.
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// The address of the socket.
     pub address: SocketAddr,
-    /// The service that the client's certificate stands for.
+    /// The service that the client certificate identifies.
     pub caller: Option<Arc<Caller>>,
     link: Arc<Link>,
 }
 
 impl Peer {
-    /// A call on this connection had a valid token: from now on it does not give way to strangers.
+    /// A call on this connection had a valid token: from now on, no new connection can displace it.
     pub fn authenticated(&self) {
         self.link.authenticated();
     }
 
-    /// Begins a call that needs no token, where the limits leave room for it.
+    /// Begins a call that needs no token, if the limits permit it.
     pub fn public_call(&self, call: PublicCall) -> Option<PublicPermit> {
         self.link.public_call(call)
     }
 
-    /// Lets a call outlive the age of its connection.
+    /// Lets a call continue past the maximum age of its connection.
     pub fn hold(&self) -> Hold {
         self.link.hold()
     }
 }
 
-/// The versions of HTTP that a port speaks.
+/// The HTTP versions of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocols {
-    /// HTTP/1.1 alone.
+    /// Only HTTP/1.1.
     Http1,
-    /// HTTP/2 alone.
+    /// Only HTTP/2.
     Http2,
-    /// Either, by what the client sends first.
+    /// Either; the first bytes of the client decide.
     Both,
 }
 
@@ -94,17 +94,17 @@ impl Protocols {
 
 /// A port.
 pub struct Port {
-    /// Where it listens.
+    /// The address to listen on.
     pub listener: TcpListener,
-    /// TLS; without it, none.
+    /// The TLS configuration; `None` for plain text.
     pub acceptor: Option<Acceptor>,
-    /// The versions of HTTP that it speaks.
+    /// The HTTP versions.
     pub protocols: Protocols,
     /// The connections that share its limits.
     pub table: ConnectionTable,
 }
 
-/// Serves until `stop` comes, and then until the calls in flight have ended.
+/// Serves until `stop` is signaled, and then until the calls in flight have ended.
 pub async fn serve<S, B>(port: Port, service: S, stop: impl Future<Output = ()>)
 where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
@@ -159,7 +159,7 @@ where
     while connections.join_next().await.is_some() {}
 }
 
-/// A connection that was just accepted.
+/// A newly accepted connection.
 struct Opening {
     stream: TcpStream,
     peer: Peer,
@@ -215,7 +215,7 @@ struct Opened {
     is_http2: bool,
 }
 
-/// Waits for the first byte, shakes hands, and finds out which version of HTTP it is.
+/// Waits for the first byte, performs the TLS handshake, and detects the HTTP version.
 async fn open(
     stream: TcpStream,
     acceptor: Option<Acceptor>,
@@ -255,7 +255,7 @@ async fn first_byte(stream: &TcpStream, within: Duration) -> Result<(), Cause> {
     timeout(within, stream.peek(&mut [0])).await.map_err(|_| Cause::FirstByte)?.map_err(|_| Cause::FirstByte).map(drop)
 }
 
-/// Whether a client begins with the preface of HTTP/2; what was read is read again.
+/// Whether a client starts with the HTTP/2 preface. The bytes that were read are put back.
 async fn sniff(socket: &mut Socket) -> io::Result<bool> {
     let mut begun = Vec::with_capacity(PREFACE.len());
     while begun.len() < PREFACE.len() && PREFACE.starts_with(&begun) {
@@ -272,8 +272,8 @@ async fn sniff(socket: &mut Socket) -> io::Result<bool> {
     Ok(is_http2)
 }
 
-/// Comes when the port stops.
+/// Resolves when the port stops.
 async fn until(mut stopped: watch::Receiver<bool>) {
-    // The sender is gone only where the port is.
+    // The sender is only dropped together with the port.
     stopped.wait_for(|stopped| *stopped).await.map(drop).unwrap_or_default();
 }

@@ -1,5 +1,5 @@
-//! The socket of a connection, with or without TLS. It shares the thread: what reads without end gives way after each
-//! [`TURN`]. And it knows how long the client has not been reading.
+//! The socket of a connection, with or without TLS. Reads yield after each [`TURN`], because connections share a
+//! thread. The socket also measures how long the client hasn't been reading.
 
 use std::{
     io,
@@ -20,10 +20,10 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-/// Bytes that a connection reads before others have their turn; one that floods delays them by no more than that.
+/// Bytes that a connection reads before it yields. A client that floods delays others by no more than that.
 const TURN: usize = 32 * 1024;
 
-/// Where the bytes come from.
+/// The source of the bytes.
 pub(super) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
@@ -32,21 +32,21 @@ pub(super) enum Stream {
 /// The socket of a connection.
 pub(super) struct Socket {
     stream: Stream,
-    /// Read already, to find out which protocol it is.
+    /// Bytes that were already read to detect the protocol.
     prefix: Bytes,
     turn: usize,
     outflow: Arc<Outflow>,
 }
 
-/// Whether what is written leaves.
+/// Whether written data is being sent.
 pub(super) struct Outflow {
     opened: Instant,
-    /// Milliseconds after `opened`, and one, since which the client takes nothing; 0 while it does.
+    /// Milliseconds after `opened`, plus one, at which the client stopped reading; 0 while it reads.
     blocked: AtomicU64,
 }
 
 impl Outflow {
-    /// How long the client has not taken anything.
+    /// How long the client hasn't been reading.
     pub(super) fn blocked_for(&self, now: Instant) -> Duration {
         match self.blocked.load(Ordering::Relaxed) {
             0 => Duration::ZERO,
@@ -119,7 +119,7 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // TLS keeps what the socket does not take, and says so here alone.
+        // TLS buffers what the socket doesn't accept, and reports it only here.
         let flushed = match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),

@@ -1,8 +1,8 @@
-//! The connections of all ports that callers share: how many there are, whose they are, and which one gives way.
+//! The connections of all ports that callers share: their number, their peers, and which one is closed first.
 //!
 //! A connection is first in its handshake, then unauthenticated, and authenticated after its first call with a valid
-//! token or certificate. Clients without a token only ever displace each other: an authenticated connection never gives
-//! way. Of the others, the oldest of the address with the most does.
+//! token or certificate. An authenticated connection is never displaced: clients without a token only displace each
+//! other. The oldest connection of the address with the most connections is displaced first.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -18,15 +18,15 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use super::Limits;
 use crate::telemetry::metrics;
 
-/// Public calls that a connection may have refused before it is closed.
+/// Refused public calls after which a connection is closed.
 const MAX_REFUSALS: u32 = 32;
 
 /// Why the service closed a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// A newer connection took its place.
+    /// A newer connection displaced it.
     Displaced,
-    /// Nothing came in time.
+    /// The client sent no data in time.
     FirstByte,
     /// The TLS handshake failed or took too long.
     Handshake,
@@ -34,7 +34,7 @@ pub(super) enum Cause {
     Preface,
     /// No stream for too long.
     Idle,
-    /// Too old.
+    /// The maximum age is reached.
     Age,
     /// The client doesn't read.
     Unread,
@@ -60,12 +60,12 @@ impl Cause {
     }
 }
 
-/// Calls that need no token, and so have limits of their own.
+/// Calls that need no token, and therefore have their own limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublicCall {
     /// `Health/Watch`.
     Watch,
-    /// `Health/Check` and its like.
+    /// `Health/Check` and similar calls.
     Check,
     /// Reflection.
     Reflection,
@@ -82,7 +82,7 @@ impl PublicCall {
         }
     }
 
-    /// The limits in all and for one connection.
+    /// The limits in total and per connection.
     fn limits(self, limits: &Limits) -> (usize, usize) {
         match self {
             PublicCall::Watch => (limits.watches, limits.watches_per_connection),
@@ -92,7 +92,7 @@ impl PublicCall {
     }
 }
 
-/// There is no room for one more connection: all are authenticated.
+/// No connection can be added: all are authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
@@ -103,7 +103,8 @@ pub struct ConnectionTable(Arc<Inner>);
 struct Inner {
     limits: Limits,
     state: Mutex<State>,
-    /// One permit for each open socket. A displaced connection has left the table, but not yet its descriptor.
+    /// One permit per open socket. A displaced connection is no longer in the table, but its descriptor may still be
+    /// open.
     sockets: Arc<Semaphore>,
 }
 
@@ -115,7 +116,7 @@ struct State {
     links: HashMap<u64, Arc<Link>>,
 }
 
-/// Connections, by how far they have come. Ids grow with time.
+/// Connections, by stage. Ids increase with time.
 #[derive(Default)]
 struct Group {
     handshakes: BTreeSet<u64>,
@@ -153,7 +154,7 @@ impl Group {
         stages.iter().all(|stage| stage.is_empty()) && self.calls.iter().all(|calls| *calls == 0)
     }
 
-    /// Of which stage a connection gives way to one more, if one has to.
+    /// The stage in which a connection must be displaced for a new one, if any.
     fn gives_way(&self, bounds: &Bounds) -> Result<Option<Stage>, Full> {
         let unauthenticated = self.handshakes.len() + self.unauthenticated.len();
         let is_full = unauthenticated >= bounds.unauthenticated
@@ -170,7 +171,7 @@ impl Group {
     }
 }
 
-/// How far a connection has come.
+/// The stage of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Handshake,
@@ -202,7 +203,7 @@ impl ConnectionTable {
         self.0.state.lock().expect("valid: nobody panics while holding it")
     }
 
-    /// Shows its counts in the metrics for as long as it exists.
+    /// Exports its counts as metrics while it exists.
     pub fn show(&self) {
         let table = Arc::downgrade(&self.0);
         metrics::watch_connections(move || {
@@ -214,17 +215,17 @@ impl ConnectionTable {
         });
     }
 
-    /// How many connections and public calls there are.
+    /// The current number of connections and public calls.
     pub fn counts(&self) -> Counts {
         let state = self.lock();
         let Group { handshakes, unauthenticated, authenticated, calls } = &state.all;
         Counts { connections: [handshakes.len(), unauthenticated.len(), authenticated.len()], calls: *calls }
     }
 
-    /// Takes one more connection in, in its handshake. The oldest that has to give way for it is told to close.
+    /// Adds a connection in its handshake. If a limit is reached, the oldest connection is closed to make room for it.
     ///
     /// # Errors
-    /// Full of authenticated connections, in all or of this peer.
+    /// Every connection is authenticated, in total or of this peer.
     pub(super) fn admit(&self, address: IpAddr) -> Result<Entry, Full> {
         let limits = self.limits();
         let peer = network(address);
@@ -263,7 +264,7 @@ impl ConnectionTable {
         Ok(Entry(link))
     }
 
-    /// Waits until fewer sockets are open than there may be; a displaced connection leaves its own at once.
+    /// Waits until the number of open sockets is below the limit; a displaced connection closes its socket at once.
     pub(super) async fn socket(&self) -> OwnedSemaphorePermit {
         Arc::clone(&self.0.sockets).acquire_owned().await.expect("valid: never closed")
     }
@@ -275,7 +276,7 @@ impl State {
         self.peers.entry(peer).or_default().stage(stage).insert(id);
     }
 
-    /// Takes a connection out of its stage; tells whether it was in one.
+    /// Removes a connection from its stage. Returns whether it was in one.
     fn take(&mut self, id: u64, peer: IpAddr) -> bool {
         for stage in [Stage::Handshake, Stage::Unauthenticated, Stage::Authenticated] {
             if self.all.stage(stage).remove(&id) {
@@ -288,8 +289,8 @@ impl State {
         false
     }
 
-    /// Closes the oldest connection of a stage: this peer's, or that of the peer with the most, so that a crowd from a
-    /// few addresses is in nobody else's way.
+    /// Closes the oldest connection of a stage: that of this peer, or that of the peer with the most. So many
+    /// connections from a few addresses don't affect other peers.
     fn displace(&mut self, stage: Stage, peer: Option<IpAddr>) {
         let group = match peer {
             Some(peer) => self.peers.get(&peer),
@@ -310,7 +311,7 @@ impl State {
     }
 }
 
-/// A connection's place in the table, which its drop gives up.
+/// A connection's entry in the table. Drop removes it.
 pub(super) struct Entry(Arc<Link>);
 
 impl std::ops::Deref for Entry {
@@ -330,14 +331,14 @@ impl Drop for Entry {
     }
 }
 
-/// One connection, as its calls know it.
+/// One connection, from the view of its calls.
 pub(super) struct Link {
     id: u64,
     peer: IpAddr,
     table: ConnectionTable,
     is_authenticated: AtomicBool,
     refusals: AtomicU32,
-    /// Calls that may outlive the connection's age.
+    /// Calls that may continue past the maximum age of the connection.
     held: AtomicUsize,
     calls: [AtomicUsize; PublicCall::ALL.len()],
     closing: Notify,
@@ -356,7 +357,7 @@ impl Link {
         self.advance(Stage::Unauthenticated);
     }
 
-    /// A call on it had a valid token, or its certificate is a service's.
+    /// A call on it had a valid token, or its certificate identifies a service.
     pub(super) fn authenticated(&self) {
         if !self.is_authenticated.load(Ordering::Relaxed) && !self.is_authenticated.swap(true, Ordering::Relaxed) {
             self.advance(Stage::Authenticated);
@@ -366,21 +367,21 @@ impl Link {
     fn advance(&self, stage: Stage) {
         let mut state = self.table.lock();
         let is_known = state.take(self.id, self.peer);
-        // What was displaced stays out.
+        // A displaced connection stays displaced.
         if is_known {
             let stage = if self.is_authenticated.load(Ordering::Relaxed) { Stage::Authenticated } else { stage };
             state.put(self.id, self.peer, stage);
         }
     }
 
-    /// Tells the connection's task to close it; the first cause counts.
+    /// Requests the connection's task to close it; the first cause counts.
     pub(super) fn close(&self, cause: Cause) {
         if self.cause.set(cause).is_ok() {
             self.closing.notify_one();
         }
     }
 
-    /// Waits until it has to close.
+    /// Waits until the connection must close.
     pub(super) async fn closed(&self) -> Cause {
         loop {
             if let Some(cause) = self.cause.get() {
@@ -399,7 +400,7 @@ impl Link {
         Hold(Arc::clone(self))
     }
 
-    /// Counts a public call in, where the limits leave room for it. Too many refusals close the connection.
+    /// Adds a public call, if the limits permit it. Too many refusals close the connection.
     pub(super) fn public_call(self: &Arc<Self>, call: PublicCall) -> Option<PublicPermit> {
         let (most, most_of_connection) = call.limits(self.table.limits());
         let place = call as usize;
@@ -430,7 +431,7 @@ impl Link {
     }
 }
 
-/// A public call in flight; its drop ends it.
+/// A public call in flight. Drop ends it.
 #[derive(Debug)]
 pub struct PublicPermit {
     link: Arc<Link>,
@@ -450,7 +451,7 @@ impl Drop for PublicPermit {
     }
 }
 
-/// Lets a call outlive the age of its connection; its drop ends that.
+/// Lets a call continue past the maximum age of its connection. Drop ends that.
 #[derive(Debug)]
 pub struct Hold(Arc<Link>);
 
@@ -460,7 +461,7 @@ impl Drop for Hold {
     }
 }
 
-/// What counts as one peer: an IPv4 address, or the /64 network that one IPv6 client has for itself.
+/// What counts as one peer: an IPv4 address, or a /64 network, because one IPv6 client has a whole one.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) >> 64 << 64).into(),

@@ -1,4 +1,4 @@
-//! The clock of a connection: when it is idle, too old, or not read.
+//! The timer of a connection: closes it when it is idle, too old, or its client doesn't read.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,26 +10,26 @@ use super::{
     table::{Cause, Link},
 };
 
-/// Time between two looks at a connection.
+/// Time between two checks of a connection.
 const TICK: Duration = Duration::from_secs(1);
 
-/// The looks at a connection, from now on.
+/// The checks of a connection, from now on.
 pub(super) fn ticks() -> Interval {
     let mut ticks = interval_at(Instant::now() + TICK, TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }
 
-/// What a look at a connection found.
+/// The result of a check.
 pub(super) enum Finding {
     Fine,
-    /// It should take no more calls and end when those in flight have.
+    /// Accept no more calls, and end after those in flight.
     Leave,
-    /// It ends now.
+    /// End now.
     Close(Cause),
 }
 
-/// Looks after one connection.
+/// Monitors one connection.
 pub(super) struct Watchdog<'a> {
     limits: &'a Limits,
     link: &'a Link,
@@ -46,17 +46,17 @@ impl<'a> Watchdog<'a> {
         Self { limits, link, outflow, opened, idle_since: None, leaving: None, is_overdue: false }
     }
 
-    /// The connection has been told to end.
+    /// The connection has been requested to end.
     pub(super) fn leaves(&mut self, cause: Cause) {
         self.leaving.get_or_insert((Instant::now(), cause));
     }
 
-    /// Whether only a long call keeps the connection open, so that it may begin no other.
+    /// Whether only a long call keeps the connection open, so that it may start no other.
     pub(super) fn is_overdue(&self) -> bool {
         self.is_overdue
     }
 
-    /// Looks at the connection, which has so many streams.
+    /// Checks the connection, which has this many streams.
     pub(super) fn look(&mut self, now: Instant, streams: usize) -> Finding {
         if self.outflow.blocked_for(now) >= self.limits.unread() {
             return Finding::Close(Cause::Unread);

@@ -1,4 +1,4 @@
-//! What it costs to verify each kind of hash, so that wrong passwords can cost what the slowest kind does.
+//! The cost of verifying each kind of hash, so that a wrong password can cost as much as the slowest kind.
 
 use std::{
     collections::HashMap,
@@ -11,13 +11,13 @@ use ring::pbkdf2;
 
 use crate::model::password_hash::{HashKind, PasswordHash};
 
-/// A kind that takes longer is measured once, not for the best of three times.
+/// A kind that takes longer than this is measured once, instead of as the best of three runs.
 const SLOW: Duration = Duration::from_millis(100);
 /// The weight of a new measurement: one in this many.
 const WEIGHT: u32 = 8;
-/// Iterations between two looks at the clock: some 50 µs.
+/// Iterations between two reads of the clock: about 50 µs.
 const STEP: NonZeroU32 = NonZeroU32::new(200).expect("valid: above zero");
-/// What is hashed to take time.
+/// The input that is hashed to spend time.
 const NO_PASSWORD: &str = "no password";
 
 /// The kinds of hashes that the database may hold, with their costs on this machine.
@@ -27,25 +27,25 @@ pub(super) struct Costs(Arc<Mutex<HashMap<HashKind, Cost>>>);
 #[derive(Clone)]
 struct Cost {
     sample: Arc<PasswordHash>,
-    /// Time of a core; `None` until it is measured.
+    /// CPU time; `None` until it is measured.
     time: Option<Duration>,
 }
 
-/// The kind that takes longest.
+/// The slowest kind.
 pub(super) struct Slowest {
     sample: Arc<PasswordHash>,
     time: Duration,
 }
 
 impl Costs {
-    /// The kind of our own hashes, which there may always be.
+    /// The kind of our own hashes, which is always possible.
     pub(super) fn new() -> Self {
         let costs = Self(Arc::default());
         costs.add(HashKind::current());
         costs
     }
 
-    /// Notes a kind that the database may hold.
+    /// Registers a kind that the database may contain.
     pub(super) fn add(&self, kind: HashKind) {
         let mut costs = self.lock();
         if costs.contains_key(&kind) {
@@ -53,7 +53,7 @@ impl Costs {
         }
         match kind.sample() {
             Ok(sample) => drop(costs.insert(kind, Cost { sample: sample.into(), time: None })),
-            // A newer replica knows it. Its hashes can't be verified here either.
+            // Only a newer replica supports it, so this replica can't verify its hashes.
             Err(_) => tracing::warn!(kind = kind.as_str(), "unknown kind of password hash"),
         }
     }
@@ -72,7 +72,7 @@ impl Costs {
         Slowest { sample: Arc::clone(&slowest.sample), time: slowest.time.unwrap_or_default() }
     }
 
-    /// Takes a measurement of a hash that was verified into account: the machine may have become slower or faster.
+    /// Includes the measurement of a verified hash: the machine may have become slower or faster.
     pub(super) fn observe(&self, hash: &PasswordHash, took: Duration) {
         if hash.grows_with_password() {
             return;
@@ -93,16 +93,15 @@ fn clone((kind, cost): (&HashKind, &Cost)) -> (HashKind, Cost) {
 }
 
 impl Slowest {
-    /// What is verified where there is no hash.
+    /// The hash to verify against if the user has none.
     pub(super) fn sample(&self) -> &PasswordHash {
         &self.sample
     }
 
-    /// Works until this thread has worked for as long as `times` verifications of the slowest kind, `since` that time
-    /// of it.
+    /// Works until this thread has used as much CPU time since `since` as `times` verifications of the slowest kind.
     pub(super) fn fill(&self, since: Duration, times: u32) {
         let end = since + self.time * times;
-        // The same function as far as possible: what slows it on a busy machine then slows both.
+        // The same function as far as possible, so that whatever slows it on a busy machine slows both.
         while thread_time() + self.time * 9 / 10 <= end && self.sample.verify(NO_PASSWORD).is_ok() {}
         while thread_time() < end {
             let mut output = [0; 32];
@@ -127,14 +126,14 @@ fn measure(sample: &PasswordHash) -> Duration {
     best
 }
 
-/// The time that this thread has worked, whatever else the machine does.
+/// The CPU time of this thread, whatever else the machine runs.
 #[cfg(target_os = "linux")]
 pub(super) fn thread_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
-/// The time that has passed: elsewhere threads have no clock of their own.
+/// The elapsed time: on other systems, threads have no CPU clock.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn thread_time() -> Duration {
     static START: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);

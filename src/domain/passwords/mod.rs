@@ -1,5 +1,4 @@
-//! Hashing of passwords, on threads of its own: it takes tens of milliseconds of a core, and everything else goes
-//! before it.
+//! Password hashing, on dedicated threads with the lowest priority: each hash takes tens of milliseconds of CPU time.
 
 mod cost;
 mod queue;
@@ -32,33 +31,33 @@ use crate::{
 use cost::{Costs, thread_time};
 use queue::{Priority, Queue};
 
-/// How many logins may wait for each thread, and how much other hashing: about what it does in the ten seconds that a
+/// How many logins, and how many other jobs, may wait per thread: about as many as it can run in the ten seconds that a
 /// call may take.
 const WAITING_PER_WORKER: usize = 256;
-/// How many jobs of each priority a user may have waiting; a service may have half of all.
+/// How many jobs of each priority a user may have in the queue; a service may have half of the queue.
 const WAITING_PER_USER: usize = 8;
 
-/// Whether a password is the one that was hashed.
+/// The result of a password check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Right.
+    /// The password is correct.
     Right,
-    /// Right, but the hash is not as ours are made now: it should be replaced by one of this spelling.
+    /// The password is correct, but the hash has older parameters. Replace it with this one.
     Outdated(Secret),
-    /// Not the one, or there is none.
+    /// The password is wrong, or there is no hash.
     Wrong,
 }
 
-/// How long a wrong password takes.
+/// How long the check of a wrong password takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Time {
-    /// As long as its hash takes.
+    /// As long as its own hash.
     OfItsHash,
-    /// As long as the slowest kind of hash takes, so that no one learns from it which kind it is, or whether any.
+    /// As long as the slowest kind of hash, so that the time reveals neither the kind nor whether a hash exists.
     OfTheSlowest,
 }
 
-/// The threads that hash, and their queue. They end when the last clone is dropped.
+/// The threads that hash, and their queue. The threads end when the last clone is dropped.
 #[derive(Clone)]
 pub struct Passwords {
     queue: Arc<OpenQueue>,
@@ -81,7 +80,7 @@ impl Passwords {
     /// Starts this many threads, at least one.
     ///
     /// # Errors
-    /// Fails where the system gives no more threads.
+    /// If the system can't start the threads.
     pub fn new(workers: usize, blocklist: Blocklist) -> io::Result<Self> {
         let workers = workers.max(1);
         let capacity = workers * WAITING_PER_WORKER;
@@ -93,12 +92,13 @@ impl Passwords {
         Ok(Self { queue, queued: Arc::default(), capacity, costs: Costs::new(), blocklist: blocklist.into() })
     }
 
-    /// How many jobs wait for a thread.
+    /// The number of jobs that wait for a thread.
     pub fn queued(&self) -> usize {
         self.queued.load(Ordering::Relaxed)
     }
 
-    /// Notes kinds of hashes that the database may hold: wrong passwords then take as long as the slowest of them.
+    /// Registers kinds of hashes that the database may contain: a wrong password then takes as long as the slowest of
+    /// them.
     pub fn know(&self, kinds: impl IntoIterator<Item = HashKind>) {
         kinds.into_iter().for_each(|kind| self.costs.add(kind));
     }
@@ -111,7 +111,7 @@ impl Passwords {
         self.hash_at(Priority::Other, caller, secret).await
     }
 
-    /// Hashes the right password of a login whose hash is outdated, before new passwords.
+    /// Rehashes the correct password of a login whose hash is outdated, with a higher priority than new passwords.
     ///
     /// # Errors
     /// As [`Passwords::hash`].
@@ -124,16 +124,16 @@ impl Passwords {
         self.run(caller, priority, move || Ok(password_hash::hash(&secret, random_bytes())?)).await
     }
 
-    /// Checks a password. Without a hash it is wrong.
+    /// Verifies a password. Without a hash, every password is wrong.
     ///
     /// # Errors
-    /// OVERLOADED if the queue, or the caller's part of it, is full; INTERNAL if the hash is none.
+    /// OVERLOADED if the queue, or the caller's part of it, is full; INTERNAL if the hash is malformed.
     pub async fn verify(&self, caller: &Caller, secret: &Secret, hash: Option<&str>) -> Result<Verdict> {
         self.check(caller, secret, hash, Time::OfItsHash).await
     }
 
-    /// Checks a password. A wrong one takes as long as with the slowest kind of hash that is known, whatever kind its
-    /// hash is and whether there is one.
+    /// Verifies a password. A wrong password takes as long as the slowest registered kind of hash, whatever the kind of
+    /// its hash, and even without one.
     ///
     /// # Errors
     /// As [`Passwords::verify`].
@@ -165,7 +165,7 @@ impl Passwords {
         self.run(caller, Priority::Other, job).await
     }
 
-    /// Does the job on one of the threads, unless its caller is gone by then.
+    /// Runs the job on one of the threads, unless its caller has left by then.
     async fn run<T: Send + 'static>(
         &self,
         caller: &Caller,
@@ -179,7 +179,7 @@ impl Passwords {
             queued.fetch_sub(1, Ordering::Relaxed);
             metrics::hash_wait(since.elapsed());
             if !reply.is_closed() {
-                // A caller that left in the meantime wants no answer.
+                // A caller that has left needs no response.
                 reply.send(job()).ok();
             }
         });
@@ -193,7 +193,7 @@ impl Passwords {
     }
 }
 
-/// Compares every spelling of a password with a hash.
+/// Compares every normalized form of a password with a hash.
 fn compare(
     secret: &Secret,
     hash: Option<&PasswordHash>,
@@ -207,7 +207,7 @@ fn compare(
     for spelling in spellings {
         let Some(hash) = hash else {
             if let Some(slowest) = &slowest {
-                // Its answer is not looked at.
+                // Its result is ignored.
                 slowest.sample().verify(spelling.text())?;
             }
             continue;
@@ -228,18 +228,18 @@ fn compare(
     Ok(Verdict::Wrong)
 }
 
-/// Does jobs until no one can send any more.
+/// Runs jobs until the queue is closed.
 fn work(queue: &Queue) {
     yield_to_others();
     while let Some(job) = queue.pop() {
-        // One that panics must not take the thread along: the others would wait permanently.
+        // A panic must not end the thread: the other jobs would wait permanently.
         if panic::catch_unwind(AssertUnwindSafe(job)).is_err() {
             tracing::error!("a job of the password threads panicked");
         }
     }
 }
 
-/// Gives this thread the lowest priority. Only on Linux does a thread have one of its own.
+/// Gives this thread the lowest priority. Only on Linux does a thread have a priority of its own.
 fn yield_to_others() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::setpriority_process(None, 19) {
@@ -278,7 +278,7 @@ mod tests {
         parse_attempt(text.into()).unwrap()
     }
 
-    /// Holds the only thread until the sender is dropped or used.
+    /// Occupies the only thread until the sender is dropped or used.
     async fn block(passwords: &Passwords) -> mpsc::Sender<()> {
         let (release, released) = mpsc::channel::<()>();
         let (started, has_started) = oneshot::channel();
@@ -317,7 +317,7 @@ mod tests {
     #[tokio::test]
     async fn a_hash_of_another_spelling_is_replaced_by_one_that_both_match() {
         let passwords = start(1);
-        // What bcrypt makes of "cafe\u{301} lantern" and of "fine lantern".
+        // The bcrypt hashes of "cafe\u{301} lantern" and of "fine lantern".
         let decomposed = "$2b$04$8IIJC3pc2snCrOclajrYp.1myAQiXVvmy0bhu5luSSbiOff6h/v2y";
         let compatible = "$2b$04$8IIJC3pc2snCrOclajrYp..Bu9EbRNS1chRkkXUzCTxrhAU88wOPi";
         let composed = Verdict::Outdated(secret("caf\u{e9} lantern"));
@@ -362,7 +362,7 @@ mod tests {
                 let took = thread_time() - since;
                 let times = secret(text).spellings().len() as u32;
                 assert_eq!(verdict, Verdict::Wrong);
-                // The time of the thread alone: what else the machine does changes little.
+                // Only the CPU time of the thread, which depends little on other load.
                 assert!(took > slowest * times * 6 / 10, "{took:?} of {slowest:?}");
             }
         }

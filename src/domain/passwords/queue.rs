@@ -1,4 +1,4 @@
-//! The queue of the threads that hash: logins before everything else, and the callers take turns.
+//! The queue of the hashing threads: logins come first, and the callers take turns.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -8,12 +8,12 @@ use std::{
 /// Work for one of the threads.
 pub(super) type Job = Box<dyn FnOnce() + Send>;
 
-/// What a job is for.
+/// The purpose of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Priority {
-    /// Checks a password that somebody waits to log in with, or to prove a change with.
+    /// Verifies a password for a login, or as the proof for a change.
     Login,
-    /// Hashes or judges a new password, or one of an import.
+    /// Hashes or checks a new password, or a password of an import.
     Other,
 }
 
@@ -21,7 +21,7 @@ pub(super) enum Priority {
 pub(super) struct Queue {
     state: Mutex<State>,
     changed: Condvar,
-    /// Most jobs of each priority.
+    /// The maximum number of jobs of each priority.
     capacity: usize,
 }
 
@@ -35,19 +35,19 @@ struct State {
 /// The jobs of one priority.
 #[derive(Default)]
 struct Lane {
-    /// Callers with jobs, each once, in the order of their turns.
+    /// Callers with jobs, each once, in the order in which they are served.
     turns: VecDeque<String>,
     jobs: HashMap<String, VecDeque<Job>>,
     len: usize,
 }
 
 impl Queue {
-    /// An empty queue for this many jobs of each priority.
+    /// An empty queue with room for this many jobs of each priority.
     pub(super) fn new(capacity: usize) -> Self {
         Self { state: Mutex::default(), changed: Condvar::new(), capacity }
     }
 
-    /// Adds a job of a caller, who may have `most` of this priority waiting; false if there is no room.
+    /// Adds a job of a caller, who may have `most` jobs of this priority in the queue; false if the queue is full.
     pub(super) fn push(&self, caller: &str, most: usize, priority: Priority, job: Job) -> bool {
         let mut state = self.lock();
         let lane = match priority {
@@ -64,7 +64,7 @@ impl Queue {
         true
     }
 
-    /// The next job, as soon as there is one; `None` when the queue is closed and empty.
+    /// Waits for the next job; `None` when the queue is closed and empty.
     pub(super) fn pop(&self) -> Option<Job> {
         let mut state = self.lock();
         loop {
@@ -78,7 +78,7 @@ impl Queue {
         }
     }
 
-    /// Ends the threads when they have done what waits.
+    /// Ends the threads after the jobs in the queue.
     pub(super) fn close(&self) {
         self.lock().is_closed = true;
         self.changed.notify_all();
@@ -99,7 +99,7 @@ impl Lane {
         self.jobs.insert(caller.to_owned(), VecDeque::from([job]));
     }
 
-    /// The oldest job of the caller whose turn it is, who then waits until the others had theirs.
+    /// The oldest job of the caller who is next. That caller then moves to the end.
     fn pop(&mut self) -> Option<Job> {
         let caller = self.turns.pop_front()?;
         let jobs = self.jobs.get_mut(&caller)?;
