@@ -54,8 +54,8 @@ impl Authenticator {
     /// Who a token speaks for.
     ///
     /// # Errors
-    /// TOKEN_MALFORMED where it is too long, TOKEN_INVALID, TOKEN_REVOKED, TOKEN_EXPIRED; AUTH_BACKEND_UNAVAILABLE where
-    /// it cannot be checked.
+    /// TOKEN_MALFORMED if it is too long, TOKEN_INVALID, TOKEN_REVOKED, TOKEN_EXPIRED; AUTH_BACKEND_UNAVAILABLE if it
+    /// can't be verified.
     pub async fn verify(&self, secret: &str) -> Result<Arc<Caller>> {
         if secret.len() > self.jwts.max_bytes() {
             return Err(Error::new(Reason::TokenMalformed));

@@ -114,7 +114,7 @@ impl Cache {
         self.mark(|marks| &mut marks.users, user_id);
     }
 
-    /// Forgets the verdicts on all tokens of a service.
+    /// Clears the verdicts on all tokens of a service.
     pub fn invalidate_service(&self, service: String) {
         self.mark(|marks| &mut marks.services, service);
     }

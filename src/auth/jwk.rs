@@ -40,7 +40,7 @@ impl Algorithm {
 pub struct Key {
     id: Option<String>,
     public: Public,
-    /// The only algorithm that its owner uses it with; without it, all that fit its kind.
+    /// The only algorithm that its owner uses it with; `None` permits every algorithm of its key type.
     algorithm: Option<Algorithm>,
 }
 
@@ -66,7 +66,7 @@ impl KeySet {
         Ok(Self(document.keys.into_iter().filter_map(Key::read).take(MAX_KEYS).collect()))
     }
 
-    /// Whether there is no key that could verify anything.
+    /// Whether the set has no key that can verify a signature.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -76,7 +76,7 @@ impl KeySet {
         self.0.iter().any(|key| key.id.as_deref() == Some(id))
     }
 
-    /// Whether a key made the signature, by an algorithm of its own: the one of that id, or any where no id is given.
+    /// Whether a key made the signature, with an algorithm of that key. Without a key id, every key is checked.
     pub fn verifies(&self, id: Option<&str>, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         self.0
             .iter()
@@ -158,7 +158,7 @@ impl Jwk {
         }
     }
 
-    /// The uncompressed point of a curve whose coordinates have so many bytes.
+    /// The uncompressed point of a curve with coordinates of this many bytes.
     fn point(&self, length: usize) -> Option<Vec<u8>> {
         Some([vec![4], coordinate(&self.x, length)?, coordinate(&self.y, length)?].concat())
     }
@@ -168,7 +168,7 @@ fn bytes(text: &Option<String>) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text.as_ref()?.trim_end_matches('=')).ok()
 }
 
-/// A coordinate of a curve, which always has so many bytes.
+/// A coordinate of a curve, always with this many bytes.
 fn coordinate(text: &Option<String>, length: usize) -> Option<Vec<u8>> {
     bytes(text).filter(|bytes| bytes.len() == length)
 }

@@ -42,7 +42,7 @@ type Fault = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Clone, Copy, Debug)]
 pub struct Signed<'a> {
     pub key_id: Option<&'a str>,
-    /// When the token says that it was issued.
+    /// The issue time in the token.
     pub issued_at: Option<DateTime<Utc>>,
     pub algorithm: Algorithm,
     pub message: &'a [u8],
@@ -54,7 +54,7 @@ impl Signed<'_> {
         keys.verifies(self.key_id, self.algorithm, self.message, self.signature)
     }
 
-    /// Whether a key may have made the signature that the issuer began to use after its keys were read.
+    /// Whether the signature may be from a key that the issuer introduced after its keys were read.
     fn may_be_by_newer(&self, read_at: Option<DateTime<Utc>>) -> bool {
         self.key_id.is_some()
             && self.issued_at.is_none_or(|issued_at| read_at.is_none_or(|read_at| issued_at > read_at))
@@ -141,11 +141,11 @@ struct Held {
     is_down: bool,
 }
 
-/// Whether keys are of a reading that the caller had not seen yet.
+/// Whether the caller hasn't seen this version of the keys yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Freshness {
     New,
-    /// The last reading is too recent for another.
+    /// The keys were read too recently to read them again.
     Throttled,
 }
 
@@ -194,7 +194,7 @@ impl Jwks {
         match newer.keys {
             Some(keys) if signed.is_by(&keys) => Ok(()),
             Some(_) if newer.is_down => Err(unavailable("the keys of the issuer cannot be read")),
-            // A token that was issued before the keys were read is by one of them, or by none of the issuer's.
+            // A token that was issued before the keys were read is signed with one of them, or not by the issuer.
             Some(_) if freshness == Freshness::Throttled && signed.may_be_by_newer(newer.read_at) => {
                 Err(unavailable("the key is unknown, and may be newer than the last reading of the issuer's keys"))
             }
@@ -217,7 +217,7 @@ impl Jwks {
         }
         held.tried_at = Some(now);
         self.hold(&held);
-        // A set without a usable key is a mistake at the issuer: a withdrawal leaves others.
+        // A set without a usable key is a mistake of the issuer: withdrawing a key leaves other keys.
         let is_usable = |keys: &KeySet| !keys.is_empty() || held.keys.is_none();
         let read = match self.source.read().await {
             Ok(keys) if is_usable(&keys) => Ok(keys),

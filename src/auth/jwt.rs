@@ -27,9 +27,9 @@ use crate::{
     tls::client_config,
 };
 
-/// Bytes of the longest token, where the configuration does not say.
+/// Default maximum length of a token, in bytes.
 pub const MAX_BYTES: usize = 8192;
-/// Hours of the longest lifetime, where the configuration does not say.
+/// Default maximum lifetime, in hours.
 const MAX_LIFETIME_HOURS: u32 = 24;
 
 /// Section `[[auth.issuers]]`: one issuer of signed tokens.
@@ -48,15 +48,15 @@ pub struct JwtIssuer {
     pub service_claim: Option<String>,
     /// What `service_claim` must be, or contain where it is a list.
     pub service_value: Option<String>,
-    /// The services that it may speak for; without it, all.
+    /// The services that it may issue tokens for; `None` for all.
     pub services: Option<Vec<String>>,
-    /// The scopes that it may grant to services; without it, all.
+    /// The scopes that it may grant to services; `None` for all.
     pub scopes: Option<Vec<String>>,
-    /// Whether it may speak for users.
+    /// Whether it may issue tokens for users.
     pub users: bool,
-    /// The provider of the connections whose subject is `sub`; without it, `sub` is the id of the user.
+    /// The provider of the connections whose subject is `sub`; if `None`, `sub` is the user ID.
     pub user_provider: Option<String>,
-    /// Hours of the longest lifetime of its tokens, from `iat` to `exp`.
+    /// The longest lifetime of its tokens in hours, from `iat` to `exp`.
     pub max_lifetime_hours: u32,
 }
 
@@ -180,12 +180,12 @@ impl Jwts {
         Ok(Self { issuers: Arc::new(issuers), clock, max_bytes: MAX_BYTES })
     }
 
-    /// The same, for tokens of at most so many bytes.
+    /// The same, for tokens of at most this many bytes.
     pub fn with_max_bytes(self, max_bytes: usize) -> Self {
         Self { max_bytes, ..self }
     }
 
-    /// Bytes of the longest token.
+    /// Maximum length of a token, in bytes.
     pub fn max_bytes(&self) -> usize {
         self.max_bytes
     }

@@ -145,7 +145,7 @@ impl Bench {
         Self { server, signer, clock, jwts }
     }
 
-    /// What a good token grants that tells its subject by itself.
+    /// What a valid token grants, if the token itself states its subject.
     pub async fn grant(&self, token: &str) -> Grant {
         match self.jwts.verify(token).await.unwrap() {
             Verified::Known(grant) => grant,

@@ -104,7 +104,7 @@ impl Acceptor {
     /// Shakes hands; tells also the service that the client's certificate speaks for, where it is one of ours.
     ///
     /// # Errors
-    /// A handshake that fails. How long it may take is the caller's to say.
+    /// A handshake that fails. The caller sets its timeout.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<(TlsStream<TcpStream>, Option<Caller>)> {
         let config = Arc::clone(&self.current.borrow());
         let stream = TlsAcceptor::from(config).accept(stream).await?;

@@ -86,7 +86,7 @@ pub struct SecretKey {
 pub struct Auth {
     /// A token with every scope, for the first call of a deployment.
     pub bootstrap_token: Option<Secret>,
-    /// Bytes of the longest token of any kind.
+    /// The maximum length of a token of any kind, in bytes.
     pub max_token_bytes: usize,
     /// Issuers of signed tokens.
     pub issuers: Vec<JwtIssuer>,
@@ -98,13 +98,13 @@ impl Default for Auth {
     }
 }
 
-/// Section `[tokens]`: how long opaque tokens last at most.
+/// Section `[tokens]`: the longest lifetimes of opaque tokens.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tokens {
-    /// The longest lifetime of a user's token.
+    /// The longest lifetime of a user token.
     pub user_max_days: u32,
-    /// The longest lifetime of a service's token.
+    /// The longest lifetime of a service token.
     pub service_max_days: u32,
 }
 
@@ -134,18 +134,18 @@ impl Default for Fields {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Accounts {
-    /// How long a username, email or phone that a user token released stays reserved for its former holder; 0 for not at
-    /// all.
+    /// How long a username, email or phone that a user token released stays reserved for that user; 0 disables it.
     pub release_hold_days: u32,
-    /// How long an unverified address that is a user's only login method keeps others from it who prove it.
+    /// How long an unverified address that is a user's only login method can't be claimed by another user who proves
+    /// it.
     pub unverified_hold_days: u32,
-    /// Shortest username, in characters.
+    /// Minimum length of a username, in characters.
     pub username_min_length: usize,
-    /// Longest username, in characters.
+    /// Maximum length of a username, in characters.
     pub username_max_length: usize,
-    /// What a username may hold besides letters, their marks and digits.
+    /// The symbols that a username may contain besides letters, combining marks and digits.
     pub username_symbols: String,
-    /// Usernames that nobody may have, nor any that looks the same.
+    /// Usernames that are reserved, with all that look the same.
     pub reserved_usernames: Vec<String>,
 }
 
@@ -182,23 +182,23 @@ impl Default for EmailChange {
 pub struct Passwords {
     /// Threads that hash; without it, half of the cores.
     pub threads: Option<usize>,
-    /// Passwords that no one may choose, one on each line.
+    /// Passwords that users can't choose, one per line.
     pub blocklist_file: Option<PathBuf>,
-    /// Fewest characters of a new login password.
+    /// Minimum length of a new login password, in characters.
     pub min_length: u32,
-    /// Fewest characters of a new wallet password.
+    /// Minimum length of a new wallet password, in characters.
     pub wallet_min_length: u32,
-    /// Most characters of a new password.
+    /// Maximum length of a new password, in characters.
     pub max_length: u32,
-    /// Wrong attempts for an account and secret; with VerifyPassword, for each client.
+    /// Wrong attempts per account and secret; with VerifyPassword, per client.
     pub wrong_attempts: u32,
-    /// Within how many seconds they count.
+    /// The seconds within which they count.
     pub wrong_attempts_seconds: u32,
-    /// Wrong attempts per hour for an account over all clients of VerifyPassword.
+    /// Wrong attempts per hour and account over all clients of VerifyPassword.
     pub account_attempts_per_hour: u32,
-    /// Wrong attempts per hour of one client of VerifyPassword over all accounts.
+    /// Wrong attempts per hour and client of VerifyPassword over all accounts.
     pub client_attempts_per_hour: u32,
-    /// How many clients that logged in are remembered for an account.
+    /// How many clients that logged in are remembered per account.
     pub known_clients: u32,
     /// How many days they are remembered after their last login.
     pub known_client_days: u32,
@@ -273,9 +273,9 @@ pub struct Sms {
     pub ca_file: Option<PathBuf>,
     /// Writes text messages to stderr instead, for development.
     pub log: bool,
-    /// Country codes, without a plus sign, that text messages go to; any, where there is none.
+    /// Country codes, without a plus sign, that text messages may be sent to; an empty list allows all.
     pub allowed_country_codes: Vec<String>,
-    /// Most text messages of the deployment on one day; 0 for no limit.
+    /// The maximum number of text messages of the deployment per day; 0 for no limit.
     pub daily_cap: u32,
 }
 
@@ -292,7 +292,8 @@ impl Default for Sms {
 pub struct Operations {
     /// Where `/livez`, `/readyz` and `/metrics` are, over HTTP without TLS; without it, nowhere.
     pub address: Option<SocketAddr>,
-    /// Connections of that port, which no caller's count against; the oldest is closed for a new one.
+    /// Connections to that port, which don't count as connections of callers; the oldest is closed to make room for a
+    /// new one.
     pub connections: usize,
     /// Between two pings of the database. Health is lost after three that fail, and back after one.
     pub ping_seconds: u64,
@@ -411,7 +412,7 @@ impl Passwords {
         }
     }
 
-    /// The limits of wrong passwords.
+    /// The limits on wrong passwords.
     pub fn limits(&self) -> PasswordLimits {
         PasswordLimits {
             known_clients: i64::from(self.known_clients),

@@ -1,4 +1,4 @@
-//! What a configuration may hold, and an operator should think about.
+//! Settings that are valid, but that an operator should reconsider.
 
 use std::{collections::HashMap, net::IpAddr};
 
@@ -9,12 +9,12 @@ use crate::{
     store::connector,
 };
 
-/// Fewest different bytes of a key of 32; a random one has fewer with a probability below 10⁻¹⁰.
+/// Minimum number of distinct bytes in a key of 32 bytes; a random key has fewer with a probability below 10⁻¹⁰.
 const DISTINCT_BYTES: usize = 16;
-/// Fewest bits of a bootstrap token, as far as its characters tell.
+/// Minimum entropy of a bootstrap token in bits, as estimated from its characters.
 const BOOTSTRAP_BITS: f64 = 80.0;
 
-/// A sentence for each. None shows the value of a secret.
+/// One sentence per warning. None contains the value of a secret.
 pub fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     for (place, key) in config.secrets.keys.iter().enumerate() {
@@ -56,7 +56,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
     warnings
 }
 
-/// Why a key is not random.
+/// Why a key doesn't look random.
 fn weakness(key: &[u8; 32]) -> Option<&'static str> {
     if key.iter().all(|byte| *byte == 0) {
         return Some("is all zero");
@@ -72,7 +72,7 @@ fn weakness(key: &[u8; 32]) -> Option<&'static str> {
     key.iter().all(|byte| matches!(byte, b' '..=b'~')).then_some("is text")
 }
 
-/// The bits of a text whose characters were drawn as often as they appear in it.
+/// The entropy of a text in bits, if its characters were drawn with the frequencies that they have in it.
 fn bits(text: &str) -> f64 {
     let mut counts: HashMap<char, f64> = HashMap::new();
     text.chars().for_each(|c| *counts.entry(c).or_default() += 1.0);
@@ -80,7 +80,7 @@ fn bits(text: &str) -> f64 {
     counts.values().map(|count| count * (length / count).log2()).sum()
 }
 
-/// Whether a set of keys comes over plain HTTP from anywhere but this machine.
+/// Whether a key set is read over plain HTTP from another machine.
 fn is_plain_and_remote(jwks: &str) -> bool {
     let Ok(Some(uri)) = Source::uri(jwks) else { return false };
     let host = uri.host().unwrap_or_default();

@@ -54,7 +54,7 @@ pub struct Facts<'a> {
     pub minutes: i64,
     /// When its cause was.
     pub at: DateTime<Utc>,
-    /// How many changes a summary tells of.
+    /// The number of changes in a summary.
     pub changes: i32,
 }
 

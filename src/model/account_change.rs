@@ -69,7 +69,7 @@ impl Paths {
         Self { email: "email", phone: "phone", code, new_code: "code" }
     }
 
-    /// Where the address of a channel stands.
+    /// The state of the address of a channel.
     pub fn address(&self, channel: Channel) -> &'static str {
         match channel {
             Channel::Email => self.email,
@@ -87,7 +87,7 @@ pub struct Rules {
     pub needs_codes: bool,
     /// Whether a verified email is replaced only with the code that was sent to it.
     pub requires_current_code: bool,
-    /// When the oldest of the connections was linked that are to be unlinked.
+    /// When the oldest of the connections to unlink was linked.
     pub linked_at: Option<DateTime<Utc>>,
     pub paths: Paths,
 }
@@ -127,12 +127,12 @@ pub enum AddressChange {
     Respell(Folded),
 }
 
-/// What an address that is bound may do.
+/// What a bound address can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Binding {
     /// A service set it.
     Unverified,
-    /// Its code proved it, and nothing proved an older factor of the account, which has one.
+    /// Its code proved it, but no older factor of the account was proved, and the account has one.
     Unconfirmed,
     /// Its code proved it, and it can authorize changes of the account.
     Confirmed,
@@ -187,7 +187,7 @@ const WRONG_CHANNEL: &str = "is not that of the address";
 /// Decides what a change needs.
 ///
 /// # Errors
-/// INVALID_REQUEST for a code of a channel that cannot prove the change, PROOF_REQUIRED, CURRENT_CODE_REQUIRED,
+/// INVALID_REQUEST for a code of a channel that can't prove the change, PROOF_REQUIRED, CURRENT_CODE_REQUIRED,
 /// ADDRESS_NOT_BOUND, ADDRESS_NOT_CONFIRMED.
 pub fn plan(login: &Login, patch: &AccountPatch, proof: &Proof, rules: Rules) -> Result<Plan> {
     let mut planner = Planner {
@@ -225,8 +225,8 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// Rejects a code of the other channel than that of the address that changes, unless the address could not prove the
-    /// change itself and one of the other channel is bound.
+    /// Rejects a code of a channel other than that of the changed address. Accepts it if the address couldn't prove the
+    /// change itself and an address of the other channel is bound.
     fn check_channel(&mut self, patch: &AccountPatch) -> Result<()> {
         let Some(channel) = self.other_channel(patch) else { return Ok(()) };
         if self.login.confirmed(channel.other()).is_some() || self.login.verified(channel).is_none() {
@@ -279,7 +279,7 @@ impl Planner<'_> {
         let is_verified = bound.as_ref().is_some_and(|bound| bound.verified);
         let is_confirmed = self.login.confirmed(channel).is_some();
         let proves = self.rules.is_user || self.rules.needs_codes;
-        // An address that is not confirmed protects itself from nobody who knows the password.
+        // An address that isn't confirmed gives no protection against a caller who knows the password.
         let protects = proves && is_verified && (is_confirmed || self.proof.password.is_none());
         let mut address = Address {
             channel,
@@ -315,7 +315,7 @@ impl Planner<'_> {
         address
     }
 
-    /// What an address may do that is bound now.
+    /// What the currently bound address can do.
     fn binding(&self, source: Channel) -> Binding {
         let Rules { is_user, needs_codes, .. } = self.rules;
         let has_factor = self.login.password_hash.is_some() || self.login.has_confirmed();
@@ -327,7 +327,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Whether the call proves a factor that the account has had, if what is shown is right.
+    /// Whether the call proves an existing factor of the account, if its evidence is correct.
     fn proves_older_factor(&self, source: Channel) -> bool {
         let by_code = self.proof.code.is_some() && self.login.confirmed(source).is_some();
         by_code || self.proof.password.is_some()
@@ -423,7 +423,7 @@ impl Planner<'_> {
         if !patch.unlink.is_empty() && self.rules.is_user && needs_password && self.proof.password.is_none() {
             self.missing.add("proof.current_password", Fault::Required, "the password is needed");
         }
-        // Else a stolen token could set a first password, and take the owner's connection away with it.
+        // Otherwise a stolen token could set a first password, and unlink the owner's connection with it.
         let unproven = self.login.password_unproven_at.zip(self.rules.linked_at);
         if self.rules.is_user && needs_password && unproven.is_some_and(|(set_at, linked_at)| linked_at <= set_at) {
             let why = "was linked before the password was set without another proof; only a service can unlink it";
@@ -457,7 +457,7 @@ pub fn check_proof(patch: &AccountPatch, proof: &Proof, paths: Paths, faults: &m
         faults.add(paths.new_code, Fault::Format, "proves no address of this request");
     }
     match (proof.channel, named.is_empty()) {
-        // A code of the other channel can prove some changes of an address, which the account decides.
+        // A code of the other channel can prove some changes of an address; the state of the account decides.
         (Some(channel), false) if !named.contains(&channel) && proof.code.is_none() => {
             faults.add("proof.channel", Fault::Format, WRONG_CHANNEL);
         }

@@ -34,7 +34,7 @@ pub struct OrderKey {
     pub descending: bool,
 }
 
-/// Reads `-created_at,nickname`, which `created_at desc, nickname` means too, with the keys of [`with_ties`].
+/// Parses `-created_at,nickname`, or `created_at desc, nickname` for the same, with the keys of [`with_ties`].
 ///
 /// # Errors
 /// ORDER_BY_UNSUPPORTED with all faults.
@@ -42,10 +42,10 @@ pub fn parse(given: &str, fields: &Fields) -> Result<Vec<OrderKey>> {
     Ok(with_ties(parse_named(given, fields)?))
 }
 
-/// Reads the keys that a request names, without those that make the order total.
+/// Parses the keys that a request names, without those that make the order total.
 ///
 /// # Errors
-/// ORDER_BY_UNSUPPORTED with all faults.
+/// ORDER_BY_UNSUPPORTED with all violations.
 pub fn parse_named(given: &str, fields: &Fields) -> Result<Vec<OrderKey>> {
     let given = if given.is_empty() { "-created_at" } else { given };
     let mut faults = Violations::new();
@@ -76,8 +76,8 @@ pub fn parse_named(given: &str, fields: &Fields) -> Result<Vec<OrderKey>> {
     Ok(keys)
 }
 
-/// Makes an order total: `user_id` is added in the direction of the last key, and `created_at` before it where that is
-/// an indexed field, as its index has it.
+/// Makes an order total: adds `user_id` in the direction of the last key. If the last key is an indexed field, also
+/// adds `created_at` before it, because its index contains it.
 pub fn with_ties(mut named: Vec<OrderKey>) -> Vec<OrderKey> {
     if let Some(last) = named.last().cloned() {
         let indexed = matches!(&last.key, Key::Custom(field) if field.index.is_declared());
@@ -90,8 +90,8 @@ pub fn with_ties(mut named: Vec<OrderKey>) -> Vec<OrderKey> {
     named
 }
 
-/// The total order in which a list began whose places have `len` values, whatever became of an index since; `None` if
-/// no order of these keys has such places.
+/// The total order of a list whose cursors have `len` values, even if an index has changed since the list began; `None`
+/// if no order of these keys has such cursors.
 pub fn continued(named: &[OrderKey], len: usize) -> Option<Vec<OrderKey>> {
     let ties: &[Key] = match len.checked_sub(named.len())? {
         0 => &[],
@@ -104,7 +104,7 @@ pub fn continued(named: &[OrderKey], len: usize) -> Option<Vec<OrderKey>> {
     Some(named.iter().cloned().chain(ties).collect())
 }
 
-/// One sort key as it is written: a name, and what makes its direction descending.
+/// One sort key as written: a name, and the marker of a descending direction.
 #[derive(Debug, PartialEq)]
 struct Part<'a> {
     name: &'a str,
@@ -117,7 +117,7 @@ struct Part<'a> {
 impl<'a> Part<'a> {
     fn read(part: &'a str) -> Self {
         let part = part.trim();
-        // A custom field may itself be named `desc`; only after a blank is the word a direction.
+        // A custom field may itself be named `desc`; the word is a direction only after a space.
         let before = part.strip_suffix("desc").filter(|before| before.ends_with(char::is_whitespace));
         let signed = before.map_or(part, str::trim_end);
         let name = signed.strip_prefix('-');
@@ -131,8 +131,8 @@ pub fn custom_names(given: &str) -> impl Iterator<Item = &str> {
     names.filter(|name| !name.is_empty() && builtin(name).is_none())
 }
 
-/// The keys as they were understood. A field that was created anew under the same name is another key: a place among
-/// the rows is a place in one such order alone.
+/// The parsed keys. A field that was deleted and created again under the same name is a different key, because a cursor
+/// is valid in only one order.
 pub fn signature(keys: &[OrderKey]) -> String {
     let name = |key: &Key| match key {
         Key::UserId => "user_id".to_owned(),

@@ -1,4 +1,4 @@
-//! Which new passwords are too easy to guess.
+//! Checks whether a new password is too easy to guess.
 
 use std::collections::HashSet;
 
@@ -6,33 +6,33 @@ use zxcvbn::{Score, zxcvbn};
 
 use crate::model::{account::fold_username, password::Secret};
 
-/// Passwords that lists of leaks hold often and that zxcvbn takes for good.
+/// Passwords that are common in leaks but that zxcvbn rates as strong.
 const COMMON: &str = include_str!("common_passwords.txt");
-/// Most characters that zxcvbn looks at.
+/// Maximum number of characters that zxcvbn checks.
 const MAX_JUDGED: usize = 40;
-/// Fewest characters that it looks at, whatever they are.
+/// Minimum number of characters that it checks, whatever they are.
 const MIN_JUDGED: usize = 8;
-/// Most work that zxcvbn may have, as [`work`] counts it: 4 ms of a core for the worst text that a search found.
+/// Maximum work of zxcvbn, as [`work`] counts it: 4 ms of CPU time for the worst text that a search found.
 const MAX_WORK: usize = 20_000;
-/// The shortest local part of an email that tells something of its owner.
+/// The shortest local part of an email that identifies its owner.
 const TELLING_LENGTH: usize = 4;
 
-/// The letters that zxcvbn reads other characters as. It tries every combination of those that a text has.
+/// The letters that zxcvbn substitutes for other characters. It tries every combination of those in a text.
 const SUBSTITUTIONS: [&str; 12] = ["4@", "8", "({[<", "3", "69", "1!|", "1|7", "0", "$5", "+7", "%", "2"];
-/// Characters that stand for two letters.
+/// Characters that can stand for two letters.
 const AMBIGUOUS: &str = "1|7";
 
-/// What a deployment does not let anybody choose, besides what everybody knows.
+/// Passwords that a deployment rejects, in addition to common ones.
 #[derive(Clone, Debug, Default)]
 pub struct Blocklist {
-    /// Passwords, folded.
+    /// Passwords, normalized.
     passwords: HashSet<String>,
-    /// Names of the service and the app, which make a password with little else in it easy to guess.
+    /// Names of the service and the app. A password that contains little else is easy to guess.
     names: Vec<String>,
 }
 
 impl Blocklist {
-    /// Blocks the names of the deployment, and the passwords of a list with one on each line.
+    /// Blocks the names of the deployment, and the passwords of a list with one per line.
     pub fn new(names: &[&str], list: &str) -> Self {
         let names: Vec<String> = names.iter().map(|name| fold_username(name)).filter(|name| !name.is_empty()).collect();
         let lines = COMMON.lines().chain(list.lines()).map(|line| line.trim_end_matches('\r'));
@@ -41,8 +41,8 @@ impl Blocklist {
         Self { passwords: passwords.collect(), names }
     }
 
-    /// Whether a login password is too easy to guess: common, blocked, or with the username or the email's local part
-    /// in it, ignoring case. It may take 10 ms, so it belongs on no async thread.
+    /// Whether a login password is too easy to guess: common, blocked, or containing the username or the local part of
+    /// the email, ignoring case. This may take 10 ms, so don't call it on an async thread.
     pub fn rejects(&self, secret: &Secret, username: Option<&str>, email: Option<&str>) -> bool {
         let folded = fold_username(secret.expose());
         let contains = |part: &str| !part.is_empty() && folded.contains(&fold_username(part));
@@ -60,7 +60,7 @@ impl Blocklist {
     }
 }
 
-/// The first characters, as many as zxcvbn has time for.
+/// The leading characters, as many as zxcvbn can check in time.
 fn judged(text: &str) -> &str {
     let characters: Vec<(usize, char)> = text.char_indices().take(MAX_JUDGED).collect();
     let mut length = characters.len();
@@ -71,15 +71,15 @@ fn judged(text: &str) -> &str {
     &text[..end]
 }
 
-/// What zxcvbn has to do: it looks up every part of the text, once for every way to read its characters as letters.
-/// The count of ways is an upper bound.
+/// The work of zxcvbn: it looks up every part of the text, once per way to read its characters as letters. The number
+/// of ways is an upper bound.
 fn work(characters: impl Iterator<Item = char> + Clone) -> usize {
     let ways = SUBSTITUTIONS.iter().map(|substitutes| {
         let found = substitutes.chars().filter(|substitute| characters.clone().any(|c| c == *substitute));
         found.map(|substitute| if AMBIGUOUS.contains(substitute) { 2 } else { 1 }).sum::<usize>().max(1)
     });
     let length = characters.clone().count();
-    // Some searches are made whether there is anything to substitute or not.
+    // Some searches run even if there is nothing to substitute.
     (ways.product::<usize>() + 8) * length * length
 }
 
@@ -145,7 +145,7 @@ mod tests {
         assert!(rejects(&format!("{}violet-lantern-93", "a".repeat(MAX_JUDGED)), None, None));
         assert_eq!(judged("violet-lantern"), "violet-lantern");
         assert_eq!(judged(&"é".repeat(100)), "é".repeat(MAX_JUDGED));
-        // With the 14th character there are more ways to read it than there is time for.
+        // With the 14th character, the number of ways to read it exceeds the maximum work.
         assert_eq!(judged(&"4@8({[<69301!|$5+7%2".repeat(5)), "4@8({[<69301!");
     }
 
@@ -157,7 +157,7 @@ mod tests {
         }
     }
 
-    /// Texts that took longest in a search for such, each with the characters behind those that are judged.
+    /// The slowest texts that a search found, each with the characters after those that are checked.
     #[cfg(not(debug_assertions))]
     #[test]
     fn the_worst_texts_are_judged_within_ten_milliseconds() {
@@ -172,7 +172,7 @@ mod tests {
         let blocklist = Blocklist::new(&["user-service", "Marbrook Gazette"], "");
         for worst in WORST {
             let secret = secret(&format!("{worst}{worst}"));
-            // The best of some, because others may have the core meanwhile.
+            // The best of several runs, because other processes may use the core.
             let took = (0..5).map(|_| {
                 let since = std::time::Instant::now();
                 blocklist.rejects(&secret, Some("mara.quill"), Some("mara@example.com"));

@@ -1,4 +1,4 @@
-//! The rules of usernames: their length and letters, and what looks like another one.
+//! The rules for usernames: length, letters, and look-alike forms.
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
@@ -12,13 +12,13 @@ use crate::{
     },
 };
 
-/// The kind under which `unique_values` holds what a username looks like.
+/// The kind of look-alike forms in `unique_values`.
 pub const SKELETON: &str = "username_skeleton";
-/// Names that nobody may have by default.
+/// Names that are reserved by default.
 pub const RESERVED: &[&str] = &["admin", "administrator", "root", "support", "system"];
-/// What a username may hold by default besides letters, marks and digits.
+/// Symbols that are allowed by default besides letters, marks and digits.
 pub const SYMBOLS: &str = "_-.";
-/// Most marks in a row: more of them cover what is around them (UTS 39, 5.4).
+/// Maximum number of marks in a row: more of them cover the text around them (UTS 39, 5.4).
 const MAX_MARKS: usize = 4;
 
 /// What a deployment accepts as a username.
@@ -27,7 +27,7 @@ pub struct UsernameRules {
     min: usize,
     max: usize,
     symbols: String,
-    /// Folded.
+    /// Normalized.
     reserved: Vec<String>,
     length: String,
     letters: String,
@@ -40,7 +40,7 @@ impl Default for UsernameRules {
 }
 
 impl UsernameRules {
-    /// Rules with these lengths, symbols besides letters and digits, and names that nobody may have.
+    /// Rules with these lengths, symbols besides letters and digits, and reserved names.
     pub fn new<'a>(min: usize, max: usize, symbols: &str, reserved: impl Iterator<Item = &'a str>) -> Self {
         Self {
             min,
@@ -52,12 +52,12 @@ impl UsernameRules {
         }
     }
 
-    /// Reads a username: letters of any script with the marks that it needs, digits and the deployment's symbols; with one
-    /// letter at least, no mixture of scripts that could pass for another name (UTS 39, highly restrictive), and no name
-    /// that is reserved or looks like one that is.
+    /// Parses a username: letters of any script with the marks that they need, digits and the deployment's symbols. It
+    /// must have at least one letter, must not mix look-alike scripts (UTS 39, highly restrictive), and must not be or
+    /// look like a reserved name.
     ///
     /// # Errors
-    /// The first rule that it breaks.
+    /// The first violated rule.
     pub fn parse(&self, given: String) -> Result<Folded, (Fault, &str)> {
         let shown = text::line(given, self.min, self.max, "").map_err(|(fault, why)| match fault {
             Fault::Length => (fault, self.length.as_str()),
@@ -68,7 +68,7 @@ impl UsernameRules {
         let mut previous = None;
         for c in shown.chars() {
             if is_mark(c) {
-                // A mark belongs to a letter.
+                // A mark must follow a letter.
                 let follows_letter =
                     previous.is_some_and(|previous: char| previous.is_alphabetic() || is_mark(previous));
                 marks += 1;
@@ -86,7 +86,7 @@ impl UsernameRules {
         if !shown.chars().any(|c| c.is_alphabetic() && !is_mark(c)) {
             return Err((Fault::Format, "must contain at least one letter"));
         }
-        // Full-width letters are others only in looks, which the folding takes away. Symbols belong to no script.
+        // Full-width letters differ only in appearance, and normalization replaces them. Symbols belong to no script.
         let letters: String = shown.chars().filter(|c| !is_symbol(*c)).nfkc().collect();
         if letters.as_str().detect_restriction_level() > RestrictionLevel::HighlyRestrictive {
             return Err((Fault::Format, "must not mix look-alike scripts"));
@@ -108,7 +108,7 @@ fn is_look_alike(one: &str, other: &str) -> bool {
     skeleton(one).eq(skeleton(other))
 }
 
-/// What a username looks like, as it is compared and as it is shown: only one user may have each of these.
+/// The look-alike form of a username, as key and for display. It is unique among users.
 pub fn skeletons(name: &Folded) -> Vec<String> {
     let shown: String = name.shown.nfkc().collect();
     let mut skeletons: Vec<String> = vec![skeleton(&name.key).collect(), skeleton(&shown).collect()];

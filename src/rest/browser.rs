@@ -1,7 +1,6 @@
-//! What a browser tells of the page that has it call, where it shows a client certificate by itself.
-//!
-//! A token is sent only by a page that knows it. A certificate goes with every call that a browser makes, whichever
-//! page asks for it, also where the page cannot read the response.
+//! Cross-site checks for browsers, which send a client certificate automatically. A page can only send a token that it
+//! knows. But a browser attaches a certificate to every call, whichever page causes it, and even if the page can't read
+//! the response.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 
@@ -9,11 +8,12 @@ use super::error::Refusal;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// What a page of another site cannot send without asking first, which the CORS rules answer. The second is an import's.
+/// Headers that a page of another site can't send without a preflight, which the CORS rules decide. The second is for
+/// imports.
 const CONTENT_TYPES: [&str; 2] = ["application/json", "application/x-ndjson"];
 
-/// Whether a browser makes the call for a page of another site, which is not one of the allowed origins. `*` does not
-/// allow any here: it is meant for pages that have a token.
+/// Whether a browser sends the call for a page of another site that isn't an allowed origin. `*` allows none here: it
+/// is meant for pages that have a token.
 pub fn is_of_another_site(parts: &Parts, allowed: &[String]) -> bool {
     let headers = &parts.headers;
     let origin = headers.get(header::ORIGIN);
@@ -22,7 +22,7 @@ pub fn is_of_another_site(parts: &Parts, allowed: &[String]) -> bool {
     }
     match headers.get(SEC_FETCH_SITE) {
         Some(site) => site != "same-origin" && site != "none",
-        // An older browser. A program that is no browser sends neither.
+        // An older browser. Other programs send neither header.
         None => origin.is_some_and(|origin| !is_own(origin, parts)),
     }
 }
@@ -35,7 +35,7 @@ fn is_own(origin: &HeaderValue, parts: &Parts) -> bool {
     matches!((origin, host), (Some(origin), Some(host)) if origin.eq_ignore_ascii_case(host))
 }
 
-/// Rejects a body that a page could have sent as a form or as plain text, which no browser asks about before.
+/// Rejects a body that a page could have sent as a form or as plain text, without a preflight.
 ///
 /// # Errors
 /// 415 for its content type.
@@ -44,8 +44,8 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
     if is_json || !has_body(headers) { Ok(()) } else { Err(Refusal::content_type()) }
 }
 
-/// Whether there is a body. Over HTTP/2 it needs none of these headers, but a browser that sends one without its length
-/// asks before, as for JSON.
+/// Whether the request has a body. Over HTTP/2 a body needs neither header, but a browser that sends one without a
+/// length makes a preflight, as for JSON.
 fn has_body(headers: &HeaderMap) -> bool {
     let has_length = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
     has_length || headers.contains_key(header::TRANSFER_ENCODING)

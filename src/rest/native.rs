@@ -1,4 +1,4 @@
-//! The native routes: every RPC in canonical proto3 JSON, on the routes that the contract gives it.
+//! The native routes: every RPC in ProtoJSON, on the routes of the contract.
 
 use std::sync::LazyLock;
 
@@ -30,20 +30,20 @@ use crate::{
     },
 };
 
-/// The user that `me` in a path means: the authenticated one.
+/// The user that `me` in a path refers to: the authenticated one.
 const ME: &str = "0";
 
 /// One route: what it is called by, and which RPC answers.
 #[derive(Debug)]
 pub struct Route {
     pub method: Method,
-    /// The path; a parameter is named like the field that it fills, without the messages around it.
+    /// The path; a parameter has the name of the field that it sets, without the enclosing messages.
     pub path: String,
     pub rpc: Rpc,
     pub descriptor: MethodDescriptor,
-    /// Whether the request is the body; else its fields stand in the query.
+    /// Whether the request is the body; otherwise its fields are query parameters.
     pub has_body: bool,
-    /// The request's field that the path fills, by its path; empty where there is none.
+    /// The path of the request field that the URL path sets; empty if there is none.
     pub filled: String,
     /// Whether it is the first route of its RPC.
     pub is_main: bool,
@@ -59,7 +59,7 @@ pub static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
 fn routes_of(method: &MethodDescriptor) -> Vec<Route> {
     let mut bindings = http_bindings(method);
     if method.name() == "ImportUsers" {
-        // A stream both ways has no annotation; here it is lines of a body.
+        // A bidirectional stream has no annotation; here it is the lines of a body.
         bindings.push(HttpBinding { method: "POST".to_owned(), template: import::PATH.to_owned(), has_body: true });
     }
     let routes = bindings.into_iter().enumerate();
@@ -79,7 +79,7 @@ impl Route {
         };
         Self {
             method: method.parse().expect("valid: a test looks at every binding"),
-            // A path in braces would be another parameter than its last part to OpenAPI and to the router.
+            // OpenAPI and the router would read a path in braces as a different parameter than its last part.
             path: template.replace(&format!("{{{filled}}}"), &format!("{{{}}}", last_part(filled))),
             rpc: Rpc(service, name),
             descriptor: descriptor.clone(),
@@ -89,8 +89,8 @@ impl Route {
         }
     }
 
-    /// Whether the request needs a body, if only `{}`: a POST to a collection creates something, and a client that lost
-    /// its body must not create it empty.
+    /// Whether the request requires a body, if only `{}`: a POST to a collection creates a resource. If a client loses
+    /// its body, the call must not create an empty one.
     pub fn needs_body(&self) -> bool {
         self.method == Method::POST && !self.path.contains(':')
     }
@@ -100,7 +100,7 @@ impl Route {
         self.path.contains('{').then(|| last_part(&self.filled))
     }
 
-    /// The field that the path fills.
+    /// The field that the path sets.
     pub fn filled_field(&self) -> Option<FieldDescriptor> {
         let mut message = self.descriptor.input();
         let mut names = self.filled.split('.').peekable();
@@ -115,23 +115,23 @@ impl Route {
         None
     }
 
-    /// Whether it only reads.
+    /// Whether the RPC only reads.
     pub fn is_read(&self) -> bool {
         is_read(&self.descriptor)
     }
 
-    /// Whether what it returns has an etag of its own.
+    /// Whether the response has an etag.
     pub fn has_etag(&self) -> bool {
         tagged_part(self.rpc.1).is_some()
     }
 }
 
-/// The name at the end of a field's path.
+/// The last name of a field path.
 fn last_part(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path)
 }
 
-/// The routes with their handlers. A path is found with its colon encoded too, as some clients send it.
+/// The routes with their handlers. A path also matches with its colon percent-encoded, because some clients send it so.
 pub fn routes() -> Router<Gateway> {
     let mut router = Router::new();
     for route in ROUTES.iter() {
@@ -191,8 +191,7 @@ fn request(route: &Route, call: &Call) -> Result<(Json, bool)> {
     Ok((json, condition.is_some()))
 }
 
-/// The part of the request that the body holds. A creation whose body was lost, and a body that would be ignored, are
-/// rejected.
+/// The part of the request that the body contains. Rejects a creation without a body, and a body that would be ignored.
 fn body(route: &Route, body: &[u8]) -> Result<Json> {
     let (nothing, is_empty) = (Json::Object(Vec::new()), body.trim_ascii().is_empty());
     if route.has_body && !is_empty {
@@ -212,7 +211,7 @@ fn body(route: &Route, body: &[u8]) -> Result<Json> {
 enum Given {
     /// It may not.
     Once,
-    /// With the same value, or with none: `0`, an empty text, or null.
+    /// The field is set to the same value, or to its default: `0`, an empty text, or null.
     Alike,
 }
 
@@ -262,7 +261,7 @@ fn is_alike(there: &Json, value: &Json) -> bool {
     }
 }
 
-/// Whether a value is the same as none: in proto3 a field at its default is not set.
+/// Whether a value equals a missing one: in proto3 a field at its default isn't set.
 fn is_unset(there: &Json, kind: &Kind) -> bool {
     match there {
         Json::Null => true,
@@ -303,20 +302,20 @@ fn if_match(headers: &HeaderMap) -> Result<Option<String>> {
     if etag.is_empty() || etag.contains(['"', ',']) { Err(fault()) } else { Ok(Some(etag.to_owned())) }
 }
 
-/// An etag without its quotation marks. A proxy that compresses makes it weak; the resource that it names is the same.
+/// An etag without its quotation marks. A proxy that compresses makes it weak, but it identifies the same resource.
 fn opaque(given: &str) -> &str {
     let strong = given.strip_prefix("W/").unwrap_or(given);
     strong.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(strong)
 }
 
-/// Whether `If-None-Match` names this etag, or any. No etag of ours holds a comma.
+/// Whether `If-None-Match` contains this etag, or `*`. Our etags never contain a comma.
 fn is_known(headers: &HeaderMap, etag: &str) -> bool {
     let values = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let mut given = values.flat_map(|value| value.split(',')).map(str::trim);
     given.any(|given| given == "*" || opaque(given) == etag)
 }
 
-/// Rejects `If-None-Match` of a write: what it changes exists, and no write asks that it does not have some etag.
+/// Rejects `If-None-Match` on a write: the resource exists, and no write supports a condition on other etags.
 ///
 /// # Errors
 /// 412 with ETAG_MISMATCH for `*`, INVALID_REQUEST for anything else.
@@ -335,15 +334,15 @@ pub fn must_not_be_new(headers: &HeaderMap) -> Result<(), Refusal> {
 struct Answer {
     json: Vec<u8>,
     etag: Option<String>,
-    /// Whether the etag stands for all that was answered.
+    /// Whether the etag covers the whole response.
     is_whole: bool,
 }
 
-/// A part of an answer that has an etag.
+/// A part of a response that has an etag.
 trait Tagged {
     fn etag(&self) -> &str;
 
-    /// Whether nothing of the part can change while its etag stays.
+    /// Whether the part can't change without its etag.
     fn is_whole(&self) -> bool {
         true
     }
@@ -384,7 +383,7 @@ fn reply(answer: Answer) -> Response {
     with_etag(json_response(answer.json), answer.etag)
 }
 
-/// The response to who has the answer already.
+/// The response to a client that already has the content.
 fn unmodified(answer: Answer) -> Response {
     with_etag(StatusCode::NOT_MODIFIED.into_response(), answer.etag)
 }
@@ -419,7 +418,7 @@ macro_rules! dispatch {
         #[cfg(test)]
         const DISPATCHED: &[&str] = &[$($rpc),*];
 
-        /// The part of an RPC's answer whose etag is the answer's.
+        /// The part of an RPC's response whose etag is used for the response.
         fn tagged_part(rpc: &str) -> Option<&'static str> {
             match rpc {
                 $($rpc => None$(.or(Some(stringify!($part))))?,)*
@@ -479,7 +478,7 @@ mod tests {
         for route in ROUTES.iter().filter(|route| route.path != import::PATH) {
             let bindings = http_bindings(&route.descriptor);
             let is_of = |binding: &&HttpBinding| {
-                // A parameter has its last name alone.
+                // A parameter has only the last name.
                 let template = binding.template.replace("{field.name}", "{name}");
                 (binding.method.as_str(), template.as_str()) == (route.method.as_str(), route.path.as_str())
             };

@@ -35,7 +35,7 @@ pub struct NewDelivery {
     pub code_id: Option<i64>,
     /// After this it is not sent any more.
     pub expires_at: Option<DateTime<Utc>>,
-    /// Before this it is not sent; a summary then tells of all that came until then.
+    /// Before this time it isn't sent; a summary includes every change until then.
     pub not_before: Option<DateTime<Utc>>,
     /// Who caused it, and may ask for its state.
     pub owner_caller: Option<String>,
@@ -57,7 +57,7 @@ pub struct Leased {
     pub attempts: i32,
     pub expires_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
-    /// How many changes it tells of.
+    /// The number of changes in the summary.
     pub changes: i32,
 }
 
@@ -116,7 +116,7 @@ pub async fn insert(
     message_id: Uuid,
     now: DateTime<Utc>,
 ) -> QueryResult<i64> {
-    // What waits on purpose is not late.
+    // A message that waits on purpose isn't late.
     let due = new.not_before.unwrap_or(now);
     let statement = Sql::<(BigInt, Text)>::new(
         "insert into outbox (channel, recipient, template, languages, app_name, user_id, code_id, expires_at, \
@@ -155,8 +155,8 @@ pub async fn insert(
     Ok(outbox_id)
 }
 
-/// Lets a message of this template to an address of the user, which waits and nobody is sending, tell of one change more;
-/// false where there is none.
+/// Adds one change to a waiting message of this template to an address of the user, unless the message is leased; false
+/// if there is none.
 pub async fn add_change(
     conn: &mut AsyncPgConnection,
     user_id: i64,
@@ -284,7 +284,7 @@ pub async fn expire(conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> QueryRe
         .await
 }
 
-/// What became of a message that a caller asked for, of `owner` where it is given; notices are nobody's to ask about.
+/// The state of a message that a caller requested, of `owner` if given. Notices can't be queried.
 pub async fn find(conn: &mut AsyncPgConnection, outbox_id: i64, owner: Option<&str>) -> QueryResult<Option<Delivery>> {
     let statement =
         Sql::<DeliveryRow>::new("select ").push(DELIVERY).push(" from outbox where outbox_id = ").bind(outbox_id);

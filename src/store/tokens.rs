@@ -26,16 +26,16 @@ type Row = (
 
 const COLUMNS: &str = "token_id, service, user_id, scopes, created_at, expires_at, last_used_at, revoked_at, issued_by";
 
-/// A token that is to be stored.
+/// A token to store.
 pub struct NewToken<'a> {
     pub hash: Vec<u8>,
     pub subject: &'a Subject,
     pub scopes: Vec<String>,
     pub created_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
-    /// Who issued it, as [`Subject`] is displayed.
+    /// The issuer, in the `Display` form of [`Subject`].
     pub issued_by: String,
-    /// The hash of the token that issued it, where one did.
+    /// The hash of the token that issued it, if any.
     pub parent: Option<Vec<u8>>,
 }
 
@@ -51,7 +51,7 @@ pub async fn find(conn: &mut AsyncPgConnection, token_id: i64, now: DateTime<Utc
     statement.push(" and revoked_at is null and expires_at > ").bind(now).get_result(conn).await.optional()
 }
 
-/// Those of a service or a user, or all, that are neither expired nor revoked, newest first.
+/// Tokens of a service or a user, or all, that are neither expired nor revoked, newest first.
 pub async fn list(
     conn: &mut AsyncPgConnection,
     subject: Option<&Subject>,
@@ -72,7 +72,7 @@ pub async fn list(
     statement.push(" order by token_id desc limit ").bind(limit).load(conn).await
 }
 
-/// The token of that hash, which nobody revokes before the transaction ends.
+/// The token with that hash, locked so that it can't be revoked before the transaction ends.
 pub async fn find_and_share(conn: &mut AsyncPgConnection, hash: Vec<u8>) -> QueryResult<Option<Token>> {
     let statement = Sql::<Row>::new("select ").push(COLUMNS).push(" from tokens where token_hash = ").bind(hash);
     statement.push(" for share").get_result(conn).await.optional()
@@ -110,7 +110,7 @@ pub async fn insert(conn: &mut AsyncPgConnection, new: NewToken<'_>) -> QueryRes
         .await
 }
 
-/// A token that was revoked just now: its hash, and its service where it is one's.
+/// A newly revoked token: its hash, and its service if it belongs to one.
 pub type RevokedRow = (TokenHash, Option<String>);
 
 type RevokedSql = (Bytea, Nullable<Text>);
@@ -121,7 +121,7 @@ fn revoked((hash, service): (Vec<u8>, Option<String>)) -> RevokedRow {
     (hash.try_into().expect("valid: SHA-256 has 32 bytes"), service)
 }
 
-/// Revokes a token; `None` where it was not there or revoked already.
+/// Revokes a token; `None` if it didn't exist or was already revoked.
 pub async fn revoke(
     conn: &mut AsyncPgConnection,
     token_id: i64,
@@ -143,7 +143,7 @@ pub async fn revoke_service(
     Ok(statement.load(conn).await?.into_iter().map(revoked).collect())
 }
 
-/// Revokes what these tokens, which belong to these issuers, have issued.
+/// Revokes the tokens that these tokens, which belong to these subjects, have issued.
 pub async fn revoke_issued(
     conn: &mut AsyncPgConnection,
     issuers: Vec<String>,
@@ -155,7 +155,7 @@ pub async fn revoke_issued(
     Ok(statement.load(conn).await?.into_iter().map(revoked).collect())
 }
 
-/// Revokes what any token of this issuer has issued, signed ones too.
+/// Revokes the tokens that any token of this issuer has issued, including its signed tokens.
 pub async fn revoke_issued_by(
     conn: &mut AsyncPgConnection,
     issuer: String,
@@ -166,24 +166,24 @@ pub async fn revoke_issued_by(
     Ok(statement.load(conn).await?.into_iter().map(revoked).collect())
 }
 
-/// Lets the signed tokens of a service issue others until the transaction ends: a revocation of all waits for it.
+/// Permits the signed tokens of a service to issue others until the transaction ends: a revocation of all waits for it.
 pub async fn share_service(conn: &mut AsyncPgConnection, lock: i64) -> QueryResult<()> {
     let statement = Sql::<()>::new("select pg_advisory_xact_lock_shared(").bind(lock).push(")");
     statement.execute(conn).await.map(|_| ())
 }
 
-/// Waits until no signed token of a service is issuing another, and keeps them from it until the transaction ends.
+/// Waits until no signed token of a service is issuing another, and prevents that until the transaction ends.
 pub async fn lock_service(conn: &mut AsyncPgConnection, lock: i64) -> QueryResult<()> {
     Sql::<()>::new("select pg_advisory_xact_lock(").bind(lock).push(")").execute(conn).await.map(|_| ())
 }
 
-/// Before when the signed tokens of a service are revoked.
+/// The time before which the signed tokens of a service are revoked.
 pub async fn find_revocation(conn: &mut AsyncPgConnection, service: &str) -> QueryResult<Option<DateTime<Utc>>> {
     let statement = Sql::<Timestamptz>::new("select revoked_before from service_revocations where service = ");
     statement.bind(service).get_result(conn).await.optional()
 }
 
-/// Revokes the signed tokens of a service that were issued before a time; a later one stays.
+/// Revokes the signed tokens of a service that were issued before a time; an existing later time is kept.
 pub async fn revoke_signed(conn: &mut AsyncPgConnection, service: &str, before: DateTime<Utc>) -> QueryResult<()> {
     Sql::<()>::new("insert into service_revocations (service, revoked_before) values (")
         .bind(service)
@@ -213,8 +213,8 @@ pub async fn note_use(
 /// Where replicas tell each other what was revoked.
 pub const CHANNEL: &str = "user_service_tokens";
 
-/// Revokes all tokens of a user that have not expired, but the one with that hash, and tells every replica. Gives how
-/// many they were.
+/// Revokes all tokens of a user that haven't expired, except the one with that hash, and notifies every replica.
+/// Returns the number of revoked tokens.
 pub async fn revoke_all(
     conn: &mut AsyncPgConnection,
     user_id: i64,

@@ -31,7 +31,7 @@ pub struct NewAccount {
 }
 
 impl NewAccount {
-    /// What responses show of it once it is stored for this user.
+    /// What responses show of it after it is stored for this user.
     pub fn account(&self, user_id: i64) -> Account {
         let shown = |folded: &Option<Folded>| folded.as_ref().map(|folded| folded.shown.clone());
         Account {
@@ -50,7 +50,7 @@ impl NewAccount {
         }
     }
 
-    /// Whether the address of a channel comes verified.
+    /// Whether the address of a channel is created as verified.
     pub fn is_verified(&self, channel: Channel) -> bool {
         match channel {
             Channel::Email => self.email_verified,
@@ -202,8 +202,8 @@ pub async fn insert_accounts(conn: &mut AsyncPgConnection, new: &[(i64, &NewAcco
     .await
 }
 
-/// Erases a user, whose row the caller has locked, with all of its data, and keeps the number alone. Every replica is
-/// told that the user's tokens are revoked.
+/// Erases a user, whose row the caller has locked, with all of its data, and keeps only the id. Notifies every replica
+/// that the user's tokens are revoked.
 pub async fn delete(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<()> {
     const OWNED: &[&str] = &[
         "delete from users where user_id = ",
@@ -229,7 +229,7 @@ pub async fn delete(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<(
     tokens::tell(conn, &[Revoked::User(user_id)]).await
 }
 
-/// Whether the id was a user's who was deleted.
+/// Whether the id belonged to a deleted user.
 pub async fn was_deleted(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<bool> {
     let statement = Sql::<BigInt>::new("select user_id from deleted_users where user_id = ").bind(user_id);
     let found: Option<i64> = statement.get_result(conn).await.optional()?;

@@ -157,14 +157,14 @@ fn proof(given: pb::Proof, faults: &mut Violations) -> Proof {
     }
 }
 
-/// An address that is to be bound, and its codes, as ConfirmEmailChange and ConfirmPhoneChange have them.
+/// An address to bind, and its codes, as in ConfirmEmailChange and ConfirmPhoneChange.
 pub struct Confirmation {
     pub channel: Channel,
     pub user_id: i64,
     pub address: String,
-    /// Of the address.
+    /// The code of the address.
     pub code: String,
-    /// Of the current address.
+    /// The code of the current address.
     pub current_code: String,
     pub request_id: String,
 }
@@ -185,7 +185,7 @@ impl From<pb::ConfirmPhoneChangeRequest> for Confirmation {
     }
 }
 
-/// Reads an address that is to be bound, and its codes.
+/// Parses an address to bind, and its codes.
 pub fn confirm(given: Confirmation, faults: &mut Violations) -> (AccountPatch, Proof, Paths) {
     let paths = Paths::of_confirmation(given.channel);
     let path = paths.address(given.channel);

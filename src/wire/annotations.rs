@@ -1,4 +1,4 @@
-//! What the options of the contract say: the routes of a method, the behavior and format of a field, which fields are
+//! Reads the options of the contract: the routes of a method, the behavior and format of a field, which fields are
 //! secrets, and which methods are reads.
 
 use prost::Message;
@@ -59,7 +59,7 @@ pub fn has_behavior(field: &FieldDescriptor, behavior: FieldBehavior) -> bool {
     behaviors.as_ref().and_then(Value::as_list).is_some_and(|list| list.iter().any(is_it))
 }
 
-/// Whether `google.api.field_info` of a field says that it is a UUID.
+/// Whether `google.api.field_info` of a field has the format UUID.
 pub fn is_uuid(field: &FieldDescriptor) -> bool {
     let info = extension(&field.options(), "google.api.field_info");
     info.is_some_and(|info| decoded::<FieldInfo>(&info).format() == Format::Uuid4)

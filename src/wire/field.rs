@@ -158,7 +158,7 @@ fn description(given: String, faults: &mut Violations) -> String {
     text
 }
 
-/// Reads the name of a field that exists. A name that no field can have is left to the look-up.
+/// Parses the name of an existing field. An invalid name is left to the look-up.
 pub fn known_name(path: &str, given: String, faults: &mut Violations) -> Option<String> {
     if given.is_empty() {
         faults.add(path, Fault::Required, "must name a field");

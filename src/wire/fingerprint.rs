@@ -1,4 +1,4 @@
-//! The canonical bytes of a request, by which a repeated `request_id` is compared with the first request.
+//! The canonical bytes of a request, used to compare a repeated `request_id` with the first request.
 
 use prost::{
     Message, Name,
@@ -10,9 +10,9 @@ use prost_types::FieldMask;
 
 use crate::wire::POOL;
 
-/// The request without its `request_id`, with the paths of its masks sorted. Requests that mean the same, whatever the
-/// spelling of the UUID and the order of mask paths or of JSON keys, have the same bytes: prost writes fields in the
-/// order of their numbers, and a Struct sorts its keys.
+/// The request without its `request_id`, with the paths of its masks sorted. Requests with the same meaning have the
+/// same bytes, whatever the spelling of the UUID and the order of mask paths or of JSON keys: prost encodes fields in
+/// the order of their numbers, and a Struct sorts its keys.
 pub fn canonical<M: Message + Name>(request: &M) -> Vec<u8> {
     let descriptor = POOL.get_message_by_name(&M::full_name()).expect("valid: a message of the contract");
     let encoded = request.encode_to_vec();

@@ -9,13 +9,13 @@ use crate::{
     wire::pb::{self, profile_key::Key},
 };
 
-/// Most keys of a batch.
+/// Maximum number of keys in a batch.
 const MAX_KEYS: usize = 500;
 
 /// Characters of a key beyond which nobody holds it, and to fold it all would be work for nothing.
 const MAX_KEY: usize = 1024;
 
-/// A single read names its user as a batch does.
+/// A single read identifies its user in the same way as a batch.
 impl From<pb::get_profile_request::Key> for Key {
     fn from(key: pb::get_profile_request::Key) -> Self {
         use pb::get_profile_request::Key as Given;
@@ -31,7 +31,7 @@ impl From<pb::get_profile_request::Key> for Key {
     }
 }
 
-/// Whether the key belongs to the account, which requires more scopes.
+/// Whether the key is part of the account, which requires more scopes.
 pub fn is_of_account(key: &Key) -> bool {
     match key {
         Key::Username(_) | Key::Email(_) | Key::Phone(_) | Key::Connection(_) => true,
@@ -39,7 +39,7 @@ pub fn is_of_account(key: &Key) -> bool {
     }
 }
 
-/// Reads a key; the violations have paths such as `email`.
+/// Parses a key; the violations have paths such as `email`.
 pub fn read(given: Key, faults: &mut Violations) -> Option<UserKey> {
     match given {
         Key::UserId(0) => {
@@ -64,13 +64,13 @@ pub fn read(given: Key, faults: &mut Violations) -> Option<UserKey> {
     }
 }
 
-/// Reads the keys of a batch; the violations have paths such as `keys[3].email`.
+/// Parses the keys of a batch; the violations have paths such as `keys[3].email`.
 pub fn batch(given: Vec<pb::ProfileKey>, faults: &mut Violations) -> Vec<UserKey> {
     if given.is_empty() {
         faults.add("keys", Fault::Required, "is required");
     }
     if given.len() > MAX_KEYS {
-        // What is wrong with so many is not worth the work.
+        // So many keys aren't validated one by one.
         faults.add("keys", Fault::Length, "must have at most 500 keys");
         return Vec::new();
     }
@@ -99,12 +99,12 @@ fn unique(kind: &'static str, given: &str, faults: &mut Violations) -> Option<Us
     Some(UserKey::Unique(kind, folded))
 }
 
-/// The user who has a connection. What LinkConnection would reject is no user's: the parts of a stored key must not be
-/// found by cutting it elsewhere, `a:b` and `c` for `a` and `b:c`.
+/// The user with a connection. A value that LinkConnection would reject matches no user: splitting a stored key at
+/// another position must not find it, such as `a:b` and `c` for `a` and `b:c`.
 fn connection(provider: &str, subject: String) -> UserKey {
     let key = match parse_subject(subject) {
         Ok(subject) if is_provider(provider) => connection_key(provider, &subject),
-        // No stored key lacks its provider.
+        // Every stored key has a provider.
         Ok(_) | Err(_) => connection_key("", ""),
     };
     UserKey::Unique("connection", key)

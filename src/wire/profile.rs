@@ -158,7 +158,7 @@ pub fn patch(given: pb::Profile, paths: &[String], faults: &mut Violations) -> B
     patch
 }
 
-/// Reads the groups that are added and removed.
+/// Parses the groups to add and to remove.
 pub fn groups(add: Vec<i64>, remove: Vec<i64>, faults: &mut Violations) -> GroupChange {
     let add = faults.check("add_group_ids", parse_added_groups(add)).unwrap_or_default();
     let remove = faults.check("remove_group_ids", parse_groups(remove)).unwrap_or_default();
@@ -171,7 +171,7 @@ pub fn groups(add: Vec<i64>, remove: Vec<i64>, faults: &mut Violations) -> Group
     GroupChange { add, remove }
 }
 
-/// Refuses to change the list of groups in part and as a whole.
+/// Rejects a request that both updates and replaces the list of groups.
 pub fn check_groups(paths: &[String], change: &GroupChange, faults: &mut Violations) {
     if !paths.iter().any(|path| path == "group_ids") {
         return;

@@ -1,4 +1,4 @@
-//! Secrets of messages: a field with the option `debug_redact` is never shown.
+//! Redaction of secrets: a field with the option `debug_redact` is never shown.
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use prost_reflect::{DynamicMessage, Kind, Value};
 
 use super::annotations::is_secret;
 
-/// What is shown instead of a secret.
+/// The text that replaces a secret.
 pub const REDACTED: &str = "[redacted]";
 
-/// `Debug` of a secret: whether there is a value, but not which.
+/// `Debug` of a secret: shows whether it is set, but not its value.
 pub struct Redacted<'a, T>(pub &'a T);
 
 impl<T: fmt::Debug + Default + PartialEq> fmt::Debug for Redacted<'_, T> {
@@ -54,7 +54,7 @@ mod tests {
 
     const MARKER: &str = "the-marker-of-a-secret";
 
-    /// All that a message of this type shows of itself.
+    /// Everything that a message of this type shows.
     fn shown<M: Message + Name + Default + Debug>(bytes: &[u8]) -> String {
         let message = M::decode(bytes).unwrap();
         let json = String::from_utf8(canonical::to_redacted_text(&message)).unwrap();
@@ -70,7 +70,7 @@ mod tests {
         POOL.all_messages().filter(|message| message.package_name() == "userservice.v1").collect()
     }
 
-    /// One message for each secret that a message of this type can hold, and the path of the secret.
+    /// One message per secret that a message of this type can contain, and the path of the secret.
     fn with_secrets(message: &MessageDescriptor) -> Vec<(String, DynamicMessage)> {
         message.fields().flat_map(|field| with_secrets_in(message, &field)).collect()
     }
@@ -124,7 +124,7 @@ mod tests {
         let messages = messages();
         assert_eq!(generated, messages.iter().map(MessageDescriptor::full_name).collect());
         let secrets = messages.iter().flat_map(MessageDescriptor::fields).filter(is_secret).count();
-        // Counted in the files as well, so that an option that is not decoded does not pass unnoticed.
+        // Also counted in the source files, so that an option that isn't decoded is noticed.
         let proto = std::fs::read_dir("proto/userservice/v1").unwrap().map(|file| file.unwrap().path());
         let texts = proto.map(|path| std::fs::read_to_string(path).unwrap().matches("debug_redact = true").count());
         assert_eq!(secrets, texts.sum::<usize>());

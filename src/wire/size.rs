@@ -1,4 +1,4 @@
-//! The size of a message in memory, told from its bytes before it is decoded.
+//! The size of a message in memory, computed from its bytes before it is decoded.
 
 use bytes::Buf;
 use prost::{
@@ -9,15 +9,15 @@ use prost_reflect::{Kind, MessageDescriptor};
 
 use super::canonical;
 
-/// The most values in one request: each takes up to some hundred bytes of memory, but as few as two on the wire.
+/// The maximum number of values in one request: each uses up to some hundred bytes of memory, but as few as two when
+/// encoded.
 const MAX_VALUES: usize = 100_000;
-/// The bytes up to which a message cannot have too many values to matter.
+/// A message of at most this many bytes can't have too many values.
 const SMALL: usize = 64 * 1024;
 /// The deepest nesting that the decoder accepts.
 const MAX_DEPTH: u32 = 100;
 
-/// Whether these bytes of a message may be decoded: they hold at most 100,000 values. Bytes that are no message at all
-/// are left to the decoder.
+/// Whether to decode these bytes of a message: at most 100,000 values. Malformed bytes are left to the decoder.
 pub fn is_allowed<M: Name>(bytes: &[u8]) -> bool {
     if bytes.len() <= SMALL {
         return true;
@@ -26,7 +26,7 @@ pub fn is_allowed<M: Name>(bytes: &[u8]) -> bool {
     count(&canonical::descriptor::<M>(), bytes, &mut left, MAX_DEPTH).is_some() || left > 0
 }
 
-/// Takes the values of a message from those that are left; `None` where they are used up, or where it is malformed.
+/// Subtracts the values of a message from the remaining ones; `None` if none remain, or if it is malformed.
 fn count(message: &MessageDescriptor, mut bytes: &[u8], left: &mut usize, depth: u32) -> Option<()> {
     while bytes.has_remaining() {
         let (number, wire_type) = encoding::decode_key(&mut bytes).ok()?;
@@ -42,7 +42,7 @@ fn count(message: &MessageDescriptor, mut bytes: &[u8], left: &mut usize, depth:
         match field.kind() {
             Kind::Message(message) => count(&message, inside, left, depth.checked_sub(1)?)?,
             Kind::String | Kind::Bytes => {}
-            // Packed numbers: one takes a byte at least, and eight of memory.
+            // Packed numbers: each uses at least one byte, and eight bytes of memory.
             _ => take(length / 8, left)?,
         }
     }

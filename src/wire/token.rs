@@ -29,8 +29,8 @@ pub fn message(token: &Token) -> pb::Token {
     }
 }
 
-/// Checks the subject of a token that is to be issued. A token with the name of the operator or of the bootstrap token
-/// would act under it in every record.
+/// Checks the subject of a token to issue. A token with the name of the operator or of the bootstrap token would appear
+/// under it in every record.
 pub fn new_subject(given: Option<Subject>, faults: &mut Violations) -> Option<Subject> {
     let subject = subject(given, 64, "must have 1 to 64 characters", faults)?;
     if subject.is_reserved() {
@@ -40,7 +40,7 @@ pub fn new_subject(given: Option<Subject>, faults: &mut Violations) -> Option<Su
     Some(subject)
 }
 
-/// Checks the subject of tokens that exist. A service that an identity provider names may have a longer name.
+/// Checks the subject of existing tokens. A service from an identity provider may have a longer name.
 pub fn known_subject(given: Option<Subject>, faults: &mut Violations) -> Option<Subject> {
     subject(given, MAX_SERVICE_NAME, "must have 1 to 255 characters", faults)
 }
@@ -67,7 +67,7 @@ pub fn scopes(given: &[String], faults: &mut Violations) -> Vec<Scope> {
     Scope::ALL.iter().copied().filter(|scope| given.iter().any(|name| name == scope.as_str())).collect()
 }
 
-/// Reads the lifetime of a token: by default 30 days for a user and 365 for a service, at most `max`.
+/// Parses the lifetime of a token: by default 30 days for a user and 365 for a service, at most `max`.
 pub fn ttl(
     given: Option<prost_types::Duration>,
     subject: Option<&Subject>,

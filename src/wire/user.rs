@@ -37,7 +37,7 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// Whether the user will have a password, and a wallet password.
+    /// Whether the user is created with a password, and with a wallet password.
     pub fn are_set(&self) -> (bool, bool) {
         (
             self.password.is_some() || self.password_hash.is_some(),
@@ -65,8 +65,8 @@ fn moved_hash(name: &str, given: String, faults: &mut Violations) -> Option<Stri
     Some(given)
 }
 
-/// Checks the form of a request id. The nil UUID is what a client sends that forgot to make one: two such requests would
-/// be taken for one.
+/// Checks the format of a request id. The nil UUID is sent by a client that didn't generate one: two such requests
+/// would count as one.
 pub fn check_request_id(given: &str, faults: &mut Violations) {
     if !given.is_empty() && !uuid::Uuid::parse_str(given).is_ok_and(|parsed| !parsed.is_nil()) {
         faults.add("request_id", Fault::Format, "must be a UUID other than the nil UUID");
@@ -152,7 +152,7 @@ pub fn new_user(
     Ok((NewUser { profile, account, claims }, secrets))
 }
 
-/// Reads which user is deleted, and under which condition.
+/// Parses which user to delete, and under which condition.
 ///
 /// # Errors
 /// INVALID_REQUEST with all violations.

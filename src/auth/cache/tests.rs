@@ -165,7 +165,7 @@ async fn p67_a_revocation_reaches_all_tokens_of_its_service_alone() {
     assert_eq!(ask("shipping").await, 2);
     assert_eq!(ask("billing").await, 3);
 
-    // Marks that are swept take no verdict with them that came after.
+    // Sweeping old marks doesn't remove verdicts that were added later.
     for number in 0..2 * MIN_SWEEP {
         cache.invalidate_service(number.to_string());
         time.advance(TimeDelta::milliseconds(20));

@@ -17,11 +17,11 @@ async fn p49_an_unknown_key_id_has_the_keys_read_again_at_most_every_30_seconds(
     let token = second.sign(&with("iat", json!(start().timestamp() + 1)));
     assert!(bench.jwts.verify(&bench.signer.sign(&claims())).await.is_ok());
     bench.clock.advance(TimeDelta::seconds(1));
-    // The key may be one that the issuer began to use after the reading.
+    // The issuer may have introduced the key after the keys were read.
     for _ in 0..5 {
         assert_eq!(bench.reason(&token).await, Reason::AuthBackendUnavailable);
     }
-    // A key that was in use before it would have been there.
+    // A key that was in use before would have been in the set.
     assert_eq!(bench.reason(&second.sign(&claims())).await, Reason::TokenInvalid);
     assert_eq!(bench.server.asked(), 1);
 

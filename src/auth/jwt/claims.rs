@@ -16,7 +16,7 @@ use crate::{
 
 /// What the clocks of an issuer and ours may differ by.
 const LEEWAY: TimeDelta = TimeDelta::seconds(30);
-/// Claims that name the client that a token was issued to. Equal to `sub`, they tell a token without a user.
+/// Claims that name the client that a token was issued to. If one equals `sub`, the token has no user.
 const CLIENT_CLAIMS: &[&str] = &["client_id", "azp", "appid", "cid"];
 
 /// An issuer's rules.
@@ -24,7 +24,7 @@ pub struct Rules {
     pub audiences: Vec<String>,
     /// The claim and its value that make a token a service's; without them `client_id` equal to `sub` does.
     pub service: Option<(String, String)>,
-    /// The services that it may speak for; `None` for all.
+    /// The services that it may issue tokens for; `None` for all.
     pub services: Option<Vec<String>>,
     /// The scopes that it may grant to them; `None` for all.
     pub scopes: Option<Vec<Scope>>,
@@ -33,23 +33,23 @@ pub struct Rules {
     pub max_lifetime: TimeDelta,
 }
 
-/// The users that an issuer may speak for.
+/// The users that an issuer may issue tokens for.
 pub enum Users {
     None,
-    /// `sub` is the id of the user.
+    /// `sub` is the user ID.
     ById,
     /// `sub` is the subject of a connection with this provider.
     ByConnection(String),
 }
 
-/// What a signed token grants, as far as it tells by itself.
+/// What a signed token grants, as far as the token itself states it.
 #[derive(Clone, Debug)]
 pub enum Verified {
     Known(Grant),
     Linked(Linked),
 }
 
-/// A token of the user who has a connection.
+/// A token of the user with this connection.
 #[derive(Clone, Debug)]
 pub struct Linked {
     pub provider: String,
@@ -60,14 +60,14 @@ pub struct Linked {
 }
 
 impl Linked {
-    /// What it grants, once its user is known.
+    /// What the token grants, after its user is found.
     pub fn grant(self, user_id: i64) -> Grant {
         let caller = Caller::new(Subject::User(user_id), Vec::new()).into();
         Grant { caller, issued_at: self.issued_at, expires_at: self.expires_at }
     }
 }
 
-/// Who the claims speak for.
+/// The subject of the claims.
 enum Who {
     Caller(Caller),
     Connection(String, String),
@@ -91,7 +91,7 @@ impl Rules {
             return Err(invalid("it is not yet valid"));
         }
         let expires_at = moment(claims, "exp")?.ok_or_else(|| invalid("it never expires"))?;
-        // One that does not say when it was issued has at least the time that is left.
+        // A token without an issue time has at least the remaining lifetime.
         if expires_at - issued_at.unwrap_or(now) > self.max_lifetime {
             return Err(invalid("its lifetime is too long"));
         }
@@ -121,7 +121,7 @@ impl Rules {
                 let user_id = user_id(subject).ok_or_else(|| invalid("its subject is no user"))?;
                 Ok(Who::Caller(Caller::new(Subject::User(user_id), Vec::new())))
             }
-            // Connections are stored in NFC, and two subjects of an issuer must not become one of ours.
+            // Connections are stored in NFC. Two subjects of an issuer must not become one of ours.
             Users::ByConnection(provider) => match parse_subject(subject.to_owned()) {
                 Ok(stored) if stored == subject => Ok(Who::Connection(provider.clone(), stored)),
                 _ => Err(invalid("its subject is none that a connection can have")),
@@ -151,8 +151,8 @@ impl Rules {
     }
 }
 
-/// Whether a token was issued to a client without a user, as the claims of common providers tell: a client that is its own
-/// subject, `idtyp` of Entra, `gty` of Auth0. A numeric client id must not pass for a user's.
+/// Whether a token was issued to a client without a user, by the claims of common providers: a client that is its own
+/// subject, `idtyp` of Entra, `gty` of Auth0. A numeric client id must not count as a user ID.
 fn is_like_a_services(claims: &Object, subject: &str) -> bool {
     CLIENT_CLAIMS.iter().any(|claim| claims.text(claim) == Some(subject))
         || claims.text("idtyp") == Some("app")

@@ -46,8 +46,8 @@ impl<'a> Compact<'a> {
     }
 }
 
-/// Whether `typ` is that of an access token (RFC 9068), or says no more than that it is a JWT. Other types are for other
-/// purposes, for example a proof of possession or a logout, and must not pass here (RFC 8725, section 3.11).
+/// Whether `typ` is that of an access token (RFC 9068), or of a JWT in general. Other types have other purposes, for
+/// example a proof of possession or a logout, and must be rejected (RFC 8725, section 3.11).
 fn is_access_token(typ: Option<&Value>) -> bool {
     match typ {
         None => true,

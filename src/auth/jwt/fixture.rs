@@ -1,4 +1,4 @@
-//! Keys of RSA, which the tests cannot make by themselves, and tokens that they signed.
+//! RSA keys, which the tests can't generate, and tokens that are signed with them.
 
 /// The modulus.
 pub const RSA_N: &str = "\
@@ -15,14 +15,14 @@ pub const RSA_TOKEN: &str = "\
      HaRAduBrLTPvE4dLkiYPP4ZJHzGrSBAjLH3UsgqRRYq7pHOzmRGPJO6O-z6Bk23fHD4ygQBIAgqJLF9nP2k6UzKWucqLO5sORG3Cdo8UM4Qi\
      NLv_GoP_gyOimagt1YUqJAJMZ8WTG4QsT3hB2JMpnbDPKQXLSP2Cv4B2R7pa2euq29hS6NCZULg";
 
-/// The modulus of a second key, which signed the next token with RSASSA-PSS.
+/// The modulus of a second key. The next token is signed with it, with RSASSA-PSS.
 pub const PSS_N: &str = "\
      nMZgvRyTYZnWwbupVSHXAxLW6mvJ5pHxQFkUsyQroetaqrVrTqWJPZvgGmlaA_7oivHnEQr0h9ToOZhLpOSEL_HngmUYUYjKM5ymlfTz2LIrXB\
      CbOhuna40_ScvErvXpnWvRgyJdZ-d6YYP63qbH3V4piHg5D5s4z_5Cyb9vJ6wieiBIyLAQqLIBYwt5bZoWlS7QI4ceDz4Orh3DzrgqQewr6cu_\
      jQaFANfdLg2U0xNUHxVxCXTsHllnL27WBB7tQ-bpDUn0AwJ7K4rvTJW7ciRy9uM3bN0bgGgTGXSvVCpmhPE8PaixbsgywY7MJWJzWIa_8CHOfQ\
      c5oCsa5XeVyQ";
 
-/// The same claims under PS256.
+/// The same claims, signed with PS256.
 pub const PSS_TOKEN: &str = "\
      eyJhbGciOiJQUzI1NiIsImtpZCI6InBzcyJ9.eyJpc3MiOiJodHRwczovL2lzc3Vlci50ZXN0IiwiYXVkIjoidXNlci1zZXJ2aWNlIiwic3ViI\
      joiNDIiLCJpYXQiOjE3MDAwMDAwMDAsImV4cCI6NDEwMjQ0NDgwMH0.mgfLzqE2YqGBx0CiabBC2EHhCQLqx9DntpIleqfUW3Q3q9MTvqjOe_3\

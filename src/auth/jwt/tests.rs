@@ -202,7 +202,7 @@ async fn p49_broken_forms_are_refused() {
     assert_eq!(bench.reason(&large).await, Reason::TokenMalformed);
 }
 
-/// Longer than the tokens of the fixture live.
+/// Longer than the lifetime of the fixture's tokens.
 fn a_century(config: &mut JwtIssuer) {
     config.max_lifetime_hours = 24 * 365 * 100;
 }
@@ -317,7 +317,7 @@ async fn p49_a_token_like_a_services_without_its_claim_is_no_users() {
         {
             bench.refuses(&with(claim, json!(value))).await;
         }
-        // A user's token names the client that it was issued to.
+        // A user token names the client that it was issued to.
         assert!(bench.jwts.verify(&bench.signer.sign(&with("azp", json!("shop")))).await.is_ok());
     }
 }
@@ -331,7 +331,7 @@ async fn p49_a_subject_is_that_of_a_connection_where_configured() {
             Verified::Known(grant) => panic!("{grant:?}"),
         }
     }
-    // The second is the first in NFC, so one connection would stand for two subjects.
+    // The second is the NFC form of the first, so one connection would match two subjects.
     assert!(bench.jwts.verify(&bench.signer.sign(&with("sub", json!("\u{e9}")))).await.is_ok());
     for subject in ["e\u{301}", "", "a\nb"] {
         bench.refuses(&with("sub", json!(subject))).await;

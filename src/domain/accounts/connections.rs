@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// A third-party login that is to be linked.
+/// A third-party login to link.
 pub struct Link {
     pub user_id: i64,
     pub provider: String,
@@ -29,8 +29,8 @@ pub struct Link {
 }
 
 impl Accounts {
-    /// Links a third-party login; one that the user has already is given as it is. `reply` makes what is stored for a
-    /// repeated request id.
+    /// Links a third-party login. If the user already has it, returns it unchanged. `reply` creates the response that
+    /// is stored for a repeated request id.
     ///
     /// # Errors
     /// USER_NOT_FOUND, CONNECTION_TAKEN, REQUEST_IN_PROGRESS.

@@ -1,5 +1,5 @@
-//! Checking a password for a login service. A user who is not there, one without a password, and a wrong password are
-//! one response, after the same time and the same count.
+//! Password verification for a login service. A user that doesn't exist, a user without a password, and a wrong
+//! password get the same response, after the same time, and count as the same attempt.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
@@ -32,20 +32,20 @@ pub struct VerifyPassword {
     pub key: UserKey,
     pub secret: Secret,
     pub kind: Kind,
-    /// Where the attempt comes from; empty if the login service doesn't say.
+    /// Where the attempt comes from; empty if the login service doesn't provide it.
     pub client: String,
 }
 
-/// What the hashes of clients and keys in the tables are for.
+/// The purposes of the hashes of clients and keys in the tables.
 const CLIENT: &str = "client of VerifyPassword";
 const KEY: &str = "key of VerifyPassword";
 
-/// The key of an account's budget over all clients.
+/// The key of an account's bucket over all clients.
 fn account_budget(who: &str) -> String {
     format!("verify_all/{who}")
 }
 
-/// What the keys of the budgets of an account and secret begin with.
+/// The prefix of the keys of the buckets of an account and secret.
 fn secret_budgets(who: &str, kind: Kind) -> String {
     format!("verify/{who}/{}", kind.as_str())
 }
@@ -56,7 +56,7 @@ fn turn_of_unknown(who: &str) -> i64 {
     i64::from_le_bytes(hash[..8].try_into().expect("valid: eight of 32 bytes")) | i64::MIN
 }
 
-/// Clears what was counted against an account and secret, because there is a new one.
+/// Clears the attempts that were counted against an account and secret, because the secret is new.
 pub(super) async fn clear_attempts(conn: &mut AsyncPgConnection, user_id: i64, kind: Kind) -> Result<()> {
     let who = user_id.to_string();
     for key in [account_budget(&who), secret_budgets(&who, kind), super::proofs::password_budget(user_id, kind)] {
@@ -67,21 +67,22 @@ pub(super) async fn clear_attempts(conn: &mut AsyncPgConnection, user_id: i64, k
 
 /// The keys under which an attempt is counted.
 struct Counted {
-    /// In whose turn, so that attempts for one account do not wait for its count with all connections of the pool.
+    /// Whose turn this takes, so that attempts for one account don't occupy every connection of the pool.
     turn: i64,
-    /// For the client over all accounts, if there is one.
+    /// The client over all accounts, if there is a client.
     client: Option<String>,
-    /// For the account over all clients.
+    /// The account over all clients.
     account: String,
-    /// For account, secret, and client.
+    /// Account, secret, and client.
     pair: String,
-    /// The same, for the key alone that the account was found by. It is reported, and links no two keys.
+    /// The same, but only for the key that found the account. This count is reported, and doesn't reveal that two keys
+    /// belong to one account.
     reported: String,
-    /// Whose account it is, and the hashes of the client by each of our keys, newest first.
+    /// The account, and the hashes of the client with each of our keys, newest first.
     known: Option<(i64, Vec<Vec<u8>>)>,
 }
 
-/// Budgets of an attempt, locked, in the order in which all attempts lock them.
+/// The buckets of an attempt, locked in the same order by all attempts.
 struct Budgets {
     client: Option<Budget>,
     account: Budget,
@@ -125,7 +126,8 @@ impl Counted {
         })
     }
 
-    /// Whether the client logged in to the account before. An account that no one has is asked for too, so that both
+    /// Whether the client logged in to the account before. The query also runs for an account that doesn't exist, so
+    /// that both cases take the same time.
     /// take the same time.
     async fn is_known(
         &self,
@@ -144,8 +146,8 @@ impl Budgets {
         client.iter_mut().chain([account, pair, reported])
     }
 
-    /// The limit that makes the caller wait longest. Strangers who have used up what an account permits don't keep out
-    /// a client that logged in to it before.
+    /// The limit with the longest retry delay. Other clients that have used up the attempts of an account don't lock
+    /// out a client that logged in to it before.
     fn exceeded(&self, is_known: bool) -> Option<(Window, chrono::TimeDelta)> {
         let client = self.client.as_ref().and_then(Budget::exceeded);
         let account = if is_known { None } else { self.account.exceeded() };
@@ -179,7 +181,7 @@ impl Accounts {
             let verdict = match self.passwords.verify_in_equal_time(caller, &verify.secret, hash).await {
                 Ok(verdict) => verdict,
                 Err(error) => {
-                    // Nothing was compared, so nothing was learned.
+                    // Nothing was compared, so the caller learned nothing.
                     self.give_login_back(&counted, now).await?;
                     return Err(error);
                 }
@@ -196,7 +198,7 @@ impl Accounts {
             if self.log_in(known.user_id, verify.kind, &counted, (hash, renewed.as_deref()), now).await? {
                 return Ok(known.user_id);
             }
-            // The password was changed, or its hash upgraded, while this one was compared.
+            // The password was changed, or its hash upgraded, during the comparison.
             login = self.find_login(&verify.key).await?;
         }
     }
@@ -215,7 +217,7 @@ impl Accounts {
             .await
     }
 
-    /// Counts an attempt before anything is hashed; gives how many are left.
+    /// Counts an attempt before anything is hashed. Returns how many are left.
     async fn count_login(&self, counted: &Counted, now: DateTime<Utc>) -> Result<usize> {
         let limits = &self.policy.password_limits;
         self.db
@@ -234,7 +236,7 @@ impl Accounts {
             .await
     }
 
-    /// Takes back an attempt that was not compared.
+    /// Refunds an attempt that wasn't compared.
     async fn give_login_back(&self, counted: &Counted, now: DateTime<Utc>) -> Result<()> {
         let limits = &self.policy.password_limits;
         self.db
@@ -247,7 +249,7 @@ impl Accounts {
             .await
     }
 
-    /// Notes a login by the secret of this hash; false if the user has another by now.
+    /// Records a login with the secret of this hash; false if the user has a different secret by now.
     async fn log_in(
         &self,
         user_id: i64,
@@ -260,7 +262,8 @@ impl Accounts {
         self.db
             .of_user(user_id)
             .transaction(End::Commit, async |conn| {
-                // The user before the budgets, as a change of the password locks them: the other order is a deadlock.
+                // Locks the user before the buckets, in the same order as a password change: the other order causes a
+                // deadlock.
                 let locked = accounts::lock(conn, user_id).await?;
                 if locked.is_none_or(|locked| locked.login.hash(kind) != Some(hash)) {
                     return Ok(false);

@@ -105,7 +105,7 @@ impl UpdateAccount {
 struct Proved {
     login: Login,
     planned: Plan,
-    /// When the oldest of the connections was linked that are to be unlinked.
+    /// When the oldest of the connections to unlink was linked.
     linked_at: Option<DateTime<Utc>>,
     right: Right,
 }
@@ -121,7 +121,7 @@ impl Proved {
 }
 
 impl Accounts {
-    /// Over one database, with the keys of a deployment.
+    /// Use cases on one database, with the keys of a deployment.
     pub fn new(
         db: Db,
         clock: Clock,
@@ -137,7 +137,7 @@ impl Accounts {
     /// Makes all changes of a call or none.
     ///
     /// # Errors
-    /// Those of UpdateAccount, ConfirmEmailChange and ConfirmPhoneChange, in the order of the contract.
+    /// Violations of UpdateAccount, ConfirmEmailChange and ConfirmPhoneChange, in the order of the contract.
     pub async fn update(
         &self,
         update: &UpdateAccount,
@@ -196,7 +196,7 @@ impl Accounts {
         reply: impl Fn(&AccountView) -> Vec<u8> + Sync,
     ) -> Result<Outcome<AccountView>> {
         if let Some(proved) = proved {
-            // After the proofs and their limits: it takes time, which no one gets without them.
+            // After the proofs and their limits: it is expensive, and a caller without proofs must not cause that work.
             self.check_secrets(update, &proved.login).await?;
             self.refuse_equal(update, proved).await?;
         }
@@ -269,9 +269,10 @@ impl Accounts {
         update.new_secrets().check(&self.passwords, &update.caller, username.as_deref(), email.as_deref()).await
     }
 
-    /// Rejects a new secret that is the other one of the account. The response tells something of the other secret, so
-    /// each comparison for a user who has not shown it is an attempt like a `current_password`. When too few are left
-    /// the new secret is accepted without a comparison, which tells nothing; so it is with `validate_only`.
+    /// Rejects a new secret that equals the other secret of the account. The response reveals something about the other
+    /// secret, so for a user who hasn't presented it, each comparison counts as an attempt like a `current_password`.
+    /// If too few attempts are left, and with `validate_only`, the new secret is accepted without a comparison, which
+    /// reveals nothing.
     async fn refuse_equal(&self, update: &UpdateAccount, proved: &Proved) -> Result<()> {
         let Proved { login, planned, .. } = proved;
         let patch = &update.patch;

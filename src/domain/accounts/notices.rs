@@ -17,8 +17,8 @@ use crate::{
 
 const WINDOWS: &[Window] = &[NOTICE_DAY, NOTICE_HOUR];
 
-/// Queues the notices of what happened to an account: by mail to the verified email, by text message to the verified phone
-/// where the phone changes or no email is verified.
+/// Queues the security notices of an account: by mail to the verified email; by text message to the verified phone, if
+/// the phone changes or no email is verified.
 pub async fn queue(
     conn: &mut AsyncPgConnection,
     before: &Login,
@@ -34,7 +34,7 @@ pub async fn queue(
         return Ok(());
     }
     let notifier = Notifier { user_id: before.user_id, language, texts, now };
-    // Whoever changes this user at the same time waits here.
+    // Concurrent changes of this user wait here.
     let mut budget = Budget::lock(conn, format!("notice/{}", before.user_id), WINDOWS, now).await?;
     for template in happened {
         let by_text = email.is_none() || template == Template::PhoneChanged;
@@ -98,7 +98,7 @@ impl Notifier<'_> {
         Ok(())
     }
 
-    /// Adds a change to the summary that waits for its time, or to a new one; true for a new one.
+    /// Adds a change to the summary that is waiting, or to a new one; true for a new one.
     async fn sum_up(
         &self,
         conn: &mut AsyncPgConnection,

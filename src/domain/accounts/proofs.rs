@@ -68,7 +68,7 @@ fn code_budget(user_id: i64, shown: &Shown) -> String {
     format!("wrong/{user_id}/{}", shown.purpose.as_str())
 }
 
-/// The key of the budget of wrong passwords in UpdateAccount.
+/// The key of the bucket of wrong passwords in UpdateAccount.
 pub(super) fn password_budget(user_id: i64, kind: Kind) -> String {
     format!("password/{user_id}/{}", kind.as_str())
 }
@@ -165,7 +165,7 @@ impl Proofs {
             let verdict = match self.passwords.verify(caller, &guess.secret, login.hash(guess.kind)).await {
                 Ok(verdict) => verdict,
                 Err(error) => {
-                    // This one and those behind it were not compared, so nothing was learned of them.
+                    // This one and the following ones weren't compared, so the caller learned nothing about them.
                     for guess in &guesses[place..] {
                         self.give_password_back(login.user_id, guess.kind, hit).await?;
                     }
@@ -184,8 +184,9 @@ impl Proofs {
         Ok(mismatch)
     }
 
-    /// Counts a comparison with a secret that the caller has not shown, as an attempt like any other; gives its time.
-    /// `None` if half of the attempts are used up: the rest is for the owner, who may have chosen many new secrets.
+    /// Counts a comparison with a secret that the caller hasn't presented, as an attempt like any other. Returns its
+    /// time; `None` if half of the attempts are used up: the rest is reserved for the owner, who may have chosen many
+    /// new secrets.
     pub async fn count_comparison(&self, user_id: i64, kind: Kind) -> Result<Option<DateTime<Utc>>> {
         let now = self.clock.now();
         self.db
@@ -202,7 +203,7 @@ impl Proofs {
             .await
     }
 
-    /// Takes back an attempt that was right, or that was not compared.
+    /// Refunds an attempt that was correct, or that wasn't compared.
     pub async fn give_password_back(&self, user_id: i64, kind: Kind, hit: DateTime<Utc>) -> Result<()> {
         let now = self.clock.now();
         self.db

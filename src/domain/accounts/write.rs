@@ -88,7 +88,7 @@ pub async fn apply(
         codes::void(conn, user_id, now).await?;
     }
     if !patch.unlink.is_empty() {
-        // A token of an identity provider may have spoken for the user by the connection.
+        // A token of an identity provider may have authenticated the user through the connection.
         tokens::tell(conn, &[Revoked::User(user_id)]).await?;
     }
     let is_other = |change: &AddressChange| matches!(change, AddressChange::Bind(..) | AddressChange::Clear);
@@ -128,7 +128,7 @@ fn address(change: &AddressChange, login: &Login, channel: Channel, now: DateTim
             bound_at: bound.bound_at,
             set_at: bound.set_at,
         }),
-        // An unverified address is one that came from a service, which vouches for it.
+        // An unverified address was set by a service, which is trusted.
         AddressChange::Verify | AddressChange::Confirm => bound.map(|bound| Address {
             folded: Folded { shown: bound.shown, key: bound.key },
             verified: true,
@@ -138,7 +138,8 @@ fn address(change: &AddressChange, login: &Login, channel: Channel, now: DateTim
     })
 }
 
-/// What is written of when the password was set without the proof of an older factor. One that the password before proved
+/// The value that records when the password was set without the proof of an older factor. If the previous password was
+/// the proof, the new one inherits its value.
 /// is as good as that was.
 fn password_unproven_at(change: &Change<'_>, now: DateTime<Utc>) -> Option<Option<DateTime<Utc>>> {
     let Change { update, planned, .. } = change;
@@ -152,12 +153,12 @@ fn password_unproven_at(change: &Change<'_>, now: DateTime<Utc>) -> Option<Optio
     }
 }
 
-/// Confirms addresses that no older factor restricts any more after the change. Such an address stays confirmed: a factor
-/// that comes later is not older.
+/// Confirms addresses that no older factor restricts after the change. Such an address stays confirmed: a factor that
+/// is added later isn't older.
 fn confirm_unrestricted(changes: &mut Changes, login: &Login, sets_password: bool) {
     let mut after = login.clone();
     if sets_password {
-        // In a dry run it is not hashed.
+        // A dry run doesn't hash it.
         after.password_hash.get_or_insert_default();
     }
     for (channel, changed) in [(Channel::Email, &changes.email), (Channel::Phone, &changes.phone)] {
@@ -182,8 +183,8 @@ fn confirm_unrestricted(changes: &mut Changes, login: &Login, sets_password: boo
     }
 }
 
-/// Brings the unique values in line. One who proved an address takes it from another who has not, and what a user releases
-/// stays reserved.
+/// Updates the unique values. A user who proved an address gets it from another user who has it unverified, and a value
+/// that a user releases stays reserved.
 async fn claim(conn: &mut AsyncPgConnection, change: &Change<'_>, login: &Login, now: DateTime<Utc>) -> Result<()> {
     let Change { update, planned, policy, .. } = change;
     let mut kinds = Vec::new();
@@ -232,7 +233,7 @@ async fn claim(conn: &mut AsyncPgConnection, change: &Change<'_>, login: &Login,
     take(conn, login.user_id, &claims, &proved, now).await
 }
 
-/// Kinds and values that only the user with this name may have.
+/// Kinds and values that are unique to the user with this name.
 fn values_of_username(name: &Folded) -> impl Iterator<Item = (&'static str, String)> {
     let skeletons = skeletons(name).into_iter().map(|value| (SKELETON, value));
     std::iter::once(("username", name.key.clone())).chain(skeletons)

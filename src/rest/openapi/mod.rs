@@ -1,5 +1,5 @@
-//! The description of the native routes, made from the contract's descriptors and their options, and a page over it
-//! that needs no network.
+//! The OpenAPI description of the native routes, generated from the contract's descriptors and their options, and a
+//! page that shows it without network access.
 
 mod comments;
 mod schema;
@@ -126,7 +126,7 @@ fn operation(route: &Route) -> Value {
     operation
 }
 
-/// The RPC's name; a further route has `me` or the verb of its path behind it.
+/// The name of the RPC; an additional route appends `me` or the verb of its path.
 fn operation_id(route: &Route) -> String {
     let rpc = route.rpc.1;
     let is_me = route.path.split('/').any(|segment| segment == "me");

@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// The behaviors of fields that have a keyword. JSON Schema has none for what can be set once.
+/// The field behaviors that have a keyword. JSON Schema has none for an immutable field.
 const BEHAVIORS: &[(FieldBehavior, &str)] = &[
     (FieldBehavior::OutputOnly, "readOnly"),
     (FieldBehavior::InputOnly, "writeOnly"),
@@ -125,7 +125,7 @@ pub fn field(field: &FieldDescriptor) -> Value {
     }
 }
 
-/// The schema of a field as text, which it is in a path.
+/// The schema of a field as text in a path.
 pub fn text(field: &FieldDescriptor) -> Value {
     match field.kind() {
         Kind::Int64 => json!({ "type": "string", "format": "int64", "pattern": "^-?[0-9]{1,19}$" }),

@@ -1,14 +1,14 @@
-//! Where a value is in a request. A path is spelled out only where something is wrong: to build one for every item of
-//! a large list took longer than to read the list.
+//! The path of a value in a request. Its text is built only for an error: building one for every item of a large list
+//! took longer than reading the list.
 
 use std::fmt;
 
 use crate::model::text;
 
-/// The longest part of a name that an error repeats, in characters.
+/// The longest part of a name that an error includes, in characters.
 const MAX_NAME: usize = 64;
 
-/// The place of a value, as steps from the place that holds it.
+/// The path of a value, as steps from its parent.
 #[derive(Clone, Copy)]
 pub enum Path<'a> {
     /// A path that is given as text; empty for the request itself.

@@ -14,7 +14,7 @@ use crate::{
     model::field::MAX_SAFE_INTEGER,
 };
 
-/// What a mask must be. Clients that write messages as they are in memory send an object with `paths`.
+/// The format of a mask. Clients that serialize the message directly send an object with `paths`.
 const MASK_TYPE: &str = "must be text: a mask in ProtoJSON is text, for example \"nickname,city\"";
 
 /// Reads a message.

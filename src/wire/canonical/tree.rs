@@ -28,12 +28,12 @@ pub enum Json {
 }
 
 impl Json {
-    /// Reads one JSON value. Its size is checked before a tree is made of it, and a large one is read without keeping
-    /// other calls waiting.
+    /// Parses one JSON value. Checks its size before building a tree, and parses a large value without blocking other
+    /// calls.
     ///
     /// # Errors
-    /// INVALID_REQUEST that tells the place in the text; for a value that is nested more than 32 deep, or that holds more
-    /// than 100,000 values.
+    /// INVALID_REQUEST with the position in the text; for a value that is nested more than 32 levels deep, or that
+    /// contains more than 100,000 values.
     pub fn parse(given: &[u8]) -> Result<Self> {
         check_size(given)?;
         threads::run_heavy(given.len(), || Self::parse_checked(given))
@@ -64,7 +64,7 @@ impl Json {
     /// The same as serde_json's value: integers beyond 64 bits are doubles.
     ///
     /// # Errors
-    /// INVALID_REQUEST where a key is repeated; `path` is the place of the value in the request.
+    /// INVALID_REQUEST if a key is repeated; `path` is the path of the value in the request.
     pub fn into_value(self, path: Path<'_>) -> Result<Value> {
         Ok(match self {
             Json::Null => Value::Null,
@@ -99,8 +99,8 @@ impl Json {
 /// Digits of the shortest whole number that 64 bits may not hold.
 const LONG: usize = 19;
 
-/// The bits of the doubles next to whole numbers that are so long, outside of all texts; those that no double holds are
-/// left out.
+/// The bits of the doubles next to whole numbers of this length, outside of all texts; numbers that no double
+/// represents are left out.
 fn long_integers(given: &[u8]) -> HashSet<u64> {
     let (mut long, mut in_text, mut is_escaped, mut start) = (HashSet::new(), false, false, None);
     for (place, byte) in given.iter().chain(b" ").enumerate() {
@@ -137,17 +137,17 @@ fn into_map(entries: Vec<(String, Json)>, path: Path<'_>) -> Result<Map<String, 
     Ok(map)
 }
 
-/// The error of a key that is there twice.
+/// The error for a repeated key.
 pub(super) fn repeated(path: Path<'_>) -> Error {
     Error::invalid(path, Fault::Format, "stands twice")
 }
 
-/// The deepest nesting of a request: a filter of the greatest depth has 18 levels.
+/// The deepest nesting of a request: a filter of maximum depth has 18 levels.
 const MAX_DEPTH: usize = 32;
-/// The most values in one request: one that is read takes some hundred bytes of memory, whatever its length.
+/// The maximum number of values in one request: a parsed value uses some hundred bytes of memory, whatever its length.
 const MAX_VALUES: usize = 100_000;
 
-/// Rejects text that would make too deep or too large a tree. What is no JSON at all is left to the parser.
+/// Rejects text that would build a tree that is too deep or too large. Malformed JSON is left to the parser.
 fn check_size(given: &[u8]) -> Result<()> {
     let (mut depth, mut values, mut in_text, mut is_escaped) = (0_usize, 1_usize, false, false);
     for byte in given {
@@ -286,7 +286,7 @@ mod tests {
         assert!(Json::parse(nested(MAX_DEPTH).as_bytes()).is_ok());
         let error = Json::parse(nested(MAX_DEPTH + 1).as_bytes()).unwrap_err();
         assert!(error.violations()[0].description.contains("32 levels"));
-        // Brackets in text nest nothing.
+        // Brackets in strings don't count as nesting.
         assert!(Json::parse(format!(r#""\"{}""#, "[".repeat(100)).as_bytes()).is_ok());
     }
 

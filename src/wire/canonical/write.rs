@@ -157,7 +157,7 @@ mod tests {
     use super::*;
     use crate::wire::pb;
 
-    /// A message as JSON by its descriptor alone.
+    /// A message as JSON, using only its descriptor.
     fn to_json<M: Message + Name>(message: &M) -> Value {
         let options = SerializeOptions::new();
         dynamic(message).serialize_with_options(serde_json::value::Serializer, &options).unwrap()
