@@ -88,6 +88,16 @@ async fn number(caller: &Caller, path: &str, body: Value) -> i64 {
 // Headers, as the page lists them.
 
 #[tokio::test]
+async fn the_path_since_v1_5_is_the_same_operation() {
+    let bench = Bench::new(EMAIL, "", PASSWORD).await;
+    let later = "/api/fresns/account/edit";
+    let change = json!({ "password": secret(PASSWORD), "editPassword": secret(BETTER) });
+    assert_eq!(number(&bench.user, later, change).await, 0);
+    assert!(bench.has_password(BETTER, false).await);
+    assert_eq!(number(&bench.user.without("token"), later, json!({})).await, 30109);
+}
+
+#[tokio::test]
 async fn header_uid_is_needed_and_the_tokens_own() {
     let bench = Bench::new(EMAIL, "", "").await;
     let (ben, _) = bench.app.join(given("", ""), "").await;

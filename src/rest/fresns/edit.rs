@@ -1,4 +1,4 @@
-//! `POST /api/fresns/user/edit`.
+//! `POST /api/fresns/user/edit` and `POST /api/fresns/account/edit`.
 
 use axum::response::Response;
 use chrono::{FixedOffset, NaiveDateTime, Utc};

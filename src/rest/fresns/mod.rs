@@ -1,4 +1,4 @@
-//! The clients of Fresns: two POSTs with the headers `uid` and `token`, answered by a number and its message.
+//! The clients of Fresns: POSTs with the headers `uid` and `token`, answered by a number and its message.
 
 mod body;
 mod edit;
@@ -22,19 +22,16 @@ use super::{
 };
 use crate::error::{Error, Fault, Reason, Result};
 
-/// The two routes.
+/// The routes. Clients since v1.5 send an edit to another path.
 pub fn routes() -> Router<Gateway> {
-    Router::new()
-        .route(
-            "/api/fresns/user/edit",
-            endpoint(MethodFilter::POST, Rpc(USERS, "UpdateAccount"), token_header, |call| Box::pin(edit::edit(call))),
-        )
-        .route(
-            "/api/fresns/info/sendVerifyCode",
-            endpoint(MethodFilter::POST, Rpc(USERS, "SendEmailCode"), token_header, |call| {
-                Box::pin(send_code::send_code(call))
-            }),
-        )
+    let edit =
+        || endpoint(MethodFilter::POST, Rpc(USERS, "UpdateAccount"), token_header, |call| Box::pin(edit::edit(call)));
+    Router::new().route("/api/fresns/user/edit", edit()).route("/api/fresns/account/edit", edit()).route(
+        "/api/fresns/info/sendVerifyCode",
+        endpoint(MethodFilter::POST, Rpc(USERS, "SendEmailCode"), token_header, |call| {
+            Box::pin(send_code::send_code(call))
+        }),
+    )
 }
 
 /// An error in this surface's form: the status is 200 for all that the two methods themselves refuse.
