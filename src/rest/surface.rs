@@ -20,7 +20,8 @@ impl Surface {
     pub fn of(path: &str, headers: &HeaderMap, config: &Config) -> Self {
         let is_in =
             |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        if config.minapp && is_in("/oserve") {
+        // minapp's other APIs aren't served; their clients read the error.
+        if config.minapp && ["/oserve", "/hserve", "/userve"].into_iter().any(is_in) {
             Surface::Minapp
         } else if config.fresns && is_in("/api/fresns") {
             Surface::Fresns(fresns::Language::of(headers))
@@ -61,6 +62,9 @@ mod tests {
         assert_eq!(Surface::of("/v1/api/user", &headers, &off), Surface::Native);
         assert_eq!(Surface::of("/v1/api/user", &headers, &on), Surface::Lancens);
         assert_eq!(Surface::of("/v1/apis", &headers, &on), Surface::Native);
-        assert_eq!(Surface::of("/oserve/v1/nothing", &headers, &on), Surface::Minapp);
+        for path in ["/oserve/v1/nothing", "/hserve/v2.2/user/info/", "/userve/v2.2/miniapp/user_profile/"] {
+            assert_eq!(Surface::of(path, &headers, &on), Surface::Minapp);
+            assert_eq!(Surface::of(path, &headers, &off), Surface::Native);
+        }
     }
 }

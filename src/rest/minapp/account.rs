@@ -1,4 +1,4 @@
-//! `PUT v2.1/miniapp/user/account/:id/`: how a user logs in.
+//! `PUT …/miniapp/user/account/:id/`: how a user logs in.
 
 use axum::{
     Json,
@@ -12,16 +12,21 @@ use crate::{
     error::{Error, Fault, Result},
     model::text,
     rest::{call::Call, error::Refusal},
-    wire::pb,
+    wire::pb::{self, get_profile_request::Key},
 };
 
 /// Changes the account, and shows it.
 pub async fn put(call: Call) -> Result<Response, Refusal> {
     in_production(&call)?;
     let country_code = &call.gateway.config.country_code;
-    let request = request(user_id(&call)?, body(&call)?, country_code)?;
-    let reply = call.api().update_account(&call.caller, request).await?;
-    let account = reply.account.unwrap_or_default();
+    let (user_id, body) = (user_id(&call)?, body(&call)?.into_object("")?);
+    let account = match body.is_empty() {
+        true => read(&call, user_id).await?,
+        false => {
+            let request = request(user_id, body, country_code)?;
+            call.api().update_account(&call.caller, request).await?.account.unwrap_or_default()
+        }
+    };
     let phone = account.phone.map(|phone| without_country(&phone, country_code));
     Ok(Json(json!({
         "username": account.username,
@@ -31,6 +36,13 @@ pub async fn put(call: Call) -> Result<Response, Refusal> {
         "phone_verified": account.phone_verified,
     }))
     .into_response())
+}
+
+async fn read(call: &Call, user_id: i64) -> Result<pb::Account> {
+    let read_mask = Some(FieldMask { paths: vec!["account".to_owned()] });
+    let request = pb::GetProfileRequest { key: Some(Key::UserId(user_id)), read_mask };
+    let reply = call.api().get_profile(&call.caller, request).await?;
+    Ok(reply.profile.and_then(|profile| profile.account).unwrap_or_default())
 }
 
 fn request(user_id: i64, body: Map<String, Value>, country_code: &str) -> Result<pb::UpdateAccountRequest> {

@@ -1,10 +1,10 @@
-//! `PUT v2.6/miniapp/user_profile/`: one change of many users.
+//! `PUT …/miniapp/user_profile/`: one change of many users.
 
 use axum::{
     Json,
     response::{IntoResponse, Response},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     body, in_production,
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     error::{Reason, Result},
+    model::change,
     rest::{call::Call, error::Refusal},
     wire::{
         json,
@@ -25,28 +26,45 @@ use crate::{
 const TAKEN: u32 = 11000;
 const FAILED: u32 = 16837;
 
-/// Changes the users that `where` finds, all of them without it.
+/// Changes the users that `where` finds, all of them without it; counts them where it is asked to.
 pub async fn put(call: Call) -> Result<Response, Refusal> {
+    update(call, false).await
+}
+
+/// The same, and always counts.
+pub async fn put_counted(call: Call) -> Result<Response, Refusal> {
+    update(call, true).await
+}
+
+async fn update(call: Call, is_counted: bool) -> Result<Response, Refusal> {
     in_production(&call)?;
     let params = Params::read(&call, &["where", "return_total_count", "enable_trigger"])?;
     params.flag("enable_trigger")?;
+    let is_counted = params.flag("return_total_count")? || is_counted;
     let page = Page::read(&params, false)?;
     let fields = call.api().definitions().await?;
     let language = Language { fields: &fields, country_code: &call.gateway.config.country_code };
-    let filter = params.get("where").map(|given| language.filter(given)).transpose()?;
-    let filter = filter.unwrap_or_else(Map::new);
+    let filter = language.filter(params.get("where"))?;
     let change = language.change(body(&call)?)?;
     let request = pb::BulkUpdateFieldsRequest {
         allow_all: filter.is_empty(),
         filter: Some(json::to_struct(filter.iter())),
         custom_fields: Some(json::to_struct(change.iter())),
-        limit: page.limit,
+        // A page of nobody is checked and counted all the same.
+        limit: page.limit.max(1),
+        validate_only: page.limit == 0,
         page_token: page.token.clone(),
         skip: page.skip(),
-        return_total_size: params.flag("return_total_count")?,
+        return_total_size: is_counted,
         ..Default::default()
     };
-    let reply = call.api().bulk_update_fields(&call.caller, request).await?;
+    let mut reply = match change::is_empty(&change) {
+        true => pb::BulkUpdateFieldsResponse { total_size: is_counted.then_some(0), ..Default::default() },
+        false => call.api().bulk_update_fields(&call.caller, request).await?,
+    };
+    if page.limit == 0 {
+        (reply.succeeded, reply.results) = (0, Vec::new());
+    }
     let results: Vec<Value> = reply.results.iter().map(result).collect();
     let mut told = json!({
         "succeed": reply.succeeded,

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     id, in_production,
+    keys::Keys,
     language::Language,
     object,
     page::{Page, Params},
@@ -20,39 +21,45 @@ use crate::{
     wire::{json, pb},
 };
 
-/// What the lists of v2 take.
-const PARAMETERS: &[&str] = &["where", "order_by", "return_total_count", "expand"];
+/// What the lists of v2 take, besides the conditions of v1, which some clients send with every version.
+const PARAMETERS: &[&str] = &["where", "order_by", "return_total_count", "keys", "expand"];
 
-/// `GET v2.2/miniapp/user_profile/`: counts where it is asked to.
+/// `GET …/miniapp/user_profile/` from v2.2 on: counts where it is asked to.
 pub async fn second_version(call: Call) -> Result<Response, Refusal> {
-    let params = Params::read(&call, PARAMETERS)?;
-    let is_counted = params.flag("return_total_count")?;
-    list_v2(&call, &params, is_counted).await
+    list_v2(&call, false).await
 }
 
-/// `GET v1/user/info/`: the same, and always counts.
+/// Before v2.2, and `GET v1/user/info/`: the same, and always counts.
 pub async fn counted(call: Call) -> Result<Response, Refusal> {
-    let params = Params::read(&call, PARAMETERS)?;
-    params.flag("return_total_count")?;
-    list_v2(&call, &params, true).await
+    list_v2(&call, true).await
 }
 
-async fn list_v2(call: &Call, params: &Params<'_>, is_counted: bool) -> Result<Response, Refusal> {
+async fn list_v2(call: &Call, is_counted: bool) -> Result<Response, Refusal> {
+    let params = Params::read(call, &[PARAMETERS, CONDITIONS].concat())?;
     in_production(call)?;
+    let return_total_size = params.flag("return_total_count")? || is_counted;
     let fields = call.api().definitions().await?;
     let country_code = &call.gateway.config.country_code;
     let language = Language { fields: &fields, country_code };
+    let filter = both(language.filter(params.get("where"))?, conditions(&params)?);
     let request = pb::ListProfilesRequest {
-        filter: match params.get("where") {
-            Some(given) => Some(json::to_struct(language.filter(given)?.iter())),
-            None => None,
-        },
+        filter: Some(json::to_struct(filter.iter())),
         order_by: params.get("order_by").map(Language::order).transpose()?.unwrap_or_default(),
-        return_total_size: is_counted,
+        return_total_size,
         read_mask: object::mask(&call.caller),
         ..Default::default()
     };
-    list(call, params, request, |profile| object::v2(profile, &fields, country_code)).await
+    let keys = Keys::read(&params, || object::sample_v2(&fields))?;
+    list(call, &params, request, |profile| keys.select(object::v2(profile, &fields, country_code))).await
+}
+
+/// What matches both filters.
+fn both(one: Map<String, Value>, other: Map<String, Value>) -> Map<String, Value> {
+    match (one.is_empty(), other.is_empty()) {
+        (true, _) => other,
+        (_, true) => one,
+        _ => Map::from_iter([("$and".to_owned(), json!([one, other]))]),
+    }
 }
 
 /// `GET v1/miniapp/user-profile/`: one user by `user_id` alone, and a list by anything else.
@@ -65,9 +72,9 @@ pub async fn first_version(call: Call) -> Result<Response, Refusal> {
     }
     // A list is not for users, whom the rule of one user let in.
     call.caller.require(Scope::ProfilesRead)?;
-    let params = Params::read(&call, FIRST_PARAMETERS)?;
+    let params = Params::read(&call, &[CONDITIONS, &["order_by", "keys", "expand"]].concat())?;
     let request = pb::ListProfilesRequest {
-        filter: Some(json::to_struct(first_filter(&params)?.iter())),
+        filter: Some(json::to_struct(conditions(&params)?.iter())),
         order_by: match params.get("order_by").unwrap_or_default() {
             order @ ("" | "created_at" | "-created_at") => order.to_owned(),
             _ => return Err(Error::invalid("order_by", Fault::Unknown, "must be created_at or -created_at").into()),
@@ -75,11 +82,12 @@ pub async fn first_version(call: Call) -> Result<Response, Refusal> {
         return_total_size: true,
         ..Default::default()
     };
-    list(&call, &params, request, object::v1).await
+    let keys = Keys::read(&params, || object::v1(pb::Profile::default()))?;
+    list(&call, &params, request, |profile| keys.select(object::v1(profile))).await
 }
 
-/// What the list of v1 takes.
-const FIRST_PARAMETERS: &[&str] = &[
+/// The conditions of v1, each a parameter.
+const CONDITIONS: &[&str] = &[
     "created_at",
     "created_at__gt",
     "created_at__gte",
@@ -92,10 +100,9 @@ const FIRST_PARAMETERS: &[&str] = &[
     "openid",
     "unionid",
     "user_id",
-    "order_by",
 ];
 
-fn first_filter(params: &Params) -> Result<Map<String, Value>> {
+fn conditions(params: &Params<'_>) -> Result<Map<String, Value>> {
     let mut conditions = Vec::new();
     for (name, operator) in [
         ("created_at", "$eq"),
@@ -141,10 +148,14 @@ async fn list(
     show: impl Fn(pb::Profile) -> Value,
 ) -> Result<Response, Refusal> {
     let page = Page::read(params, true)?;
-    let request =
-        pb::ListProfilesRequest { page_size: page.limit, page_token: page.token.clone(), skip: page.skip(), ..request };
+    let request = pb::ListProfilesRequest {
+        page_size: page.limit.max(1),
+        page_token: page.token.clone(),
+        skip: page.skip(),
+        ..request
+    };
     let reply = call.api().list_profiles(&call.caller, request).await?;
-    let objects: Vec<Value> = reply.profiles.into_iter().map(show).collect();
+    let objects: Vec<Value> = reply.profiles.into_iter().take(page.limit as usize).map(show).collect();
     let mut meta = json!({
         "limit": page.limit,
         "offset": page.offset,

@@ -2,8 +2,10 @@
 
 mod account;
 mod bulk;
+mod keys;
 mod language;
 mod list;
+mod names;
 mod object;
 mod page;
 mod single;
@@ -16,31 +18,63 @@ use super::{
     call::{Call, Reply, Rpc, USERS, bearer, endpoint},
     error::{self, Refusal},
 };
-use crate::error::{Error, Fault, Kind, Result};
+use crate::{
+    error::{Error, Fault, Kind, Reason, Result},
+    wire::canonical::Json,
+};
 
-/// A path, its method, the RPC that gives it rights and time, and what runs.
+/// A path below its version, its method, the RPC that gives it rights and time, and what runs.
 type Path = (&'static str, MethodFilter, &'static str, fn(Call) -> Reply);
+
+const GET: MethodFilter = MethodFilter::GET;
+const PUT: MethodFilter = MethodFilter::PUT;
+
+/// The paths of each version that published them. Before v2.2, lists and bulk changes count without being asked.
+const PATHS: &[(&[&str], &[Path])] = &[
+    (
+        &["v1"],
+        &[
+            ("miniapp/user-profile", GET, "GetProfile", |call| Box::pin(list::first_version(call))),
+            ("miniapp/user-profile/{id}", GET, "GetProfile", |call| Box::pin(single::get_v1(call))),
+            ("user/info", GET, "ListProfiles", |call| Box::pin(list::counted(call))),
+            ("user/info/{id}", GET, "GetProfile", |call| Box::pin(single::get(call))),
+            ("user/info/{id}", PUT, "UpdateProfile", |call| Box::pin(single::put(call))),
+        ],
+    ),
+    (
+        &["v1.9", "v2.0", "v2.1"],
+        &[
+            ("miniapp/user_profile", GET, "ListProfiles", |call| Box::pin(list::counted(call))),
+            ("miniapp/user_profile", PUT, "BulkUpdateFields", |call| Box::pin(bulk::put_counted(call))),
+        ],
+    ),
+    (
+        &["v2.2", "v2.3", "v2.4", "v2.5", "v2.6"],
+        &[
+            ("miniapp/user_profile", GET, "ListProfiles", |call| Box::pin(list::second_version(call))),
+            ("miniapp/user_profile", PUT, "BulkUpdateFields", |call| Box::pin(bulk::put(call))),
+        ],
+    ),
+    (
+        &["v1.9", "v2.0", "v2.1", "v2.2", "v2.3", "v2.4", "v2.5", "v2.6"],
+        &[
+            ("miniapp/user_profile/{id}", GET, "GetProfile", |call| Box::pin(single::get(call))),
+            ("miniapp/user_profile/{id}", PUT, "UpdateProfile", |call| Box::pin(single::put(call))),
+            ("miniapp/user/account/{id}", PUT, "UpdateAccount", |call| Box::pin(account::put(call))),
+        ],
+    ),
+];
 
 /// All paths, each with and without its last slash.
 pub fn routes() -> Router<Gateway> {
-    const GET: MethodFilter = MethodFilter::GET;
-    const PUT: MethodFilter = MethodFilter::PUT;
-    let paths: &[Path] = &[
-        ("/oserve/v1/miniapp/user-profile", GET, "GetProfile", |call| Box::pin(list::first_version(call))),
-        ("/oserve/v1/miniapp/user-profile/{id}", GET, "GetProfile", |call| Box::pin(single::get_v1(call))),
-        ("/oserve/v1/user/info", GET, "ListProfiles", |call| Box::pin(list::counted(call))),
-        ("/oserve/v1/user/info/{id}", GET, "GetProfile", |call| Box::pin(single::get(call))),
-        ("/oserve/v1/user/info/{id}", PUT, "UpdateProfile", |call| Box::pin(single::put(call))),
-        ("/oserve/v2.2/miniapp/user_profile", GET, "ListProfiles", |call| Box::pin(list::second_version(call))),
-        ("/oserve/v2.2/miniapp/user_profile/{id}", GET, "GetProfile", |call| Box::pin(single::get(call))),
-        ("/oserve/v2.6/miniapp/user_profile/{id}", PUT, "UpdateProfile", |call| Box::pin(single::put(call))),
-        ("/oserve/v2.6/miniapp/user_profile", PUT, "BulkUpdateFields", |call| Box::pin(bulk::put(call))),
-        ("/oserve/v2.1/miniapp/user/account/{id}", PUT, "UpdateAccount", |call| Box::pin(account::put(call))),
-    ];
     let mut router = Router::new();
-    for (path, method, rpc, run) in paths {
-        for path in [(*path).to_owned(), format!("{path}/")] {
-            router = router.route(&path, endpoint(*method, Rpc(USERS, rpc), bearer, *run));
+    for (versions, paths) in PATHS {
+        let roots = versions.iter().flat_map(|version| ["", "/"].map(|slash| (version, slash)));
+        for (version, slash) in roots {
+            for (path, method, rpc, run) in *paths {
+                let path = format!("/oserve/{version}/{path}{slash}");
+                router = router.route(&path, endpoint(*method, Rpc(USERS, rpc), bearer, *run));
+            }
         }
     }
     router
@@ -52,8 +86,7 @@ pub fn refuse(refusal: &Refusal) -> Response {
         Kind::AlreadyExists => StatusCode::BAD_REQUEST,
         _ => refusal.status,
     };
-    let told = refusal.error.to_string();
-    error::response(refusal, status, json!({ "status": "error", "error_msg": told }))
+    error::response(refusal, status, json!({ "status": "error", "error_msg": names::message(&refusal.error) }))
 }
 
 /// Refuses a call that asks for a test environment: who believes to write there must not write here.
@@ -72,19 +105,31 @@ fn user_id(call: &Call) -> Result<i64> {
 fn id(given: &str) -> Result<i64> {
     let digits = Some(given).filter(|given| given.bytes().all(|byte| byte.is_ascii_digit()));
     let id = digits.and_then(|digits| digits.parse().ok()).filter(|id| *id > 0);
-    id.ok_or_else(|| Error::new(crate::error::Reason::UserNotFound))
+    id.ok_or_else(|| Error::new(Reason::UserNotFound))
 }
 
-/// The JSON object of a body, with its own paths.
-fn body(call: &Call) -> Result<serde_json::Map<String, serde_json::Value>> {
-    crate::wire::canonical::Json::parse(&call.body)?.into_object("")
+/// The JSON of a body. An empty body, and the empty list that PHP writes for an empty map, name nothing.
+fn body(call: &Call) -> Result<Json> {
+    if call.body.trim_ascii().is_empty() {
+        return Ok(Json::Object(Vec::new()));
+    }
+    match Json::parse(&call.body)? {
+        Json::List(items) if items.is_empty() => Ok(Json::Object(Vec::new())),
+        json => Ok(json),
+    }
 }
 
-/// A phone number as the service keeps it: one without `+` is of the configured country.
+/// Digits of the shortest phone number that may carry its country code without `+`.
+const WITH_CODE: usize = 11;
+
+/// A phone number as the service keeps it: one without `+` is of the configured country, and may carry its code. A
+/// shorter number that begins with the same digits is taken as one without the code.
 fn with_country(phone: &str, code: &str) -> String {
-    match phone.starts_with('+') {
-        true => phone.to_owned(),
-        false => format!("+{code}{phone}"),
+    let has_code = phone.starts_with(code) && phone.len() >= WITH_CODE;
+    match phone {
+        phone if phone.starts_with('+') => phone.to_owned(),
+        phone if has_code => format!("+{phone}"),
+        phone => format!("+{code}{phone}"),
     }
 }
 
@@ -102,6 +147,10 @@ mod tests {
     fn the_configured_country_is_left_out_and_put_back() {
         assert_eq!(with_country("13800138000", "86"), "+8613800138000");
         assert_eq!(without_country("+8613800138000", "86"), "13800138000");
+        assert_eq!(with_country("8613800138000", "86"), "+8613800138000");
+        assert_eq!(with_country("8612345678", "86"), "+868612345678");
+        assert_eq!(with_country("14155550100", "1"), "+14155550100");
+        assert_eq!(with_country("4155550100", "1"), "+14155550100");
         assert_eq!(with_country("+4930123456", "86"), without_country("+4930123456", "86"));
     }
 

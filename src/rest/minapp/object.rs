@@ -29,6 +29,7 @@ pub fn seconds(time: Option<&prost_types::Timestamp>) -> i64 {
 
 /// A user in the form of v2.
 pub fn v2(profile: pb::Profile, fields: &Fields, country_code: &str) -> Value {
+    let has_openid = profile.openid.is_some() || profile.unionid.is_some();
     let mut object = match profile.custom_fields {
         Some(custom) => custom_fields(json::object(custom), fields),
         None => Map::new(),
@@ -52,6 +53,8 @@ pub fn v2(profile: pb::Profile, fields: &Fields, country_code: &str) -> Value {
     show("is_authorized", profile.is_authorized.into());
     show("_group", profile.group_ids.into());
     if let Some(account) = profile.account {
+        show("_anonymous", has_no_login(&account, has_openid).into());
+        show("_provider", providers(account.connections));
         show("_username", account.username.into());
         show("_email", account.email.into());
         show("_email_verified", account.email_verified.into());
@@ -59,6 +62,28 @@ pub fn v2(profile: pb::Profile, fields: &Fields, country_code: &str) -> Value {
         show("_phone_verified", account.phone_verified.into());
     }
     Value::Object(object)
+}
+
+/// A user in the form of v2 with every field.
+pub fn sample_v2(fields: &Fields) -> Value {
+    let everything = pb::Profile { account: Some(pb::Account::default()), ..Default::default() };
+    let mut sample = v2(everything, fields, "");
+    fields.names().for_each(|name| sample[name] = Value::Null);
+    sample
+}
+
+/// Whether nothing identifies the user at a login, as for minapp's anonymous users.
+fn has_no_login(account: &pb::Account, has_openid: bool) -> bool {
+    let has_name = account.username.is_some() || account.email.is_some() || account.phone.is_some();
+    !has_openid && !has_name && account.connections.is_empty()
+}
+
+/// What is known of the user at each provider, by the provider's name.
+fn providers(connections: Vec<pb::Connection>) -> Value {
+    let providers = connections.into_iter().map(|connection| {
+        (connection.provider, json!({ "id": connection.subject, "nickname": connection.display_name }))
+    });
+    Value::Object(providers.collect())
 }
 
 /// A user in the form of v1.
@@ -118,6 +143,23 @@ mod tests {
         assert_eq!((&shown["unionid"], &shown["id"]), (&Value::Null, &json!(7)));
         let without = pb::Profile { account: None, ..profile() };
         assert!(v2(without, &Fields::new([], Vec::new()), "86").get("_email").is_none());
+    }
+
+    #[test]
+    fn v2_shows_linked_providers_and_who_has_no_login() {
+        let github = pb::Connection {
+            provider: "github".to_owned(),
+            subject: "42".to_owned(),
+            display_name: "tom".to_owned(),
+            ..Default::default()
+        };
+        let shown = |account| v2(pb::Profile { account: Some(account), ..profile() }, &Fields::default(), "86");
+        let linked = shown(pb::Account { connections: vec![github], ..Default::default() });
+        assert_eq!(linked["_provider"], json!({ "github": { "id": "42", "nickname": "tom" } }));
+        assert_eq!(
+            (&linked["_anonymous"], &shown(pb::Account::default())["_anonymous"]),
+            (&json!(false), &json!(true))
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Query parameters, and pages by limit and offset.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use serde_json::{Value, json};
 use url::form_urlencoded;
@@ -14,29 +14,44 @@ use crate::{
 /// The parameters that every list and every bulk change takes.
 const COMMON: [&str; 3] = ["limit", "offset", "page_token"];
 
-/// The parameters of a query, each given once.
-pub struct Params<'a>(HashMap<&'a str, &'a str>);
+/// The parameters that hold several values: joined by commas, repeated, or as `name[]` and `name[0]`, as HTTP libraries
+/// write an array.
+const LISTS: [&str; 4] = ["order_by", "keys", "expand", "group__in"];
+
+/// The parameters of a query. Each is given once, except those of [`LISTS`].
+pub struct Params<'a>(HashMap<&'a str, Cow<'a, str>>);
 
 impl<'a> Params<'a> {
     /// Takes the parameters of these names, and those of pages.
     ///
     /// # Errors
-    /// INVALID_REQUEST for any other, for a filter that is misspelt must not find everyone.
+    /// INVALID_REQUEST for any other, because a misspelled filter must not match everyone.
     pub fn read(call: &'a Call, names: &[&str]) -> Result<Self> {
-        let mut params = HashMap::new();
-        for (name, value) in &call.query {
-            if !names.contains(&name.as_str()) && !COMMON.contains(&name.as_str()) {
-                return Err(Error::invalid(text::cut(name, 64), Fault::Unknown, "is no parameter here"));
+        Self::of(&call.query, names)
+    }
+
+    fn of(query: &'a [(String, String)], names: &[&str]) -> Result<Self> {
+        let mut params: HashMap<&str, Cow<'_, str>> = HashMap::new();
+        for (given, value) in query {
+            let name = given.split_once('[').filter(|_| given.ends_with(']')).map_or(given.as_str(), |(name, _)| name);
+            let is_list = LISTS.contains(&name);
+            if !names.contains(&name) && !COMMON.contains(&name) {
+                return Err(Error::invalid(text::cut(given, 64), Fault::Unknown, "unknown parameter"));
             }
-            if params.insert(name.as_str(), value.as_str()).is_some() {
-                return Err(Error::invalid(name, Fault::Format, "stands twice"));
+            if name != given && !is_list {
+                return Err(Error::invalid(name, Fault::Format, "must be one value, not an array or an object"));
+            }
+            match params.get_mut(name) {
+                None => drop(params.insert(name, value.into())),
+                Some(values) if is_list => *values = format!("{values},{value}").into(),
+                Some(_) => return Err(Error::invalid(name, Fault::Format, "is specified more than once")),
             }
         }
         Ok(Self(params))
     }
 
-    pub fn get(&self, name: &str) -> Option<&'a str> {
-        self.0.get(name).copied()
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(Cow::as_ref)
     }
 
     /// A whole number that is not negative.
@@ -47,13 +62,18 @@ impl<'a> Params<'a> {
         digits.and_then(|digits| digits.parse().ok()).map(Some).ok_or_else(fault)
     }
 
-    /// 1 or 0.
+    /// 1 or true; 0, false or nothing.
     pub fn flag(&self, name: &str) -> Result<bool> {
         match self.get(name) {
-            None | Some("0") => Ok(false),
-            Some("1") => Ok(true),
-            Some(_) => Err(Error::invalid(name, Fault::Format, "must be 0 or 1")),
+            None | Some("0" | "false" | "") => Ok(false),
+            Some("1" | "true") => Ok(true),
+            Some(_) => Err(Error::invalid(name, Fault::Format, "must be 0, 1, true or false")),
         }
+    }
+
+    /// A number that some clients send as an empty text if they have none.
+    fn number_or_nothing(&self, name: &str) -> Result<Option<i64>> {
+        if self.get(name) == Some("") { Ok(None) } else { self.number(name) }
     }
 }
 
@@ -67,18 +87,17 @@ pub struct Page {
 }
 
 impl Page {
-    /// Reads limit and offset; a limit above the most is cut to it where `is_cut`.
+    /// Reads limit and offset; a limit above the most is cut to it where `is_cut`. A limit of 0 is a page of nobody.
     pub fn read(params: &Params, is_cut: bool) -> Result<Self> {
-        let limit = match params.number("limit")? {
+        let limit = match params.number_or_nothing("limit")? {
             None => page::DEFAULT_SIZE,
-            Some(0) => return Err(Error::invalid("limit", Fault::Range, "must be at least 1")),
             Some(limit) if limit > page::MAX_SIZE && !is_cut => {
                 return Err(Error::invalid("limit", Fault::Range, "must be at most 1000"));
             }
             Some(limit) => limit.min(page::MAX_SIZE),
         };
         let token = params.get("page_token").unwrap_or_default().to_owned();
-        let offset = params.number("offset")?.unwrap_or(0);
+        let offset = params.number_or_nothing("offset")?.unwrap_or(0);
         if offset > page::MAX_SKIP && token.is_empty() {
             return Err(Error::invalid("offset", Fault::Range, "must be at most 100000; follow next instead"));
         }
@@ -96,6 +115,7 @@ impl Page {
     /// The path of the page after, where there is one.
     pub fn next(&self, call: &Call, taken: usize, token: &str) -> Value {
         match token {
+            _ if self.limit == 0 => Value::Null,
             "" => Value::Null,
             token => self.link(call, self.offset.saturating_add(taken as i64), token),
         }
@@ -106,6 +126,7 @@ impl Page {
         match (self.offset, (self.offset - i64::from(self.limit)).max(0)) {
             // Far down there is no way by number.
             (0, _) => Value::Null,
+            _ if self.limit == 0 => Value::Null,
             (_, before) if before > page::MAX_SKIP => Value::Null,
             (_, before) => self.link(call, before, ""),
         }
@@ -121,5 +142,44 @@ impl Page {
             query.append_pair("page_token", token);
         }
         json!(format!("{}?{}", call.path, query.finish()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rest::query;
+
+    fn read(given: &str) -> Result<(i32, String)> {
+        let query = query::parse(given).unwrap();
+        let params = Params::of(&query, &["where", "order_by", "keys"])?;
+        Ok((Page::read(&params, true)?.limit, params.get("order_by").unwrap_or_default().to_owned()))
+    }
+
+    #[test]
+    fn arrays_are_read_as_libraries_write_them() {
+        for given in [
+            "order_by=-level,id",
+            "order_by=-level&order_by=id",
+            "order_by[]=-level&order_by[]=id",
+            "order_by%5B0%5D=-level&order_by%5B1%5D=id",
+        ] {
+            assert_eq!(read(given).unwrap().1, "-level,id", "{given}");
+        }
+        for bad in
+            ["where[]=%7B%7D", "where[level]=3", "limit[]=3", "where=%7B%7D&where=%7B%7D", "wehre=%7B%7D", "[]=1"]
+        {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_limit_may_be_zero_or_empty() {
+        for (given, limit) in [("limit=0", 0), ("limit=", 20), ("limit=&offset=", 20), ("limit=5000", 1000)] {
+            assert_eq!(read(given).unwrap().0, limit, "{given}");
+        }
+        for bad in ["limit=-1", "limit=x", "limit=null", "offset=1.5"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
     }
 }

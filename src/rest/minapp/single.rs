@@ -5,10 +5,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{body, in_production, language::Language, object, user_id};
+use super::{body, in_production, keys::Keys, language::Language, object, page::Params, user_id};
 use crate::{
     error::Result,
-    model::scope::Scope,
+    model::{change, scope::Scope},
     rest::{call::Call, error::Refusal},
     wire::{
         json,
@@ -19,8 +19,10 @@ use crate::{
 /// `GET …/:id/` in the form of v2.
 pub async fn get(call: Call) -> Result<Response, Refusal> {
     in_production(&call)?;
+    let params = Params::read(&call, &["keys", "expand"])?;
+    let keys = keys(&call, &params).await?;
     let profile = read(&call, user_id(&call)?).await?;
-    show(&call, profile).await
+    show(&call, &keys, profile).await
 }
 
 /// `GET v1/miniapp/user-profile/:id/`.
@@ -36,13 +38,22 @@ pub async fn show_v1(call: &Call, user_id: i64) -> Result<Response, Refusal> {
     Ok(Json(object::v1(reply.profile.unwrap_or_default())).into_response())
 }
 
-/// `PUT …/:id/`: changes what the body names, and shows the whole user.
+/// `PUT …/:id/`: changes what the body names, and shows the user.
 pub async fn put(call: Call) -> Result<Response, Refusal> {
     in_production(&call)?;
-    let user_id = user_id(&call)?;
+    let params = Params::read(&call, &["keys", "expand", "enable_trigger"])?;
+    params.flag("enable_trigger")?;
+    let (user_id, keys) = (user_id(&call)?, keys(&call, &params).await?);
     let fields = call.api().definitions().await?;
     let language = Language { fields: &fields, country_code: &call.gateway.config.country_code };
     let change = language.change(body(&call)?)?;
+    if change::is_empty(&change) {
+        if call.caller.user().is_none() {
+            call.caller.require(Scope::ProfilesRead)?;
+        }
+        let profile = read(&call, user_id).await?;
+        return show(&call, &keys, profile).await;
+    }
     let request =
         pb::UpdateProfileRequest { user_id, custom_fields: Some(json::to_struct(change.iter())), ..Default::default() };
     let reply = call.api().update_profile(&call.caller, request).await?;
@@ -53,7 +64,7 @@ pub async fn put(call: Call) -> Result<Response, Refusal> {
         true => read(&call, user_id).await?,
         false => reply.profile.unwrap_or_default(),
     };
-    show(&call, profile).await
+    show(&call, &keys, profile).await
 }
 
 async fn read(call: &Call, user_id: i64) -> Result<pb::Profile> {
@@ -62,8 +73,13 @@ async fn read(call: &Call, user_id: i64) -> Result<pb::Profile> {
     Ok(reply.profile.unwrap_or_default())
 }
 
-async fn show(call: &Call, profile: pb::Profile) -> Result<Response, Refusal> {
+async fn keys(call: &Call, params: &Params<'_>) -> Result<Keys> {
+    let fields = call.api().definitions().await?;
+    Keys::read(params, || object::sample_v2(&fields))
+}
+
+async fn show(call: &Call, keys: &Keys, profile: pb::Profile) -> Result<Response, Refusal> {
     let fields = call.api().definitions().await?;
     let object = object::v2(profile, &fields, &call.gateway.config.country_code);
-    Ok(Json(object).into_response())
+    Ok(Json(keys.select(object)).into_response())
 }

@@ -1,6 +1,7 @@
 //! minapp's own pages: each line of curl as it is printed, the requests of their Node and PHP examples as those send
-//! them, each parameter of their tables, and each rule.
+//! them, each parameter of their tables, and each rule; and the requests of client libraries.
 
+mod clients;
 mod examples;
 mod rules;
 mod tables;
