@@ -56,6 +56,7 @@ pub fn document() -> Value {
         let methods = paths.entry(&route.path).or_insert_with(|| json!({}));
         methods[route.method.as_str().to_lowercase()] = operation(route);
     }
+    let components = schema::components(&paths);
     let services = SERVICES.iter().filter_map(|name| POOL.get_service_by_name(name));
     let tags: Vec<Value> = services
         .map(|service| {
@@ -79,7 +80,7 @@ pub fn document() -> Value {
             "securitySchemes": { "bearer": {
                 "type": "http", "scheme": "bearer", "description": "A token of a service or of a user.",
             } },
-            "schemas": schema::components(),
+            "schemas": components,
         },
     })
 }
@@ -102,7 +103,9 @@ fn operation(route: &Route) -> Value {
             },
             "default": {
                 "description": "An error, in the form of AIP-193.",
-                "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } },
+                "content": { "application/json": { "schema": {
+                    "$ref": format!("#/components/schemas/{}", schema::ERROR),
+                } } },
             },
         },
     });
@@ -113,7 +116,7 @@ fn operation(route: &Route) -> Value {
     if route.path == import::PATH {
         let lines = json!({ "schema": { "type": "string" } });
         operation["requestBody"] = json!({
-            "description": "One CreateUserRequest a line.",
+            "description": "Lines, each of them a body of CreateUser.",
             "content": { "application/x-ndjson": lines, "text/plain": lines },
         });
     } else if route.has_body {
@@ -189,7 +192,11 @@ fn query(input: &MessageDescriptor, prefix: &str, filled: &str, parameters: &mut
                 continue;
             }
             Kind::Message(inner) if inner.full_name() == "google.protobuf.Struct" => {
-                parameter["content"] = json!({ "application/json": { "schema": schema::field(&field) } });
+                // Generated clients drop `content`, and flatten an object into several parameters.
+                let told = format!("{} In the query string, the object is JSON text.", schema::told(&field));
+                parameter["description"] = told.into();
+                parameter["schema"] = json!({ "type": "string" });
+                parameter["example"] = json!({ "nickname": { "$contains": "Ann" } }).to_string().into();
             }
             _ => parameter["schema"] = schema::field(&field),
         }
@@ -240,6 +247,10 @@ mod tests {
         for name in ["If-Match", "etag", "validate_only", "allow_missing"] {
             assert_eq!(named("delete", "/v1/users/{user_id}", name)["required"], false, "{name}");
         }
+        let filter = named("get", "/v1/profiles", "filter");
+        assert_eq!((&filter["schema"], filter.get("content")), (&json!({ "type": "string" }), None));
+        let example: Value = serde_json::from_str(filter["example"].as_str().unwrap()).unwrap();
+        assert!(example.is_object() && filter["description"].as_str().unwrap().ends_with("is JSON text."));
         for path in ["/v1/users/{user_id}/profile", "/v1/users/me/profile", "/v1/profiles:lookup"] {
             assert_eq!(named("get", path, "If-None-Match")["in"], "header", "{path}");
             assert!(document["paths"][path]["get"]["responses"]["304"].is_object(), "{path}");
@@ -257,6 +268,9 @@ mod tests {
             let name = reference.split('"').next().unwrap();
             assert!(document["components"]["schemas"].get(name).is_some(), "{name}");
         }
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        assert!(schemas.contains_key("Profile") && schemas.contains_key("ErrorReason"));
+        assert!(!schemas.contains_key("DeleteUserRequest"), "nothing refers to it");
     }
 
     #[test]

@@ -6,12 +6,9 @@ use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
 use super::comments::comment;
-use crate::{
-    model::field::MAX_SAFE_INTEGER,
-    wire::{
-        POOL,
-        annotations::{FieldBehavior, has_behavior, is_secret, is_uuid},
-    },
+use crate::wire::{
+    POOL,
+    annotations::{FieldBehavior, has_behavior, is_secret, is_uuid},
 };
 
 /// The field behaviors that have a keyword. JSON Schema has none for an immutable field.
@@ -21,18 +18,45 @@ const BEHAVIORS: &[(FieldBehavior, &str)] = &[
     (FieldBehavior::Immutable, "x-immutable"),
 ];
 
+/// The name of the error's schema; `Error` would hide a built-in type of some languages.
+pub const ERROR: &str = "ErrorResponse";
+
+/// The schemas that these paths refer to, directly or through others, and all enumerations. Generated clients have a type
+/// for each schema; one that nothing uses would take the name of another.
+pub fn components(paths: &Map<String, Value>) -> BTreeMap<String, Value> {
+    let mut others = all();
+    let mut used = BTreeMap::new();
+    for kind in enumerations() {
+        used.extend(others.remove_entry(kind.name()));
+    }
+    let mut left = vec![json!(paths).to_string()];
+    while let Some(text) = left.pop() {
+        for reference in text.split("\"$ref\":\"#/components/schemas/").skip(1) {
+            if let Some((name, schema)) = others.remove_entry(reference.split('"').next().unwrap_or_default()) {
+                left.push(schema.to_string());
+                used.insert(name, schema);
+            }
+        }
+    }
+    used
+}
+
+fn enumerations() -> impl Iterator<Item = EnumDescriptor> {
+    POOL.all_enums().filter(|kind| kind.package_name() == "userservice.v1")
+}
+
 /// All messages and enumerations of the contract, and the error.
-pub fn components() -> Value {
+fn all() -> BTreeMap<String, Value> {
     let mut schemas: BTreeMap<String, Value> = BTreeMap::new();
     let messages = POOL.all_messages().filter(|message| message.package_name() == "userservice.v1");
     for descriptor in messages {
         schemas.insert(descriptor.name().to_owned(), message(&descriptor, ""));
     }
-    for kind in POOL.all_enums().filter(|kind| kind.package_name() == "userservice.v1") {
+    for kind in enumerations() {
         schemas.insert(kind.name().to_owned(), enumeration(&kind));
     }
-    schemas.insert("Error".to_owned(), error());
-    json!(schemas)
+    schemas.insert(ERROR.to_owned(), error());
+    schemas
 }
 
 /// A reference to a message's schema.
@@ -103,18 +127,12 @@ pub fn told(field: &FieldDescriptor) -> String {
     comment(field.parent_file().file_descriptor_proto(), field.path())
 }
 
-/// A field's schema.
+/// A field's schema: the one form that every response has. Requests may also have the other forms of ProtoJSON, such as
+/// an enum's number, but generated clients reject a schema of several types, or values that it describes.
 pub fn field(field: &FieldDescriptor) -> Value {
     let one = match field.kind() {
         Kind::Bool => json!({ "type": "boolean" }),
-        Kind::Int32 => json!({ "oneOf": [
-            { "type": "integer", "format": "int32", "minimum": i32::MIN, "maximum": i32::MAX },
-            { "type": "string", "pattern": "^-?[0-9]{1,10}$" },
-        ] }),
-        Kind::Int64 => json!({ "oneOf": [
-            text(field),
-            { "type": "integer", "minimum": -MAX_SAFE_INTEGER, "maximum": MAX_SAFE_INTEGER },
-        ] }),
+        Kind::Int32 => json!({ "type": "integer", "format": "int32", "minimum": i32::MIN, "maximum": i32::MAX }),
         Kind::Enum(kind) => json!({ "$ref": format!("#/components/schemas/{}", kind.name()) }),
         Kind::Message(message) => known(&message).unwrap_or_else(|| reference(&message)),
         _ => text(field),
@@ -151,10 +169,8 @@ fn enumeration(kind: &EnumDescriptor) -> Value {
     let names: Vec<String> = kind.values().map(|value| value.name().to_owned()).collect();
     json!({
         "description": comment(kind.parent_file_descriptor_proto(), kind.path()),
-        "oneOf": [
-            { "type": "string", "enum": names },
-            { "type": "integer", "format": "int32", "minimum": i32::MIN, "maximum": i32::MAX },
-        ],
+        "type": "string",
+        "enum": names,
     })
 }
 
@@ -192,7 +208,7 @@ mod tests {
 
     /// All fields of the contract with their schemas.
     fn fields() -> Vec<(FieldDescriptor, Value, bool)> {
-        let components = components();
+        let components = all();
         let messages = POOL.all_messages().filter(|message| message.package_name() == "userservice.v1");
         let fields = messages.flat_map(|message| {
             let schema = components[message.name()].clone();
@@ -216,6 +232,31 @@ mod tests {
             assert_eq!(schema["x-immutable"] == true, has_behavior(&field, FieldBehavior::Immutable), "{name}");
             assert_eq!(schema["format"] == "uuid", is_uuid(&field), "{name}");
             assert_eq!(schema["format"] == "password", is_secret(&field), "{name}");
+        }
+    }
+
+    #[test]
+    fn numbers_and_enums_have_one_type() {
+        assert!(!json!(all()).to_string().contains("oneOf"));
+        for (field, mut schema, _) in fields() {
+            let name = field.full_name().to_owned();
+            if field.is_list() {
+                schema = schema["items"].clone();
+            }
+            let types = schema["type"].as_array().cloned().unwrap_or_else(|| vec![schema["type"].clone()]);
+            match field.kind() {
+                Kind::Int32 => {
+                    assert_eq!((&types[0], &schema["format"]), (&json!("integer"), &json!("int32")), "{name}")
+                }
+                Kind::Int64 => {
+                    assert_eq!((&types[0], &schema["format"]), (&json!("string"), &json!("int64")), "{name}")
+                }
+                _ => {}
+            }
+        }
+        let schemas = all();
+        for kind in enumerations() {
+            assert_eq!(schemas[kind.name()]["type"], "string", "{}", kind.name());
         }
     }
 
