@@ -61,17 +61,35 @@ impl<K: Hash + Eq, V> Pending<K, V> {
         }
     }
 
-    fn respond(self, found: &Result<HashMap<K, Arc<V>>>) {
+    /// Prepares the response out of what was found; it is sent later.
+    fn answered_by(self, found: &Result<HashMap<K, Arc<V>>>) -> Answered<V> {
         let found = found.as_ref().map_err(Error::clone);
-        // A caller whose call has ended needs no response.
         match self {
-            Pending::One(key, responder) => {
-                responder.send(found.map(|found| found.get(&key).cloned())).unwrap_or_default();
-            }
+            Pending::One(key, responder) => Answered::One(found.map(|found| found.get(&key).cloned()), responder),
             Pending::Many(keys, responder) => {
                 let values = found.map(|found| keys.iter().map(|key| found.get(key).cloned()).collect());
-                responder.send(values).unwrap_or_default();
+                Answered::Many(values, responder)
             }
+        }
+    }
+
+    fn respond(self, found: &Result<HashMap<K, Arc<V>>>) {
+        self.answered_by(found).send();
+    }
+}
+
+/// A response with its receiver.
+enum Answered<V> {
+    One(Result<Option<Arc<V>>>, Responder<Option<Arc<V>>>),
+    Many(Result<Vec<Option<Arc<V>>>>, Responder<Vec<Option<Arc<V>>>>),
+}
+
+impl<V> Answered<V> {
+    fn send(self) {
+        // A caller whose call has ended needs no response.
+        match self {
+            Answered::One(value, responder) => responder.send(value).unwrap_or_default(),
+            Answered::Many(values, responder) => responder.send(values).unwrap_or_default(),
         }
     }
 }
@@ -313,7 +331,10 @@ fn give<K: Hash + Eq, V>(pending: Vec<Pending<K, V>>, found: Result<HashMap<K, V
         };
         Error::new(reason).with_source(error)
     });
-    pending.into_iter().for_each(|pending| pending.respond(&found));
+    let responses: Vec<_> = pending.into_iter().map(|pending| pending.answered_by(&found)).collect();
+    // Dropped before the callers wake, so that a value of one caller is theirs to move and not to copy.
+    drop(found);
+    responses.into_iter().for_each(Answered::send);
 }
 
 /// Whether the server, or the way to it, is going down: classes 08 and 57, and too many connections.
