@@ -101,7 +101,7 @@ pub enum Outcome {
     Failed {
         error: String,
     },
-    /// It was not tried: its time had passed.
+    /// It was not attempted: its code had expired, or could not be used any more.
     Expired,
 }
 
@@ -208,16 +208,25 @@ pub async fn lease(
         .await
 }
 
-/// What the codes of these deliveries are derived from. A code that is gone is left out.
+/// What the live codes of these deliveries are derived from. A code that was used, invalidated, or superseded by a newer
+/// one of its user, channel, and purpose is left out, and so is one that was purged: nobody should type it any more.
 pub async fn code_seeds(conn: &mut AsyncPgConnection, leased: &[Leased]) -> QueryResult<Vec<CodeSeed>> {
     let (users, codes): (Vec<i64>, Vec<i64>) = leased.iter().filter_map(|row| row.user_id.zip(row.code_id)).unzip();
     if codes.is_empty() {
         return Ok(Vec::new());
     }
     let statement = Sql::<(BigInt, BigInt, Text, Text, Text, Bytea, Text)>::new(
-        "select user_id, code_id, channel, purpose, address, nonce, key_id from codes where user_id = any(",
+        "select user_id, code_id, channel, purpose, address, nonce, key_id from codes c where user_id = any(",
     );
-    statement.bind(users).push(") and code_id = any(").bind(codes).push(")").load(conn).await
+    let statement = statement.bind(users).push(") and code_id = any(").bind(codes);
+    statement
+        .push(
+            ") and used_at is null and superseded_at is null and not exists (select from codes newer \
+             where newer.user_id = c.user_id and newer.channel = c.channel and newer.purpose = c.purpose \
+             and newer.code_id > c.code_id)",
+        )
+        .load(conn)
+        .await
 }
 
 /// Notes how a try ended and ends its lease; false where the lease was another's by now.

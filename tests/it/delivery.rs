@@ -20,6 +20,7 @@ use user_service::{
     },
     model::delivery::{Channel, Delivery, State, Template},
     store::{
+        codes,
         outbox::{self, NewDelivery, Outcome, Requeue},
         sql::Sql,
     },
@@ -78,6 +79,7 @@ impl Post {
             credentials: None,
             ca_file: None,
             idle_connections: 4,
+            hello_name: None,
         };
         let worker = Worker {
             db: self.db.clone(),
@@ -282,6 +284,41 @@ async fn p44_mails_wait_for_a_relay_that_is_away_and_are_sent_once_when_it_is_ba
     assert_eq!((refused, received.len()), (1, 21));
     let sent: BTreeSet<_> = received.iter().map(|mail| (mail.to[0].clone(), message_id(mail))).collect();
     assert_eq!(sent, message_ids, "each once, with the Message-ID that it had from the first");
+}
+
+#[tokio::test]
+async fn p43_a_code_that_cannot_be_used_any_more_is_not_sent() {
+    let post = Post::new().await;
+    let now = post.now();
+    let mut queued = Vec::new();
+    for _ in 0..3 {
+        let code_id = insert_code(&post.db, now).await;
+        let mut code = notice("ann@example.org");
+        (code.template, code.code_id) = (Template::CodeBind, Some(code_id));
+        code.expires_at = Some(now + TimeDelta::minutes(10));
+        queued.push(post.insert(code).await);
+    }
+    let worker = post.start(on_call());
+
+    post.waker.wake();
+    let newest = queued.pop().unwrap();
+    post.until(newest, |delivery| delivery.state == State::Accepted).await;
+    for superseded in queued {
+        let delivery = post.until(superseded, |delivery| delivery.state == State::Expired).await;
+        assert_eq!(delivery.attempts, 0);
+    }
+    assert_eq!(post.smtp.received().len(), 1);
+
+    let used = insert_code(&post.db, now).await;
+    post.db.run(async |conn| Ok(codes::use_up(conn, 7, used, now).await?)).await.unwrap();
+    let mut code = notice("ann@example.org");
+    (code.template, code.code_id, code.expires_at) =
+        (Template::CodeBind, Some(used), Some(now + TimeDelta::minutes(10)));
+    let id = post.insert(code).await;
+    post.waker.wake();
+    post.until(id, |delivery| delivery.state == State::Expired).await;
+    assert_eq!(post.smtp.received().len(), 1);
+    worker.stop().await;
 }
 
 /// The UUID of a mail's Message-ID.

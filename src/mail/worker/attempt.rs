@@ -13,7 +13,9 @@ use crate::{
 
 impl Worker {
     pub(super) async fn attempt(&self, row: &Leased, seed: Option<&CodeSeed>) -> Outcome {
-        let Some(limit) = self.limit(row) else {
+        // A code that can't be used any more would only cost its reader an attempt, and the newer code is on its way.
+        let is_obsolete = row.code_id.is_some() && seed.is_none();
+        let Some(limit) = self.limit(row).filter(|_| !is_obsolete) else {
             return Outcome::Expired;
         };
         match self.send(row, seed, limit).await {
