@@ -78,6 +78,7 @@ fn smtp_relay(smtp: &config::Smtp) -> anyhow::Result<Smtp> {
         ca_file: smtp.ca_file.clone(),
         // Each send that ends finds room for its connection, and the next one finds a connection.
         idle_connections: Settings::default().concurrency,
+        hello_name: smtp.hello_name.clone(),
     };
     Smtp::new(&settings).context("mail.smtp")
 }

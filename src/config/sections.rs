@@ -53,13 +53,16 @@ pub struct Grpc {
     pub address: SocketAddr,
     /// Whether reflection answers, which needs no token.
     pub reflection: bool,
+    /// Whether large responses are compressed for callers that accept gzip or zstd. Compressed requests are always
+    /// accepted.
+    pub compression: bool,
     /// TLS at the port; without it, none.
     pub tls: Option<Tls>,
 }
 
 impl Default for Grpc {
     fn default() -> Self {
-        Self { address: SocketAddr::from(([127, 0, 0, 1], 50051)), reflection: true, tls: None }
+        Self { address: SocketAddr::from(([127, 0, 0, 1], 50051)), reflection: true, compression: true, tls: None }
     }
 }
 
@@ -257,8 +260,10 @@ pub struct Smtp {
     pub tls: smtp::Tls,
     pub username: Option<String>,
     pub password: Option<Secret>,
-    /// Certificates to trust besides the public ones, in PEM.
+    /// Certificates to trust besides the machine's own, in PEM.
     pub ca_file: Option<PathBuf>,
+    /// The name that EHLO gives to the relay; by default the host name of the machine.
+    pub hello_name: Option<String>,
 }
 
 /// Section `[sms]`. Without `url` and `log` text messages fail.
@@ -462,6 +467,13 @@ impl Mail {
         }
         if self.smtp.as_ref().is_some_and(|smtp| smtp.host.is_empty()) {
             faults.push("mail.smtp.host is missing".to_owned());
+        } else if self.smtp.as_ref().is_some_and(|smtp| !smtp::is_host(&smtp.host)) {
+            let why = "without a scheme, a port or a path; the port is mail.smtp.port";
+            faults.push(format!("mail.smtp.host must be a host name or an IP address, {why}"));
+        }
+        let hello = self.smtp.as_ref().and_then(|smtp| smtp.hello_name.as_deref());
+        if hello.is_some_and(|name| !smtp::is_host(name)) {
+            faults.push("mail.smtp.hello_name must be a host name".to_owned());
         }
         if self.smtp.is_some() && self.folder.is_some() {
             faults.push("mail.smtp and mail.folder exclude each other".to_owned());

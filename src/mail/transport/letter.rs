@@ -2,6 +2,7 @@
 
 use lettre::{
     Address,
+    address::AddressError,
     message::{
         Mailbox, MultiPart,
         header::{HeaderName, HeaderValue},
@@ -9,6 +10,15 @@ use lettre::{
 };
 
 use crate::mail::{Mail, Message, SendError};
+
+/// Why mails can't be from an address.
+#[derive(Debug, thiserror::Error)]
+pub enum SenderError {
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    #[error("must be an ASCII address, or have only an internationalized domain")]
+    NotAscii,
+}
 
 /// Who mails are from.
 #[derive(Clone, Debug)]
@@ -19,8 +29,12 @@ impl Sender {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn parse(given: &str) -> Result<Self, lettre::address::AddressError> {
-        given.parse().map(Self)
+    pub fn parse(given: &str) -> Result<Self, SenderError> {
+        let mailbox: Mailbox = given.parse()?;
+        // The domain goes in ASCII; a local part can't, and not every relay accepts it.
+        let ascii = Some(&mailbox.email).filter(|email| email.user().is_ascii());
+        let email = ascii.and_then(|email| address(email.as_ref())).ok_or(SenderError::NotAscii)?;
+        Ok(Self(Mailbox::new(mailbox.name, email)))
     }
 
     /// The mail as a letter. Its `Message-ID` and `Date` are the same over all tries.

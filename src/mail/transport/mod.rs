@@ -3,6 +3,7 @@
 pub mod file;
 pub mod letter;
 pub mod log;
+mod replies;
 pub mod smtp;
 pub mod webhook;
 

@@ -5,22 +5,26 @@
 //! that one that is given up is closed.
 
 use std::{
-    fmt, io,
+    fmt,
     path::PathBuf,
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use lettre::transport::smtp::{
     Error,
     authentication::{Credentials, DEFAULT_MECHANISMS},
-    client::{AsyncSmtpConnection, Certificate, TlsParameters},
-    extension::ClientId,
+    client::AsyncSmtpConnection,
+    commands::Starttls,
+    extension::{ClientId, Extension},
 };
+use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::mail::SendError;
+use super::replies::{RelayStream, Replies};
+use crate::{mail::SendError, tls};
 
 /// How long a connection may take until it is ready for a mail.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -63,15 +67,22 @@ pub struct SmtpSettings {
     pub ca_file: Option<PathBuf>,
     /// Most connections that are kept for later mails.
     pub idle_connections: usize,
+    /// The name that EHLO gives; by default the name of this machine.
+    pub hello_name: Option<String>,
 }
 
 /// Why the relay cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SmtpSettingsError {
-    #[error("smtp: {path}: {source}")]
-    CaFile { path: PathBuf, source: io::Error },
-    #[error("smtp: TLS: {0}")]
-    Tls(#[from] Error),
+    #[error("smtp: the host must be a host name or an IP address: {0}")]
+    Host(#[from] InvalidDnsNameError),
+    #[error("smtp: {0:#}")]
+    Tls(anyhow::Error),
+}
+
+/// Whether a text names a host, without a scheme, a port, or a path.
+pub fn is_host(text: &str) -> bool {
+    ServerName::try_from(text).is_ok()
 }
 
 /// A relay.
@@ -79,7 +90,7 @@ pub struct Smtp {
     host: String,
     port: u16,
     tls: Tls,
-    parameters: Option<TlsParameters>,
+    connector: Option<(TlsConnector, ServerName<'static>)>,
     credentials: Option<Credentials>,
     hello: ClientId,
     idle: Mutex<Vec<(AsyncSmtpConnection, Instant)>>,
@@ -102,20 +113,23 @@ impl Smtp {
     /// # Errors
     /// A file of authorities that cannot be read, and a host that no certificate can be for.
     pub fn new(settings: &SmtpSettings) -> Result<Self, SmtpSettingsError> {
-        let parameters = match settings.tls {
+        let connector = match settings.tls {
             Tls::None => None,
-            Tls::StartTls | Tls::Tls => Some(tls_parameters(settings)?),
+            Tls::StartTls | Tls::Tls => {
+                let config = tls::client_config(settings.ca_file.as_deref()).map_err(SmtpSettingsError::Tls)?;
+                Some((TlsConnector::from(Arc::new(config)), ServerName::try_from(settings.host.clone())?))
+            }
         };
         Ok(Self {
             host: settings.host.clone(),
             port: settings.port,
             tls: settings.tls,
-            parameters,
+            connector,
             credentials: settings
                 .credentials
                 .as_ref()
                 .map(|(user, password)| Credentials::new(user.clone(), password.expose_secret().to_owned())),
-            hello: ClientId::default(),
+            hello: settings.hello_name.clone().map_or_else(ClientId::default, ClientId::Domain),
             idle: Mutex::default(),
             most_idle: settings.idle_connections,
         })
@@ -130,35 +144,53 @@ impl Smtp {
             Some(connection) => connection,
             None => timeout(CONNECT, self.connect()).await.map_err(|_| SendError::retry("smtp connect timeout"))??,
         };
-        connection.send(letter.envelope(), &letter.formatted()).await.map_err(|error| classify(&error))?;
+        connection.send(letter.envelope(), &letter.formatted()).await.map_err(|error| classify("smtp", &error))?;
         self.keep(connection);
         Ok(())
     }
 
     async fn connect(&self) -> Result<AsyncSmtpConnection, SendError> {
         let mut connection = self.open().await?;
-        if let (Tls::StartTls, Some(parameters)) = (self.tls, &self.parameters) {
-            connection.starttls(parameters.clone(), &self.hello).await.map_err(|error| classify(&error))?;
-        }
         if let Some(credentials) = &self.credentials {
-            connection.auth(DEFAULT_MECHANISMS, credentials).await.map_err(|error| classify(&error))?;
+            let login = connection.auth(DEFAULT_MECHANISMS, credentials).await;
+            login.map_err(|error| classify("smtp auth", &error))?;
         }
         Ok(connection)
     }
 
     async fn open(&self) -> Result<AsyncSmtpConnection, SendError> {
-        let server = (self.host.as_str(), self.port);
-        let opened = if self.tls == Tls::Tls {
-            let at_once = self.parameters.clone();
-            AsyncSmtpConnection::connect_tokio1(server, Some(CONNECT), &self.hello, at_once, None).await
-        } else {
-            // lettre writes a mail and its end apart: without this the end waits until the relay, which takes its time
-            // with that, acknowledges the mail. Where TLS comes first, lettre alone has the socket.
-            let stream = TcpStream::connect(server).await.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
-            let stream = stream.map_err(|_| SendError::retry("smtp connection"))?;
-            AsyncSmtpConnection::connect_with_transport(Box::new(stream), &self.hello).await
-        };
-        opened.map_err(|error| classify(&error))
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await;
+        // lettre writes a mail and its end apart: without this the end waits until the relay, which takes its time with
+        // that, acknowledges the mail.
+        let stream = stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
+        let stream = stream.map_err(|_| SendError::retry("smtp connection"))?;
+        match (&self.connector, self.tls) {
+            (Some(connector), Tls::Tls) => self.greet(Replies::new(handshake(connector, stream).await?)).await,
+            (Some(connector), _) => {
+                let stream = self.start_tls(stream).await?;
+                self.greet(Replies::greeted(handshake(connector, stream).await?)).await
+            }
+            (None, _) => self.greet(Replies::new(stream)).await,
+        }
+    }
+
+    /// Exchanges the greeting and EHLO.
+    async fn greet(&self, replies: Replies<impl RelayStream>) -> Result<AsyncSmtpConnection, SendError> {
+        let connection = AsyncSmtpConnection::connect_with_transport(Box::new(replies), &self.hello).await;
+        connection.map_err(|error| classify("smtp", &error))
+    }
+
+    /// Has the relay expect TLS next. Whatever it sent besides its reply is dropped with the replies, so that nobody on
+    /// the way can put words into the encrypted session.
+    async fn start_tls(&self, stream: TcpStream) -> Result<TcpStream, SendError> {
+        let (replies, back) = Replies::lent(stream);
+        let mut connection = self.greet(replies).await?;
+        if !connection.server_info().supports_feature(Extension::StartTls) {
+            return Err(SendError::retry("smtp starttls not offered"));
+        }
+        connection.command(Starttls).await.map_err(|error| classify("smtp starttls", &error))?;
+        drop(connection);
+        back.await.map_err(|_| SendError::retry("smtp connection"))
     }
 
     /// One that lay idle and still answers.
@@ -181,23 +213,29 @@ impl Smtp {
     }
 }
 
-fn tls_parameters(settings: &SmtpSettings) -> Result<TlsParameters, SmtpSettingsError> {
-    let mut builder = TlsParameters::builder(settings.host.clone());
-    if let Some(path) = &settings.ca_file {
-        let pem = std::fs::read(path).map_err(|source| SmtpSettingsError::CaFile { path: path.clone(), source })?;
-        builder = builder.add_root_certificate(Certificate::from_pem(&pem)?);
-    }
-    Ok(builder.build_rustls()?)
+async fn handshake(
+    (connector, name): &(TlsConnector, ServerName<'static>),
+    stream: TcpStream,
+) -> Result<TlsStream<TcpStream>, SendError> {
+    connector.connect(name.clone(), stream).await.map_err(|error| {
+        tracing::warn!(%error, "TLS handshake with the relay failed");
+        SendError::retry("smtp tls")
+    })
+}
+
+/// Whether the relay rejects us and not the mail: it requires a login, or the login is wrong.
+fn is_login(code: u16) -> bool {
+    matches!(code, 530 | 535)
 }
 
 /// The relay's text is left out: it often repeats the address.
-fn classify(error: &Error) -> SendError {
-    match error.status() {
-        Some(code) if error.is_permanent() => SendError::permanent(format!("smtp {code}")),
-        Some(code) => SendError::retry(format!("smtp {code}")),
-        None if error.is_timeout() => SendError::retry("smtp timeout"),
-        None if error.is_tls() => SendError::retry("smtp tls"),
-        None if error.is_client() => SendError::retry("smtp client"),
+fn classify(step: &str, error: &Error) -> SendError {
+    match error.status().map(u16::from) {
+        Some(code) if error.is_permanent() && !is_login(code) => SendError::permanent(format!("{step} {code}")),
+        Some(code) => SendError::retry(format!("{step} {code}")),
+        None if error.is_timeout() => SendError::retry(format!("{step} timeout")),
+        // What lettre itself rejects: no common mechanism of logins, an address that the relay can't have.
+        None if error.is_client() => SendError::retry(format!("{step} unsupported by the relay")),
         None => SendError::retry("smtp connection"),
     }
 }
