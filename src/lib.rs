@@ -19,6 +19,7 @@ pub mod caller_limits;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod decompress;
 pub mod domain;
 pub mod door;
 pub mod error;

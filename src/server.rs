@@ -71,7 +71,7 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let (listener, config) = ports.grpc;
-    let grpc_acceptor = acceptor("grpc.tls", config.tls, &["h2"]).await?;
+    let grpc_acceptor = acceptor("grpc.tls", config.tls.clone(), &["h2"]).await?;
     let rest_tls = ports.rest.as_ref().and_then(|(_, config)| config.tls.clone());
     let rest_acceptor = acceptor("rest.tls", rest_tls, &["h2", "http/1.1"]).await?;
     let (api, callers) = (app.api.clone(), app.callers.clone());
@@ -95,7 +95,7 @@ pub async fn serve(
         tokio::time::sleep(drain).await;
         stopping.send_replace(true);
     });
-    let services = grpc::Services::new(api.clone(), health_service, config.reflection);
+    let services = grpc::Services::new(api.clone(), health_service, &config);
     let door = Door::new(api, callers);
     let table = ConnectionTable::new(ports.limits);
     table.show();

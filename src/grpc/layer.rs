@@ -13,12 +13,13 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode, header};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
-use super::message;
+use super::{ACCEPT_ENCODING, COMPRESSED, message};
 use crate::{
+    decompress::Encoding,
     door::{self, Door, StreamPermits},
     error::{Error, Fault, Reason, Result},
     net::{Peer, PublicCall},
@@ -55,6 +56,9 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if !is_grpc(request.headers()) {
+            return Box::pin(async { Ok(unsupported_media_type()) });
+        }
         let inner = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, inner);
         if let Some(public) = public_call(request.uri().path()) {
@@ -73,6 +77,21 @@ where
             Ok(response)
         }))
     }
+}
+
+/// Whether a request says that it is gRPC with protobuf messages.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
+    let media_type = value.split(';').next().unwrap_or(value).trim_end();
+    media_type.eq_ignore_ascii_case("application/grpc") || media_type.eq_ignore_ascii_case("application/grpc+proto")
+}
+
+/// What the gRPC protocol prescribes for any other content type: no status of gRPC, which a client of another protocol
+/// would not find.
+fn unsupported_media_type() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    response
 }
 
 /// The calls that need no token: health and reflection.
@@ -156,8 +175,12 @@ where
                 None => response,
             });
         }
-        let (parts, body) = request.into_parts();
-        let request = Request::from_parts(parts, message::read(body, &mut admitted).await?);
+        let (mut parts, body) = request.into_parts();
+        let encoding = parts.headers.get("grpc-encoding").and_then(|value| Encoding::parse(value.to_str().ok()?));
+        if !COMPRESSED.contains(&method) {
+            parts.headers.remove(ACCEPT_ENCODING);
+        }
+        let request = Request::from_parts(parts, message::read(body, encoding, &mut admitted).await?);
         let _room = door.enter()?;
         let Ok(response) = inner.call(request).await;
         Ok::<_, Error>(explained(response))
@@ -209,6 +232,8 @@ fn explained(response: Response<Body>) -> Response<Body> {
     }
     let status = headers.get("grpc-status").and_then(|value| value.to_str().ok()).and_then(|code| code.parse().ok());
     let error = match status.map(Code::from_i32) {
+        // An encoding that isn't supported; tonic names it, and those that are.
+        Some(Code::Unimplemented) if headers.contains_key(ACCEPT_ENCODING) => return response,
         Some(Code::Unimplemented) => Error::new(Reason::MethodUnknown),
         Some(Code::OutOfRange | Code::ResourceExhausted) => Error::new(Reason::MessageTooLarge),
         Some(Code::Internal | Code::InvalidArgument) => {

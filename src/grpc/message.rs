@@ -1,12 +1,13 @@
 //! The request of a unary call, read whole before the call takes an in-flight permit: a caller that opens streams and
 //! sends nothing, or sends slowly, uses up only its own limits.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Full};
 use tonic::body::Body;
 
 use crate::{
+    decompress::{Encoding, decompress},
     door::Admitted,
     error::{Error, Fault, Reason, Result},
 };
@@ -15,12 +16,14 @@ use crate::{
 pub const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 /// The bytes in front of a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
+/// The first byte of a message that is compressed.
+const COMPRESSED: u8 = 1;
 
 /// Reads the body of a unary call, and gives it back as one that is there already.
 ///
 /// # Errors
 /// MESSAGE_TOO_LARGE; RATE_LIMITED and OVERLOADED where there is no memory for it; INVALID_REQUEST where it ends early.
-pub async fn read(mut body: Body, admitted: &mut Admitted) -> Result<Body> {
+pub async fn read(mut body: Body, encoding: Option<Encoding>, admitted: &mut Admitted) -> Result<Body> {
     let max = admitted.max_body(MAX_MESSAGE) + PREFIX;
     let mut whole = Bytes::new();
     let mut pieces = BytesMut::new();
@@ -40,7 +43,24 @@ pub async fn read(mut body: Body, admitted: &mut Admitted) -> Result<Body> {
         }
     }
     let whole = if pieces.is_empty() { whole } else { pieces.freeze() };
-    Ok(Body::new(Full::new(whole)))
+    match (encoding, whole.first()) {
+        (Some(encoding), Some(&COMPRESSED)) => {
+            let message = decompress(encoding, whole.get(PREFIX..).unwrap_or_default(), max - PREFIX)?;
+            admitted.permit.reserve(message.len())?;
+            Ok(Body::new(Full::new(plain(&message))))
+        }
+        _ => Ok(Body::new(Full::new(whole))),
+    }
+}
+
+/// The message with a prefix that says that it isn't compressed.
+fn plain(message: &[u8]) -> Bytes {
+    let mut framed = BytesMut::with_capacity(PREFIX + message.len());
+    framed.put_u8(0);
+    // At most 4 MiB.
+    framed.put_u32(message.len() as u32);
+    framed.put_slice(message);
+    framed.freeze()
 }
 
 fn broken(error: tonic::Status) -> Error {

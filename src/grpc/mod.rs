@@ -16,11 +16,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use tonic::{Request, body::Body, service::Routes};
+use tonic::{Request, Response, body::Body, codec::CompressionEncoding, service::Routes};
 use tonic_health::pb::health_server::{Health, HealthServer};
 
 use crate::{
     api::Api,
+    config,
     domain::caller::Caller,
     error::{Error, Reason, Result},
     wire::{
@@ -42,13 +43,18 @@ pub struct Services {
 }
 
 impl Services {
-    /// The services over these use cases, and reflection where it is wanted.
-    pub fn new(api: Api, health: HealthServer<impl Health>, has_reflection: bool) -> Self {
-        Self {
-            users: UserServiceServer::new(user_service::UserService(api.clone())),
-            admin: UserAdminServiceServer::new(user_admin_service::UserAdminService(api)),
-            others: others(health, has_reflection),
+    /// The services over these use cases, and reflection if it is configured.
+    pub fn new(api: Api, health: HealthServer<impl Health>, config: &config::Grpc) -> Self {
+        let mut users = UserServiceServer::new(user_service::UserService(api.clone()));
+        let mut admin = UserAdminServiceServer::new(user_admin_service::UserAdminService(api));
+        for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Zstd] {
+            users = users.accept_compressed(encoding);
+            admin = admin.accept_compressed(encoding);
+            if config.compression {
+                users = users.send_compressed(encoding);
+            }
         }
+        Self { users, admin, others: others(health, config.reflection) }
     }
 }
 
@@ -89,6 +95,28 @@ fn others(health: HealthServer<impl Health>, has_reflection: bool) -> Routes {
     let v1 = reflection().build_v1().expect(VALID).max_decoding_message_size(MAX_PUBLIC_MESSAGE);
     let v1alpha = reflection().build_v1alpha().expect(VALID).max_decoding_message_size(MAX_PUBLIC_MESSAGE);
     routes.add_service(v1).add_service(v1alpha)
+}
+
+/// The header that names the encodings that a caller accepts.
+const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
+/// Methods whose responses may be compressed: those of the others are small.
+const COMPRESSED: [&str; 2] = ["ListProfiles", "BatchGetProfiles"];
+/// Bytes from which compression pays: it takes a core longer to compress a small page than to find and to send it.
+const MIN_COMPRESSED: usize = 16 * 1024;
+
+/// A response that is compressed if the caller accepts that, and if it is large.
+fn compressible<T: prost::Message>(message: T, is_accepted: bool) -> Response<T> {
+    let is_small = is_accepted && message.encoded_len() < MIN_COMPRESSED;
+    let mut response = Response::new(message);
+    if is_small {
+        response.disable_compression();
+    }
+    response
+}
+
+/// Whether the caller accepts a compressed response.
+fn accepts_compressed<T>(request: &Request<T>) -> bool {
+    request.metadata().contains_key(ACCEPT_ENCODING)
 }
 
 /// The caller that the layer found.

@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::caller;
+use super::{accepts_compressed, caller, compressible};
 use crate::{
     api::Api,
     wire::pb::{self, user_service_server},
@@ -24,16 +24,16 @@ impl user_service_server::UserService for UserService {
         &self,
         request: Request<pb::BatchGetProfilesRequest>,
     ) -> Result<Response<pb::BatchGetProfilesResponse>, Status> {
-        let caller = caller(&request)?;
-        Ok(Response::new(self.0.batch_get_profiles(&caller, request.into_inner()).await?))
+        let (caller, is_accepted) = (caller(&request)?, accepts_compressed(&request));
+        Ok(compressible(self.0.batch_get_profiles(&caller, request.into_inner()).await?, is_accepted))
     }
 
     async fn list_profiles(
         &self,
         request: Request<pb::ListProfilesRequest>,
     ) -> Result<Response<pb::ListProfilesResponse>, Status> {
-        let caller = caller(&request)?;
-        Ok(Response::new(self.0.list_profiles(&caller, request.into_inner()).await?))
+        let (caller, is_accepted) = (caller(&request)?, accepts_compressed(&request));
+        Ok(compressible(self.0.list_profiles(&caller, request.into_inner()).await?, is_accepted))
     }
 
     async fn update_profile(

@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderMap, header},
+};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
 use super::error::Refusal;
 use crate::{
+    decompress::{Encoding, decompress},
     door::Admitted,
     error::{Error, Fault, Reason},
     wire::canonical::Json,
@@ -26,7 +30,7 @@ const MAX_TIME: Duration = Duration::from_secs(10);
 /// # Errors
 /// 413 for its size, 408 for its time, INVALID_REQUEST where it breaks off; RATE_LIMITED and OVERLOADED where there is no
 /// memory for it.
-pub async fn read(mut body: Body, admitted: &mut Admitted) -> Result<Bytes, Refusal> {
+pub async fn read(mut body: Body, encoding: Option<Encoding>, admitted: &mut Admitted) -> Result<Bytes, Refusal> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
@@ -53,11 +57,29 @@ pub async fn read(mut body: Body, admitted: &mut Admitted) -> Result<Bytes, Refu
             whole = Vec::new();
         }
     }
+    if let (Some(encoding), 1..=MAX_BYTES) = (encoding, size) {
+        whole = decompress(encoding, &whole, MAX_BYTES)?;
+        size = whole.len();
+        admitted.permit.reserve(size)?;
+    }
     let is_too_large = size > admitted.max_body(MAX_BYTES);
     if size > MAX_BYTES || is_too_large && Json::parse(&whole).is_ok() {
         return Err(Reason::MessageTooLarge.into());
     }
     Ok(whole.into())
+}
+
+/// The encoding of a body.
+///
+/// # Errors
+/// 415 for one that isn't supported.
+pub fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, Refusal> {
+    let Some(value) = headers.get(header::CONTENT_ENCODING) else { return Ok(None) };
+    let name = value.to_str().unwrap_or_default().trim().to_ascii_lowercase();
+    if name == "identity" || name.is_empty() {
+        return Ok(None);
+    }
+    Encoding::parse(&name).map(Some).ok_or_else(Refusal::content_encoding)
 }
 
 /// Reads what is left of a body and forgets it.
@@ -81,7 +103,7 @@ mod tests {
         let caller = Arc::new(Caller::new(subject, Vec::new()));
         let permit = CallerLimits::new(&Config::default()).acquire(&caller).unwrap();
         let text = format!("\"{}\"", "x".repeat(size - 2));
-        read(Body::from(text), &mut Admitted { caller, permit }).await
+        read(Body::from(text), None, &mut Admitted { caller, permit }).await
     }
 
     #[tokio::test]

@@ -44,6 +44,16 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
     if is_json || !has_body(headers) { Ok(()) } else { Err(Refusal::content_type()) }
 }
 
+/// Rejects a body that says that it isn't JSON. One that doesn't say what it is, is read as JSON.
+///
+/// # Errors
+/// 415 for its content type.
+pub fn reject_other_content_types(headers: &HeaderMap) -> Result<(), Refusal> {
+    let is_json = |given: &str| CONTENT_TYPES.contains(&given) || given.ends_with("+json");
+    let is_other = content_type(headers).is_some_and(|given| !given.is_empty() && !is_json(&given));
+    if is_other && has_body(headers) { Err(Refusal::content_type()) } else { Ok(()) }
+}
+
 /// Whether the request has a body. Over HTTP/2 a body needs neither header, but a browser that sends one without a
 /// length makes a preflight, as for JSON.
 fn has_body(headers: &HeaderMap) -> bool {
@@ -108,6 +118,13 @@ mod tests {
         for form in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""] {
             assert!(!check("POST", &[("content-length", "2"), ("content-type", form)]), "{form}");
         }
+        let check_other =
+            |headers: &[(&str, &str)]| reject_other_content_types(&parts("POST", headers).headers).is_ok();
+        for fine in ["application/json", "application/merge-patch+json", ""] {
+            assert!(check_other(&[("content-length", "2"), ("content-type", fine)]), "{fine}");
+        }
+        assert!(check_other(&[("content-length", "2")]));
+        assert!(!check_other(&[("content-length", "2"), ("content-type", "application/x-www-form-urlencoded")]));
         assert!(!check("POST", &[("content-length", "2")]));
         assert!(!check("PATCH", &[("transfer-encoding", "chunked")]));
         assert!(check("POST", &[("content-length", "0")]) && check("GET", &[]) && check("DELETE", &[]));

@@ -15,7 +15,7 @@ use axum::{
     routing::{MethodFilter, MethodRouter, on},
 };
 
-use super::{Gateway, body, error::Refusal, query};
+use super::{Gateway, body, browser, error::Refusal, query, surface::Surface};
 use crate::{
     api::Api,
     caller_limits::CallerPermit,
@@ -95,7 +95,15 @@ async fn read(
 ) -> Result<(Call, Duration), Refusal> {
     let (parts, body) = request.into_parts();
     let came = Instant::now();
-    let mut admitted = match gateway.admit(rpc, token, &parts).await {
+    let admitted = gateway.admit(rpc, token, &parts).await;
+    let admitted = admitted.and_then(|admitted| {
+        // Clients of the older systems send their JSON under other names too.
+        if Surface::of(parts.uri.path(), &parts.headers, &gateway.config) == Surface::Native {
+            browser::reject_other_content_types(&parts.headers)?;
+        }
+        Ok((admitted, body::encoding(&parts.headers)?))
+    });
+    let (mut admitted, encoding) = match admitted {
         Ok(admitted) => admitted,
         Err(refusal) => {
             body::drain(body).await;
@@ -103,7 +111,7 @@ async fn read(
         }
     };
     let spent = came.elapsed();
-    let body = body::read(body, &mut admitted).await?;
+    let body = body::read(body, encoding, &mut admitted).await?;
     let room = gateway.door.enter()?;
     let params = params.map_err(|_| Error::invalid("", Fault::Format, "has broken percent-encoding in its path"))?;
     let call = Call {

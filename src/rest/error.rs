@@ -49,6 +49,12 @@ impl Refusal {
         Self { error, status: StatusCode::UNSUPPORTED_MEDIA_TYPE }
     }
 
+    /// A body in an encoding that is not accepted.
+    pub fn content_encoding() -> Self {
+        let error = Error::invalid("", Fault::Format, "must have the content encoding gzip, zstd or identity");
+        Self { error, status: StatusCode::UNSUPPORTED_MEDIA_TYPE }
+    }
+
     /// The same fact where the caller made it a condition by `If-Match`.
     pub fn of_condition(self) -> Self {
         match self.error.reason() {

@@ -10,7 +10,7 @@ use axum::{
 use http_body_util::BodyExt;
 
 use super::{
-    Gateway, body, call,
+    Gateway, body, browser, call,
     error::Refusal,
     native::{json_response, must_not_be_new},
 };
@@ -39,7 +39,12 @@ pub async fn serve(State(gateway): State<Gateway>, request: Request) -> Result<R
     let rpc = Rpc("userservice.v1.UserAdminService", "ImportUsers");
     let admitted = gateway.admit(rpc, call::bearer, &parts).await;
     let admitted = admitted.and_then(|admitted| Ok((admitted, gateway.door.enter()?)));
-    let admitted = admitted.and_then(|admitted| must_not_be_new(&parts.headers).map(|()| admitted));
+    let admitted = admitted.and_then(|admitted| {
+        must_not_be_new(&parts.headers)?;
+        browser::reject_other_content_types(&parts.headers)?;
+        // Lines are read as they come, and what is compressed isn't in lines.
+        if body::encoding(&parts.headers)?.is_some() { Err(Refusal::content_encoding()) } else { Ok(admitted) }
+    });
     let (admitted, _room) = match admitted {
         Ok(admitted) => admitted,
         Err(refusal) => {

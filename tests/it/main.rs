@@ -9,6 +9,7 @@ mod batch_get_profiles;
 mod bulk_update_fields;
 mod cli;
 mod codes;
+mod compression;
 mod config;
 mod confirm_email_change;
 mod confirm_phone_change;
