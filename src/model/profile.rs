@@ -39,7 +39,9 @@ pub fn etag(version: i64) -> String {
 
 /// The version of an etag; `None` for what is no etag of ours and so matches nothing.
 pub fn parse_etag(etag: &str) -> Option<i64> {
-    i64::from_str_radix(etag, 16).ok().filter(|version| *version > 0)
+    let version = i64::from_str_radix(etag, 16).ok().filter(|version| *version > 0)?;
+    // Each version has one spelling: another one was not given by this service.
+    (self::etag(version) == etag).then_some(version)
 }
 
 /// A shown name, of which at least one character can be seen.

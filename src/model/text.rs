@@ -8,8 +8,14 @@ use crate::error::Fault;
 /// Why a text is refused: the fault and what a person should know of it.
 pub type Refusal = (Fault, &'static str);
 
-/// The text in NFC. NUL is refused everywhere, for Postgres keeps none.
+/// What stands for NaN and the infinities, which JSON values can't hold. It contains a NUL, so that no type accepts it.
+pub const NOT_FINITE: &str = "not a finite number\0";
+
+/// The text in NFC. NUL is rejected everywhere, because Postgres stores none.
 pub fn nfc(given: String) -> Result<String, Refusal> {
+    if given == NOT_FINITE {
+        return Err((Fault::Type, "must be a finite number"));
+    }
     if given.contains('\0') {
         return Err((Fault::Format, "must not contain NUL"));
     }

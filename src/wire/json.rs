@@ -4,10 +4,12 @@ use prost_types::{ListValue, Value as PbValue, value::Kind};
 use serde_json::{Map, Value};
 
 use super::structure::{Show, Struct};
-use crate::model::field::{FieldType, ItemType, MAX_SAFE_INTEGER, number};
+use crate::model::{
+    field::{FieldType, ItemType, MAX_SAFE_INTEGER, number},
+    text::NOT_FINITE,
+};
 
-/// A Struct as JSON. Numbers that are no numbers become text that no type takes, so that they are refused where they
-/// stand.
+/// A Struct as JSON. NaN and the infinities become a text that no type accepts, so that they are rejected with their path.
 pub fn object(given: Struct) -> Map<String, Value> {
     entries(given.into())
 }
@@ -23,7 +25,7 @@ pub fn value(given: PbValue) -> Value {
         Some(Kind::BoolValue(flag)) => Value::Bool(flag),
         Some(Kind::NumberValue(double)) => match number(double) {
             Some(number) => Value::Number(number),
-            None => Value::String("not a finite number\u{0}".to_owned()),
+            None => Value::String(NOT_FINITE.to_owned()),
         },
         Some(Kind::StringValue(text)) => Value::String(text),
         Some(Kind::ListValue(list)) => Value::Array(list.values.into_iter().map(value).collect()),

@@ -156,6 +156,14 @@ fn safe(whole: i128, path: Path<'_>) -> Result<()> {
     Err(Error::invalid(path, Fault::Range, "a whole number beyond 2^53 must be quoted"))
 }
 
+/// A whole number as a double. JavaScript writes doubles below 10^21 without an exponent, by the fewest digits that lead
+/// back to them, so such a number is accepted; one whose digits the double loses is not.
+fn double(whole: i128, path: Path<'_>) -> Result<f64> {
+    let double = whole as f64;
+    let is_kept = double as i128 == whole || double.to_string() == whole.to_string();
+    if is_kept { Ok(double) } else { safe(whole, path).map(|()| double) }
+}
+
 fn choice(kind: &EnumDescriptor, json: &Json, path: Path<'_>) -> Result<i32> {
     match json {
         Json::Text(name) => match kind.get_value_by_name(name) {
@@ -227,10 +235,7 @@ fn value(json: &Json, path: Path<'_>) -> Result<Value> {
     let kind = match json {
         Json::Null => ValueKind::NullValue(0),
         Json::Bool(flag) => ValueKind::BoolValue(*flag),
-        Json::Integer(whole) => {
-            safe(*whole, path)?;
-            ValueKind::NumberValue(*whole as f64)
-        }
+        Json::Integer(whole) => ValueKind::NumberValue(double(*whole, path)?),
         Json::Float(float) => ValueKind::NumberValue(*float),
         Json::Text(text) => ValueKind::StringValue(text.clone()),
         Json::List(items) => {
@@ -294,6 +299,14 @@ mod tests {
         assert_eq!(
             first_fault(r#"{"customFields": {"a": [9007199254740993]}}"#),
             ("custom_fields.a[0]".into(), Fault::Range)
+        );
+        // As JavaScript writes 1e17, 2^53 + 2, 123456789012345683968 and 1e21.
+        let text = r#"{"customFields": {"a": [100000000000000000, 9007199254740994, 123456789012345680000, 1e21]}}"#;
+        let read: pb::UpdateProfileRequest = from_json(text).unwrap();
+        let numbers = crate::wire::json::object(read.custom_fields.unwrap());
+        assert_eq!(
+            numbers["a"],
+            serde_json::json!([1e17, 9_007_199_254_740_994.0, 123_456_789_012_345_683_968.0, 1e21])
         );
         let read: pb::UpdateProfileRequest = from_json(r#"{"userId": "9007199254740993"}"#).unwrap();
         assert_eq!(read.user_id, 9_007_199_254_740_993);
