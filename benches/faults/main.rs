@@ -8,6 +8,7 @@ mod common;
 mod database;
 #[path = "../../tests/it/support/frames.rs"]
 #[expect(dead_code, reason = "the tests ask for more")]
+#[expect(clippy::unwrap_used, reason = "the tests' own helper")]
 mod frames;
 mod service;
 mod sink;

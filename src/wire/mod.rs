@@ -24,6 +24,7 @@ use prost_types::Timestamp;
 /// The messages and services of `userservice.v1`.
 #[expect(clippy::all, reason = "generated; the comments are in proto/")]
 #[expect(clippy::disallowed_types, reason = "generated service traits answer with a status")]
+#[expect(clippy::allow_attributes, clippy::allow_attributes_without_reason, reason = "generated, with its own")]
 pub mod pb {
     tonic::include_proto!("userservice.v1");
     include!(concat!(env!("OUT_DIR"), "/userservice.v1.debug.rs"));

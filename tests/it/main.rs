@@ -1,5 +1,6 @@
 //! The one integration binary: every test goes through the door, with a real client and a database of its own.
 #![expect(clippy::disallowed_types, reason = "tests are a client, and look at statuses")]
+#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod support;
 
