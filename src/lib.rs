@@ -10,6 +10,9 @@
 //! ports. Time and chance come from `clock`, `tls` says whom we
 //! trust, and `postgres` runs a server for `dev` and the tests.
 //!
+//! The feature `dev` holds what production does not need: the command `dev`, its examples and generated users,
+//! `postgres` and COPY. It is on unless `--no-default-features` builds without it, as for the image.
+//!
 //! An [`error::Error`] is a fact with a stable reason; only the two doors turn it into a status of their transport.
 
 pub mod api;
@@ -29,6 +32,7 @@ pub mod mail;
 pub mod model;
 pub mod net;
 pub mod operations;
+#[cfg(feature = "dev")]
 pub mod postgres;
 pub mod rest;
 pub mod server;

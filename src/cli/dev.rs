@@ -63,8 +63,14 @@ pub struct Dev {
     reset: bool,
 }
 
-/// The configuration that a `dev` in this folder wrote for other commands.
-pub fn config_file(folder: &Path) -> PathBuf {
+/// Finds the configuration that a `dev` in this folder wrote for other commands. Gives none where variables name the
+/// database.
+pub fn written_config(folder: &Path) -> Option<PathBuf> {
+    let file = config_file(folder);
+    (!config::is_set("database.url") && file.exists()).then_some(file)
+}
+
+fn config_file(folder: &Path) -> PathBuf {
     folder.join("user-service.toml")
 }
 

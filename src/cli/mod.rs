@@ -1,8 +1,11 @@
 //! The command line: a thin door over the same use cases as gRPC, with an operator as the caller.
 
 mod account;
+#[cfg(feature = "dev")]
 pub mod crowd;
+#[cfg(feature = "dev")]
 pub mod demo;
+#[cfg(feature = "dev")]
 mod dev;
 mod field;
 mod import;
@@ -24,7 +27,7 @@ use crate::{
     clock::Clock,
     config,
     config::Config,
-    postgres, server,
+    server,
     store::schema,
     telemetry::{self, Role},
     threads,
@@ -39,6 +42,7 @@ struct Cli {
     #[arg(long, global = true, env = "USER_SERVICE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Folder of `dev`; without a configuration, commands use the service that lives there.
+    #[cfg(feature = "dev")]
     #[arg(long, global = true, value_name = "FOLDER")]
     data_dir: Option<PathBuf>,
     /// Prints JSON for scripts.
@@ -51,6 +55,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Starts everything on this machine: Postgres, examples, the service.
+    #[cfg(feature = "dev")]
     Dev(dev::Dev),
     /// Runs the service by its configuration.
     Serve,
@@ -90,7 +95,9 @@ enum ConfigCommand {
 impl Command {
     fn role(&self) -> Role {
         match self {
-            Command::Dev(_) | Command::Serve => Role::Service,
+            #[cfg(feature = "dev")]
+            Command::Dev(_) => Role::Service,
+            Command::Serve => Role::Service,
             _ => Role::Command,
         }
     }
@@ -121,9 +128,14 @@ pub fn run() -> ExitCode {
 }
 
 async fn execute(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
-    let settings = Settings { config: cli.config, data_dir: cli.data_dir };
+    let settings = Settings {
+        config: cli.config,
+        #[cfg(feature = "dev")]
+        data_dir: cli.data_dir.unwrap_or_else(crate::postgres::default_folder),
+    };
     match cli.command {
-        Command::Dev(dev) => dev::run(dev, &settings.data_dir(), output).await?,
+        #[cfg(feature = "dev")]
+        Command::Dev(dev) => dev::run(dev, &settings.data_dir, output).await?,
         Command::Serve => serve::run(settings.config.as_deref()).await?,
         Command::Migrate => {
             let database = settings.load()?.database;
@@ -151,19 +163,18 @@ async fn execute(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
 /// Where a command finds its service.
 struct Settings {
     config: Option<PathBuf>,
-    data_dir: Option<PathBuf>,
+    #[cfg(feature = "dev")]
+    data_dir: PathBuf,
 }
 
 impl Settings {
-    fn data_dir(&self) -> PathBuf {
-        self.data_dir.clone().unwrap_or_else(postgres::default_folder)
-    }
-
     /// The file that was named, else what `dev` wrote into its folder; none where variables name the database.
     fn file(&self) -> Option<PathBuf> {
-        let of_dev = dev::config_file(&self.data_dir());
-        let is_of_dev = self.config.is_none() && !config::is_set("database.url") && of_dev.exists();
-        self.config.clone().or(is_of_dev.then_some(of_dev))
+        #[cfg(feature = "dev")]
+        let of_dev = || dev::written_config(&self.data_dir);
+        #[cfg(not(feature = "dev"))]
+        let of_dev = || None;
+        self.config.clone().or_else(of_dev)
     }
 
     fn load(&self) -> anyhow::Result<Config> {
@@ -190,7 +201,10 @@ impl Settings {
     fn api(&self) -> anyhow::Result<Api> {
         let file = self.file();
         if file.is_none() && !config::is_set("database.url") {
-            bail!("no `dev` was started here, and there is no other configuration: name one with --config");
+            if cfg!(feature = "dev") {
+                bail!("no `dev` was started here, and there is no other configuration: name one with --config");
+            }
+            bail!("there is no configuration: name one with --config, or set USER_SERVICE__DATABASE__URL");
         }
         Ok(app::build(&config::load(file.as_deref())?, Clock::System)?.api)
     }

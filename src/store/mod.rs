@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod bulk;
 pub mod codes;
 pub mod connector;
+#[cfg(feature = "dev")]
 pub mod copy;
 mod document;
 pub mod field_work;
