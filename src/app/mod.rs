@@ -117,6 +117,7 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
     let mail_worker = delivery::worker(config, db.clone(), clock.clone(), keys.clone(), waker.clone())?;
     let wait = TimeDelta::seconds(i64::from(config.fields.wait_seconds));
     let deliveries = Deliveries::new(db.clone(), clock.clone());
+    let reads = Reads::new(&url, &connector);
     let api = Api::new(Parts {
         accounts: Accounts::new(
             db.clone(),
@@ -132,14 +133,14 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
             service: u64::from(config.callers.service_stored_mib) * 1024 * 1024,
             user: u64::from(config.callers.user_stored_mib) * 1024 * 1024,
         },
-        bulk: Bulk::new(db.clone(), clock.clone()),
+        bulk: Bulk::new(db.clone(), clock.clone(), reads.clone()),
         codes: Codes::new(db.clone(), clock.clone(), keys.clone(), deliveries.clone(), texts, linger),
         deliveries,
         fields: fields.clone(),
         passwords,
         hash_kinds,
         password_lengths: config.passwords.lengths(),
-        profiles: Profiles::new(db.clone(), clock.clone(), Reads::new(&url, &connector)),
+        profiles: Profiles::new(db.clone(), clock.clone(), reads),
         tokens,
         users: Users::new(db.clone(), clock.clone(), names),
         usernames,

@@ -10,6 +10,7 @@ use crate::{
     domain::{
         db::{Db, End, Lane},
         fields::{index_rows, join_fill},
+        gather::Reads,
         once::{Once, Outcome},
         profiles::{refused, search_in_time, too_many_groups},
     },
@@ -54,11 +55,12 @@ pub struct Bulk {
     db: Db,
     searches: Db,
     clock: Clock,
+    reads: Reads,
 }
 
 impl Bulk {
-    pub fn new(db: Db, clock: Clock) -> Self {
-        Self { searches: db.in_lane(Lane::Searches), db, clock }
+    pub fn new(db: Db, clock: Clock, reads: Reads) -> Self {
+        Self { searches: db.in_lane(Lane::Searches), db, clock, reads }
     }
 
     /// Changes up to `limit` profiles, each by itself unless the call is all or nothing.
@@ -72,8 +74,10 @@ impl Bulk {
     ) -> Result<Outcome<BulkDone>> {
         let now = self.clock.now();
         let end = if update.validate_only { End::RollBack } else { End::Commit };
-        // Outside of the transaction, where a search that takes too long can be cancelled. The update repeats the filter.
-        let found = search_in_time(self.searches.run(async |conn| find(conn, update).await)).await?;
+        // Outside of the transaction, where a search that takes too long can be cancelled. The update repeats the filter,
+        // with the unique values themselves: they may have other holders by then.
+        let filter = self.reads.by_holders(&update.filter).await?;
+        let found = search_in_time(self.searches.run(async |conn| find(conn, update, &filter).await)).await?;
         self.db
             .transaction(end, async |conn| {
                 if let Some(once) = &update.once
@@ -100,9 +104,9 @@ struct Found {
     has_more: bool,
 }
 
-async fn find(conn: &mut AsyncPgConnection, update: &BulkUpdate) -> Result<Found> {
-    let total = count(conn, update).await?;
-    let mut picked = bulk::pick(conn, &update.filter, update.after, update.skip, update.limit + 1).await?;
+async fn find(conn: &mut AsyncPgConnection, update: &BulkUpdate, filter: &Filter) -> Result<Found> {
+    let total = count(conn, update, filter).await?;
+    let mut picked = bulk::pick(conn, filter, update.after, update.skip, update.limit + 1).await?;
     let has_more = picked.len() as i64 > update.limit;
     picked.truncate(update.limit as usize);
     Ok(Found { total, picked, has_more })
@@ -155,12 +159,12 @@ async fn change(
     Ok(BulkDone { results: results.collect(), total, last })
 }
 
-async fn count(conn: &mut AsyncPgConnection, update: &BulkUpdate) -> Result<Option<i64>> {
+async fn count(conn: &mut AsyncPgConnection, update: &BulkUpdate, filter: &Filter) -> Result<Option<i64>> {
     let expected = update.expected_total.filter(|_| update.after.is_none());
     if !update.with_total && expected.is_none() {
         return Ok(None);
     }
-    let total = listing::count(conn, &update.filter).await?;
+    let total = listing::count(conn, filter).await?;
     match expected {
         Some(expected) if expected != total => {
             Err(Error::new(Reason::TotalMismatch).with_precondition("expected_total").with_metadata("matched", total))

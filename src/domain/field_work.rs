@@ -9,7 +9,7 @@ use crate::{
     clock::Clock,
     domain::db::{Db, End},
     error::Result,
-    model::field::{Field, FieldType, Index, MAX_KEY_TEXT},
+    model::field::{Field, Index, MAX_KEY_TEXT},
     store::{
         field_work::{self, Work},
         fields::{self, IndexRow},
@@ -55,10 +55,10 @@ impl FieldWorker {
         self.db
             .transaction(End::Commit, async |conn| {
                 let Some(work) = field_work::take(conn, before).await? else { return Ok(false) };
-                match (work.is_deleted, work.index, work.field_type) {
-                    (true, ..) => erase(conn, &work).await?,
-                    (false, Some(Index::Filling), Some(field_type)) => fill(conn, &work, field_type).await?,
-                    (false, ..) => leave(conn, &work).await?,
+                match (work.is_deleted, work.index) {
+                    (true, _) => erase(conn, &work).await?,
+                    (false, Index::Filling) => fill(conn, &work).await?,
+                    (false, _) => leave(conn, &work).await?,
                 }
                 Ok(true)
             })
@@ -66,14 +66,14 @@ impl FieldWorker {
     }
 }
 
-async fn fill(conn: &mut AsyncPgConnection, work: &Work, field_type: FieldType) -> Result<()> {
+async fn fill(conn: &mut AsyncPgConnection, work: &Work) -> Result<()> {
     field_work::lock_fill(conn, work.field_id).await?;
     let users = field_work::read_values(conn, &work.name, work.position, BATCH).await?;
     let user_ids: Vec<i64> = users.iter().map(|(user_id, ..)| *user_id).collect();
     let last = user_ids.last().copied();
     let mut rows = Vec::new();
     for (user_id, created_at, value) in users {
-        let keys = value.map(|value| field_type.index_keys(&value)).unwrap_or_default();
+        let keys = value.map(|value| work.field_type.index_keys(&value)).unwrap_or_default();
         rows.extend(keys.into_iter().map(|value| IndexRow { field_id: work.field_id, value, created_at, user_id }));
     }
     // A text that came in while the replicas had not all heard of the index.

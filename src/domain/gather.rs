@@ -11,18 +11,23 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use tokio::{
     sync::{Notify, oneshot},
     task::JoinSet,
 };
-use tokio_postgres::{Client, error::SqlState};
+use tokio_postgres::Client;
 
 use crate::{
     error::{Error, Reason, Result},
-    model::profile::Profile,
+    model::{
+        filter::{Filter, UniqueKey},
+        profile::Profile,
+    },
     store::{
         connector::Connector,
-        gathered::{self, Statements, UniqueKey},
+        error::Class,
+        gathered::{self, Statements},
         wire::Wire,
     },
     telemetry::statement,
@@ -229,6 +234,20 @@ impl Reads {
         self.ask(gathered::HOLDER, |responder| Ask::Holders(Pending::Many(keys, responder))).await
     }
 
+    /// The filter by IDs instead of unique values, whose holders are looked up now.
+    ///
+    /// # Errors
+    /// DATABASE_UNAVAILABLE.
+    pub async fn by_holders(&self, filter: &Filter) -> Result<Filter> {
+        let keys = filter.unique_keys();
+        if keys.is_empty() {
+            return Ok(filter.clone());
+        }
+        let found = self.find_holders(keys.clone()).await?;
+        let held = keys.into_iter().zip(found).filter_map(|(key, holder)| Some((key, *holder?)));
+        Ok(filter.by_holders(&held.collect()))
+    }
+
     async fn ask<T>(&self, text: &'static str, ask: impl FnOnce(Responder<T>) -> Ask) -> Result<T> {
         let (responder, answered) = oneshot::channel();
         self.queue.push(ask(responder));
@@ -299,19 +318,41 @@ async fn answer(client: &Client, statements: &Statements, batch: Vec<Ask>) {
             Ask::Holders(pending) => holders.push(pending),
         }
     }
-    let of_profiles = async {
-        if !profiles.is_empty() {
-            let keys: Vec<i64> = distinct(&profiles);
-            give(profiles, statements.find_profiles(client, &keys).await);
+    tokio::join!(
+        find_and_give(client, profiles, |keys: Vec<i64>| async move { statements.find_profiles(client, &keys).await }),
+        find_and_give(
+            client,
+            holders,
+            |keys: Vec<UniqueKey>| async move { statements.find_holders(client, &keys).await }
+        ),
+    );
+}
+
+/// Finds what is pending by one statement, and gives everyone their own.
+async fn find_and_give<K, V, F>(client: &Client, pending: Vec<Pending<K, V>>, find: impl Fn(Vec<K>) -> F)
+where
+    K: Ord + Hash + Clone,
+    F: Future<Output = Result<HashMap<K, V>, tokio_postgres::Error>>,
+{
+    if pending.is_empty() {
+        return;
+    }
+    match find(distinct(&pending)).await {
+        // A node of a distributed database is gone, and the others answer: only those who ask for its users shall fail.
+        Err(error) if pending.len() > 1 && is_of_a_node(client, &error) => {
+            let alone = pending.into_iter().map(|pending| {
+                let finding = find(distinct(std::slice::from_ref(&pending)));
+                async move { give(vec![pending], finding.await) }
+            });
+            join_all(alone).await;
         }
-    };
-    let of_holders = async {
-        if !holders.is_empty() {
-            let keys: Vec<UniqueKey> = distinct(&holders);
-            give(holders, statements.find_holders(client, &keys).await);
-        }
-    };
-    tokio::join!(of_profiles, of_holders);
+        found => give(pending, found),
+    }
+}
+
+/// Whether the server itself is there, but can't reach a node that the statement needs.
+fn is_of_a_node(client: &Client, error: &tokio_postgres::Error) -> bool {
+    !client.is_closed() && error.as_db_error().is_some() && Class::of_statement(error) == Class::Unavailable
 }
 
 fn distinct<K: Ord + Hash + Clone, V>(pending: &[Pending<K, V>]) -> Vec<K> {
@@ -323,21 +364,9 @@ fn distinct<K: Ord + Hash + Clone, V>(pending: &[Pending<K, V>]) -> Vec<K> {
 
 fn give<K: Hash + Eq, V>(pending: Vec<Pending<K, V>>, found: Result<HashMap<K, V>, tokio_postgres::Error>) {
     let shared = |found: HashMap<K, V>| found.into_iter().map(|(key, value)| (key, Arc::new(value))).collect();
-    let found = found.map(shared).map_err(|error| {
-        let reason = match error.code() {
-            Some(&SqlState::QUERY_CANCELED) => Reason::QueryTooSlow,
-            Some(code) if !is_of_connection(code) => Reason::Internal,
-            _ => Reason::DatabaseUnavailable,
-        };
-        Error::new(reason).with_source(error)
-    });
+    let found = found.map(shared).map_err(Error::from);
     let responses: Vec<_> = pending.into_iter().map(|pending| pending.answered_by(&found)).collect();
     // Dropped before the callers wake, so that a value of one caller is theirs to move and not to copy.
     drop(found);
     responses.into_iter().for_each(Answered::send);
-}
-
-/// Whether the server, or the way to it, is going down: classes 08 and 57, and too many connections.
-fn is_of_connection(code: &SqlState) -> bool {
-    code.code().starts_with("08") || code.code().starts_with("57") || *code == SqlState::TOO_MANY_CONNECTIONS
 }

@@ -143,7 +143,7 @@ impl Housekeeping {
 async fn reserve_look_alike(conn: &mut AsyncPgConnection, user_id: i64) -> Result<()> {
     let Some(Locked { login, .. }) = accounts::lock(conn, user_id).await? else { return Ok(()) };
     let name = login.username.zip(login.username_key.clone()).map(|(shown, key)| Folded { shown, key });
-    unique_values::free(conn, user_id, vec![SKELETON.to_owned()]).await?;
+    unique_values::free_kind(conn, user_id, SKELETON).await?;
     let skeletons: Vec<String> = name.iter().flat_map(skeletons).collect();
     let claims: Vec<_> = skeletons.iter().map(|value| (user_id, SKELETON, value.as_str())).collect();
     if !claims.is_empty() {

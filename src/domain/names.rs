@@ -56,7 +56,7 @@ pub async fn find_yielding(
         return Ok(false);
     };
     let is_old = bound.set_at.is_some_and(|set_at| set_at + policy.unverified_hold <= now);
-    Ok(!bound.verified && (is_old || unique_values::count_credentials(conn, holder).await? > taken + 1))
+    Ok(!bound.verified && (is_old || accounts::count_credentials(conn, holder).await? > taken + 1))
 }
 
 /// Removes an address from its user, who is locked.

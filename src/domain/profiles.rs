@@ -185,6 +185,7 @@ impl Profiles {
         let Listing { mut selection, with_total, with_accounts } = listing;
         let limit = selection.limit;
         selection.limit += 1;
+        selection.filter = self.reads.by_holders(&selection.filter).await?;
         let search = self.searches.run(async |conn| {
             let total = match with_total {
                 true => Some(listing::count(conn, &selection.filter).await?),
@@ -250,13 +251,15 @@ impl Profiles {
                 {
                     return Ok(Outcome::Kept(kept));
                 }
+                // The unique values that the user has until now are freed by their values.
+                let needs_stored = needs_claims || update.changes.iter().any(|change| change.field.unique);
                 let stored = match end {
-                    End::RollBack => profiles::lock(conn, update.user_id).await?,
-                    End::Commit => None,
+                    End::Commit if !needs_stored => None,
+                    End::Commit | End::RollBack => profiles::lock(conn, update.user_id).await?,
                 };
                 let mut profile = apply(conn, update, now).await?;
-                claim(conn, update, &profile).await?;
-                if let Some(stored) = stored {
+                claim(conn, update, stored.as_ref(), &profile).await?;
+                if let Some(stored) = stored.filter(|_| end == End::RollBack) {
                     (profile.version, profile.updated_at) = (stored.version, stored.updated_at);
                 }
                 if let Some(once) = &update.once {
@@ -329,41 +332,51 @@ async fn apply(conn: &mut AsyncPgConnection, update: &Update, now: DateTime<Utc>
     }
 }
 
-/// Brings unique values and the index in line with the profile as it is now.
-async fn claim(conn: &mut AsyncPgConnection, update: &Update, profile: &Profile) -> Result<()> {
-    let mut kinds = Vec::new();
+/// Brings unique values and the index in line with the profile as it is now; `stored` is the one before, where a unique
+/// value may change.
+async fn claim(
+    conn: &mut AsyncPgConnection,
+    update: &Update,
+    stored: Option<&Profile>,
+    profile: &Profile,
+) -> Result<()> {
+    let mut held = Vec::new();
     let mut claims = Vec::new();
-    for (kind, named, value) in [
-        ("openid", update.builtin.openid.is_some(), &profile.openid),
-        ("unionid", update.builtin.unionid.is_some(), &profile.unionid),
+    let mut loses_login = false;
+    for (kind, named, old, new) in [
+        ("openid", update.builtin.openid.is_some(), stored.and_then(|stored| stored.openid.as_ref()), &profile.openid),
+        (
+            "unionid",
+            update.builtin.unionid.is_some(),
+            stored.and_then(|stored| stored.unionid.as_ref()),
+            &profile.unionid,
+        ),
     ] {
         if named {
-            kinds.push(kind.to_owned());
+            loses_login |= new.is_none();
+            held.extend(old.map(|value| (kind.to_owned(), value.clone())));
             let claim = |value| Claim { path: format!("profile.{kind}"), kind: kind.to_owned(), value };
-            claims.extend(value.clone().map(claim));
+            claims.extend(new.clone().map(claim));
         }
     }
-    let loses_login = kinds.len() > claims.len();
     let mut touched: Vec<&Field> = update.changes.iter().map(|change| &*change.field).collect();
     touched.sort_by_key(|field| field.field_id);
     touched.dedup_by_key(|field| field.field_id);
-    let document = profile.custom_fields.fields();
     for field in touched.iter().filter(|field| field.unique) {
-        kinds.push(field.unique_kind());
-        let value = document.get(&field.name).and_then(|value| field.field_type.unique_key(value));
+        let key = |profile: &Profile| field.field_type.unique_key(&profile.custom_fields.field(&field.name));
+        held.extend(stored.and_then(key).map(|value| (field.unique_kind(), value)));
         let path = format!("custom_fields.{}", field.name);
-        claims.extend(value.map(|value| Claim { path, kind: field.unique_kind(), value }));
+        claims.extend(key(profile).map(|value| Claim { path, kind: field.unique_kind(), value }));
     }
-    if !kinds.is_empty() {
-        unique_values::free(conn, profile.user_id, kinds).await?;
-        take(conn, profile.user_id, &claims).await?;
-    }
-    if loses_login && unique_values::count_credentials(conn, profile.user_id).await? == 0 {
+    unique_values::free(conn, profile.user_id, held).await?;
+    take(conn, profile.user_id, &claims).await?;
+    if loses_login && accounts::count_credentials(conn, profile.user_id).await? == 0 {
         let name = if update.builtin.openid.is_some() { "profile.openid" } else { "profile.unionid" };
         return Err(Error::new(Reason::LastCredential).with_precondition(name));
     }
     let indexed: Vec<&Field> = touched.into_iter().filter(|field| field.index.is_maintained()).collect();
     if !indexed.is_empty() {
+        let document = profile.custom_fields.fields();
         let rows = index_rows(indexed.iter().copied(), (profile.user_id, profile.created_at), &document);
         join_fill(conn, indexed.iter().copied()).await?;
         let field_ids = indexed.iter().map(|field| field.field_id).collect();

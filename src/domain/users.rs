@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::result::Error as DieselError;
 use diesel_async::AsyncPgConnection;
 
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
         profile::Profile,
     },
     store::{
+        error::is_unique_violation,
         fields,
         idempotency::RequestKey,
         profiles, unique_values,
@@ -346,10 +347,8 @@ impl<'a> Decisions<'a> {
 
 /// What was free when it was looked at is taken by now.
 fn raced(error: DieselError) -> Error {
-    match error {
-        DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => {
-            Error::new(Reason::WriteConflict).with_source(error)
-        }
-        error => error.into(),
+    match is_unique_violation(&error) {
+        true => Error::new(Reason::WriteConflict).with_source(error),
+        false => error.into(),
     }
 }

@@ -81,6 +81,17 @@ pub async fn find_login(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResu
     statement.get_result(conn).await.optional()
 }
 
+/// How many ways to log in the user has, a password not counted.
+pub async fn count_credentials(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<i64> {
+    let statement = Sql::<BigInt>::new(
+        "select num_nonnulls(a.username_key, a.email_key, a.phone, u.openid, u.unionid) \
+         + (select count(*) from connections c where c.user_id = ",
+    );
+    let statement =
+        statement.bind(user_id).push(") from users u join accounts a on a.user_id = u.user_id where u.user_id = ");
+    statement.bind(user_id).get_result(conn).await
+}
+
 /// An account whose user is locked.
 #[derive(Queryable)]
 pub struct Locked {

@@ -10,15 +10,18 @@ use serde_json::Value;
 
 use crate::{
     model::field::{FieldType, Index},
-    store::{fields::ALL_LOCK, sql::Sql},
+    store::{
+        fields::{self, ALL_LOCK},
+        sql::Sql,
+    },
 };
 
 /// A field that waits for its second step.
 pub struct Work {
     pub field_id: i64,
     pub name: String,
-    pub field_type: Option<FieldType>,
-    pub index: Option<Index>,
+    pub field_type: FieldType,
+    pub index: Index,
     pub is_deleted: bool,
     /// The user up to whom the work has come.
     pub position: Option<i64>,
@@ -38,14 +41,17 @@ pub async fn take(conn: &mut AsyncPgConnection, before: DateTime<Utc>) -> QueryR
         .get_result(conn)
         .await
         .optional()?;
-    Ok(found.map(|(field_id, name, kind, item, index, is_deleted, position)| Work {
-        field_id,
-        name,
-        field_type: FieldType::from_names(&kind, item.as_deref()),
-        index: Index::parse(&index),
-        is_deleted,
-        position,
-    }))
+    let work = |(field_id, name, kind, item, index, is_deleted, position): Loaded| {
+        Ok(Work {
+            field_id,
+            name,
+            field_type: fields::field_type(field_id, &kind, item.as_deref())?,
+            index: fields::index_state(field_id, &index)?,
+            is_deleted,
+            position,
+        })
+    };
+    found.map(work).transpose()
 }
 
 /// Waits until no writer of the field is under way, and keeps new ones waiting until the transaction ends.

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use diesel::{
     OptionalExtension, QueryResult,
+    result::Error as DieselError,
     sql_types::{BigInt, Bool, Jsonb, Nullable, Text, Timestamptz},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
@@ -10,7 +11,10 @@ use serde_json::Value;
 
 use crate::{
     model::field::{Field, FieldType, Index},
-    store::sql::Sql,
+    store::{
+        error::Unreadable,
+        sql::{FEW_ROWS, Sql},
+    },
 };
 
 type Row = (BigInt, Text, Text, Nullable<Text>, Text, Nullable<Jsonb>, Bool, Bool, Text, Bool, Timestamptz, BigInt);
@@ -20,22 +24,43 @@ type Loaded =
 const COLUMNS: &str = "field_id, name, kind, item_kind, description, default_value, required, is_unique, \
     index_state, user_writable, created_at, version";
 
-fn field(row: Loaded) -> Option<Field> {
+fn field(row: Loaded) -> QueryResult<Field> {
     let (field_id, name, kind, item, description, default_value, required, unique, index, user_writable, ..) = row;
     let (.., created_at, version) = row;
-    Some(Field {
+    Ok(Field {
         field_id,
         name,
-        field_type: FieldType::from_names(&kind, item.as_deref())?,
+        field_type: field_type(field_id, &kind, item.as_deref())?,
         description,
         default_value,
         required,
         unique,
-        index: Index::parse(&index)?,
+        index: index_state(field_id, &index)?,
         user_writable,
         created_at,
         version,
     })
+}
+
+/// The type of a stored field.
+///
+/// # Errors
+/// [`Unreadable`] for a type of a newer version.
+pub(super) fn field_type(field_id: i64, kind: &str, item: Option<&str>) -> QueryResult<FieldType> {
+    let what = || format!("the type {kind:?} of {item:?}");
+    FieldType::from_names(kind, item).ok_or_else(|| unreadable(field_id, what()))
+}
+
+/// The state of a stored field's index.
+///
+/// # Errors
+/// [`Unreadable`] for a state of a newer version.
+pub(super) fn index_state(field_id: i64, state: &str) -> QueryResult<Index> {
+    Index::parse(state).ok_or_else(|| unreadable(field_id, format!("the index state {state:?}")))
+}
+
+fn unreadable(field_id: i64, what: String) -> DieselError {
+    Unreadable { row: format!("field_definitions {field_id}"), what }.into()
 }
 
 /// All fields that are not deleted, oldest first.
@@ -43,7 +68,7 @@ pub async fn list(conn: &mut AsyncPgConnection) -> QueryResult<Vec<Field>> {
     let statement = Sql::<Row>::new("select ").push(COLUMNS);
     let rows: Vec<Loaded> =
         statement.push(" from field_definitions where deleted_at is null order by field_id").load(conn).await?;
-    Ok(rows.into_iter().filter_map(field).collect())
+    rows.into_iter().map(field).collect()
 }
 
 /// Of these names, those of fields that are not deleted.
@@ -65,7 +90,7 @@ pub async fn list_page(conn: &mut AsyncPgConnection, after: i64, limit: i64) -> 
     let has_more = rows.len() as i64 > limit;
     rows.truncate(limit as usize);
     let last = rows.last().map(|row| row.0).filter(|_| has_more);
-    Ok((rows.into_iter().filter_map(field).collect(), last))
+    Ok((rows.into_iter().map(field).collect::<QueryResult<_>>()?, last))
 }
 
 /// Whether there are fewer than `max` definitions, deleted ones included until their values are erased, or the name is in
@@ -94,7 +119,7 @@ pub async fn lock(conn: &mut AsyncPgConnection, name: &str) -> QueryResult<Optio
     let statement = Sql::<Row>::new("select ").push(COLUMNS).push(" from field_definitions where name = ").bind(name);
     let found: Option<Loaded> =
         statement.push(" and deleted_at is null for update").get_result(conn).await.optional()?;
-    Ok(found.and_then(field))
+    found.map(field).transpose()
 }
 
 /// Writes a field's changeable parts, and its version. Where the state of its index changes, the second step waits from now.
@@ -176,7 +201,7 @@ pub async fn insert(conn: &mut AsyncPgConnection, new: &Field) -> QueryResult<Op
     .bind(new.created_at)
     .push(") on conflict (name) do nothing returning ")
     .push(COLUMNS);
-    Ok(statement.get_result::<Loaded>(conn).await.optional()?.and_then(field))
+    statement.get_result::<Loaded>(conn).await.optional()?.map(field).transpose()
 }
 
 /// Where replicas tell each other that definitions changed.
@@ -214,6 +239,12 @@ pub async fn insert_values(conn: &mut AsyncPgConnection, rows: Vec<IndexRow>) ->
     if rows.is_empty() {
         return Ok(0);
     }
+    let statement = Sql::<()>::new("insert into field_values (field_id, value, created_at, user_id) ");
+    if rows.len() <= FEW_ROWS {
+        let row =
+            |row: IndexRow| vec![row.field_id.into(), row.value.into(), row.created_at.into(), row.user_id.into()];
+        return statement.values(rows.into_iter().map(row)).push(" on conflict do nothing").execute(conn).await;
+    }
     let mut columns = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for IndexRow { field_id, value, created_at, user_id } in rows {
         columns.0.push(field_id);
@@ -221,7 +252,8 @@ pub async fn insert_values(conn: &mut AsyncPgConnection, rows: Vec<IndexRow>) ->
         columns.2.push(created_at);
         columns.3.push(user_id);
     }
-    Sql::<()>::new("insert into field_values (field_id, value, created_at, user_id) select * from unnest(")
+    statement
+        .push("select * from unnest(")
         .bind(columns.0)
         .push(", ")
         .bind(columns.1)

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use tokio_postgres::{Client, Error, Row, Statement, types::Type};
 
-use crate::model::profile::Profile;
+use crate::model::{filter::UniqueKey, profile::Profile};
 
 const COLUMNS: &str = "user_id, nickname, avatar_url, gender, country, province, city, language, openid, unionid, \
     is_authorized, group_ids, custom_fields, created_at, updated_at, version";
@@ -25,16 +25,14 @@ pub struct Statements {
     holders: Statement,
 }
 
-/// A kind of unique value, and the folded value.
-pub type UniqueKey = (&'static str, String);
-
 impl Statements {
     /// Prepares them.
     pub async fn prepare(client: &Client) -> Result<Self, Error> {
         let one = format!("select {COLUMNS} from users where user_id = $1");
         let many = format!("select {COLUMNS} from users where user_id = any($1)");
-        let holders = "select v.kind, v.value, v.user_id from unnest($1::text[], $2::text[]) k (kind, value) \
-                       join unique_values v on v.kind = k.kind collate \"C\" and v.value = k.value collate \"C\"";
+        // Each kind with each value: of the kinds there are few, and nobody asks for what else is found. A join with a
+        // list of pairs would ask every node of a distributed database.
+        let holders = "select kind, value, user_id from unique_values where kind = any($1) and value = any($2)";
         let (profile, profiles, holder, holders) = tokio::try_join!(
             client.prepare_typed(&one, &[Type::INT8]),
             client.prepare_typed(&many, &[Type::INT8_ARRAY]),
@@ -59,11 +57,10 @@ impl Statements {
             let row = client.query_opt(&self.holder, &[kind, value]).await?;
             return row.iter().map(|row| Ok(((*kind, value.clone()), row.try_get(0)?))).collect();
         }
-        let kinds: Vec<&str> = keys.iter().map(|(kind, _)| *kind).collect();
+        let known: HashSet<&'static str> = keys.iter().map(|(kind, _)| *kind).collect();
+        let kinds: Vec<&str> = known.iter().copied().collect();
         let values: Vec<&str> = keys.iter().map(|(_, value)| value.as_str()).collect();
         let rows = client.query(&self.holders, &[&kinds, &values]).await?;
-        // Of the kinds there are few, however many keys there are.
-        let known: HashSet<&'static str> = keys.iter().map(|(kind, _)| *kind).collect();
         let mut found = HashMap::with_capacity(rows.len());
         for row in &rows {
             let (kind, value): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);

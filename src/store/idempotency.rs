@@ -36,16 +36,27 @@ pub async fn find(
     requests: &[&RequestKey],
     since: DateTime<Utc>,
 ) -> QueryResult<HashMap<usize, Kept>> {
-    let statement = Sql::<(BigInt, Text, Bytea, Bytea)>::new(
-        "select given.place, kept.key_id, kept.fingerprint, kept.reply from unnest(",
-    )
-    .append(columns(requests))
-    .push(
-        ") with ordinality as given (request_id, caller, rpc, place) join idempotency kept \
-         on kept.request_id = given.request_id and kept.caller = given.caller collate \"C\" \
-         and kept.rpc = given.rpc collate \"C\" where kept.created_at > ",
-    )
-    .bind(since);
+    let statement = Sql::<(BigInt, Text, Bytea, Bytea)>::new("select ");
+    let statement = match requests {
+        // Without a list to join, by which a distributed Postgres knows the node.
+        [RequestKey { request_id, caller, rpc }] => statement
+            .push("1::bigint, kept.key_id, kept.fingerprint, kept.reply from idempotency kept where kept.request_id = ")
+            .bind(*request_id)
+            .push(" and kept.caller = ")
+            .bind(caller.as_str())
+            .push(" and kept.rpc = ")
+            .bind(*rpc)
+            .push(" and kept.created_at > "),
+        requests => statement
+            .push("given.place, kept.key_id, kept.fingerprint, kept.reply from unnest(")
+            .append(columns(requests))
+            .push(
+                ") with ordinality as given (request_id, caller, rpc, place) join idempotency kept \
+                 on kept.request_id = given.request_id and kept.caller = given.caller collate \"C\" \
+                 and kept.rpc = given.rpc collate \"C\" where kept.created_at > ",
+            ),
+    };
+    let statement = statement.bind(since);
     let rows: Vec<(i64, String, Vec<u8>, Vec<u8>)> = statement.load(conn).await?;
     let kept = |(place, key_id, fingerprint, reply)| (place as usize - 1, Kept { key_id, fingerprint, reply });
     Ok(rows.into_iter().map(kept).collect())
@@ -73,7 +84,37 @@ pub type Reply<'a> = (&'a RequestKey, Option<i64>, Kept);
 
 /// Keeps replies; one that is too old to count gives way.
 pub async fn insert(conn: &mut AsyncPgConnection, replies: Vec<Reply<'_>>, now: DateTime<Utc>) -> QueryResult<usize> {
+    let statement = Sql::<()>::new(
+        "insert into idempotency (request_id, caller, rpc, user_id, key_id, fingerprint, reply, created_at) ",
+    );
+    let statement = match <[Reply<'_>; 1]>::try_from(replies) {
+        Ok([(RequestKey { request_id, caller, rpc }, user_id, Kept { key_id, fingerprint, reply })]) => statement
+            .values([vec![
+                (*request_id).into(),
+                caller.as_str().into(),
+                (*rpc).into(),
+                user_id.into(),
+                key_id.into(),
+                fingerprint.into(),
+                reply.into(),
+                now.into(),
+            ]]),
+        Err(replies) => statement.append(listed(replies, now)),
+    };
+    statement
+        .push(
+            " on conflict (request_id, caller, rpc) do update set user_id = excluded.user_id, \
+             key_id = excluded.key_id, fingerprint = excluded.fingerprint, reply = excluded.reply, \
+             created_at = excluded.created_at",
+        )
+        .execute(conn)
+        .await
+}
+
+/// Any number of replies as a list for each column.
+fn listed(replies: Vec<Reply<'_>>, now: DateTime<Utc>) -> Sql {
     let requests: Vec<&RequestKey> = replies.iter().map(|(request, ..)| *request).collect();
+    let requests = columns(&requests);
     let mut kept = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (_, user_id, Kept { key_id, fingerprint, reply }) in replies {
         kept.0.push(user_id);
@@ -81,28 +122,19 @@ pub async fn insert(conn: &mut AsyncPgConnection, replies: Vec<Reply<'_>>, now: 
         kept.2.push(fingerprint);
         kept.3.push(reply);
     }
-    Sql::<()>::new(
-        "insert into idempotency (request_id, caller, rpc, user_id, key_id, fingerprint, reply, created_at) ",
-    )
-    .push("select given.*, ")
-    .bind(now)
-    .push(" from unnest(")
-    .append(columns(&requests))
-    .push(", ")
-    .bind(kept.0)
-    .push(", ")
-    .bind(kept.1)
-    .push(", ")
-    .bind(kept.2)
-    .push(", ")
-    .bind(kept.3)
-    .push(
-        ") as given on conflict (request_id, caller, rpc) do update set user_id = excluded.user_id, \
-             key_id = excluded.key_id, fingerprint = excluded.fingerprint, reply = excluded.reply, \
-             created_at = excluded.created_at",
-    )
-    .execute(conn)
-    .await
+    Sql::new("select given.*, ")
+        .bind(now)
+        .push(" from unnest(")
+        .append(requests)
+        .push(", ")
+        .bind(kept.0)
+        .push(", ")
+        .bind(kept.1)
+        .push(", ")
+        .bind(kept.2)
+        .push(", ")
+        .bind(kept.3)
+        .push(") as given")
 }
 
 /// Removes up to `limit` replies that are kept no longer.

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use diesel::{
     OptionalExtension, QueryResult,
-    result::{DatabaseErrorKind, Error as DieselError},
+    result::Error as DieselError,
     sql_types::{Array, BigInt, Bool, Jsonb, Nullable, SmallInt, Text, Timestamptz},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
@@ -14,7 +14,7 @@ use crate::{
         change::{Change, Op},
         profile::{BuiltinPatch, GroupChange, Profile},
     },
-    store::sql::Sql,
+    store::{error::Class, sql::Sql},
 };
 
 /// The SQL types of [`COLUMNS`].
@@ -72,30 +72,23 @@ pub enum Updated {
     TooManyGroups,
 }
 
-/// The constraint that a statement violates where a change cannot be done: the functions that make the new values
-/// never raise, but return what the column refuses.
+/// Why an UPDATE of profiles can't be done: the functions that make the new values never raise, but return what the
+/// column refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// What the document would be is no object.
+    /// The new document is not an object.
     Document,
-    /// What the list of groups would be is null.
+    /// The new list of groups is null.
     Groups,
 }
 
 impl Refused {
-    /// The constraint, if it is one of these.
+    /// Why an UPDATE of profiles was refused, if it was. `users` has one check, and of its columns that need a value
+    /// only the groups are ever set to null.
     pub fn of(error: &DieselError) -> Option<Self> {
-        match error {
-            DieselError::DatabaseError(DatabaseErrorKind::CheckViolation, information)
-                if information.constraint_name() == Some("users_custom_fields_object") =>
-            {
-                Some(Refused::Document)
-            }
-            DieselError::DatabaseError(DatabaseErrorKind::NotNullViolation, information)
-                if information.column_name() == Some("group_ids") =>
-            {
-                Some(Refused::Groups)
-            }
+        match Class::of(error) {
+            Class::Check => Some(Refused::Document),
+            Class::NotNull => Some(Refused::Groups),
             _ => None,
         }
     }

@@ -7,7 +7,7 @@ use diesel::{
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-use crate::store::sql::Sql;
+use crate::store::{sql::Sql, unique_values::of_pairs};
 
 /// A value that a former holder may take again.
 #[derive(Clone, Queryable)]
@@ -34,23 +34,17 @@ pub async fn insert(
     released: &[(String, String, bool)],
     reserved_until: DateTime<Utc>,
 ) -> QueryResult<usize> {
-    let kinds: Vec<String> = released.iter().map(|(kind, ..)| kind.clone()).collect();
-    let values: Vec<String> = released.iter().map(|(_, value, _)| value.clone()).collect();
-    let proved: Vec<bool> = released.iter().map(|(.., proved)| *proved).collect();
+    // Few: each user has at most one value of each kind, and the look-alikes of one name.
+    let mut released = released.to_vec();
+    released.sort_unstable();
+    let row = |(kind, value, proved): (String, String, bool)| {
+        vec![kind.into(), value.into(), user_id.into(), proved.into(), reserved_until.into()]
+    };
     let statement = Sql::<()>::new("insert into reserved_values (kind, value, user_id, proved, reserved_until) ");
     statement
-        .push("select given.kind, given.value, ")
-        .bind(user_id)
-        .push("::bigint, given.proved, ")
-        .bind(reserved_until)
-        .push("::timestamptz from unnest(")
-        .bind(kinds)
-        .push(", ")
-        .bind(values)
-        .push(", ")
-        .bind(proved)
+        .values(released.into_iter().map(row))
         .push(
-            ") as given (kind, value, proved) order by kind, value on conflict (kind, value) do update set \
+            " on conflict (kind, value) do update set \
              user_id = excluded.user_id, proved = excluded.proved, reserved_until = excluded.reserved_until",
         )
         .execute(conn)
@@ -60,12 +54,9 @@ pub async fn insert(
 /// The rows of these kinds and values, those that are over included.
 pub async fn find(conn: &mut AsyncPgConnection, kinds: Vec<String>, values: Vec<String>) -> QueryResult<Vec<Reserved>> {
     let statement = Sql::<(Text, Text, BigInt, Bool, Timestamptz)>::new(
-        "select r.kind, r.value, r.user_id, r.proved, r.reserved_until from unnest(",
+        "select r.kind, r.value, r.user_id, r.proved, r.reserved_until from ",
     );
-    let statement = statement.bind(kinds).push(", ").bind(values).push(
-        ") as given (kind, value) join reserved_values r on r.kind = given.kind collate \"C\" \
-         and r.value = given.value collate \"C\"",
-    );
+    let statement = statement.append(of_pairs("reserved_values r", kinds, values));
     statement.load(conn).await
 }
 

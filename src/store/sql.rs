@@ -16,6 +16,10 @@ use serde_json::Value;
 
 use crate::model::document::Document;
 
+/// So many rows or keys at most are written out in a statement, more are bound as one list for each column. A distributed
+/// Postgres knows the nodes of few: it sends the statement only there, and needs no copy of the list on each node.
+pub const FEW_ROWS: usize = 8;
+
 /// A bound value.
 #[derive(Clone, Debug)]
 pub enum Bind {
@@ -34,6 +38,7 @@ pub enum Bind {
     OptionalTexts(Vec<Option<String>>),
     BytesList(Vec<Vec<u8>>),
     Jsons(Vec<Value>),
+    Document(Document),
     Documents(Vec<Document>),
     Uuids(Vec<uuid::Uuid>),
     Times(Vec<DateTime<Utc>>),
@@ -68,6 +73,7 @@ binds! {
     Vec<Option<String>> => Bind::OptionalTexts;
     Vec<Vec<u8>> => Bind::BytesList;
     Vec<Value> => Bind::Jsons;
+    Document => Bind::Document;
     Vec<Document> => Bind::Documents;
     Vec<uuid::Uuid> => Bind::Uuids;
     Vec<DateTime<Utc>> => Bind::Times;
@@ -121,6 +127,20 @@ impl<ST> Sql<ST> {
         self
     }
 
+    /// Goes on with the rows of an INSERT, `values (…), (…)`. For [few rows](FEW_ROWS) alone, since each number of them is
+    /// another text.
+    pub fn values(mut self, rows: impl IntoIterator<Item = Vec<Bind>>) -> Self {
+        let mut before = "values (";
+        for row in rows {
+            for value in row {
+                self = self.push(before).bind(value);
+                before = ", ";
+            }
+            before = "), (";
+        }
+        self.push(")")
+    }
+
     /// Not to be kept prepared: its text is one of very many.
     pub fn one_off(mut self) -> Self {
         self.one_off = true;
@@ -161,6 +181,7 @@ impl<ST> QueryFragment<Pg> for Sql<ST> {
                     Bind::OptionalTexts(value) => out.push_bind_param::<Array<Nullable<Text>>, _>(value)?,
                     Bind::BytesList(value) => out.push_bind_param::<Array<Bytea>, _>(value)?,
                     Bind::Jsons(value) => out.push_bind_param::<Array<Jsonb>, _>(value)?,
+                    Bind::Document(value) => out.push_bind_param::<Jsonb, _>(value)?,
                     Bind::Documents(value) => out.push_bind_param::<Array<Jsonb>, _>(value)?,
                     Bind::Uuids(value) => out.push_bind_param::<Array<Uuid>, _>(value)?,
                     Bind::Times(value) => out.push_bind_param::<Array<Timestamptz>, _>(value)?,

@@ -73,7 +73,7 @@ pub async fn apply(
     let cleared = cleared(change, login);
     let lost = removed.or(cleared);
     if let Some(path) = lost
-        && unique_values::count_credentials(conn, user_id).await? == 0
+        && accounts::count_credentials(conn, user_id).await? == 0
     {
         return Err(Error::new(Reason::LastCredential).with_precondition(path));
     }
@@ -224,7 +224,13 @@ async fn claim(conn: &mut AsyncPgConnection, change: &Change<'_>, login: &Login,
     if kinds.is_empty() {
         return Ok(());
     }
-    unique_values::free(conn, login.user_id, kinds.into_iter().map(str::to_owned).collect()).await?;
+    if kinds.contains(&SKELETON) {
+        // All of them: an older version may have reserved other look-alikes.
+        unique_values::free_kind(conn, login.user_id, SKELETON).await?;
+    }
+    let held = released.iter().filter(|(kind, ..)| kind != SKELETON);
+    let held = held.map(|(kind, value, _)| (kind.clone(), value.clone())).collect();
+    unique_values::free(conn, login.user_id, held).await?;
     if update.caller.user().is_some() {
         let is_kept = |kind: &str, value: &str| claims.iter().any(|claim| claim.kind == kind && claim.value == value);
         released.retain(|(kind, value, _)| !is_kept(kind, value));

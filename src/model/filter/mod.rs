@@ -4,12 +4,14 @@
 //! exactly where its inside is not, so that what is missing or null never makes a third answer.
 
 mod guard;
+mod holders;
 mod limits;
 mod operand;
 mod read;
 mod subject;
 
 pub use guard::find_match_all;
+pub use holders::UniqueKey;
 pub use limits::check_cost;
 pub use operand::Period;
 pub use read::{names, parse};

@@ -94,6 +94,18 @@ impl Column {
         }
     }
 
+    /// The kind under which `unique_values` holds the column, by which one user is found among all.
+    pub fn unique_kind(self) -> Option<&'static str> {
+        match self {
+            Column::Username => Some("username"),
+            Column::Email => Some("email"),
+            Column::Phone => Some("phone"),
+            Column::Openid => Some("openid"),
+            Column::Unionid => Some("unionid"),
+            _ => None,
+        }
+    }
+
     /// Whether it belongs to the account, which asks for more rights.
     pub fn is_of_account(self) -> bool {
         match self {

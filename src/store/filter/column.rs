@@ -1,4 +1,9 @@
 //! Tests of built-in fields.
+//!
+//! A list or a bulk update finds the holders of unique values before ([`Filter::by_holders`]): the test of the column itself
+//! is for rows that are found already.
+//!
+//! [`Filter::by_holders`]: crate::model::filter::Filter::by_holders
 
 use serde_json::Value;
 
@@ -31,18 +36,6 @@ fn expression(column: Column) -> &'static str {
         Column::EmailVerified => "(select a.email_verified from accounts a where a.user_id = u.user_id)",
         Column::PhoneVerified => "(select a.phone_verified from accounts a where a.user_id = u.user_id)",
         Column::LastLoginAt => "(select a.last_login_at from accounts a where a.user_id = u.user_id)",
-    }
-}
-
-/// The kind under which `unique_values` holds the column, by which one row is found among all.
-fn unique_kind(column: Column) -> Option<&'static str> {
-    match column {
-        Column::Username => Some("username"),
-        Column::Email => Some("email"),
-        Column::Phone => Some("phone"),
-        Column::Openid => Some("openid"),
-        Column::Unionid => Some("unionid"),
-        _ => None,
     }
 }
 
@@ -99,14 +92,7 @@ fn equals(column: Column, operand: &Operand) -> Sql {
         (_, Operand::Time(period)) => within(value, period.start, period.end),
         (Column::GroupIds, operand) => value.push(" @> ").bind(integers(std::slice::from_ref(operand))),
         (Column::Gender, operand) => value.push(" = ").bind(scalar(operand)).push("::smallint"),
-        (column, operand) => match unique_kind(column) {
-            Some(kind) => Sql::new("u.user_id = (select k.user_id from unique_values k where k.kind = ")
-                .bind(kind)
-                .push(" and k.value = ")
-                .bind(scalar(operand))
-                .push(")"),
-            None => value.push(" = ").bind(scalar(operand)),
-        },
+        (_, operand) => value.push(" = ").bind(scalar(operand)),
     }
 }
 
@@ -150,14 +136,7 @@ fn among(column: Column, operands: &[Operand]) -> Sql {
             // As many texts as there are numbers of operands.
             whole.push(")").one_off()
         }
-        column => match unique_kind(column) {
-            Some(kind) => Sql::new("u.user_id in (select k.user_id from unique_values k where k.kind = ")
-                .bind(kind)
-                .push(" and k.value = any(")
-                .bind(texts(operands))
-                .push("))"),
-            None => value.push(" = any(").bind(texts(operands)).push(")"),
-        },
+        _ => value.push(" = any(").bind(texts(operands)).push(")"),
     }
 }
 
