@@ -19,7 +19,7 @@ mod user;
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::bail;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::{
     api::Api,
@@ -60,7 +60,7 @@ enum Command {
     /// Runs the service by its configuration.
     Serve,
     /// Brings the database's tables to what this binary needs.
-    Migrate,
+    Migrate(Migrate),
     /// Makes, shows, erases and imports users.
     #[command(subcommand)]
     User(user::Command),
@@ -82,6 +82,14 @@ enum Command {
     /// Checks or prints the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+#[derive(Debug, Args)]
+struct Migrate {
+    /// Also distributes the tables over the workers of a Postgres with the extension Citus. Only the first time: later
+    /// migrations do it by themselves.
+    #[arg(long)]
+    distribute: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -137,11 +145,11 @@ async fn execute(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "dev")]
         Command::Dev(dev) => dev::run(dev, &settings.data_dir, output).await?,
         Command::Serve => serve::run(settings.config.as_deref()).await?,
-        Command::Migrate => {
+        Command::Migrate(Migrate { distribute }) => {
             let database = settings.load()?.database;
             let (url, ca) = (&database.url.0, database.ca_file.as_deref());
-            let names = schema::migrate(url, ca).await?;
-            output.migrated(&names, &field::warnings(&mut schema::connect(url, ca).await?).await?)?;
+            let migrated = schema::migrate_and_distribute(url, ca, distribute).await?;
+            output.migrated(&migrated, &field::warnings(&mut schema::connect(url, ca).await?).await?)?;
         }
         Command::User(command) => return user::run(command, &settings.api()?, output).await,
         Command::Field(command) => field::run(command, &settings.api()?, output).await?,

@@ -8,7 +8,7 @@ use std::{
 use prost::{Message, Name};
 use serde_json::{Value, json};
 
-use crate::{error::Error, wire::canonical};
+use crate::{error::Error, store::schema::Migrated, wire::canonical};
 
 /// Prints in the form that was asked for.
 #[derive(Clone, Copy, Debug)]
@@ -64,14 +64,19 @@ impl Output {
     }
 
     /// The migrations that ran, and what an operator should know of the data.
-    pub fn migrated(self, names: &[String], warnings: &[String]) -> io::Result<()> {
-        let sentence = match names {
+    pub fn migrated(self, migrated: &Migrated, warnings: &[String]) -> io::Result<()> {
+        let Migrated { names, distributed } = migrated;
+        let mut sentence = match names.as_slice() {
             [] => "nothing to migrate".to_owned(),
             names => format!("migrated: {}", names.join(", ")),
         };
+        if let Some(steps) = distributed {
+            let lines: Vec<String> = steps.iter().map(|step| format!("\n{step}")).collect();
+            sentence.push_str(&if lines.is_empty() { "\nnothing to distribute".to_owned() } else { lines.concat() });
+        }
         let lines: Vec<String> = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
         let sentence = format!("{}{sentence}", lines.concat());
-        self.line(&sentence, &json!({ "migrated": names, "warnings": warnings }))
+        self.line(&sentence, &json!({ "migrated": names, "distributed": distributed, "warnings": warnings }))
     }
 
     /// Tells why the command failed.

@@ -6,6 +6,7 @@ pub mod codes;
 pub mod connector;
 #[cfg(feature = "dev")]
 pub mod copy;
+pub mod distribution;
 mod document;
 pub mod error;
 pub mod field_work;

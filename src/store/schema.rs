@@ -11,7 +11,7 @@ use diesel::{
 use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use crate::store::{connector::Connector, sql::Sql};
+use crate::store::{connector::Connector, distribution, sql::Sql};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 /// The advisory lock of whoever migrates; an arbitrary number that nothing else uses.
@@ -30,14 +30,41 @@ pub async fn connect(url: &str, ca: Option<&Path>) -> anyhow::Result<AsyncPgConn
 /// Runs what is pending and gives its names; others who migrate at the same time wait for each other.
 ///
 /// # Errors
-/// A migration that fails; it leaves nothing behind, the ones before it stay.
+/// As [`migrate_and_distribute`].
 ///
 /// # Panics
 /// On a runtime with one thread alone.
 pub async fn migrate(url: &str, ca: Option<&Path>) -> anyhow::Result<Vec<String>> {
+    Ok(migrate_and_distribute(url, ca, false).await?.names)
+}
+
+/// What a migration did.
+pub struct Migrated {
+    /// The migrations that ran.
+    pub names: Vec<String>,
+    /// A sentence for each step of the distribution; `None` for a database that isn't distributed.
+    pub distributed: Option<Vec<String>>,
+}
+
+/// Runs what is pending. Then distributes the tables, if `distribute` or if others of them are distributed: a table of a
+/// later version belongs beside them.
+///
+/// # Errors
+/// A migration that fails; it leaves nothing behind, the ones before it stay. What [`distribution::distribute`] refuses.
+///
+/// # Panics
+/// On a runtime with one thread alone.
+pub async fn migrate_and_distribute(url: &str, ca: Option<&Path>, distribute: bool) -> anyhow::Result<Migrated> {
     let mut harness = locked(url, ca).await?;
     let ran = harness.run_pending_migrations(MIGRATIONS).map_err(|error| anyhow!("a migration failed: {error}"))?;
-    Ok(ran.iter().map(ToString::to_string).collect())
+    let names = ran.iter().map(ToString::to_string).collect();
+    // It has the lock.
+    let mut conn = harness.into_inner();
+    let distributed = match distribute || distribution::is_distributed(&mut conn).await? {
+        true => Some(distribution::distribute(&mut conn).await?),
+        false => None,
+    };
+    Ok(Migrated { names, distributed })
 }
 
 /// Takes every migration back, and all data with them.

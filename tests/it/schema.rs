@@ -1,6 +1,7 @@
 use diesel::sql_types::{BigInt, Text};
 use diesel_async::RunQueryDsl;
 use user_service::store::{
+    distribution,
     schema::{self, Fit},
     sql::Sql,
 };
@@ -39,6 +40,61 @@ async fn no_foreign_key_and_no_trigger() {
     .unwrap();
 
     assert_eq!(found, 0);
+}
+
+#[tokio::test]
+async fn every_function_is_immutable() {
+    let database = TestDatabase::new().await;
+
+    let changing: Vec<String> = Sql::<Text>::new(
+        "select proname::text from pg_proc where pronamespace = 'public'::regnamespace and provolatile <> 'i'",
+    )
+    .load(&mut database.connect().await)
+    .await
+    .unwrap();
+
+    assert_eq!(changing, Vec::<String>::new(), "a distributed Postgres accepts no others in an UPDATE");
+}
+
+#[tokio::test]
+async fn every_table_and_function_has_a_place_in_a_distributed_database() {
+    let database = TestDatabase::new().await;
+    let mut conn = database.connect().await;
+
+    let mut tables: Vec<String> = Sql::<Text>::new(
+        "select relname::text from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r' \
+         and relname not like '\\_\\_diesel%'",
+    )
+    .load(&mut conn)
+    .await
+    .unwrap();
+    let mut functions: Vec<String> =
+        Sql::<Text>::new("select proname::text from pg_proc where pronamespace = 'public'::regnamespace")
+            .load(&mut conn)
+            .await
+            .unwrap();
+    let mut placed: Vec<&str> = distribution::TABLES.iter().map(|(table, _)| *table).collect();
+    let mut created = distribution::FUNCTIONS.to_vec();
+    tables.sort_unstable();
+    functions.sort_unstable();
+    placed.sort_unstable();
+    created.sort_unstable();
+
+    assert_eq!(placed, tables);
+    assert_eq!(created, functions);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_postgres_has_nothing_to_distribute_to() {
+    let database = TestDatabase::empty().await;
+
+    let refused = schema::migrate_and_distribute(&database.url(), None, true).await.err().unwrap();
+    let fit = schema::fit(&mut database.connect().await).await.unwrap();
+    let again = schema::migrate_and_distribute(&database.url(), None, false).await.unwrap();
+
+    assert!(refused.to_string().starts_with("this is a plain Postgres without the extension Citus"), "{refused:#}");
+    assert_eq!(fit, Fit::Fits, "the migrations themselves have run");
+    assert_eq!((again.names, again.distributed), (Vec::new(), None));
 }
 
 #[tokio::test(flavor = "multi_thread")]
