@@ -13,6 +13,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use crate::{
     store::{
         connector::Connector,
+        pooler,
         schema::{self, Fit},
     },
     telemetry::metrics,
@@ -29,11 +30,13 @@ pub struct Probe {
     url: String,
     connector: Connector,
     conn: Option<AsyncPgConnection>,
+    /// Whether the connections are known to be the service's own, each for as long as it is open.
+    is_unshared: bool,
 }
 
 impl Probe {
     pub fn new(url: String, connector: Connector) -> Self {
-        Self { url, connector, conn: None }
+        Self { url, connector, conn: None, is_unshared: false }
     }
 
     /// Asks once, anew where the connection of last time is gone.
@@ -52,6 +55,10 @@ impl Probe {
             self.conn = Some(conn);
             return Ok(fit);
         }
+        if !self.is_unshared && pooler::is_shared(&self.connector, &self.url).await? {
+            return Ok(Fit::Shared);
+        }
+        self.is_unshared = true;
         let mut conn = self.connector.establish(&self.url).await?;
         let fit = schema::fit(&mut conn).await?;
         self.conn = Some(conn);

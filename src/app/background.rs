@@ -38,7 +38,7 @@ impl App {
         metrics::watch_pool(move || db.connections());
         tasks.spawn(self.housekeeping.clone().run());
         tasks.spawn(listener::run(
-            self.url.clone(),
+            self.listen_url.clone(),
             self.connector.clone(),
             &[fields::CHANNEL, tokens::CHANNEL, outbox::CHANNEL],
             self.handler(),

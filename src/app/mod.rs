@@ -68,6 +68,8 @@ pub struct App {
     authenticator: Authenticator,
     clock: Clock,
     url: String,
+    /// By which the listener connects.
+    listen_url: String,
     connector: Connector,
 }
 
@@ -86,6 +88,7 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
     let keys = keys(config)?;
     let connector = Connector::new(config.database.ca_file.as_deref())?;
     let url = config.database.url.0.clone();
+    let listen_url = config.database.listen_url.as_ref().map_or_else(|| url.clone(), |url| url.0.clone());
     let db = Db::new(&url, connector.clone(), config.database.pool_size);
     let fields = Fields::new(db.clone(), clock.clone(), Duration::from_secs(config.fields.cache_seconds));
     let passwords = passwords(config)?;
@@ -163,6 +166,7 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
         authenticator,
         clock,
         url,
+        listen_url,
         connector,
     })
 }

@@ -103,7 +103,9 @@ impl Config {
 /// None that a configuration of ours can meet.
 pub fn printed(config: &Config) -> anyhow::Result<String> {
     let mut shown = config.clone();
-    shown.database.url = Secret(without_password(&shown.database.url.0));
+    for url in std::iter::once(&mut shown.database.url).chain(shown.database.listen_url.as_mut()) {
+        *url = Secret(without_password(&url.0));
+    }
     let keys = shown.secrets.keys.iter_mut().map(|key| &mut key.key);
     let password = shown.mail.smtp.as_mut().and_then(|smtp| smtp.password.as_mut());
     for secret in keys.chain(shown.auth.bootstrap_token.as_mut()).chain(password).chain(shown.sms.secret.as_mut()) {

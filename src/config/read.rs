@@ -18,8 +18,14 @@ use super::Config;
 const PREFIX: &str = "USER_SERVICE__";
 
 /// Keys whose value may stand in a file that a variable with `_FILE` at its end names.
-pub const FROM_FILES: &[&str] =
-    &["database.url", "secrets.keys", "auth.bootstrap_token", "mail.smtp.password", "sms.secret"];
+pub const FROM_FILES: &[&str] = &[
+    "database.url",
+    "database.listen_url",
+    "secrets.keys",
+    "auth.bootstrap_token",
+    "mail.smtp.password",
+    "sms.secret",
+];
 
 /// The variable of a key.
 fn variable(key: &str) -> String {

@@ -33,6 +33,8 @@ impl std::fmt::Debug for Secret {
 pub struct Database {
     /// `postgres://user:password@host:port/name`, with `?sslmode=require` for TLS.
     pub url: Secret,
+    /// The same database without a pooler, for the one connection that listens; `url` where it is absent.
+    pub listen_url: Option<Secret>,
     /// Most connections of one replica.
     pub pool_size: u32,
     /// Certificates to trust besides the machine's own, in PEM.
@@ -41,7 +43,7 @@ pub struct Database {
 
 impl Default for Database {
     fn default() -> Self {
-        Self { url: Secret::default(), pool_size: 16, ca_file: None }
+        Self { url: Secret::default(), listen_url: None, pool_size: 16, ca_file: None }
     }
 }
 
@@ -341,6 +343,9 @@ impl Database {
         } else if !crate::store::connector::is_url(&self.url.0) {
             // What is wrong with it may be told by a part of the password.
             faults.push("database.url is no postgres://user:password@host:port/name?option=value".to_owned());
+        }
+        if self.listen_url.as_ref().is_some_and(|url| !crate::store::connector::is_url(&url.0)) {
+            faults.push("database.listen_url is no postgres://user:password@host:port/name?option=value".to_owned());
         }
         if self.pool_size == 0 {
             faults.push("database.pool_size must be at least 1".to_owned());

@@ -31,12 +31,12 @@ pub fn warnings(config: &Config) -> Vec<String> {
         warnings
             .push("auth.bootstrap_token never expires and has every scope: remove it after the first call".to_owned());
     }
-    if connector::may_be_plain(&config.database.url.0) {
-        warnings.push(
-            "database.url does not require TLS to another host, which is then without it or can be made to be: add \
+    let urls = [("url", Some(&config.database.url)), ("listen_url", config.database.listen_url.as_ref())];
+    for (key, _) in urls.iter().filter(|(_, url)| url.is_some_and(|url| connector::may_be_plain(&url.0))) {
+        warnings.push(format!(
+            "database.{key} does not require TLS to another host, which is then without it or can be made to be: add \
              ?sslmode=require"
-                .to_owned(),
-        );
+        ));
     }
     if config.mail.smtp.as_ref().is_some_and(|smtp| smtp.password.is_some() && smtp.tls == smtp::Tls::None) {
         warnings.push("mail.smtp.password is sent without TLS: set mail.smtp.tls to starttls or tls".to_owned());

@@ -19,6 +19,7 @@ pub mod known_clients;
 pub mod limits;
 pub mod listing;
 pub mod outbox;
+pub mod pooler;
 pub mod profiles;
 pub mod reserved_values;
 pub mod schema;

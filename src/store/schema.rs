@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path, time::Duration};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use diesel::{
     migration::{Migration, MigrationSource},
     pg::Pg,
@@ -11,7 +11,7 @@ use diesel::{
 use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use crate::store::{connector::Connector, distribution, sql::Sql};
+use crate::store::{connector::Connector, distribution, pooler, sql::Sql};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 /// The advisory lock of whoever migrates; an arbitrary number that nothing else uses.
@@ -89,6 +89,8 @@ pub enum Fit {
     Older { missing: usize },
     /// These have run, and are not known to be safe for it.
     Newer { unknown: Vec<String> },
+    /// It can't be used, whatever the schema is: the URL leads to a pooler that shares connections.
+    Shared,
 }
 
 /// Compares the schema with this binary's.
@@ -118,6 +120,11 @@ impl fmt::Display for Fit {
             Fit::Newer { unknown } => write!(
                 f,
                 "the database was migrated by a newer binary, and not in a way that is safe for this one: {unknown:?}"
+            ),
+            Fit::Shared => write!(
+                f,
+                "database.url leads to a connection pooler in transaction or statement mode, through which prepared \
+                 statements fail: use a pooler in session mode (PgBouncer: pool_mode = session), or none"
             ),
         }
     }
@@ -217,6 +224,8 @@ fn names() -> anyhow::Result<Vec<String>> {
 /// Polled, for a waiting lock would deadlock with CREATE INDEX CONCURRENTLY of its holder.
 async fn locked(url: &str, ca: Option<&Path>) -> anyhow::Result<AsyncMigrationHarness<AsyncPgConnection>> {
     let mut conn = connect(url, ca).await?;
+    // The lock would be another session's.
+    ensure!(!pooler::is_shared(&Connector::new(ca)?, url).await?, Fit::Shared);
     let take = async {
         loop {
             let statement = Sql::<Bool>::new("select pg_try_advisory_lock(").bind(LOCK).push(")");

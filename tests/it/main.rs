@@ -48,6 +48,7 @@ mod outbox;
 mod overload;
 mod passwords;
 mod plans;
+mod pooler;
 mod postgres_tls;
 mod request_ids;
 mod rest;

@@ -14,6 +14,7 @@ pub mod gate;
 pub mod indexes;
 pub mod issuer;
 pub mod load;
+pub mod pooler;
 pub mod post;
 pub mod postgres;
 pub mod rest;
