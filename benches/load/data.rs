@@ -3,6 +3,8 @@
 use anyhow::Context;
 use diesel::sql_types::BigInt;
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use serde_json::json;
+use sha2::{Digest, Sha256};
 use user_service::{
     cli::{crowd, demo},
     clock::Clock,
@@ -47,17 +49,20 @@ pub async fn fill(url: &str, users: u64) -> anyhow::Result<Data> {
 /// Makes the documents of some users so large, with text that does not compress, where they are not yet.
 async fn enlarge(conn: &mut AsyncPgConnection, size: Size, data: &Data) -> anyhow::Result<()> {
     let (first, last) = size.users(data);
-    let statement = Sql::<()>::new(
-        "update users u set custom_fields = u.custom_fields || jsonb_build_object('motto', (select string_agg(md5(\
-         u.user_id::text || n), '') from generate_series(1, ",
-    )
-    .bind(size.bytes() / 32)
-    .push(") n)) where user_id between ")
-    .bind(first)
-    .push(" and ")
-    .bind(last)
-    .push(" and octet_length(custom_fields::text) < ")
-    .bind(size.bytes());
+    let text: String = (0..size.bytes() / 64).flat_map(|part| Sha256::digest(part.to_be_bytes())).map(hex).collect();
+    // A distributed Postgres takes no function of the row that is not IMMUTABLE, so the document is a value.
+    let statement = Sql::<()>::new("update users u set custom_fields = u.custom_fields || ")
+        .bind(json!({ "motto": text }))
+        .push(" where user_id between ")
+        .bind(first)
+        .push(" and ")
+        .bind(last)
+        .push(" and octet_length(custom_fields::text) < ")
+        .bind(size.bytes());
     statement.execute(conn).await?;
     Ok(())
+}
+
+fn hex(byte: u8) -> String {
+    format!("{byte:02x}")
 }

@@ -98,13 +98,20 @@ fn measure(arguments: &Arguments, runtime: &tokio::runtime::Runtime) -> anyhow::
         return Ok(());
     }
     let folder = Folder::open(arguments.folder.clone(), "load")?;
-    let postgres = database::start(&folder.path)?;
-    let url = postgres.url(database::DATABASE);
+    // A database that somebody has made for this, for example a distributed one.
+    let (postgres, url) = match std::env::var("DATABASE_URL") {
+        Ok(url) => (None, url),
+        Err(_) => {
+            let postgres = database::start(&folder.path)?;
+            let url = postgres.url(database::DATABASE);
+            (Some(postgres), url)
+        }
+    };
     let data = runtime.block_on(data::fill(&url, arguments.users))?;
     let wanted: Vec<Scenario> = scenario::all(&data).into_iter().filter(is_wanted).collect();
-    let pgbench = pgbench::find(postgres.bin_dir());
+    let pgbench = postgres.as_ref().and_then(|postgres| pgbench::find(postgres.bin_dir()));
     if pgbench.is_none() {
-        println!("no pgbench here: what Postgres does alone is left out");
+        println!("no pgbench, or not a Postgres of our own: what Postgres does alone is left out");
     }
     let counter = runtime.block_on(Counter::new(&url))?;
     let mut bench = Bench {
@@ -155,7 +162,8 @@ struct Bench<'a> {
     floor: Server,
     counter: Counter,
     url: String,
-    postgres: postgres::Server,
+    /// Absent where `DATABASE_URL` names one.
+    postgres: Option<postgres::Server>,
     folder: Folder,
     pgbench: Option<PathBuf>,
     data: Data,
@@ -217,8 +225,9 @@ impl Bench<'_> {
     /// The same by pgbench, where there is one.
     fn drive_postgres(&mut self, scenario: &Scenario) -> anyhow::Result<Option<Run>> {
         let (Some(program), Some(script)) = (&self.pgbench, &scenario.script) else { return Ok(None) };
+        let Some(postgres) = &self.postgres else { return Ok(None) };
         let own = std::process::id();
-        let database = (self.postgres.port(), database::DATABASE);
+        let database = (postgres.port(), database::DATABASE);
         let statements = self.runtime.block_on(self.counter.count());
         let before = self.cpu(&[], cpu::cpu_of_ended(own));
         let outcome = pgbench::run(program, database, &self.data, script, self.time, &self.folder.path)?;
@@ -251,8 +260,13 @@ impl Bench<'_> {
         runtime.block_on(import::remove(&self.url, self.data.last_id))
     }
 
+    /// `None` where it is not ours.
+    fn postgres_pid(&self) -> Option<u32> {
+        self.postgres.as_ref().and_then(postgres::Server::pid)
+    }
+
     fn cpu(&self, servers: &[u32], client: Duration) -> Cpu {
-        let postgres = self.postgres.pid().map_or(Duration::ZERO, cpu::cpu_of_family);
+        let postgres = self.postgres_pid().map_or(Duration::ZERO, cpu::cpu_of_family);
         Cpu { server: servers.iter().map(|pid| cpu::cpu(*pid)).sum(), postgres, client }
     }
 
@@ -278,7 +292,7 @@ impl Bench<'_> {
 
     fn print_memory(&self) {
         let (service, client) = (memory::memory(self.services[0].worker.pid()), memory::memory(self.client.pid()));
-        let postgres = self.postgres.pid().map_or(0, memory::memory_of_family);
+        let postgres = self.postgres_pid().map_or(0, memory::memory_of_family);
         println!("\nmemory of the service {} MiB, at most {} MiB", service.now, service.highest);
         println!("memory of the client {} MiB, at most {} MiB", client.now, client.highest);
         println!("memory of Postgres {postgres} MiB, what its processes share counted once");
