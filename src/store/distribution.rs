@@ -139,15 +139,24 @@ pub async fn is_distributed(conn: &mut AsyncPgConnection) -> anyhow::Result<bool
     Ok(statement.bind(names).push("))").get_result(conn).await?)
 }
 
+/// Checks whether the tables of this database can be distributed by this role, as far as there are tables.
+///
+/// # Errors
+/// A database that can't be distributed.
+pub async fn check(conn: &mut AsyncPgConnection) -> anyhow::Result<()> {
+    check_database(conn).await?;
+    let current = list_current(conn).await?;
+    check_owner(conn, &current).await
+}
+
 /// Distributes what is not distributed yet, with the rows that are there; gives a sentence for each step. What was done
 /// stays where a later step fails, and is not done again.
 ///
 /// # Errors
-/// A database that can't be distributed, and a step that the database refuses.
+/// As [`check`], and a step that the database refuses.
 pub async fn distribute(conn: &mut AsyncPgConnection) -> anyhow::Result<Vec<String>> {
-    check_database(conn).await?;
+    check(conn).await?;
     let current = list_current(conn).await?;
-    check_owner(conn, &current).await?;
     let current: HashMap<&str, &Current> = current.iter().map(|current| (current.table.as_str(), current)).collect();
     let mut to_move = Vec::new();
     for (table, wanted) in TABLES {

@@ -55,7 +55,11 @@ pub struct Migrated {
 /// # Panics
 /// On a runtime with one thread alone.
 pub async fn migrate_and_distribute(url: &str, ca: Option<&Path>, distribute: bool) -> anyhow::Result<Migrated> {
-    let mut harness = locked(url, ca).await?;
+    let mut conn = locked(url, ca).await?;
+    if distribute {
+        distribution::check(&mut conn).await?;
+    }
+    let mut harness = AsyncMigrationHarness::new(conn);
     let ran = harness.run_pending_migrations(MIGRATIONS).map_err(|error| anyhow!("a migration failed: {error}"))?;
     let names = ran.iter().map(ToString::to_string).collect();
     // It has the lock.
@@ -75,7 +79,7 @@ pub async fn migrate_and_distribute(url: &str, ca: Option<&Path>, distribute: bo
 /// # Panics
 /// On a runtime with one thread alone.
 pub async fn revert(url: &str, ca: Option<&Path>) -> anyhow::Result<()> {
-    let mut harness = locked(url, ca).await?;
+    let mut harness = AsyncMigrationHarness::new(locked(url, ca).await?);
     harness.revert_all_migrations(MIGRATIONS).map_err(|error| anyhow!("a migration cannot be reverted: {error}"))?;
     Ok(())
 }
@@ -222,7 +226,7 @@ fn names() -> anyhow::Result<Vec<String>> {
 }
 
 /// Polled, for a waiting lock would deadlock with CREATE INDEX CONCURRENTLY of its holder.
-async fn locked(url: &str, ca: Option<&Path>) -> anyhow::Result<AsyncMigrationHarness<AsyncPgConnection>> {
+async fn locked(url: &str, ca: Option<&Path>) -> anyhow::Result<AsyncPgConnection> {
     let mut conn = connect(url, ca).await?;
     // The lock would be another session's.
     ensure!(!pooler::is_shared(&Connector::new(ca)?, url).await?, Fit::Shared);
@@ -237,7 +241,7 @@ async fn locked(url: &str, ca: Option<&Path>) -> anyhow::Result<AsyncMigrationHa
     };
     tokio::time::timeout(PATIENCE, take).await.context("another process migrates for more than five minutes")??;
     // The lock goes with the connection.
-    Ok(AsyncMigrationHarness::new(conn))
+    Ok(conn)
 }
 
 #[cfg(test)]
