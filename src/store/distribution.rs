@@ -22,8 +22,6 @@ pub enum Placement {
     Beside { column: &'static str, table: &'static str },
     /// Spread by a column, by itself.
     Alone { column: &'static str },
-    /// All rows on each node.
-    Everywhere,
     /// All rows on the coordinator.
     Coordinator,
 }
@@ -44,7 +42,8 @@ pub const TABLES: &[(&str, Placement)] = &[
     ("tokens", Placement::Alone { column: "token_hash" }),
     ("service_revocations", Placement::Alone { column: "service" }),
     ("idempotency", Placement::Alone { column: "request_id" }),
-    ("field_definitions", Placement::Everywhere),
+    // No statement joins it, and the worker of fields locks its rows each second.
+    ("field_definitions", Placement::Coordinator),
     ("outbox", Placement::Coordinator),
     // A login clears all keys that begin alike, which no one column could bring to one node.
     ("limits", Placement::Coordinator),
@@ -72,7 +71,7 @@ impl Placement {
     fn column(self) -> Option<&'static str> {
         match self {
             Placement::Beside { column, .. } | Placement::Alone { column } => Some(column),
-            Placement::Everywhere | Placement::Coordinator => None,
+            Placement::Coordinator => None,
         }
     }
 
@@ -80,7 +79,6 @@ impl Placement {
     fn text(self) -> String {
         match self {
             Placement::Beside { column, .. } | Placement::Alone { column } => format!("distributed by `{column}`"),
-            Placement::Everywhere => "copied to every node".to_owned(),
             Placement::Coordinator => "kept on the coordinator".to_owned(),
         }
     }
@@ -111,7 +109,6 @@ impl CurrentPlacement {
         let found = match (self, wanted) {
             (CurrentPlacement::Local, Placement::Coordinator) => return Ok(false),
             (CurrentPlacement::Local, _) => return Ok(true),
-            (CurrentPlacement::Everywhere, Placement::Everywhere) => return Ok(false),
             (CurrentPlacement::Spread(column), wanted) if wanted.column() == Some(column) => return Ok(false),
             (CurrentPlacement::Spread(column), _) => format!("distributed by `{column}`"),
             (CurrentPlacement::Everywhere, _) => "copied to every node".to_owned(),
@@ -222,7 +219,7 @@ async fn list_current(conn: &mut AsyncPgConnection) -> QueryResult<Vec<Current>>
     let statement = Sql::<(Text, Nullable<Text>, Nullable<Text>, Bool, Bool)>::new(
         "select c.relname::text, p.repmodel::text, \
          case when p.partmethod = 'h' then column_to_column_name(p.logicalrelid, p.partkey) end, \
-         p.logicalrelid is not null and (p.partmethod = 'h' or p.repmodel = 't') and pg_relation_size(c.oid) > 0, \
+         coalesce(p.partmethod = 'h', false) and pg_relation_size(c.oid) > 0, \
          pg_has_role(c.relowner, 'usage') \
          from pg_class c left join pg_dist_partition p on p.logicalrelid = c.oid \
          where c.relnamespace = current_schema()::regnamespace and c.relkind = 'r' and c.relname = any(",
@@ -267,7 +264,6 @@ async fn move_table(conn: &mut AsyncPgConnection, table: &str, wanted: Placement
     let statement = match wanted {
         Placement::Beside { column, table } => spread(column, table),
         Placement::Alone { column } => spread(column, "none"),
-        Placement::Everywhere => Sql::new("select create_reference_table((").bind(table).push("::text)::regclass)"),
         Placement::Coordinator => return Ok(0),
     };
     statement.execute(conn).await
@@ -284,7 +280,6 @@ mod tests {
         assert!(CurrentPlacement::Local.must_move("users", BY_USER).unwrap());
         assert!(!CurrentPlacement::Local.must_move("outbox", Placement::Coordinator).unwrap());
         assert!(!by_user.must_move("users", BY_USER).unwrap());
-        assert!(!CurrentPlacement::Everywhere.must_move("field_definitions", Placement::Everywhere).unwrap());
         let refused = by_user.must_move("tokens", Placement::Alone { column: "token_hash" }).unwrap_err().to_string();
         assert!(refused.starts_with("the table `tokens` is distributed by `user_id`, but must be distributed by"));
         assert!(by_user.must_move("outbox", Placement::Coordinator).is_err());
