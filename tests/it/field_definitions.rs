@@ -303,3 +303,26 @@ async fn p72_rest_has_the_etag_of_a_definition_in_its_headers() {
     assert_eq!((kept.status.as_u16(), kept.reason()), (412, "ETAG_MISMATCH"));
     assert_eq!(deleted.status.as_u16(), 200);
 }
+
+#[tokio::test]
+async fn a_definition_of_a_newer_version_is_an_error_and_keeps_its_index() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    let indexed = pb::FieldDefinition { indexed: true, ..field("level", pb::FieldType::Integer) };
+    client.create_field(indexed).await.unwrap();
+    let ann = client.create_named("Ann").await;
+    client.change(ann.user_id, json!({ "level": 3 })).await.unwrap();
+    let mut conn = app.database.connect().await;
+
+    conn.batch_execute("update field_definitions set kind = 'color', index_state = 'leaving'").await.unwrap();
+    app.clock.advance(chrono::TimeDelta::hours(1));
+    let worked = app.app.field_worker.step().await;
+    let listed = fault(client.admin.list_fields(pb::ListFieldsRequest::default()).await);
+    conn.batch_execute("update field_definitions set kind = 'integer', index_state = 'ready'").await.unwrap();
+
+    assert!(worked.is_err(), "nothing is known of such a field, so nothing is emptied");
+    assert_eq!((listed.code, listed.reason.as_str()), (Code::Internal, "INTERNAL"));
+    let filter = Some(crate::support::json(json!({ "level": 3 })));
+    let request = pb::ListProfilesRequest { filter, ..Default::default() };
+    assert_eq!(client.users.list_profiles(request).await.unwrap().into_inner().profiles.len(), 1);
+}
