@@ -91,7 +91,8 @@ async fn measure(database: String, folder: &Path) {
 
     let empty = service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(Body::empty())));
     let guarded = Door::new(app.api.clone(), app.callers.clone()).layer(empty);
-    let services = grpc::Services::new(app.api.clone(), tonic_health::server::health_reporter().1, false);
+    let services =
+        grpc::Services::new(app.api.clone(), tonic_health::server::health_reporter().1, &Config::default().grpc);
     let admitted = Arc::new(Caller::new(service, Scope::ALL.to_vec()));
     let bare = services.map_request(move |mut request: Request<Body>| {
         request.extensions_mut().insert(admitted.clone());
