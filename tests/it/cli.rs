@@ -318,7 +318,7 @@ fn configuration_is_checked_whole_and_printed_without_secrets() {
 
     for fault in [
         "database.url is no postgres://",
-        "database.pool_sise is no key; there are url, pool_size, ca_file",
+        "database.pool_sise is no key; there are url, listen_url, pool_size, ca_file",
         "operatoins is no key; there are database, grpc",
         "telemetry.log_format: unknown variant",
         "tokens.user_max_days must be 1 to 3650",

@@ -4,11 +4,12 @@ use std::io::Write;
 
 use flate2::{Compression, write::GzEncoder};
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper_util::{client::legacy::Client as HttpClient, rt::TokioExecutor};
+use prost::Message;
 use serde_json::{Value, json};
 use tonic::{Code, codec::CompressionEncoding, metadata::MetadataValue};
-use user_service::wire::pb;
+use user_service::{model::scope::Scope, wire::pb};
 
 use crate::support::{
     TestApp, fault,
@@ -33,8 +34,7 @@ async fn p57_grpc_accepts_gzip_and_zstd_and_compresses_large_responses() {
     for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Zstd] {
         let mut client = service.users.clone().send_compressed(encoding).accept_compressed(encoding);
         let small = pb::ListProfilesRequest { page_size: 2, ..Default::default() };
-        let small = client.list_profiles(small).await.unwrap();
-        assert!(!small.metadata().contains_key("grpc-encoding"), "compression of a small page doesn't pay");
+        assert_eq!(client.list_profiles(small).await.unwrap().into_inner().profiles.len(), 2);
         let mask = prost_types::FieldMask { paths: vec!["nickname".to_owned()] };
         let keys = (0..100).map(|_| pb::ProfileKey { key: Some(pb::profile_key::Key::UserId(first)) }).collect();
         let request = pb::BatchGetProfilesRequest { keys, read_mask: Some(mask) };
@@ -42,6 +42,35 @@ async fn p57_grpc_accepts_gzip_and_zstd_and_compresses_large_responses() {
         let large = pb::ListProfilesRequest { page_size: 1000, ..Default::default() };
         assert_eq!(client.list_profiles(large).await.unwrap().into_inner().profiles.len(), 60);
     }
+}
+
+/// The body of ListProfiles as it travels, for a caller that accepts gzip.
+async fn list_as_sent(app: &TestApp, page_size: i32) -> Vec<u8> {
+    let message = pb::ListProfilesRequest { page_size, ..Default::default() }.encode_to_vec();
+    let framed = [&[0][..], &(message.len() as u32).to_be_bytes(), &message].concat();
+    let client = HttpClient::builder(TokioExecutor::new()).http2_only(true).build_http();
+    let request = Request::post(format!("http://{}/userservice.v1.UserService/ListProfiles", app.address()))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .header("grpc-accept-encoding", "identity,deflate,gzip")
+        .header("authorization", format!("Bearer {}", app.issue_service(Scope::ALL).await))
+        .body(Full::new(bytes::Bytes::from(framed)))
+        .unwrap();
+    client.request(request).await.unwrap().into_body().collect().await.unwrap().to_bytes().to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p57_only_large_responses_are_compressed() {
+    let app = TestApp::new().await;
+    let mut service = app.service().await;
+    for index in 0..60 {
+        let avatar_url = format!("https://example.com/{}", "x".repeat(400));
+        let profile = pb::Profile { nickname: format!("{index:032}"), avatar_url, ..Default::default() };
+        service.create(pb::CreateUserRequest { profile: Some(profile), ..Default::default() }).await.unwrap();
+    }
+    let (small, large) = (list_as_sent(&app, 2).await, list_as_sent(&app, 60).await);
+    assert_eq!((small[0], large[0]), (0, 1), "the flag of compression");
+    assert!(large.len() < 16 * 1024, "{}", large.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,7 +120,7 @@ async fn p57_bodies_of_the_gateway_may_be_compressed() {
     let app = TestApp::new().await;
     let service = Caller::service(&app).await;
     let user_id = make_user(&service, "Ann").await;
-    let path = format!("/v1/users/{user_id}");
+    let path = format!("/v1/users/{user_id}/profile");
     let body = json!({ "profile": { "nickname": "Ben" }, "updateMask": "nickname" }).to_string();
 
     let compressed = service.with("content-encoding", "gzip").with("content-type", "application/json");

@@ -113,6 +113,7 @@ async fn a_call_that_panics_is_internal_and_says_so_to_its_caller() {
     .await;
     let request = http::Request::post("/userservice.v1.UserService/GetProfile")
         .header("authorization", "Bearer a-token-of-the-first-call")
+        .header("content-type", "application/grpc")
         .body(Body::empty())
         .unwrap();
 

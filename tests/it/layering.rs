@@ -12,13 +12,29 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("mail", &["store", "domain::db", "model", "error", "clock", "tls"]),
     ("domain", &["store", "model", "error", "clock", "telemetry::metrics", "telemetry::statement"]),
     ("threads", &[]),
+    ("decompress", &["error"]),
     ("caller_limits", &["domain::caller", "model::token", "error"]),
     ("wire", &["model", "error", "domain", "store::users", "threads"]),
     ("api", &["wire", "auth::authenticator", "domain", "model", "error", "clock", "store::listing"]),
     ("net", &["auth::tls", "domain::caller", "telemetry::metrics"]),
     ("door", &["api", "caller_limits", "domain", "model", "error", "telemetry::call"]),
-    ("grpc", &["telemetry::call", "threads", "door", "net", "api", "wire", "domain", "error"]),
-    ("rest", &["telemetry", "door", "caller_limits", "net", "auth::tls", "api", "wire", "domain", "model", "error"]),
+    ("grpc", &["telemetry::call", "threads", "config", "decompress", "door", "net", "api", "wire", "domain", "error"]),
+    (
+        "rest",
+        &[
+            "telemetry",
+            "decompress",
+            "door",
+            "caller_limits",
+            "net",
+            "auth::tls",
+            "api",
+            "wire",
+            "domain",
+            "model",
+            "error",
+        ],
+    ),
 ];
 
 #[test]

@@ -21,6 +21,8 @@ use tokio_rustls::client::TlsStream;
 
 /// Bytes of a line that are kept; lettre rejects lines of more than 1000.
 const MAX_LINE: usize = 900;
+/// Digits of a code.
+const CODE: usize = 3;
 /// What a relay says first. It says nothing again after STARTTLS, where lettre still expects it.
 const GREETING: &[u8] = b"220 \r\n";
 
@@ -146,13 +148,15 @@ impl<S: RelayStream> AsyncWrite for Replies<S> {
 #[derive(Debug, Default)]
 struct Line {
     length: usize,
+    /// Whether the code says that the command went well: it begins with 2.
+    is_success: bool,
 }
 
 impl Line {
     /// Appends what a byte becomes.
     fn push(&mut self, byte: u8, out: &mut Vec<u8>) {
         // The code has three digits; a hyphen or a space follows it.
-        let lacks_space = self.length == 3 && byte != b' ' && byte != b'-' && byte != b'\r';
+        let lacks_space = self.length == CODE && byte != b' ' && byte != b'-' && byte != b'\r';
         if lacks_space {
             out.push(b' ');
             self.length += 1;
@@ -161,11 +165,18 @@ impl Line {
             // It is written with the line feed.
             b'\r' => {}
             b'\n' => {
+                // lettre takes the first word of the reply to EHLO for the name of the relay, and needs one.
+                if self.is_success && self.length == CODE + 1 {
+                    out.extend_from_slice(b"ok");
+                }
                 out.extend_from_slice(b"\r\n");
                 self.length = 0;
             }
             _ if self.length >= MAX_LINE => {}
             _ => {
+                if self.length == 0 {
+                    self.is_success = byte == b'2';
+                }
                 out.push(if byte.is_ascii() { byte } else { b'?' });
                 self.length += 1;
             }
@@ -186,8 +197,8 @@ mod tests {
         };
         assert_eq!(read(b"250 2.0.0 Ok: queued\r\n"), "250 2.0.0 Ok: queued\r\n");
         assert_eq!(read(b"250-SIZE\r\n250 HELP\r\n"), "250-SIZE\r\n250 HELP\r\n");
-        assert_eq!(read(b"250\r\n"), "250 \r\n");
-        assert_eq!(read(b"250\n"), "250 \r\n");
+        assert_eq!(read(b"250\r\n"), "250 ok\r\n");
+        assert_eq!(read(b"250\n354\n334 \r\n"), "250 ok\r\n354 \r\n334 \r\n");
         assert_eq!(read(b"250 \xd3\xca\xbc\xfe\r\n"), "250 ????\r\n");
         assert_eq!(read(b"550\xd3\r\n"), "550 ?\r\n");
         let long = [b"250 ".as_slice(), &[b'x'; 5000], b"\r\n"].concat();

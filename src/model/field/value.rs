@@ -48,13 +48,13 @@ pub fn integer(value: &Value) -> Result<i64, Refusal> {
     }
 }
 
-/// RFC 3339 text with an offset, in the years 1 to 9999, as `google.protobuf.Timestamp` has them.
+/// RFC 3339 text with an offset, in the years 0 to 9999.
 pub fn parse_date(text: &str) -> Option<DateTime<Utc>> {
     if text.len() > 64 {
         return None;
     }
     let date = DateTime::parse_from_rfc3339(text).ok()?.to_utc();
-    let plain = (1..=9999).contains(&chrono::Datelike::year(&date)) && date.timestamp_subsec_nanos() < 1_000_000_000;
+    let plain = (0..=9999).contains(&chrono::Datelike::year(&date)) && date.timestamp_subsec_nanos() < 1_000_000_000;
     plain.then_some(date)
 }
 

@@ -108,15 +108,9 @@ fn id(given: &str) -> Result<i64> {
     id.ok_or_else(|| Error::new(Reason::UserNotFound))
 }
 
-/// The JSON of a body. An empty body, and the empty list that PHP writes for an empty map, name nothing.
+/// The JSON of a body. An empty body names nothing.
 fn body(call: &Call) -> Result<Json> {
-    if call.body.trim_ascii().is_empty() {
-        return Ok(Json::Object(Vec::new()));
-    }
-    match Json::parse(&call.body)? {
-        Json::List(items) if items.is_empty() => Ok(Json::Object(Vec::new())),
-        json => Ok(json),
-    }
+    if call.body.trim_ascii().is_empty() { Ok(Json::Object(Vec::new())) } else { Json::parse(&call.body) }
 }
 
 /// Digits of the shortest phone number that may carry its country code without `+`.

@@ -149,7 +149,7 @@ async fn changes_of_each_client() {
 async fn an_empty_change_changes_nothing() {
     let bench = Bench::new().await;
     let before = bench.get(ONE).await.body;
-    for body in ["", "{}", "[]", r#"{"$set": {}, "$unset": {}}"#, r#"{"$set": {}}"#, "\n"] {
+    for body in ["", "{}", r#"{"$set": {}, "$unset": {}}"#, r#"{"$set": {}}"#, "\n"] {
         let one = bench.send("PUT", ONE, body).await;
         assert_eq!((one.status.as_u16(), &one.body), (200, &before), "{body}");
         let bulk = bench.send("PUT", &format!("{BULK}?return_total_count=1"), body).await;
@@ -157,7 +157,7 @@ async fn an_empty_change_changes_nothing() {
                               "total_count": 0 });
         assert_eq!((bulk.status.as_u16(), &bulk.body), (200, &nothing), "{body}");
     }
-    for body in ["", "{}", "[]"] {
+    for body in ["", "{}"] {
         let account = bench.send("PUT", ACCOUNT, body).await;
         assert_eq!((account.status.as_u16(), &account.body["email"]), (200, &json!("pretty_girl@example.com")));
     }
