@@ -6,10 +6,9 @@ from typing import Any
 
 import schemathesis
 
-SAFE = 2**53 - 1
 OTHERS = {
     "int32": {"type": "string", "pattern": "^-?[0-9]{1,10}$"},
-    "int64": {"type": "integer", "minimum": -SAFE, "maximum": SAFE},
+    "int64": {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
     "enum": {"type": "integer", "minimum": -(2**31), "maximum": 2**31 - 1},
 }
 
