@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("userservice.v1.binpb"), compiler.encode_file_descriptor_set())?;
     let mut config = tonic_prost_build::Config::new();
     config.enable_type_names();
-    config.extern_path(".google.protobuf.Struct", "crate::wire::structure::Struct");
+    config.extern_path(".google.protobuf.Struct", "crate::convert::proto_struct::Struct");
     let messages = messages(&compiler.descriptor_pool());
     // prost's own Debug shows every field.
     let redacted: Vec<&MessageDescriptor> = messages.iter().filter(|message| has_secret(message)).collect();
@@ -90,7 +90,7 @@ fn debug_impl(message: &MessageDescriptor) -> String {
     for field in message.fields().filter(|field| !is_choice(field)) {
         let name = field.name();
         let value = match field.kind() {
-            _ if is_secret(&field) => format!("crate::wire::redact::Redacted(&self.r#{name})"),
+            _ if is_secret(&field) => format!("crate::convert::redact::Redacted(&self.r#{name})"),
             Kind::Enum(_) if !field.is_list() => format!("self.{name}()"),
             _ => format!("self.r#{name}"),
         };
@@ -103,7 +103,7 @@ fn debug_impl(message: &MessageDescriptor) -> String {
     let choices = oneofs.iter().map(|oneof| {
         let arms = oneof.fields().map(|field| {
             let (name, is_secret) = (camel(field.name()), is_secret(&field));
-            let value = if is_secret { "crate::wire::redact::Redacted(value)" } else { "value" };
+            let value = if is_secret { "crate::convert::redact::Redacted(value)" } else { "value" };
             format!("Self::{name}(value) => f.debug_tuple({name:?}).field(&{value}).finish(),")
         });
         let arms: String = arms.collect();

@@ -65,7 +65,7 @@ const MAX_BODY_MEMORY_MIB: u32 = 4096;
 
 impl Config {
     /// What is wrong with the section.
-    pub fn faults(&self) -> Vec<String> {
+    pub fn errors(&self) -> Vec<String> {
         let positive = [
             ("callers.service_concurrency", self.service_concurrency),
             ("callers.service_rate", self.service_rate),
@@ -74,15 +74,15 @@ impl Config {
             ("callers.service_stored_mib", self.service_stored_mib),
             ("callers.user_stored_mib", self.user_stored_mib),
         ];
-        let mut faults: Vec<String> = positive
+        let mut errors: Vec<String> = positive
             .into_iter()
             .filter(|(_, value)| *value == 0)
             .map(|(key, _)| format!("{key} must be at least 1"))
             .collect();
         if !(8..=MAX_BODY_MEMORY_MIB).contains(&self.body_memory_mib) {
-            faults.push(format!("callers.body_memory_mib must be between 8 and {MAX_BODY_MEMORY_MIB}"));
+            errors.push(format!("callers.body_memory_mib must be between 8 and {MAX_BODY_MEMORY_MIB}"));
         }
-        faults
+        errors
     }
 
     fn concurrency(&self, caller: &Caller) -> u32 {

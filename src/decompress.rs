@@ -5,7 +5,7 @@
 
 use std::io::Read;
 
-use crate::error::{Error, Fault, Reason, Result};
+use crate::error::{Error, FieldError, Reason, Result};
 
 /// The binary logarithm of the largest zstd window: 4 MiB, the size of the largest message.
 const MAX_WINDOW_LOG: u32 = 22;
@@ -34,7 +34,7 @@ impl Encoding {
 /// MESSAGE_TOO_LARGE; INVALID_REQUEST for bytes that aren't of this encoding, and if they end early.
 pub fn decompress(encoding: Encoding, bytes: &[u8], max: usize) -> Result<Vec<u8>> {
     let invalid =
-        |error: std::io::Error| Error::invalid("", Fault::Format, "is not validly compressed").with_source(error);
+        |error: std::io::Error| Error::invalid("", FieldError::Format, "is not validly compressed").with_source(error);
     let mut body = Vec::new();
     let limit = max as u64 + 1;
     match encoding {

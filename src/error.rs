@@ -1,4 +1,4 @@
-//! What can go wrong, as facts of this service; the doors turn a fact into their transport's status.
+//! What can go wrong, as facts of this service; the transports turn a fact into their transport's status.
 //!
 //! A fact has one [`Reason`], and a reason has one [`Kind`] for ever. Whatever else a caller may need to know
 //! (which field, how long to wait) stands beside it. Nothing here knows of a transport.
@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, error::Error as StdError, fmt, sync::Arc, time:
 /// A `Result` of this service.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The class of a fact; each door gives every kind one status.
+/// The class of a fact; each transport gives every kind one status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     InvalidArgument,
@@ -157,7 +157,7 @@ impl Reason {
 
 /// Why one field of a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum FieldError {
     Required,
     Length,
     Format,
@@ -167,17 +167,17 @@ pub enum Fault {
     Immutable,
 }
 
-impl Fault {
+impl FieldError {
     /// The name on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
-            Fault::Required => "FIELD_REQUIRED",
-            Fault::Length => "FIELD_LENGTH",
-            Fault::Format => "FIELD_FORMAT",
-            Fault::Range => "FIELD_RANGE",
-            Fault::Type => "FIELD_TYPE",
-            Fault::Unknown => "UNKNOWN_FIELD",
-            Fault::Immutable => "IMMUTABLE_FIELD",
+            FieldError::Required => "FIELD_REQUIRED",
+            FieldError::Length => "FIELD_LENGTH",
+            FieldError::Format => "FIELD_FORMAT",
+            FieldError::Range => "FIELD_RANGE",
+            FieldError::Type => "FIELD_TYPE",
+            FieldError::Unknown => "UNKNOWN_FIELD",
+            FieldError::Immutable => "IMMUTABLE_FIELD",
         }
     }
 }
@@ -187,7 +187,7 @@ impl Fault {
 pub struct Violation {
     /// Path in the request, for example `profile.nickname`.
     pub field: String,
-    pub fault: Fault,
+    pub fault: FieldError,
     pub description: String,
 }
 
@@ -202,12 +202,12 @@ impl Violations {
     }
 
     /// Adds a fault of a field.
-    pub fn add(&mut self, field: impl Into<String>, fault: Fault, description: impl Into<String>) {
+    pub fn add(&mut self, field: impl Into<String>, fault: FieldError, description: impl Into<String>) {
         self.0.push(Violation { field: field.into(), fault, description: description.into() });
     }
 
     /// Takes the value, or notes why it is refused.
-    pub fn check<T>(&mut self, field: &str, parsed: Result<T, (Fault, &str)>) -> Option<T> {
+    pub fn check<T>(&mut self, field: &str, parsed: Result<T, (FieldError, &str)>) -> Option<T> {
         parsed.map_err(|(fault, description)| self.add(field, fault, description)).ok()
     }
 
@@ -300,7 +300,7 @@ impl Error {
     }
 
     /// INVALID_REQUEST for one field.
-    pub fn invalid(field: impl Into<String>, fault: Fault, description: impl Into<String>) -> Self {
+    pub fn invalid(field: impl Into<String>, fault: FieldError, description: impl Into<String>) -> Self {
         Self::new(Reason::InvalidRequest).with_violation(field, fault, description)
     }
 
@@ -316,7 +316,11 @@ impl Error {
 
     /// A value that someone else holds; `field` is its path in the request.
     pub fn taken(reason: Reason, field: &str) -> Self {
-        Self::new(reason).with_resource("user", field).with_violation(field, Fault::Format, "is taken by another user")
+        Self::new(reason).with_resource("user", field).with_violation(
+            field,
+            FieldError::Format,
+            "is taken by another user",
+        )
     }
 
     /// An address that was bound without the proof of an older factor, and so cannot authorize a change.
@@ -325,7 +329,12 @@ impl Error {
     }
 
     /// Adds what is wrong with a field of the request, by its path.
-    pub fn with_violation(mut self, field: impl Into<String>, fault: Fault, description: impl Into<String>) -> Self {
+    pub fn with_violation(
+        mut self,
+        field: impl Into<String>,
+        fault: FieldError,
+        description: impl Into<String>,
+    ) -> Self {
         self.0.violations.push(Violation { field: field.into(), fault, description: description.into() });
         self
     }

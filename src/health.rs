@@ -11,19 +11,19 @@ use tokio::{
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
+    convert::SERVICES,
     store::{
         connector::Connector,
         pooler,
-        schema::{self, Fit},
+        schema::{self, SchemaCompatibility},
     },
     telemetry::metrics,
-    wire::SERVICES,
 };
 
 /// Failed pings after which the service says that it does not serve.
 const FAILURES: u32 = 3;
 /// The longest that a ping may take.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Asks the database over a connection of its own: that the pool is busy does not mean that the database is gone.
 pub struct Probe {
@@ -43,24 +43,24 @@ impl Probe {
     ///
     /// # Errors
     /// What is the matter with the database or its schema.
-    pub async fn ask(&mut self) -> anyhow::Result<Fit> {
-        timeout(PATIENCE, self.fit()).await.context("the database does not answer in time")?
+    pub async fn check(&mut self) -> anyhow::Result<SchemaCompatibility> {
+        timeout(PROBE_TIMEOUT, self.compatibility()).await.context("the database does not answer in time")?
     }
 
-    async fn fit(&mut self) -> anyhow::Result<Fit> {
+    async fn compatibility(&mut self) -> anyhow::Result<SchemaCompatibility> {
         // Kept again only after an answer, so that a ping that was given up leaves no connection behind in mid-air.
         if let Some(mut conn) = self.conn.take()
-            && let Ok(fit) = schema::fit(&mut conn).await
+            && let Ok(fit) = schema::compatibility(&mut conn).await
         {
             self.conn = Some(conn);
             return Ok(fit);
         }
         if !self.is_unshared && pooler::is_shared(&self.connector, &self.url).await? {
-            return Ok(Fit::Shared);
+            return Ok(SchemaCompatibility::Shared);
         }
         self.is_unshared = true;
         let mut conn = self.connector.establish(&self.url).await?;
-        let fit = schema::fit(&mut conn).await?;
+        let fit = schema::compatibility(&mut conn).await?;
         self.conn = Some(conn);
         Ok(fit)
     }
@@ -77,7 +77,7 @@ impl Health {
     /// Not serving at first.
     pub async fn new(reporter: HealthReporter) -> Self {
         let health = Self { reporter, serving: watch::Sender::new(false) };
-        health.tell(false).await;
+        health.set_serving(false).await;
         health
     }
 
@@ -87,7 +87,7 @@ impl Health {
     }
 
     /// Tells that it serves, or that it does not.
-    pub async fn tell(&self, is_serving: bool) {
+    pub async fn set_serving(&self, is_serving: bool) {
         let status = if is_serving { ServingStatus::Serving } else { ServingStatus::NotServing };
         for service in SERVICES.iter().copied().chain([""]) {
             self.reporter.set_service_status(service, status).await;
@@ -100,16 +100,16 @@ impl Health {
     /// binary knows; back after one that succeeds.
     pub async fn follow(&self, mut probe: Probe, every: Duration) {
         let mut failures = FAILURES;
-        let mut last = Fit::Fits;
+        let mut last = SchemaCompatibility::Fits;
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             let was_lost = failures >= FAILURES;
-            match probe.ask().await {
+            match probe.check().await {
                 Ok(fit) => {
-                    failures = if fit == Fit::Fits { 0 } else { FAILURES };
-                    if fit != last && fit != Fit::Fits {
+                    failures = if fit == SchemaCompatibility::Fits { 0 } else { FAILURES };
+                    if fit != last && fit != SchemaCompatibility::Fits {
                         tracing::error!("not serving: {fit}");
                     }
                     last = fit;
@@ -122,7 +122,7 @@ impl Health {
             let is_lost = failures >= FAILURES;
             if was_lost != is_lost {
                 tracing::info!(serving = !is_lost, "health changes");
-                self.tell(!is_lost).await;
+                self.set_serving(!is_lost).await;
             }
         }
     }

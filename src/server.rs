@@ -16,8 +16,8 @@ use tower::{Layer, ServiceExt};
 use crate::{
     app::App,
     auth::tls::{self, Acceptor, Tls},
+    call_guard::CallGuard,
     config::{Grpc, Operations},
-    door::Door,
     grpc,
     health::Health,
     net::{self, ConnectionTable, Limits, Port, Protocols, RequestBody},
@@ -91,20 +91,20 @@ pub async fn serve(
             () = health.follow(probe, ping_every) => {}
             () = stop => {}
         }
-        health.tell(false).await;
+        health.set_serving(false).await;
         tokio::time::sleep(drain).await;
         stopping.send_replace(true);
     });
     let services = grpc::Services::new(api.clone(), health_service, &config);
-    let door = Door::new(api, callers);
+    let guard = CallGuard::new(api, callers);
     let table = ConnectionTable::new(ports.limits);
     table.show();
     let port = |listener, acceptor, protocols| Port { listener, acceptor, protocols, table: table.clone() };
     let grpc_service =
-        door.layer(services).map_request(|request: Request<RequestBody>| request.map(tonic::body::Body::new));
+        guard.layer(services).map_request(|request: Request<RequestBody>| request.map(tonic::body::Body::new));
     let grpc = net::serve(port(listener, grpc_acceptor, Protocols::Http2), grpc_service, heard(stopped.clone()));
     let rest_port = ports.rest.map(|(listener, config)| {
-        let service = rest::router(door.clone(), &config)
+        let service = rest::router(guard.clone(), &config)
             .map_request(|request: Request<RequestBody>| request.map(axum::body::Body::new));
         (port(listener, rest_acceptor, Protocols::Both), service)
     });

@@ -9,7 +9,7 @@ use std::{
 use anyhow::bail;
 use argon2::{Algorithm, Argon2, Params, Version};
 use tonic::Code;
-use user_service::wire::pb::{self, verify_password_request::Key};
+use user_service::convert::pb::{self, verify_password_request::Key};
 
 use crate::{
     Bench,

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor, transport::smtp::PoolConfig};
-use user_service::wire::pb;
+use user_service::convert::pb;
 
 use crate::{
     Bench,

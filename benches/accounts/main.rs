@@ -47,7 +47,7 @@ enum Part {
     /// Logins a second.
     Logins,
     /// Reading while others hash.
-    Reads,
+    BatchLoader,
     /// Codes, mails and confirmations.
     Mails,
 }
@@ -93,7 +93,7 @@ impl Bench {
         if is_wanted(Part::Logins) {
             logins::count(self).await?;
         }
-        if is_wanted(Part::Reads) {
+        if is_wanted(Part::BatchLoader) {
             reads::compare(self).await?;
         }
         if is_wanted(Part::Mails) {

@@ -3,8 +3,8 @@
 use anyhow::{Context, bail};
 use tokio_stream::iter;
 use user_service::{
+    convert::pb,
     model::{password, password_hash},
-    wire::pb,
 };
 
 use crate::service::Client;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use user_service::wire::pb::{self, get_profile_request::Key};
+use user_service::convert::pb::{self, get_profile_request::Key};
 
 use crate::{
     Bench,

@@ -15,7 +15,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
-use user_service::wire::pb::{
+use user_service::convert::pb::{
     user_admin_service_client::UserAdminServiceClient, user_service_client::UserServiceClient,
 };
 

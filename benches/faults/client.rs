@@ -20,7 +20,7 @@ use hyper::client::conn::http2::SendRequest;
 use prost::Message;
 use tokio::task::JoinSet;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus};
-use user_service::wire::pb;
+use user_service::convert::pb;
 
 use crate::{common::http2, service::TOKEN};
 
@@ -177,7 +177,7 @@ impl Callers {
 }
 
 fn person() -> pb::CreateUserRequest {
-    let profile = pb::Profile { nickname: "Fault".to_owned(), ..Default::default() };
+    let profile = pb::Profile { nickname: "FieldError".to_owned(), ..Default::default() };
     pb::CreateUserRequest { profile: Some(profile), ..Default::default() }
 }
 

@@ -26,7 +26,7 @@ use std::{
 use anyhow::{Context, ensure};
 use clap::{Parser, ValueEnum};
 use tokio::task::JoinSet;
-use user_service::wire::pb::{self, get_profile_request::Key};
+use user_service::convert::pb::{self, get_profile_request::Key};
 
 use common::{folder::Folder, memory};
 
@@ -101,7 +101,7 @@ async fn main() -> anyhow::Result<()> {
         bench.telemetry().await?;
     }
     if is_wanted(Part::Database) {
-        for fault in [Fault::Fast, Fault::Immediate, Fault::Halt] {
+        for fault in [FieldError::Fast, FieldError::Immediate, FieldError::Halt] {
             bench.database(fault).await?;
         }
     }
@@ -117,7 +117,7 @@ async fn main() -> anyhow::Result<()> {
 
 /// What happens to the database.
 #[derive(Clone, Copy, Debug)]
-enum Fault {
+enum FieldError {
     Fast,
     Immediate,
     Halt,
@@ -241,18 +241,18 @@ impl Bench {
         Ok(())
     }
 
-    async fn database(&mut self, fault: Fault) -> anyhow::Result<()> {
+    async fn database(&mut self, fault: FieldError) -> anyhow::Result<()> {
         println!("\n## Postgres: {fault:?}\n");
         let service = Service::start(&self.postgres.url(), None).await?;
         let writers = Writers::start(service.address).await?;
         tokio::time::sleep(CALM).await;
         let began = Instant::now();
         match fault {
-            Fault::Fast => self.postgres.stop()?,
-            Fault::Immediate => self.postgres.stop_by("QUIT")?,
-            Fault::Halt => self.postgres.halt(Duration::from_secs(3)).await?,
+            FieldError::Fast => self.postgres.stop()?,
+            FieldError::Immediate => self.postgres.stop_by("QUIT")?,
+            FieldError::Halt => self.postgres.halt(Duration::from_secs(3)).await?,
         }
-        if !matches!(fault, Fault::Halt) {
+        if !matches!(fault, FieldError::Halt) {
             self.postgres.start_again()?;
         }
         let back = Instant::now();

@@ -19,7 +19,7 @@ use hyper::client::conn::http2::SendRequest;
 use prost::Message;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
-use user_service::wire::pb;
+use user_service::convert::pb;
 
 use crate::{
     common::http2,

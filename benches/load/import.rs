@@ -8,9 +8,9 @@ use tonic::{metadata::MetadataValue, transport::Endpoint};
 use user_service::{
     cli::crowd,
     clock::Clock,
+    convert::pb::{self, user_admin_service_client::UserAdminServiceClient},
     model::field::Fields,
     store::{connector::Connector, copy, fields, schema},
-    wire::pb::{self, user_admin_service_client::UserAdminServiceClient},
 };
 
 use crate::client::Outcome;

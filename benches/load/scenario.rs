@@ -4,10 +4,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use user_service::wire::{
+use user_service::convert::{
     json::to_struct,
     pb::{self, get_profile_request::Key},
-    structure::Struct,
+    proto_struct::Struct,
 };
 
 use crate::pgbench::{self, Script};

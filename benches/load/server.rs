@@ -13,11 +13,11 @@ use user_service::{
     app::{self, App},
     clock::Clock,
     config::{Config, Secret, SecretKey, key_text},
+    convert::pb,
     model::{scope::Scope, token::Subject},
     rest,
     server::{self, Ports},
     telemetry,
-    wire::pb,
 };
 
 /// What a server prints when it is there.
@@ -105,7 +105,7 @@ fn answer() -> pb::GetProfileResponse {
         language: "zh-CN".to_owned(),
         openid: Some("o0b495YcphSE24RbTl7K9dMx0QAA".to_owned()),
         group_ids: vec![258, 1017],
-        custom_fields: Some(user_service::wire::json::to_struct(custom.iter())),
+        custom_fields: Some(user_service::convert::json::to_struct(custom.iter())),
         etag: "1".to_owned(),
         ..Default::default()
     };

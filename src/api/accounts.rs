@@ -4,19 +4,19 @@ use prost::Message;
 
 use super::{Api, reply};
 use crate::{
-    domain::{accounts::UpdateAccount, caller::Caller, once::Once, profiles::AccountView},
+    convert::{
+        account::{self, Confirmation},
+        pb,
+        profile::{account_message, connection},
+        user::check_request_id,
+    },
+    domain::{accounts::UpdateAccount, caller::Caller, idempotency::IdempotencyKey, profiles::AccountView},
     error::{Result, Violations},
     model::{
         account::Connection,
         account_change::UPDATE_ACCOUNT,
         profile::{AccountMask, parse_etag},
         token::Revoked,
-    },
-    wire::{
-        account::{self, Confirmation},
-        pb,
-        profile::{account_message, connection},
-        user::check_request_id,
     },
 };
 
@@ -43,18 +43,18 @@ impl Api {
             false => self.once(caller, "UpdateAccount", &request.request_id, &request),
         };
         let _run = self.enter(once.as_ref())?;
-        if let Some(kept) = self.kept(once.as_ref()).await? {
+        if let Some(kept) = self.stored(once.as_ref()).await? {
             return Ok(kept);
         }
-        let mut faults = Violations::new();
-        check_request_id(&request.request_id, &mut faults);
-        let user_id = faults.check("user_id", caller.target(request.user_id));
+        let mut violations = Violations::new();
+        check_request_id(&request.request_id, &mut violations);
+        let user_id = violations.check("user_id", caller.target(request.user_id));
         let version = (!request.etag.is_empty()).then(|| parse_etag(&request.etag));
         let validate_only = request.validate_only;
         let (now, lengths) = (self.0.clock.now(), self.0.password_lengths);
-        let (mut patch, proof) = account::update(request, &self.0.usernames, now, lengths, &mut faults);
+        let (mut patch, proof) = account::update(request, &self.0.usernames, now, lengths, &mut violations);
         patch.unlink.extend(more_links);
-        faults.into_result()?;
+        violations.into_result()?;
         let update = UpdateAccount {
             caller: caller.clone(),
             user_id: user_id.expect("valid: a bad id is a fault"),
@@ -70,9 +70,9 @@ impl Api {
         let done = done.and_then(|outcome| reply(outcome, |view| updated(&view)));
         let ends_tokens = update.patch.password.is_some() || !update.patch.unlink.is_empty();
         if done.is_ok() && ends_tokens && !update.validate_only {
-            self.0.authenticator.hear(Revoked::User(update.user_id));
+            self.0.authenticator.apply_revocation(Revoked::User(update.user_id));
         }
-        self.or_kept(update.once.as_ref(), done).await
+        self.or_stored(update.once.as_ref(), done).await
     }
 
     /// Changes the email address of an account to one that is verified by a code.
@@ -107,19 +107,19 @@ impl Api {
         &self,
         caller: &Caller,
         confirmation: Confirmation,
-        once: Option<Once>,
+        once: Option<IdempotencyKey>,
         response: fn(Option<pb::Account>) -> R,
     ) -> Result<R> {
         caller.must_own(confirmation.user_id)?;
         let _run = self.enter(once.as_ref())?;
-        if let Some(kept) = self.kept(once.as_ref()).await? {
+        if let Some(kept) = self.stored(once.as_ref()).await? {
             return Ok(kept);
         }
-        let mut faults = Violations::new();
-        check_request_id(&confirmation.request_id, &mut faults);
-        let user_id = faults.check("user_id", caller.target(confirmation.user_id));
-        let (patch, proof, paths) = account::confirm(confirmation, &mut faults);
-        faults.into_result()?;
+        let mut violations = Violations::new();
+        check_request_id(&confirmation.request_id, &mut violations);
+        let user_id = violations.check("user_id", caller.target(confirmation.user_id));
+        let (patch, proof, paths) = account::confirm(confirmation, &mut violations);
+        violations.into_result()?;
         let update = UpdateAccount {
             caller: caller.clone(),
             user_id: user_id.expect("valid: a bad id is a fault"),
@@ -134,7 +134,7 @@ impl Api {
         let confirmed = |view: &AccountView| response(account_message(view, &AccountMask::All));
         let done = self.0.accounts.update(&update, |view| confirmed(view).encode_to_vec()).await;
         let done = done.and_then(|outcome| reply(outcome, |view| confirmed(&view)));
-        self.or_kept(update.once.as_ref(), done).await
+        self.or_stored(update.once.as_ref(), done).await
     }
 
     /// Links a third-party login.

@@ -8,13 +8,13 @@ use super::{
     reply,
 };
 use crate::{
+    convert::{json, pb, profile, timestamp, user::check_request_id},
     domain::{
         bulk::{self, BulkDone, BulkUpdate},
         caller::Caller,
     },
-    error::{Error, Fault, Reason, Result, Violations},
-    model::{change, filter, page, scope::Scope},
-    wire::{json, pb, profile, timestamp, user::check_request_id},
+    error::{Error, FieldError, Reason, Result, Violations},
+    model::{filter, page, scope::Scope, update},
 };
 
 impl Api {
@@ -32,30 +32,30 @@ impl Api {
             true => None,
             false => self.once(caller, "BulkUpdateFields", &request.request_id, &request),
         };
-        if let Some(kept) = self.kept(once.as_ref()).await? {
+        if let Some(kept) = self.stored(once.as_ref()).await? {
             return Ok(kept);
         }
 
         let custom = request.custom_fields.map(json::object).unwrap_or_default();
-        let changed = change::names(&custom);
+        let changed = update::names(&custom);
         let named = custom_names(&filter).chain(changed.iter().map(String::as_str));
-        let fields = self.0.fields.knowing(named).await?;
-        let mut faults = Violations::new();
-        check_request_id(&request.request_id, &mut faults);
+        let fields = self.0.fields.load_including(named).await?;
+        let mut violations = Violations::new();
+        check_request_id(&request.request_id, &mut violations);
         let names_no_group = request.add_group_ids.is_empty() && request.remove_group_ids.is_empty();
-        if change::is_empty(&custom) && names_no_group {
-            faults.add("custom_fields", Fault::Required, "names nothing to change");
+        if update::is_empty(&custom) && names_no_group {
+            violations.add("custom_fields", FieldError::Required, "names nothing to change");
         }
-        let groups = profile::groups(request.add_group_ids, request.remove_group_ids, &mut faults);
+        let groups = profile::groups(request.add_group_ids, request.remove_group_ids, &mut violations);
         if !(0..=page::MAX_SIZE).contains(&i64::from(request.limit)) {
-            faults.add("limit", Fault::Range, "must be between 1 and 1000");
+            violations.add("limit", FieldError::Range, "must be between 1 and 1000");
         }
-        let skip = page::skip(request.skip, &mut faults);
+        let skip = page::skip(request.skip, &mut violations);
         if request.expected_total.is_some_and(|expected| expected < 0) {
-            faults.add("expected_total", Fault::Range, "must not be negative");
+            violations.add("expected_total", FieldError::Range, "must not be negative");
         }
-        let changes = change::parse(custom, &fields, &mut faults);
-        faults.into_result()?;
+        let changes = update::parse(custom, &fields, &mut violations);
+        violations.into_result()?;
         let changes = changes?;
         bulk::check(&changes)?;
         let query = format!("bulk {}", query_hash(&filter));
@@ -70,7 +70,7 @@ impl Api {
             && !request.allow_all
         {
             let why = "must not match every profile unless allow_all is set";
-            return Err(Error::new(Reason::FilterRequired).with_violation(cause, Fault::Required, why));
+            return Err(Error::new(Reason::FilterRequired).with_violation(cause, FieldError::Required, why));
         }
         let update = BulkUpdate {
             filter,
@@ -92,7 +92,7 @@ impl Api {
         let done = self.0.bulk.update(&update, |done| answer(done).encode_to_vec()).await;
         let done = done.and_then(|outcome| reply(outcome, |done| answer(&done)));
         // The first call may have committed after the search of this one, which then found other profiles.
-        self.or_kept(update.once.as_ref(), done).await
+        self.or_stored(update.once.as_ref(), done).await
     }
 }
 

@@ -4,12 +4,13 @@ use prost::Message;
 
 use super::{Api, check_id, reply};
 use crate::{
+    convert::{account, pb, timestamp, user::check_request_id},
     domain::{
         caller::Caller,
         codes::{SendCode, Sent},
-        once::Once,
+        idempotency::IdempotencyKey,
     },
-    error::{Fault, Result, Violations},
+    error::{FieldError, Result, Violations},
     model::{
         account::{parse_email, parse_phone},
         app_name::parse_app_name,
@@ -18,7 +19,6 @@ use crate::{
         profile::parse_language,
         scope::Scope,
     },
-    wire::{account, pb, timestamp, user::check_request_id},
 };
 
 /// What both requests hold.
@@ -29,7 +29,7 @@ struct Given {
     app_name: String,
     language: String,
     request_id: String,
-    once: Option<Once>,
+    once: Option<IdempotencyKey>,
 }
 
 impl Api {
@@ -124,28 +124,28 @@ fn read(caller: &Caller, channel: Channel, given: Given) -> Result<SendCode> {
         Channel::Email => parse_email,
         Channel::Phone => parse_phone,
     };
-    let mut faults = Violations::new();
-    check_request_id(&given.request_id, &mut faults);
-    let user_id = faults.check("user_id", caller.target(given.user_id));
-    let purpose = account::purpose(given.purpose, &mut faults);
+    let mut violations = Violations::new();
+    check_request_id(&given.request_id, &mut violations);
+    let user_id = violations.check("user_id", caller.target(given.user_id));
+    let purpose = account::purpose(given.purpose, &mut violations);
     let address = match (purpose, given.address.is_empty()) {
         (Purpose::Bind, true) => {
-            faults.add(path, Fault::Required, "must be given, for it is to be bound");
+            violations.add(path, FieldError::Required, "must be given, for it is to be bound");
             None
         }
-        (Purpose::Bind, false) => faults.check(path, parse(given.address)),
+        (Purpose::Bind, false) => violations.check(path, parse(given.address)),
         (_, true) => None,
         (_, false) => {
-            faults.add(path, Fault::Format, "must not be given: the code goes to the bound one");
+            violations.add(path, FieldError::Format, "must not be given: the code goes to the bound one");
             None
         }
     };
-    let app_name = faults.check("app_name", parse_app_name(given.app_name));
+    let app_name = violations.check("app_name", parse_app_name(given.app_name));
     let language = match given.language.is_empty() {
         true => None,
-        false => faults.check("language", parse_language(given.language)),
+        false => violations.check("language", parse_language(given.language)),
     };
-    faults.into_result()?;
+    violations.into_result()?;
     Ok(SendCode {
         user_id: user_id.expect("valid: a bad id is a fault"),
         channel,

@@ -4,10 +4,10 @@ use prost::Message;
 
 use super::{Api, reply};
 use crate::{
+    convert::{field, pb},
     domain::caller::Caller,
     error::{Result, Violations},
     model::{field::Field, page},
-    wire::{field, pb},
 };
 
 /// Definitions on a page where none is asked for.

@@ -1,5 +1,5 @@
-//! Every RPC once, between the doors and the domain: permission, a kept reply, the request's faults, the work, the
-//! reply. Whatever door a call came through, it meets this.
+//! Every RPC once, between the transports and the domain: permission, a kept reply, the request's faults, the work, the
+//! reply. Whatever transport a call came through, it meets this.
 
 mod accounts;
 mod bulk;
@@ -18,6 +18,7 @@ use prost::{Message, Name};
 use crate::{
     auth::authenticator::Authenticator,
     clock::Clock,
+    convert::fingerprint::canonical,
     domain::{
         accounts::Accounts,
         bulk::Bulk,
@@ -27,25 +28,24 @@ use crate::{
         deliveries::Deliveries,
         fields::Fields,
         hash_kinds::HashKinds,
-        once::{Once, Outcome, Quota, Run, Running},
+        idempotency::{IdempotencyKey, InFlightGuard, InFlightRequests, Outcome, Quota},
         passwords::Passwords,
         profiles::Profiles,
         stored_bytes::StoredBytes,
         tokens::Tokens,
         users::Users,
     },
-    error::{Error, Fault, Result},
+    error::{Error, FieldError, Result},
     model::field::Fields as Definitions,
     model::keys::Keys,
     model::{password::Lengths, username::UsernameRules},
-    wire::fingerprint::canonical,
 };
 
-/// All use cases, as the doors call them.
+/// All use cases, as the transports call them.
 #[derive(Clone)]
 pub struct Api(Arc<Parts>);
 
-/// The use cases, and what the doors' own rules need.
+/// The use cases, and what the transports' own rules need.
 pub struct Parts {
     pub db: Db,
     pub clock: Clock,
@@ -63,7 +63,7 @@ pub struct Parts {
     pub usernames: UsernameRules,
     pub tokens: Tokens,
     pub authenticator: Authenticator,
-    pub running: Running,
+    pub running: InFlightRequests,
     pub stored: StoredBytes,
     pub stored_quotas: StoredQuotas,
 }
@@ -96,7 +96,7 @@ impl Api {
         &self.0.tokens
     }
 
-    /// The definitions of custom fields, for a door whose clients write values in another form.
+    /// The definitions of custom fields, for a transport whose clients write values in another form.
     ///
     /// # Errors
     /// The database's.
@@ -120,14 +120,14 @@ impl Api {
         rpc: &'static str,
         request_id: &str,
         request: &M,
-    ) -> Option<Once> {
+    ) -> Option<IdempotencyKey> {
         if request_id.is_empty() {
             return None;
         }
         let Parts { keys, clock, stored, stored_quotas, .. } = &*self.0;
         let bytes_per_hour = if caller.user().is_some() { stored_quotas.user } else { stored_quotas.service };
         let quota = Quota { stored: stored.clone(), bytes_per_hour };
-        Once::of(caller, rpc, request_id, canonical(request), keys, clock, quota)
+        IdempotencyKey::of(caller, rpc, request_id, canonical(request), keys, clock, quota)
     }
 
     /// Responds to a request that may have an idempotency key: with the stored response where the same request was done
@@ -137,24 +137,24 @@ impl Api {
     /// REQUEST_ID_REUSED where the key belongs to a different request, and those of `work`.
     async fn idempotent<R: Message + Default>(
         &self,
-        once: Option<&Once>,
+        once: Option<&IdempotencyKey>,
         work: impl Future<Output = Result<R>>,
     ) -> Result<R> {
-        if let Some(stored) = self.kept(once).await? {
+        if let Some(stored) = self.stored(once).await? {
             return Ok(stored);
         }
-        self.or_kept(once, work.await).await
+        self.or_stored(once, work.await).await
     }
 
     /// Notes that a request is under way; `None` where it bears no id.
-    fn enter(&self, once: Option<&Once>) -> Result<Option<Run>> {
+    fn enter(&self, once: Option<&IdempotencyKey>) -> Result<Option<InFlightGuard>> {
         once.map(|once| self.0.running.enter(once)).transpose()
     }
 
     /// The kept reply, where the same request that came at the same time was done meanwhile; else the error as it is.
-    async fn or_kept<R: Message + Default>(&self, once: Option<&Once>, done: Result<R>) -> Result<R> {
+    async fn or_stored<R: Message + Default>(&self, once: Option<&IdempotencyKey>, done: Result<R>) -> Result<R> {
         match done {
-            Err(error) if once.is_some() => match self.kept(once).await {
+            Err(error) if once.is_some() => match self.stored(once).await {
                 Ok(Some(kept)) => Ok(kept),
                 Ok(None) | Err(_) => Err(error),
             },
@@ -163,17 +163,17 @@ impl Api {
     }
 
     /// The kept reply of a request that was done before.
-    async fn kept<R: Message + Default>(&self, once: Option<&Once>) -> Result<Option<R>> {
+    async fn stored<R: Message + Default>(&self, once: Option<&IdempotencyKey>) -> Result<Option<R>> {
         let Some(once) = once else { return Ok(None) };
-        once.kept(&self.0.db).await?.map(decode).transpose()
+        once.stored(&self.0.db).await?.map(decode).transpose()
     }
 }
 
 /// Checks the required ID of a token or a delivery. In proto3, 0 is an ID that is missing.
 fn check_id(path: &'static str, id: i64) -> Result<()> {
     match id {
-        0 => Err(Error::invalid(path, Fault::Required, "is required")),
-        ..0 => Err(Error::invalid(path, Fault::Range, "must not be negative")),
+        0 => Err(Error::invalid(path, FieldError::Required, "is required")),
+        ..0 => Err(Error::invalid(path, FieldError::Range, "must not be negative")),
         1.. => Ok(()),
     }
 }
@@ -186,7 +186,7 @@ fn decode<R: Message + Default>(bytes: Vec<u8>) -> Result<R> {
 fn reply<T, R: Message + Default>(outcome: Outcome<T>, make: impl FnOnce(T) -> R) -> Result<R> {
     match outcome {
         Outcome::New(done) => Ok(make(done)),
-        Outcome::Kept(bytes) => decode(bytes),
+        Outcome::Stored(bytes) => decode(bytes),
     }
 }
 
@@ -198,8 +198,8 @@ mod tests {
     fn an_id_of_zero_is_missing() {
         let fault = |id| check_id("token_id", id).unwrap_err().violations()[0].clone();
 
-        assert_eq!((fault(0).field.as_str(), fault(0).fault), ("token_id", Fault::Required));
-        assert_eq!(fault(-1).fault, Fault::Range);
+        assert_eq!((fault(0).field.as_str(), fault(0).fault), ("token_id", FieldError::Required));
+        assert_eq!(fault(-1).fault, FieldError::Range);
         assert!(check_id("token_id", 1).is_ok());
     }
 }

@@ -7,27 +7,27 @@ use serde_json::Value;
 
 use super::{Api, reply};
 use crate::{
-    domain::{
-        caller::Caller,
-        profiles::{Listing, Update},
-    },
-    error::{Error, Fault, Reason, Result, Violations},
-    model::{
-        account::UserKey,
-        change,
-        field::Fields,
-        filter::{self, Column},
-        order, page,
-        profile::{AccountMask, Profile, ReadMask, parse_etag},
-        scope::Scope,
-    },
-    store::listing::{Selection, place},
-    wire::{
+    convert::{
         json, key, mask,
         pb::{self, profile_key::Key},
         profile,
         user::check_request_id,
     },
+    domain::{
+        caller::Caller,
+        profiles::{Listing, Update},
+    },
+    error::{Error, FieldError, Reason, Result, Violations},
+    model::{
+        account::UserKey,
+        field::Fields,
+        filter::{self, Column},
+        order, page,
+        profile::{AccountMask, Profile, ReadMask, parse_etag},
+        scope::Scope,
+        update,
+    },
+    store::listing::{Selection, place},
 };
 
 /// Most bytes of the profiles of one response.
@@ -37,12 +37,12 @@ const RESPONSE_BYTES: usize = 3 * 1024 * 1024;
 const NEXT_KEY_BYTES: usize = 3;
 
 /// What is left of the size of a response. Its first part always fits, so that every response makes progress.
-struct Room {
+struct InFlightPermit {
     left: usize,
     is_empty: bool,
 }
 
-impl Room {
+impl InFlightPermit {
     fn new() -> Self {
         Self::beside(0)
     }
@@ -69,8 +69,8 @@ impl Api {
         if caller.user().is_none() && (by_account || mask::names_account(request.read_mask.as_ref())) {
             caller.require(Scope::AccountsRead)?;
         }
-        let mut faults = Violations::new();
-        let lookup = lookup(caller, key, &mut faults);
+        let mut violations = Violations::new();
+        let lookup = lookup(caller, key, &mut violations);
         let lookup = match (caller.user(), lookup) {
             (Some(own), Some(UserKey::Id(user_id))) => {
                 caller.must_own(user_id)?;
@@ -83,9 +83,9 @@ impl Api {
             },
             (_, lookup) => lookup,
         };
-        let fields = self.0.fields.knowing(mask::custom_names(request.read_mask.as_ref())).await?;
-        let mask = mask::read(request.read_mask, &fields, &mut faults);
-        faults.into_result()?;
+        let fields = self.0.fields.load_including(mask::custom_names(request.read_mask.as_ref())).await?;
+        let mask = mask::read(request.read_mask, &fields, &mut violations);
+        violations.into_result()?;
         let lookup = lookup.expect("valid: a key that cannot be read is a fault");
         let with_account = mask.account != AccountMask::None;
         let (found, account) = self.0.profiles.get(&lookup, with_account).await?;
@@ -107,18 +107,18 @@ impl Api {
         if given.any(key::is_of_account) || mask::names_account(request.read_mask.as_ref()) {
             caller.require(Scope::AccountsRead)?;
         }
-        let mut faults = Violations::new();
-        let keys = key::batch(request.keys, &mut faults);
-        let fields = self.0.fields.knowing(mask::custom_names(request.read_mask.as_ref())).await?;
-        let mask = mask::read(request.read_mask, &fields, &mut faults);
-        faults.into_result()?;
-        let mut room = Room::new();
+        let mut violations = Violations::new();
+        let keys = key::batch(request.keys, &mut violations);
+        let fields = self.0.fields.load_including(mask::custom_names(request.read_mask.as_ref())).await?;
+        let mask = mask::read(request.read_mask, &fields, &mut violations);
+        violations.into_result()?;
+        let mut room = InFlightPermit::new();
         let show = |found: Profile| {
             let message = profile::message(found, None, &mask, &fields);
             room.take(message.encoded_len()).then_some(message)
         };
         let found = self.0.profiles.get_many(&keys, mask.account != AccountMask::None, show).await?;
-        let mut room = Room::beside(NEXT_KEY_BYTES);
+        let mut room = InFlightPermit::beside(NEXT_KEY_BYTES);
         let mut results = Vec::with_capacity(found.len());
         for found in found {
             let profile = found.map(|(mut message, account)| {
@@ -145,14 +145,14 @@ impl Api {
         if mask::names_account(request.read_mask.as_ref()) || names_account(&filter) {
             caller.require(Scope::AccountsRead)?;
         }
-        let mut faults = Violations::new();
+        let mut violations = Violations::new();
         let named = mask::custom_names(request.read_mask.as_ref()).chain(custom_names(&filter));
         let named = named.chain(order::custom_names(&request.order_by));
-        let fields = self.0.fields.knowing(named).await?;
-        let mask = mask::read(request.read_mask, &fields, &mut faults);
-        let limit = page::size(request.page_size, &mut faults);
-        let skip = page::skip(request.skip, &mut faults);
-        faults.into_result()?;
+        let fields = self.0.fields.load_including(named).await?;
+        let mask = mask::read(request.read_mask, &fields, &mut violations);
+        let limit = page::size(request.page_size, &mut violations);
+        let skip = page::skip(request.skip, &mut violations);
+        violations.into_result()?;
         let query = query_hash(&filter);
         let filter = filter::parse(filter, &fields)?;
         let named = order::parse_named(&request.order_by, &fields)?;
@@ -180,14 +180,14 @@ impl Api {
             with_total: request.return_total_size,
             with_accounts: mask.account != AccountMask::None,
         };
-        let mut room = Room::new();
+        let mut room = InFlightPermit::new();
         let show = |row: Profile| {
             let here = place(&order, &row);
             let message = profile::message(row, None, &mask, &fields);
             room.take(message.encoded_len()).then_some((message, here))
         };
         let page = self.0.profiles.list(listing, show).await?;
-        let mut room = Room::new();
+        let mut room = InFlightPermit::new();
         let (mut profiles, mut has_more, mut last) = (Vec::new(), page.has_more, None);
         for ((mut message, here), account) in page.rows {
             message.account = account.and_then(|view| profile::account_message(&view, &mask.account));
@@ -212,16 +212,16 @@ impl Api {
         request: pb::UpdateProfileRequest,
     ) -> Result<pb::UpdateProfileResponse> {
         caller.must_own(request.user_id)?;
-        let mut faults = Violations::new();
-        let paths = mask::paths("update_mask", request.update_mask.clone(), &mut faults);
+        let mut violations = Violations::new();
+        let paths = mask::paths("update_mask", request.update_mask.clone(), &mut violations);
         let names_login = paths.iter().any(|path| path == "openid" || path == "unionid");
         if caller.user().is_none() && names_login {
             caller.require(Scope::AccountsWrite)?;
         }
         let custom = request.custom_fields.clone().map(json::object).unwrap_or_default();
-        let names: Vec<String> = change::names(&custom);
+        let names: Vec<String> = update::names(&custom);
         let names_group = !request.add_group_ids.is_empty() || !request.remove_group_ids.is_empty();
-        let fields = self.0.fields.knowing(names.iter().map(String::as_str)).await?;
+        let fields = self.0.fields.load_including(names.iter().map(String::as_str)).await?;
         if caller.user().is_some() {
             let is_in = |list: &[&str], path: &String| list.contains(&path.as_str());
             let may_not =
@@ -235,21 +235,21 @@ impl Api {
             true => None,
             false => self.once(caller, "UpdateProfile", &request.request_id, &request),
         };
-        if let Some(kept) = self.kept(once.as_ref()).await? {
+        if let Some(kept) = self.stored(once.as_ref()).await? {
             return Ok(kept);
         }
 
-        check_request_id(&request.request_id, &mut faults);
-        let user_id = faults.check("user_id", caller.target(request.user_id));
-        let groups = profile::groups(request.add_group_ids, request.remove_group_ids, &mut faults);
-        profile::check_groups(&paths, &groups, &mut faults);
-        let changes_nothing_else = change::is_empty(&custom) && !names_group;
+        check_request_id(&request.request_id, &mut violations);
+        let user_id = violations.check("user_id", caller.target(request.user_id));
+        let groups = profile::groups(request.add_group_ids, request.remove_group_ids, &mut violations);
+        profile::check_groups(&paths, &groups, &mut violations);
+        let changes_nothing_else = update::is_empty(&custom) && !names_group;
         if paths.is_empty() && (request.profile.is_some() || changes_nothing_else) {
-            faults.add("update_mask", Fault::Required, "must name the fields that change");
+            violations.add("update_mask", FieldError::Required, "must name the fields that change");
         }
-        let builtin = profile::patch(request.profile.unwrap_or_default(), &paths, &mut faults);
-        let changes = change::parse(custom, &fields, &mut faults);
-        faults.into_result()?;
+        let builtin = profile::patch(request.profile.unwrap_or_default(), &paths, &mut violations);
+        let changes = update::parse(custom, &fields, &mut violations);
+        violations.into_result()?;
         let update = Update {
             user_id: user_id.expect("valid: a bad id is a fault"),
             builtin,
@@ -288,16 +288,16 @@ pub fn query_hash(filter: &serde_json::Map<String, Value>) -> String {
 }
 
 /// The key of a single read, in which no key and the id 0 mean the authenticated user.
-fn lookup(caller: &Caller, given: Option<Key>, faults: &mut Violations) -> Option<UserKey> {
+fn lookup(caller: &Caller, given: Option<Key>, violations: &mut Violations) -> Option<UserKey> {
     match (given, caller.user()) {
         (None | Some(Key::UserId(0)), Some(own)) => Some(UserKey::Id(own)),
         // Whatever else it is, it is not the user's own, which its caller reports.
         (Some(Key::UserId(user_id)), Some(_)) => Some(UserKey::Id(user_id)),
         (None, None) => {
-            faults.add("user_id", Fault::Required, "is required with a service token");
+            violations.add("user_id", FieldError::Required, "is required with a service token");
             None
         }
-        (Some(given), _) => key::read(given, faults),
+        (Some(given), _) => key::read(given, violations),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Api, check_id};
 use crate::{
+    convert::{pb, token, user::check_request_id},
     domain::{
         caller::Caller,
         tokens::{Issue, Tokens},
@@ -12,7 +13,6 @@ use crate::{
         scope::Scope,
         token::{Revoked, Subject},
     },
-    wire::{pb, token, user::check_request_id},
 };
 
 impl Api {
@@ -31,16 +31,16 @@ impl Api {
         }
         if let Some(once) = &once {
             // What was stored is no reply to a repeat, but another body is told apart before its faults.
-            once.kept(&self.0.db).await?;
+            once.stored(&self.0.db).await?;
         }
-        let mut faults = Violations::new();
-        check_request_id(&request.request_id, &mut faults);
-        let subject = token::new_subject(given, &mut faults);
-        let scopes = token::scopes(&request.scopes, &mut faults);
+        let mut violations = Violations::new();
+        check_request_id(&request.request_id, &mut violations);
+        let subject = token::new_subject(given, &mut violations);
+        let scopes = token::scopes(&request.scopes, &mut violations);
         let lifetimes = self.0.tokens.lifetimes();
         let max = subject.as_ref().map_or(lifetimes.service, |subject| lifetimes.of(subject));
-        let ttl = token::ttl(request.ttl, subject.as_ref(), max, &mut faults);
-        faults.into_result()?;
+        let ttl = token::ttl(request.ttl, subject.as_ref(), max, &mut violations);
+        violations.into_result()?;
         let subject = subject.expect("valid: a missing subject is a fault");
         let issue = Issue { subject: &subject, scopes: &scopes, ttl };
         let issued = self.0.tokens.issue_for(caller, &issue, once.as_ref()).await?;
@@ -56,10 +56,10 @@ impl Api {
             Given::UserId(user_id) => Subject::User(user_id),
         });
         may_handle(caller, given.as_ref())?;
-        let mut faults = Violations::new();
-        let subject = token::known_subject(given, &mut faults);
-        let limit = page::size(request.page_size, &mut faults);
-        faults.into_result()?;
+        let mut violations = Violations::new();
+        let subject = token::known_subject(given, &mut violations);
+        let limit = page::size(request.page_size, &mut violations);
+        violations.into_result()?;
         let subject = subject.expect("valid: a missing subject is a fault");
         let query = format!("tokens of {subject:?}");
         let now = self.0.clock.now();
@@ -111,9 +111,9 @@ impl Api {
             Given::UserId(user_id) => Subject::User(user_id),
         });
         may_handle(caller, given.as_ref())?;
-        let mut faults = Violations::new();
-        let subject = token::known_subject(given, &mut faults);
-        faults.into_result()?;
+        let mut violations = Violations::new();
+        let subject = token::known_subject(given, &mut violations);
+        violations.into_result()?;
         let subject = subject.expect("valid: a missing subject is a fault");
         let (count, revoked) = self.0.tokens.revoke_all(&subject).await?;
         self.apply_revocations(revoked);
@@ -123,7 +123,7 @@ impl Api {
     /// Lets this replica know what was revoked before the response; the others are notified.
     fn apply_revocations(&self, revoked: Vec<Revoked>) {
         for revoked in revoked {
-            self.0.authenticator.hear(revoked);
+            self.0.authenticator.apply_revocation(revoked);
         }
     }
 }

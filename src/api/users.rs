@@ -5,23 +5,23 @@ use prost::Message;
 
 use super::{Api, reply};
 use crate::{
+    convert::{
+        json, pb, profile,
+        user::{self, Secrets},
+    },
     domain::{
         accounts::{Hashes, NewSecrets},
         caller::Caller,
-        once::Once,
+        idempotency::IdempotencyKey,
         profiles::AccountView,
         users::NewUser,
     },
-    error::{Error, Fault, Kind, Reason, Result},
+    error::{Error, FieldError, Kind, Reason, Result},
     model::{
-        account::{Account, Folded},
+        account::{Account, Normalized},
         field::Fields,
         profile::{AccountMask, Profile, ReadMask},
         token::Revoked,
-    },
-    wire::{
-        json, pb, profile,
-        user::{self, Secrets},
     },
 };
 
@@ -70,7 +70,7 @@ impl Api {
         let create = async {
             let custom = request.profile.as_ref().and_then(|profile| profile.custom_fields.clone());
             let custom = custom.map(json::object).unwrap_or_default();
-            let fields = self.0.fields.knowing(custom.keys().map(String::as_str)).await?;
+            let fields = self.0.fields.load_including(custom.keys().map(String::as_str)).await?;
             let validate_only = request.validate_only;
             let now = self.0.clock.now();
             let (mut new, secrets) = user::new_user(request, &fields, &self.0.usernames, now, self.0.password_lengths)?;
@@ -141,7 +141,7 @@ impl Api {
         caller: &Caller,
         batch: &Batch,
         fields: &Fields,
-    ) -> Result<Vec<Result<(NewUser, Option<Once>)>>> {
+    ) -> Result<Vec<Result<(NewUser, Option<IdempotencyKey>)>>> {
         let requests = stream::iter(batch.users.clone());
         let mut reading = requests.map(|request| self.read_imported(caller, request, fields)).buffered(HASHED);
         let mut read = Vec::with_capacity(batch.users.len());
@@ -159,12 +159,12 @@ impl Api {
         caller: &Caller,
         request: Result<pb::CreateUserRequest>,
         fields: &Fields,
-    ) -> Result<(NewUser, Option<Once>)> {
+    ) -> Result<(NewUser, Option<IdempotencyKey>)> {
         // A batch lets other calls have their turn.
         tokio::task::consume_budget().await;
         let request = request?;
         if request.validate_only {
-            return Err(Error::invalid("validate_only", Fault::Format, "is not possible in an import"));
+            return Err(Error::invalid("validate_only", FieldError::Format, "is not possible in an import"));
         }
         let once = self.once(caller, "CreateUser", &request.request_id, &request);
         let now = self.0.clock.now();
@@ -175,7 +175,7 @@ impl Api {
 
     /// Checks the passwords of a new user, and puts their hashes into the account.
     async fn hash_secrets(&self, caller: &Caller, new: &mut NewUser, secrets: Secrets, is_trial: bool) -> Result<()> {
-        let shown = |folded: &Option<Folded>| folded.as_ref().map(|folded| folded.shown.clone());
+        let shown = |folded: &Option<Normalized>| folded.as_ref().map(|folded| folded.shown.clone());
         let (username, email) = (shown(&new.account.username), shown(&new.account.email));
         let plain = NewSecrets {
             password: secrets.password.as_ref().map(|secret| ("password", secret)),
@@ -208,7 +208,7 @@ impl Api {
             let fields = self.0.fields.current().await?;
             let outcome = self.0.users.delete(&delete, &fields, once.as_ref(), stored).await?;
             if !delete.validate_only {
-                self.0.authenticator.hear(Revoked::User(delete.user_id));
+                self.0.authenticator.apply_revocation(Revoked::User(delete.user_id));
             }
             reply(outcome, |()| pb::DeleteUserResponse {})
         };

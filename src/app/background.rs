@@ -1,4 +1,4 @@
-//! What runs beside the doors.
+//! What runs beside the transports.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub struct Background {
 }
 
 impl App {
-    /// Starts the work beside the doors.
+    /// Starts the work beside the transports.
     pub fn spawn(&self) -> Background {
         let mut tasks = JoinSet::new();
         tasks.spawn(self.field_worker.clone().run());
@@ -59,9 +59,9 @@ impl App {
             let reloads = match heard {
                 Heard::Notice(tokens::CHANNEL, what) => {
                     match Revoked::parse(what) {
-                        Some(revoked) => authenticator.hear(revoked),
+                        Some(revoked) => authenticator.apply_revocation(revoked),
                         // A newer replica may have told of what this one has no word for.
-                        None => authenticator.forget(),
+                        None => authenticator.clear(),
                     }
                     false
                 }
@@ -71,7 +71,7 @@ impl App {
                 }
                 Heard::Notice(..) => true,
                 Heard::Connected => {
-                    authenticator.forget();
+                    authenticator.clear();
                     waker.wake();
                     true
                 }

@@ -9,7 +9,9 @@ use crate::{
     clock::Clock,
     config::{self, Config},
     domain::{codes::digits, db::Db},
-    mail::{
+    model::keys::Keys,
+    model::{code, delivery::Channel},
+    notify::{
         templates::Templates,
         transport::{
             MailDir, MailTransport, Sender, Smtp, TextTransport, Transports, Webhook, smtp::SmtpSettings,
@@ -17,8 +19,6 @@ use crate::{
         },
         worker::{Settings, Waker, Worker},
     },
-    model::keys::Keys,
-    model::{code, delivery::Channel},
 };
 
 /// The worker. What nothing is configured to send with fails.

@@ -18,13 +18,13 @@ use crate::{
     config::Config,
     domain::{
         accounts::{Accounts, Policy},
+        backfill::BackfillWorker,
+        batch_loader::BatchLoader,
         bulk::Bulk,
         codes::Codes,
         db::Db,
         deliveries::Deliveries,
-        field_work::FieldWorker,
         fields::Fields,
-        gather::Reads,
         hash_kinds::HashKinds,
         housekeeping::Housekeeping,
         names::NamePolicy,
@@ -35,12 +35,12 @@ use crate::{
         users::Users,
     },
     health::Probe,
-    mail::worker::{Waker, Worker},
     model::{
         keys::{Key, Keys},
         password_strength::Blocklist,
         username::UsernameRules,
     },
+    notify::worker::{Waker, Worker},
     store::connector::Connector,
     threads::half_of_cores,
 };
@@ -48,15 +48,15 @@ use crate::{
 /// How long the answer of a code waits for its file, in development.
 const LINGER: Duration = Duration::from_millis(100);
 
-/// The service without its doors.
+/// The service without its transports.
 #[derive(Clone)]
 pub struct App {
-    /// The use cases, as the doors call them.
+    /// The use cases, as the transports call them.
     pub api: Api,
-    /// The limits of single callers, for the doors.
+    /// The limits of single callers, for the transports.
     pub callers: CallerLimits,
     /// Does the second steps of field definitions.
-    pub field_worker: FieldWorker,
+    pub field_worker: BackfillWorker,
     /// Removes what is old.
     pub housekeeping: Housekeeping,
     /// Sends what lies in the outbox.
@@ -120,7 +120,7 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
     let mail_worker = delivery::worker(config, db.clone(), clock.clone(), keys.clone(), waker.clone())?;
     let wait = TimeDelta::seconds(i64::from(config.fields.wait_seconds));
     let deliveries = Deliveries::new(db.clone(), clock.clone());
-    let reads = Reads::new(&url, &connector);
+    let reads = BatchLoader::new(&url, &connector);
     let api = Api::new(Parts {
         accounts: Accounts::new(
             db.clone(),
@@ -152,7 +152,7 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
         keys,
     });
     let housekeeping = Housekeeping::new(db.clone(), clock.clone(), config.passwords.limits().known_for);
-    let field_worker = FieldWorker::new(db, clock.clone(), wait);
+    let field_worker = BackfillWorker::new(db, clock.clone(), wait);
     let ping_every = Duration::from_secs(config.operations.ping_seconds);
     Ok(App {
         api,

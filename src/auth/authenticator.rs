@@ -133,7 +133,7 @@ impl Authenticator {
     }
 
     /// Takes in what another replica, or this one, told of revocations.
-    pub fn hear(&self, revoked: Revoked) {
+    pub fn apply_revocation(&self, revoked: Revoked) {
         match revoked {
             Revoked::User(user_id) => self.cache.invalidate_user(user_id),
             Revoked::Service(name) => self.cache.invalidate_service(name),
@@ -143,7 +143,7 @@ impl Authenticator {
     }
 
     /// Forgets every verdict: revocations may have been told that were not heard.
-    pub fn forget(&self) {
+    pub fn clear(&self) {
         self.cache.clear();
     }
 }

@@ -36,7 +36,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of the largest set.
 const MAX_BYTES: usize = 256 * 1024;
 
-type Fault = Box<dyn std::error::Error + Send + Sync>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A signature to be checked.
 #[derive(Clone, Copy, Debug)]
@@ -93,12 +93,12 @@ impl Source {
         }
     }
 
-    async fn read(&self) -> Result<KeySet, Fault> {
+    async fn read(&self) -> Result<KeySet, BoxError> {
         let document = tokio::time::timeout(TIMEOUT, self.document()).await??;
         Ok(KeySet::parse(&document)?)
     }
 
-    async fn document(&self) -> Result<Bytes, Fault> {
+    async fn document(&self) -> Result<Bytes, BoxError> {
         match self {
             Self::File(path) => {
                 let mut document = Vec::new();

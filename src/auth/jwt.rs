@@ -80,17 +80,17 @@ impl Default for JwtIssuer {
 
 impl JwtIssuer {
     /// What is wrong with these, without a look at files.
-    pub fn faults(issuers: &[JwtIssuer]) -> Vec<String> {
-        let (mut faults, mut names) = (Vec::new(), HashSet::new());
+    pub fn errors(issuers: &[JwtIssuer]) -> Vec<String> {
+        let (mut errors, mut names) = (Vec::new(), HashSet::new());
         for config in issuers {
             let name = &config.issuer;
             match config.fault() {
-                Some(fault) => faults.push(format!("auth.issuers: {name}: {fault}")),
-                None if !names.insert(name) => faults.push(format!("auth.issuers: {name} is there twice")),
+                Some(fault) => errors.push(format!("auth.issuers: {name}: {fault}")),
+                None if !names.insert(name) => errors.push(format!("auth.issuers: {name} is there twice")),
                 None => {}
             }
         }
-        faults
+        errors
     }
 
     fn fault(&self) -> Option<String> {
@@ -166,16 +166,16 @@ impl Jwts {
     /// All faults of the configuration, a sentence each.
     pub fn new(configs: &[JwtIssuer], clock: Clock) -> Result<Self, Vec<String>> {
         let mut issuers = HashMap::new();
-        let mut faults = JwtIssuer::faults(configs);
-        let sound = if faults.is_empty() { configs } else { &[] };
+        let mut errors = JwtIssuer::errors(configs);
+        let sound = if errors.is_empty() { configs } else { &[] };
         for config in sound {
             match config.build(&clock) {
                 Ok(issuer) => drop(issuers.insert(config.issuer.clone(), issuer)),
-                Err(fault) => faults.push(fault),
+                Err(fault) => errors.push(fault),
             }
         }
-        if !faults.is_empty() {
-            return Err(faults);
+        if !errors.is_empty() {
+            return Err(errors);
         }
         Ok(Self { issuers: Arc::new(issuers), clock, max_bytes: MAX_BYTES })
     }

@@ -42,28 +42,28 @@ pub struct Tls {
 
 impl Tls {
     /// What is wrong with the section of that name, without a look at the files.
-    pub fn faults(&self, section: &str) -> Vec<String> {
-        let mut faults = Vec::new();
+    pub fn errors(&self, section: &str) -> Vec<String> {
+        let mut errors = Vec::new();
         for (key, path) in [("cert", &self.cert), ("key", &self.key)] {
             if path.as_os_str().is_empty() {
-                faults.push(format!("{section}.{key} is missing"));
+                errors.push(format!("{section}.{key} is missing"));
             }
         }
         if self.client_ca.is_none() && (self.client_required || !self.services.is_empty()) {
-            faults.push(format!("{section}.client_ca is missing: without it no certificate of a client counts"));
+            errors.push(format!("{section}.client_ca is missing: without it no certificate of a client counts"));
         }
         for service in &self.services {
             if service.san.is_empty() || service.service.is_empty() {
-                faults.push(format!("{section}.services: each has a san and a service"));
+                errors.push(format!("{section}.services: each has a san and a service"));
             }
             if Subject::Service(service.service.clone()).is_reserved() {
-                faults.push(format!("{section}.services: {} is a reserved name", service.service));
+                errors.push(format!("{section}.services: {} is a reserved name", service.service));
             }
             if let Err(error) = identity(service) {
-                faults.push(format!("{section}.services: {error}"));
+                errors.push(format!("{section}.services: {error}"));
             }
         }
-        faults
+        errors
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::output::Output;
-use crate::{api::Api, domain::caller::Caller, wire::pb};
+use crate::{api::Api, convert::pb, domain::caller::Caller};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{Api, Batch},
+    convert::{pb, proto_json},
     domain::caller::Caller,
     error::Reason,
-    wire::{canonical, pb},
 };
 
 /// The example user that the printed token speaks for.
@@ -122,7 +122,7 @@ fn user(number: i64) -> Value {
 pub async fn fill(api: &Api) -> anyhow::Result<()> {
     let caller = Caller::operator();
     for field in fields() {
-        let field = canonical::from_json(&field.to_string())?;
+        let field = proto_json::from_json(&field.to_string())?;
         match api.create_field(&caller, pb::CreateFieldRequest { field: Some(field), request_id: String::new() }).await
         {
             Err(error) if error.reason() != Reason::FieldExists => return Err(error.into()),
@@ -131,7 +131,7 @@ pub async fn fill(api: &Api) -> anyhow::Result<()> {
     }
     let users = (1..=USERS).map(user).chain(known_users());
     let users: Vec<pb::CreateUserRequest> =
-        users.map(|user| canonical::from_json(&user.to_string())).collect::<Result<_, _>>()?;
+        users.map(|user| proto_json::from_json(&user.to_string())).collect::<Result<_, _>>()?;
     let mut batch = Batch::default();
     users.into_iter().for_each(|user| batch.push(Ok(user), 0));
     let told = api.import_batch(&caller, 0, batch).await?;

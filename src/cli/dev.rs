@@ -215,7 +215,7 @@ fn configure(folder: &Path, url: String, addresses: &Addresses) -> anyhow::Resul
     }
     config.database.url = Secret(url.clone());
     config.grpc.address = addresses.grpc;
-    config.rest = config.rest.with_older_surfaces();
+    config.rest = config.rest.with_legacy_flavors();
     config.rest.address = Some(addresses.rest);
     config.operations.address = Some(addresses.operations);
     // One replica alone, so that nobody else has to hear of a change.

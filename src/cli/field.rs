@@ -7,9 +7,9 @@ use diesel_async::AsyncPgConnection;
 use super::output::Output;
 use crate::{
     api::Api,
+    convert::{field::RESERVED, json, pb},
     domain::caller::Caller,
     store::fields,
-    wire::{field::RESERVED, json, pb},
 };
 
 #[derive(Debug, Subcommand)]

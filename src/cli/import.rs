@@ -16,9 +16,9 @@ use sha2::{Digest, Sha256};
 use super::output::Output;
 use crate::{
     api::{Api, Batch, MAX_LINE},
+    convert::{pb, proto_json},
     domain::caller::Caller,
-    error::{Error, Fault, Kind, Result},
-    wire::{canonical, pb},
+    error::{Error, FieldError, Kind, Result},
 };
 
 /// How often a batch is sent again while the database is away.
@@ -96,7 +96,7 @@ fn next_batch(
         numbers.push(*line_number);
         if read > MAX_LINE && line.last() != Some(&b'\n') {
             progress.inc(lines.skip_until(b'\n')? as u64);
-            batch.push(Err(Error::invalid("", Fault::Length, "must have at most 1 MiB")), 0);
+            batch.push(Err(Error::invalid("", FieldError::Length, "must have at most 1 MiB")), 0);
             continue;
         }
         batch.push(parse(&line, *line_number), line.len());
@@ -107,8 +107,8 @@ fn next_batch(
 /// Reads a line. Its request id comes from its place and its text, so that a file that is imported again within a day
 /// makes no user twice.
 fn parse(line: &[u8], number: u64) -> Result<User> {
-    let text = std::str::from_utf8(line).map_err(|_| Error::invalid("", Fault::Format, "is no UTF-8"))?;
-    let mut user: User = canonical::from_json(text.trim())?;
+    let text = std::str::from_utf8(line).map_err(|_| Error::invalid("", FieldError::Format, "is no UTF-8"))?;
+    let mut user: User = proto_json::from_json(text.trim())?;
     if user.request_id.is_empty() {
         let digest = Sha256::new().chain_update(number.to_be_bytes()).chain_update(line.trim_ascii()).finalize();
         let bytes: [u8; 16] = digest[..16].try_into().expect("valid: a digest has 32 bytes");

@@ -12,8 +12,8 @@ use serde_json::json;
 use super::output::Output;
 use crate::{
     clock::Clock,
-    mail::templates::{Facts, Templates},
     model::delivery::Template,
+    notify::templates::{TemplateContext, Templates},
 };
 
 #[derive(Debug, Subcommand)]
@@ -41,7 +41,7 @@ pub fn run(command: Command, output: &Output) -> anyhow::Result<()> {
         for template in Template::ALL {
             let code = if template.has_code() { "123456" } else { "" };
             let asked = [language.clone()];
-            let facts = Facts {
+            let facts = TemplateContext {
                 template: *template,
                 languages: &asked,
                 app_name: &app_name,

@@ -1,4 +1,4 @@
-//! The command line: a thin door over the same use cases as gRPC, with an operator as the caller.
+//! The command line: a thin transport over the same use cases as gRPC, with an operator as the caller.
 
 mod account;
 #[cfg(feature = "dev")]
@@ -192,18 +192,18 @@ impl Settings {
     /// Reports all faults of the configuration; where there are none, those of the files that it names. Gives what is
     /// risky, though no fault.
     async fn check(&self) -> anyhow::Result<Vec<String>> {
-        let (config, mut faults) = config::inspect(self.file().as_deref())?;
+        let (config, mut violations) = config::inspect(self.file().as_deref())?;
         let warnings = config::warnings(&config);
-        if faults.is_empty() {
+        if violations.is_empty() {
             let rest_tls = config.rest.tls.clone().filter(|_| config.rest.address.is_some());
             let tried = [
                 app::build(&config, Clock::System).err(),
                 server::acceptor("grpc.tls", config.grpc.tls, &[]).await.err(),
                 server::acceptor("rest.tls", rest_tls, &[]).await.err(),
             ];
-            faults.extend(tried.into_iter().flatten().map(|error| format!("{error:#}")));
+            violations.extend(tried.into_iter().flatten().map(|error| format!("{error:#}")));
         }
-        if faults.is_empty() { Ok(warnings) } else { Err(config::report(faults)) }
+        if violations.is_empty() { Ok(warnings) } else { Err(config::report(violations)) }
     }
 
     fn api(&self) -> anyhow::Result<Api> {

@@ -8,7 +8,7 @@ use std::{
 use prost::{Message, Name};
 use serde_json::{Value, json};
 
-use crate::{error::Error, store::schema::Migrated, wire::canonical};
+use crate::{convert::proto_json, error::Error, store::schema::Migrated};
 
 /// Prints in the form that was asked for.
 #[derive(Clone, Copy, Debug)]
@@ -40,12 +40,12 @@ impl Output {
 
     /// A message without its secrets: canonical JSON in one line, or its fields one a line.
     pub fn message<M: Message + Name>(self, message: &M) -> io::Result<()> {
-        self.fields(canonical::to_redacted_text(message))
+        self.fields(proto_json::to_redacted_text(message))
     }
 
     /// The same with its secrets, for the command whose purpose they are.
     pub fn message_with_secrets<M: Message + Name>(self, message: &M) -> io::Result<()> {
-        self.fields(canonical::to_text(message))
+        self.fields(proto_json::to_text(message))
     }
 
     fn fields(self, json: Vec<u8>) -> io::Result<()> {
@@ -60,7 +60,7 @@ impl Output {
 
     /// A message as a value, without its secrets.
     pub fn value<M: Message + Name>(message: &M) -> Value {
-        serde_json::from_slice(&canonical::to_redacted_text(message)).expect("valid: written as JSON")
+        serde_json::from_slice(&proto_json::to_redacted_text(message)).expect("valid: written as JSON")
     }
 
     /// The migrations that ran, and what an operator should know of the data.

@@ -12,7 +12,7 @@ use crate::{
     health::Probe,
     net::{self, Limits},
     server::{self, Ports, Signals},
-    store::schema::Fit,
+    store::schema::SchemaCompatibility,
 };
 
 /// Serves until it is told to stop.
@@ -25,7 +25,7 @@ pub async fn run(file: Option<&Path>) -> anyhow::Result<()> {
     }
     let mut signals = Signals::listen()?;
     let app = app::build(&config, Clock::System)?;
-    refuse_unfit_database(app.probe()).await?;
+    reject_unfit_database(app.probe()).await?;
     let grpc = (open("gRPC", config.grpc.address).await?, config.grpc);
     let rest = match config.rest.address {
         Some(address) => Some((open("REST", address).await?, config.rest)),
@@ -46,10 +46,10 @@ pub fn limits(config: &Config) -> Limits {
 
 /// A database that is away, or not yet migrated, is waited for; one that was migrated by a newer binary is no place to
 /// be, unless that is safe, and one behind a pooler that shares connections never is.
-async fn refuse_unfit_database(mut probe: Probe) -> anyhow::Result<()> {
-    match probe.ask().await {
-        Ok(unfit @ (Fit::Newer { .. } | Fit::Shared)) => bail!("{unfit}"),
-        Ok(Fit::Fits | Fit::Older { .. }) => {}
+async fn reject_unfit_database(mut probe: Probe) -> anyhow::Result<()> {
+    match probe.check().await {
+        Ok(unfit @ (SchemaCompatibility::Newer { .. } | SchemaCompatibility::Shared)) => bail!("{unfit}"),
+        Ok(SchemaCompatibility::Fits | SchemaCompatibility::Older { .. }) => {}
         Err(error) => tracing::warn!(error = format!("{error:#}"), "the database is not there yet"),
     }
     Ok(())

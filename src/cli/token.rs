@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::output::Output;
-use crate::{api::Api, domain::caller::Caller, model::scope::Scope, wire::pb};
+use crate::{api::Api, convert::pb, domain::caller::Caller, model::scope::Scope};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {

@@ -8,8 +8,8 @@ use clap::{Args, Subcommand};
 use super::{import, output::Output};
 use crate::{
     api::Api,
+    convert::{json, pb},
     domain::caller::Caller,
-    wire::{json, pb},
 };
 
 #[derive(Debug, Subcommand)]

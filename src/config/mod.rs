@@ -56,44 +56,44 @@ pub fn key_text(bytes: [u8; 32]) -> String {
 /// # Errors
 /// One report of all faults.
 pub fn load(file: Option<&Path>) -> anyhow::Result<Config> {
-    let (config, faults) = inspect(file)?;
-    if faults.is_empty() { Ok(config) } else { Err(report(faults)) }
+    let (config, errors) = inspect(file)?;
+    if errors.is_empty() { Ok(config) } else { Err(report(errors)) }
 }
 
 /// Section `[telemetry]` alone, for the logs, which begin before everything else. [`load`] reports its faults.
 pub fn telemetry(file: Option<&Path>) -> Telemetry {
     let section = read::layers(file).ok().and_then(|layers| layers.extract_inner("telemetry").ok());
     let section: Telemetry = section.unwrap_or_default();
-    let mut faults = Vec::new();
-    section.faults(&mut faults);
-    if faults.is_empty() { section } else { Telemetry::default() }
+    let mut errors = Vec::new();
+    section.errors(&mut errors);
+    if errors.is_empty() { section } else { Telemetry::default() }
 }
 
 /// The error of a configuration with these faults.
-pub fn report(faults: Vec<String>) -> anyhow::Error {
-    let lines: Vec<String> = faults.into_iter().map(|fault| format!("- {fault}")).collect();
+pub fn report(errors: Vec<String>) -> anyhow::Error {
+    let lines: Vec<String> = errors.into_iter().map(|fault| format!("- {fault}")).collect();
     anyhow::anyhow!("the configuration has faults:\n{}", lines.join("\n"))
 }
 
 impl Config {
     /// What is wrong with it as a whole.
-    fn faults(&self) -> Vec<String> {
-        let mut faults = Vec::new();
-        self.database.faults(&mut faults);
-        self.grpc.faults(&mut faults);
-        self.secrets.faults(&mut faults);
-        faults.extend(self.rest.faults());
-        faults.extend(self.limits.faults());
-        self.auth.faults(&mut faults);
-        faults.extend(self.callers.faults());
-        self.tokens.faults(&mut faults);
-        self.accounts.faults(&mut faults);
-        self.passwords.faults(&mut faults);
-        self.mail.faults(&mut faults);
-        self.sms.faults(&mut faults);
-        self.operations.faults(&mut faults);
-        self.telemetry.faults(&mut faults);
-        faults
+    fn errors(&self) -> Vec<String> {
+        let mut errors = Vec::new();
+        self.database.errors(&mut errors);
+        self.grpc.errors(&mut errors);
+        self.secrets.errors(&mut errors);
+        errors.extend(self.rest.errors());
+        errors.extend(self.limits.errors());
+        self.auth.errors(&mut errors);
+        errors.extend(self.callers.errors());
+        self.tokens.errors(&mut errors);
+        self.accounts.errors(&mut errors);
+        self.passwords.errors(&mut errors);
+        self.mail.errors(&mut errors);
+        self.sms.errors(&mut errors);
+        self.operations.errors(&mut errors);
+        self.telemetry.errors(&mut errors);
+        errors
     }
 }
 

@@ -53,56 +53,56 @@ pub fn is_set(key: &str) -> bool {
 /// # Errors
 /// A file that is no TOML.
 pub fn inspect(file: Option<&Path>) -> anyhow::Result<(Config, Vec<String>)> {
-    let mut faults = Faults::default();
+    let mut errors = Errors::default();
     let mut layers = layers(file)?;
     for key in FROM_FILES {
         match secret(key) {
             Ok(Some(text)) => layers = layers.merge((*key, value(key, &text))),
             Ok(None) => {}
-            Err(fault) => faults.misread((*key).to_owned(), fault),
+            Err(fault) => errors.misread((*key).to_owned(), fault),
         }
     }
-    let config = match read(&layers, &mut faults) {
+    let config = match read(&layers, &mut errors) {
         Some(config) => {
-            faults.broken_rules(config.faults());
+            errors.broken_rules(config.errors());
             config
         }
         None => Config::default(),
     };
-    Ok((config, faults.told))
+    Ok((config, errors.told))
 }
 
 /// What is wrong with a configuration.
 #[derive(Default)]
-struct Faults {
+struct Errors {
     told: Vec<String>,
     /// Keys that were left out as unreadable.
     misread: Vec<String>,
 }
 
-impl Faults {
+impl Errors {
     fn misread(&mut self, key: String, fault: String) {
         self.misread.push(key);
         self.told.push(fault);
     }
 
     /// Rules that the rest breaks; what was left out is not missing too.
-    fn broken_rules(&mut self, faults: Vec<String>) {
+    fn broken_rules(&mut self, errors: Vec<String>) {
         let names = |fault: &str, key: &str| {
             let mut words = fault.split(|c: char| !(c.is_ascii_alphanumeric() || "._".contains(c)));
             words.any(|word| word.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
         };
         let is_new = |fault: &String| !self.misread.iter().any(|key| names(fault, key));
-        self.told.extend(faults.into_iter().filter(is_new));
+        self.told.extend(errors.into_iter().filter(is_new));
     }
 }
 
 /// Reads all that can be read; `None` where nothing can.
-fn read(layers: &Figment, faults: &mut Faults) -> Option<Config> {
+fn read(layers: &Figment, errors: &mut Errors) -> Option<Config> {
     let mut value: Value = match layers.extract() {
         Ok(value) => value,
         Err(error) => {
-            faults.misread(String::new(), error.to_string());
+            errors.misread(String::new(), error.to_string());
             return None;
         }
     };
@@ -113,7 +113,7 @@ fn read(layers: &Figment, faults: &mut Faults) -> Option<Config> {
             Err(error) => {
                 let is_name = |name: &&String| name.parse::<usize>().is_err();
                 let path: Vec<String> = error.path.iter().take_while(is_name).cloned().collect();
-                faults.misread(path.join("."), fault(&error.path.join("."), &error.kind));
+                errors.misread(path.join("."), fault(&error.path.join("."), &error.kind));
                 if !remove(&mut value, &path) {
                     return None;
                 }

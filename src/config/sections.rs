@@ -10,10 +10,10 @@ use crate::{
         jwt::{self, JwtIssuer},
         tls::Tls,
     },
+    call_guard::MAX_TOKEN,
     config::key_bytes,
-    door::MAX_TOKEN,
-    mail::transport::smtp,
-    model::{limit::PasswordLimits, password::Lengths, username},
+    model::{password::Lengths, rate_limit::PasswordLimits, username},
+    notify::transport::smtp,
 };
 
 /// A text that no log and no print shows.
@@ -337,77 +337,77 @@ pub enum LogFormat {
 }
 
 impl Database {
-    pub(super) fn faults(&self, faults: &mut Vec<String>) {
+    pub(super) fn errors(&self, errors: &mut Vec<String>) {
         if self.url.0.is_empty() {
-            faults.push("database.url is missing".to_owned());
+            errors.push("database.url is missing".to_owned());
         } else if !crate::store::connector::is_url(&self.url.0) {
             // What is wrong with it may be told by a part of the password.
-            faults.push("database.url is no postgres://user:password@host:port/name?option=value".to_owned());
+            errors.push("database.url is no postgres://user:password@host:port/name?option=value".to_owned());
         }
         if self.listen_url.as_ref().is_some_and(|url| !crate::store::connector::is_url(&url.0)) {
-            faults.push("database.listen_url is no postgres://user:password@host:port/name?option=value".to_owned());
+            errors.push("database.listen_url is no postgres://user:password@host:port/name?option=value".to_owned());
         }
         if self.pool_size == 0 {
-            faults.push("database.pool_size must be at least 1".to_owned());
+            errors.push("database.pool_size must be at least 1".to_owned());
         }
     }
 }
 
 impl Grpc {
-    pub(super) fn faults(&self, faults: &mut Vec<String>) {
-        faults.extend(self.tls.iter().flat_map(|tls| tls.faults("grpc.tls")));
+    pub(super) fn errors(&self, errors: &mut Vec<String>) {
+        errors.extend(self.tls.iter().flat_map(|tls| tls.errors("grpc.tls")));
     }
 }
 
 impl Secrets {
-    pub(super) fn faults(&self, faults: &mut Vec<String>) {
+    pub(super) fn errors(&self, errors: &mut Vec<String>) {
         if self.keys.is_empty() {
-            faults.push("secrets.keys is missing: it needs one key at least".to_owned());
+            errors.push("secrets.keys is missing: it needs one key at least".to_owned());
         }
         for (place, key) in self.keys.iter().enumerate() {
             if key_bytes(&key.key.0).is_none() {
-                faults.push(format!("secrets.keys.{place}.key is not 32 bytes in base64"));
+                errors.push(format!("secrets.keys.{place}.key is not 32 bytes in base64"));
             }
             if key.id.is_empty() || self.keys[..place].iter().any(|earlier| earlier.id == key.id) {
-                faults.push(format!("secrets.keys.{place}.id is empty, or there twice"));
+                errors.push(format!("secrets.keys.{place}.id is empty, or there twice"));
             }
         }
     }
 }
 
 impl Auth {
-    pub(super) fn faults(&self, faults: &mut Vec<String>) {
+    pub(super) fn errors(&self, errors: &mut Vec<String>) {
         if let Some(Secret(token)) = &self.bootstrap_token
             && let Err(why) = crate::auth::bootstrap::Bootstrap::parse(token)
         {
-            faults.push(format!("auth.bootstrap_token: {why}"));
+            errors.push(format!("auth.bootstrap_token: {why}"));
         }
         if !(1024..=MAX_TOKEN).contains(&self.max_token_bytes) {
-            faults.push(format!("auth.max_token_bytes must be 1024 to {MAX_TOKEN}"));
+            errors.push(format!("auth.max_token_bytes must be 1024 to {MAX_TOKEN}"));
         }
-        faults.extend(JwtIssuer::faults(&self.issuers));
+        errors.extend(JwtIssuer::errors(&self.issuers));
     }
 }
 
 impl Tokens {
-    pub(super) fn faults(&self, faults: &mut Vec<String>) {
+    pub(super) fn errors(&self, errors: &mut Vec<String>) {
         for (key, days) in [("user_max_days", self.user_max_days), ("service_max_days", self.service_max_days)] {
             if !(1..=3650).contains(&days) {
-                faults.push(format!("tokens.{key} must be 1 to 3650"));
+                errors.push(format!("tokens.{key} must be 1 to 3650"));
             }
         }
     }
 }
 
 impl Accounts {
-    pub(super) fn faults(&self, faults: &mut Vec<String>) {
+    pub(super) fn errors(&self, errors: &mut Vec<String>) {
         if !(1..=self.username_max_length).contains(&self.username_min_length) || self.username_max_length > 128 {
-            faults.push(
+            errors.push(
                 "accounts.username_min_length must be at least 1, and username_max_length from there to 128".to_owned(),
             );
         }
         if self.username_symbols.chars().any(|c| c.is_alphanumeric() || c.is_control()) {
-            faults.push("accounts.username_symbols must hold no letters, digits or control characters".to_owned());
+            errors.push("accounts.username_symbols must hold no letters, digits or control characters".to_owned());
         }
     }
 }
@@ -436,10 +436,10 @@ impl Passwords {
         }
     }
 
-    pub(super) fn faults(&self, faults: &mut Vec<String>) {
+    pub(super) fn errors(&self, errors: &mut Vec<String>) {
         let mut within = |key: &str, value: u32, bounds: RangeInclusive<u32>| {
             if !bounds.contains(&value) {
-                faults.push(format!("passwords.{key} must be between {} and {}", bounds.start(), bounds.end()));
+                errors.push(format!("passwords.{key} must be between {} and {}", bounds.start(), bounds.end()));
             }
         };
         within("min_length", self.min_length, 6..=64);
@@ -452,78 +452,78 @@ impl Passwords {
         within("known_clients", self.known_clients, 0..=1_000);
         within("known_client_days", self.known_client_days, 1..=3_650);
         if self.threads.is_some_and(|threads| !(1..=256).contains(&threads)) {
-            faults.push("passwords.threads must be between 1 and 256".to_owned());
+            errors.push("passwords.threads must be between 1 and 256".to_owned());
         }
         if let Some(file) = &self.blocklist_file
             && let Err(error) = std::fs::read_to_string(file)
         {
-            faults.push(format!("passwords.blocklist_file: cannot read {}: {error}", file.display()));
+            errors.push(format!("passwords.blocklist_file: cannot read {}: {error}", file.display()));
         }
     }
 }
 
 impl Mail {
-    pub(super) fn faults(&self, faults: &mut Vec<String>) {
-        if let Err(why) = crate::mail::transport::Sender::parse(&self.from) {
-            faults.push(format!("mail.from: {why}"));
+    pub(super) fn errors(&self, errors: &mut Vec<String>) {
+        if let Err(why) = crate::notify::transport::Sender::parse(&self.from) {
+            errors.push(format!("mail.from: {why}"));
         }
         if self.lease_seconds == 0 {
-            faults.push("mail.lease_seconds must be at least 1".to_owned());
+            errors.push("mail.lease_seconds must be at least 1".to_owned());
         }
         if self.smtp.as_ref().is_some_and(|smtp| smtp.host.is_empty()) {
-            faults.push("mail.smtp.host is missing".to_owned());
+            errors.push("mail.smtp.host is missing".to_owned());
         } else if self.smtp.as_ref().is_some_and(|smtp| !smtp::is_host(&smtp.host)) {
             let why = "without a scheme, a port or a path; the port is mail.smtp.port";
-            faults.push(format!("mail.smtp.host must be a host name or an IP address, {why}"));
+            errors.push(format!("mail.smtp.host must be a host name or an IP address, {why}"));
         }
         let hello = self.smtp.as_ref().and_then(|smtp| smtp.hello_name.as_deref());
         if hello.is_some_and(|name| !smtp::is_host(name)) {
-            faults.push("mail.smtp.hello_name must be a host name".to_owned());
+            errors.push("mail.smtp.hello_name must be a host name".to_owned());
         }
         if self.smtp.is_some() && self.folder.is_some() {
-            faults.push("mail.smtp and mail.folder exclude each other".to_owned());
+            errors.push("mail.smtp and mail.folder exclude each other".to_owned());
         }
         if let Some(smtp) = &self.smtp
             && smtp.username.is_some() != smtp.password.is_some()
         {
-            faults.push("mail.smtp.username and mail.smtp.password go together".to_owned());
+            errors.push("mail.smtp.username and mail.smtp.password go together".to_owned());
         }
     }
 }
 
 impl Sms {
-    pub(super) fn faults(&self, faults: &mut Vec<String>) {
+    pub(super) fn errors(&self, errors: &mut Vec<String>) {
         if self.url.is_some() != self.secret.is_some() {
-            faults.push("sms.url and sms.secret go together".to_owned());
+            errors.push("sms.url and sms.secret go together".to_owned());
         }
         if self.url.is_some() && self.log {
-            faults.push("sms.url and sms.log exclude each other".to_owned());
+            errors.push("sms.url and sms.log exclude each other".to_owned());
         }
         let is_code = |code: &String| (1..=7).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_digit());
         if !self.allowed_country_codes.iter().all(is_code) {
-            faults.push("sms.allowed_country_codes must be digits without a plus sign, such as \"86\"".to_owned());
+            errors.push("sms.allowed_country_codes must be digits without a plus sign, such as \"86\"".to_owned());
         }
     }
 }
 
 impl Operations {
-    pub(super) fn faults(&self, faults: &mut Vec<String>) {
+    pub(super) fn errors(&self, errors: &mut Vec<String>) {
         if !(1..=10_000).contains(&self.connections) {
-            faults.push("operations.connections must be between 1 and 10000".to_owned());
+            errors.push("operations.connections must be between 1 and 10000".to_owned());
         }
         if self.ping_seconds == 0 {
-            faults.push("operations.ping_seconds must be at least 1".to_owned());
+            errors.push("operations.ping_seconds must be at least 1".to_owned());
         }
     }
 }
 
 impl Telemetry {
-    pub(super) fn faults(&self, faults: &mut Vec<String>) {
+    pub(super) fn errors(&self, errors: &mut Vec<String>) {
         let is_url = |text: &String| {
             url::Url::parse(text).is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host())
         };
         if !self.otlp_endpoint.as_ref().is_none_or(is_url) {
-            faults.push("telemetry.otlp_endpoint must be a URL like http://collector:4317".to_owned());
+            errors.push("telemetry.otlp_endpoint must be a URL like http://collector:4317".to_owned());
         }
     }
 }

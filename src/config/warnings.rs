@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::IpAddr};
 use super::{Config, key_bytes};
 use crate::{
     auth::{bootstrap::Bootstrap, jwks::Source},
-    mail::transport::smtp,
+    notify::transport::smtp,
     store::connector,
 };
 

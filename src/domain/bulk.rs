@@ -8,18 +8,18 @@ use diesel_async::AsyncPgConnection;
 use crate::{
     clock::Clock,
     domain::{
+        batch_loader::BatchLoader,
         db::{Db, End, Lane},
         fields::{index_rows, join_fill},
-        gather::Reads,
-        once::{Once, Outcome},
-        profiles::{refused, search_in_time, too_many_groups},
+        idempotency::{IdempotencyKey, Outcome},
+        profiles::{rejected, search_in_time, too_many_groups},
     },
-    error::{Error, Fault, Reason, Result},
+    error::{Error, FieldError, Reason, Result},
     model::{
-        change::{Change, Op},
         field::Field,
         filter::Filter,
         profile::GroupChange,
+        update::{Change, Op},
     },
     store::{bulk, fields, listing, unique_values},
 };
@@ -37,7 +37,7 @@ pub struct BulkUpdate {
     pub expected_total: Option<i64>,
     pub validate_only: bool,
     pub all_or_nothing: bool,
-    pub once: Option<Once>,
+    pub once: Option<IdempotencyKey>,
 }
 
 /// What became of it.
@@ -55,11 +55,11 @@ pub struct Bulk {
     db: Db,
     searches: Db,
     clock: Clock,
-    reads: Reads,
+    reads: BatchLoader,
 }
 
 impl Bulk {
-    pub fn new(db: Db, clock: Clock, reads: Reads) -> Self {
+    pub fn new(db: Db, clock: Clock, reads: BatchLoader) -> Self {
         Self { searches: db.in_lane(Lane::Searches), db, clock, reads }
     }
 
@@ -73,7 +73,7 @@ impl Bulk {
         reply: impl Fn(&BulkDone) -> Vec<u8> + Sync,
     ) -> Result<Outcome<BulkDone>> {
         let now = self.clock.now();
-        let end = if update.validate_only { End::RollBack } else { End::Commit };
+        let end = if update.validate_only { End::DryRun } else { End::Commit };
         // Outside of the transaction, where a search that takes too long can be cancelled. The update repeats the filter,
         // with the unique values themselves: they may have other holders by then.
         let filter = self.reads.by_holders(&update.filter).await?;
@@ -83,7 +83,7 @@ impl Bulk {
                 if let Some(once) = &update.once
                     && let Some(kept) = once.begin(conn).await?
                 {
-                    return Ok(Outcome::Kept(kept));
+                    return Ok(Outcome::Stored(kept));
                 }
                 let done = change(conn, update, found.clone(), now).await?;
                 if let Some(once) = &update.once {
@@ -122,26 +122,27 @@ async fn change(
     let last = picked.last().map(|(user_id, _)| *user_id).filter(|_| has_more);
     let user_ids: Vec<i64> = picked.iter().map(|(user_id, _)| *user_id).collect();
 
-    let claims = claim(conn, update, &user_ids).await?;
-    let wanted: Vec<i64> = user_ids.iter().copied().filter(|user_id| !claims.lost.contains_key(user_id)).collect();
+    let reservations = reserve(conn, update, &user_ids).await?;
+    let wanted: Vec<i64> =
+        user_ids.iter().copied().filter(|user_id| !reservations.conflicts.contains_key(user_id)).collect();
     let values = bulk::NewValues { changes: &update.changes, groups: &update.groups };
     let indexed: Vec<&Field> = touched(update).filter(|field| field.index.is_maintained()).collect();
     let changed = bulk::update(conn, &wanted, &update.filter, &values, now, !indexed.is_empty()).await?;
 
     let changed_ids: HashSet<i64> = changed.iter().map(|(user_id, ..)| *user_id).collect();
     let missed: Vec<i64> = wanted.into_iter().filter(|user_id| !changed_ids.contains(user_id)).collect();
-    let mut failures: BTreeMap<i64, Error> = claims.lost;
+    let mut failures: BTreeMap<i64, Error> = reservations.conflicts;
     if !missed.is_empty() {
-        for (user_id, refusal) in bulk::find_refusals(conn, missed, &update.filter, &values).await? {
-            match refusal {
-                Some(bulk::Refusal::TooManyGroups) => failures.insert(user_id, too_many_groups()),
-                Some(bulk::Refusal::Document(refusal)) => failures.insert(user_id, refused(&refusal)),
+        for (user_id, rejection) in bulk::find_refusals(conn, missed, &update.filter, &values).await? {
+            match rejection {
+                Some(bulk::BulkRejection::TooManyGroups) => failures.insert(user_id, too_many_groups()),
+                Some(bulk::BulkRejection::Document(rejection)) => failures.insert(user_id, rejected(&rejection)),
                 // Another made it possible after it had been refused.
                 None => return Err(Error::new(Reason::WriteConflict)),
             };
         }
     }
-    settle_claims(conn, update, &claims.won, &changed_ids).await?;
+    commit_reservations(conn, update, &reservations.granted, &changed_ids).await?;
     settle_index(conn, &indexed, &changed).await?;
     if update.all_or_nothing
         && let Some((user_id, error)) = failures.pop_first()
@@ -180,13 +181,13 @@ fn touched(update: &BulkUpdate) -> impl Iterator<Item = &Field> {
 }
 
 /// Unique values that one user of the call now holds, and the users who cannot have them.
-struct Claims {
-    won: Vec<Won>,
-    lost: BTreeMap<i64, Error>,
+struct Reservations {
+    granted: Vec<Granted>,
+    conflicts: BTreeMap<i64, Error>,
 }
 
 /// A unique value that one user of the call holds.
-struct Won {
+struct Granted {
     user_id: i64,
     kind: String,
     value: String,
@@ -194,39 +195,40 @@ struct Won {
     is_new: bool,
 }
 
-/// Claims the unique values that the change sets. Only one user can have each: who holds it already, else the lowest.
-async fn claim(conn: &mut AsyncPgConnection, update: &BulkUpdate, user_ids: &[i64]) -> Result<Claims> {
-    let mut claims = Claims { won: Vec::new(), lost: BTreeMap::new() };
-    let Some(lowest) = user_ids.first() else { return Ok(claims) };
+/// Reserves the unique values that the change sets. Only one user can have each: who holds it already, else the lowest.
+async fn reserve(conn: &mut AsyncPgConnection, update: &BulkUpdate, user_ids: &[i64]) -> Result<Reservations> {
+    let mut reservations = Reservations { granted: Vec::new(), conflicts: BTreeMap::new() };
+    let Some(lowest) = user_ids.first() else { return Ok(reservations) };
     for change in update.changes.iter().filter(|change| change.field.unique) {
         let Op::Set(value) = &change.op else { continue };
         let Some(value) = change.field.field_type.unique_key(value) else { continue };
         let kind = change.field.unique_kind();
-        let is_new = !unique_values::claim(conn, &[(*lowest, kind.as_str(), value.as_str())]).await?.is_empty();
+        let is_new = !unique_values::reserve(conn, &[(*lowest, kind.as_str(), value.as_str())]).await?.is_empty();
         let holder = unique_values::find(conn, &kind, &value).await?;
         let path = format!("custom_fields.{}", change.field.name);
         for user_id in user_ids.iter().filter(|user_id| Some(**user_id) != holder) {
-            claims.lost.entry(*user_id).or_insert_with(|| Error::taken(Reason::ValueTaken, &path));
+            reservations.conflicts.entry(*user_id).or_insert_with(|| Error::taken(Reason::ValueTaken, &path));
         }
         if let Some(holder) = holder.filter(|holder| user_ids.contains(holder)) {
-            claims.won.push(Won { user_id: holder, kind, value, is_new });
+            reservations.granted.push(Granted { user_id: holder, kind, value, is_new });
         }
     }
-    Ok(claims)
+    Ok(reservations)
 }
 
 /// Frees what changed users hold no more, and what was claimed for users who were not changed after all.
-async fn settle_claims(
+async fn commit_reservations(
     conn: &mut AsyncPgConnection,
     update: &BulkUpdate,
-    won: &[Won],
+    granted: &[Granted],
     changed: &HashSet<i64>,
 ) -> Result<()> {
     let kinds: Vec<String> = touched(update).filter(|field| field.unique).map(Field::unique_kind).collect();
     if kinds.is_empty() {
         return Ok(());
     }
-    let (kept, dropped): (Vec<&Won>, Vec<&Won>) = won.iter().partition(|won| changed.contains(&won.user_id));
+    let (kept, dropped): (Vec<&Granted>, Vec<&Granted>) =
+        granted.iter().partition(|won| changed.contains(&won.user_id));
     let kept: Vec<_> = kept.into_iter().map(|won| (won.kind.clone(), won.value.clone())).collect();
     let mut changed: Vec<i64> = changed.iter().copied().collect();
     changed.sort_unstable();
@@ -261,7 +263,7 @@ pub fn check(changes: &[Change]) -> Result<()> {
     for change in changes.iter().filter(|change| change.field.unique) {
         if matches!(change.op, Op::IncrBy(_)) {
             let path = format!("custom_fields.{}", change.field.name);
-            return Err(Error::invalid(path, Fault::Type, "$incr_by on a unique field is not possible in bulk"));
+            return Err(Error::invalid(path, FieldError::Type, "$incr_by on a unique field is not possible in bulk"));
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use chrono::{DateTime, Utc};
 
 use crate::{
-    error::{Error, Fault, Reason, Result},
+    error::{Error, FieldError, Reason, Result},
     model::{
         scope::Scope,
         token::{OPERATOR, Subject, TokenHash},
@@ -80,11 +80,11 @@ impl Caller {
     ///
     /// # Errors
     /// The fault of the field.
-    pub fn target(&self, user_id: i64) -> Result<i64, (Fault, &'static str)> {
+    pub fn target(&self, user_id: i64) -> Result<i64, (FieldError, &'static str)> {
         match (user_id, self.user()) {
             (0, Some(own)) => Ok(own),
-            (0, None) => Err((Fault::Required, "a service has no user of its own")),
-            (user_id, _) if user_id < 0 => Err((Fault::Range, "must not be negative")),
+            (0, None) => Err((FieldError::Required, "a service has no user of its own")),
+            (user_id, _) if user_id < 0 => Err((FieldError::Range, "must not be negative")),
             (user_id, _) => Ok(user_id),
         }
     }

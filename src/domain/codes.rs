@@ -10,17 +10,17 @@ use crate::{
     domain::{
         db::{Db, End},
         deliveries::Deliveries,
-        limits::{Budget, exceeded, whole_seconds},
-        once::{Once, Outcome},
+        idempotency::{IdempotencyKey, Outcome},
+        rate_limiter::{Bucket, exceeded, whole_seconds},
         texts::TextLimits,
     },
-    error::{Error, Fault, Reason, Result},
+    error::{Error, FieldError, Reason, Result},
     model::{
-        account::{Bound, Folded, Login},
+        account::{Bound, Login, Normalized},
         code::{self, Purpose},
         delivery::{Channel, State, Template},
         keys::Keys,
-        limit::{SEND_ADDRESS_HOUR, SEND_COOLDOWN, SEND_USER_DAY, SEND_USER_HOUR, TEXT_MESSAGE_DAY, Window},
+        rate_limit::{SEND_ADDRESS_HOUR, SEND_COOLDOWN, SEND_USER_DAY, SEND_USER_HOUR, TEXT_MESSAGE_DAY, Window},
         token,
     },
     store::{
@@ -38,14 +38,14 @@ pub struct SendCode {
     pub channel: Channel,
     pub purpose: Purpose,
     /// The address to be bound, with BIND alone.
-    pub address: Option<Folded>,
+    pub address: Option<Normalized>,
     pub app_name: String,
     pub language: Option<String>,
     /// Whether the caller may know that another user has the address.
     pub may_know_owner: bool,
     /// Who asks.
     pub caller: String,
-    pub once: Option<Once>,
+    pub once: Option<IdempotencyKey>,
 }
 
 /// A code that was sent.
@@ -65,15 +65,22 @@ pub struct Codes {
     texts: TextLimits,
     /// How long an answer waits for its message to be on its way. Nothing in production, where a relay takes its time;
     /// in development the file is there when the call has answered.
-    linger: Duration,
+    wait_for_delivery: Duration,
 }
 
 /// Between two looks whether a message is on its way.
 const LOOK: Duration = Duration::from_millis(1);
 
 impl Codes {
-    pub fn new(db: Db, clock: Clock, keys: Keys, deliveries: Deliveries, texts: TextLimits, linger: Duration) -> Self {
-        Self { db, clock, keys, deliveries, texts, linger }
+    pub fn new(
+        db: Db,
+        clock: Clock,
+        keys: Keys,
+        deliveries: Deliveries,
+        texts: TextLimits,
+        wait_for_delivery: Duration,
+    ) -> Self {
+        Self { db, clock, keys, deliveries, texts, wait_for_delivery }
     }
 
     /// Queues a code.
@@ -84,13 +91,13 @@ impl Codes {
     pub async fn send(&self, send: &SendCode, reply: impl Fn(&Sent) -> Vec<u8> + Sync) -> Result<Outcome<Sent>> {
         let outcome = self.commit(send, reply).await?;
         if let Outcome::New(sent) = &outcome {
-            self.linger(sent.delivery_id).await;
+            self.wait_for_delivery(sent.delivery_id).await;
         }
         Ok(outcome)
     }
 
-    async fn linger(&self, delivery_id: i64) {
-        if self.linger.is_zero() {
+    async fn wait_for_delivery(&self, delivery_id: i64) {
+        if self.wait_for_delivery.is_zero() {
             // A look that is given up at once would cost a statement and a connection.
             return;
         }
@@ -100,7 +107,7 @@ impl Codes {
             }
         };
         // One that takes longer is late, which is no fault of the call.
-        tokio::time::timeout(self.linger, sent).await.unwrap_or_default();
+        tokio::time::timeout(self.wait_for_delivery, sent).await.unwrap_or_default();
     }
 
     async fn commit(&self, send: &SendCode, reply: impl Fn(&Sent) -> Vec<u8> + Sync) -> Result<Outcome<Sent>> {
@@ -112,7 +119,7 @@ impl Codes {
                 if let Some(once) = &send.once
                     && let Some(kept) = once.begin(conn).await?
                 {
-                    return Ok(Outcome::Kept(kept));
+                    return Ok(Outcome::Stored(kept));
                 }
                 let sent = self.queue(conn, send, now).await?;
                 if let Some(once) = &send.once {
@@ -133,7 +140,7 @@ impl Codes {
         let target = target(send, &login)?;
         if send.channel == Channel::Phone && !self.texts.allows(&target.key) {
             let why = "must have a country code that the deployment sends text messages to";
-            return Err(Error::invalid("phone", Fault::Range, why));
+            return Err(Error::invalid("phone", FieldError::Range, why));
         }
         let owner = match send.purpose {
             Purpose::Bind => owner(conn, send, &target, now).await?,
@@ -268,20 +275,20 @@ async fn spend(
     if send.purpose == Purpose::Bind && !is_own {
         wanted.push((format!("send_address/{channel}/{}", fingerprint(address)), ADDRESS));
     }
-    let mut budgets = Vec::with_capacity(wanted.len());
+    let mut buckets = Vec::with_capacity(wanted.len());
     for (key, windows) in wanted {
-        budgets.push(Budget::lock(conn, key, windows, now).await?);
+        buckets.push(Bucket::lock(conn, key, windows, now).await?);
     }
-    if let Some((window, wait)) = budgets.iter().filter_map(Budget::exceeded).max_by_key(|(_, wait)| *wait) {
+    if let Some((window, wait)) = buckets.iter().filter_map(Bucket::exceeded).max_by_key(|(_, wait)| *wait) {
         let is_cooldown = window == SEND_COOLDOWN;
         let reason = if is_cooldown { Reason::CodeSendCooldown } else { Reason::CodeSendQuota };
         return Err(exceeded(reason, window, wait));
     }
     let mut next = now;
-    for mut budget in budgets {
-        budget.add();
-        next = next.max(budget.next());
-        budget.save(conn).await?;
+    for mut bucket in buckets {
+        bucket.add();
+        next = next.max(bucket.next());
+        bucket.save(conn).await?;
     }
     Ok(next)
 }

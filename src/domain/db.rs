@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::{
     domain::user_turns::{UserTurn, UserTurns},
     error::{Error, Reason, Result},
-    store::{connector::Connector, wire::Wire},
+    store::{connection_driver::ConnectionDriver, connector::Connector},
     telemetry::metrics::Connections,
 };
 
@@ -34,7 +34,7 @@ type Transactions = <AsyncPgConnection as AsyncConnection>::TransactionManager;
 pub enum End {
     Commit,
     /// Nothing stays: the work was done to see what would come of it.
-    RollBack,
+    DryRun,
 }
 
 /// Which connections a use case may acquire, so that one kind of work doesn't starve another.
@@ -88,7 +88,7 @@ async fn acquire_if(is_needed: bool, permits: &Arc<Semaphore>) -> Option<OwnedSe
 /// The database.
 #[derive(Clone)]
 pub struct Db {
-    pool: Pool<Sessions>,
+    pool: Pool<PgManager>,
     lanes: Arc<Lanes>,
     lane: Lane,
     turns: UserTurns,
@@ -100,7 +100,7 @@ pub struct Db {
 }
 
 /// Makes the pool's connections.
-struct Sessions {
+struct PgManager {
     url: String,
     connector: Connector,
     failure: Failure,
@@ -110,40 +110,40 @@ struct Sessions {
 type Failure = Arc<Mutex<Option<String>>>;
 
 /// A connection, which its user drives.
-struct Session {
+struct PgConnection {
     conn: AsyncPgConnection,
-    wire: Wire,
+    driver: ConnectionDriver,
     /// Its call left in the middle, so that the pool closes it.
-    is_given_up: bool,
+    is_abandoned: bool,
 }
 
-impl Session {
+impl PgConnection {
     async fn drive<T>(&mut self, work: impl AsyncFnOnce(&mut AsyncPgConnection) -> T) -> T {
-        self.wire.drive(work(&mut self.conn)).await
+        self.driver.drive(work(&mut self.conn)).await
     }
 }
 
-impl ManageConnection for Sessions {
-    type Connection = Session;
+impl ManageConnection for PgManager {
+    type Connection = PgConnection;
     type Error = ConnectionError;
 
-    async fn connect(&self) -> Result<Session, ConnectionError> {
+    async fn connect(&self) -> Result<PgConnection, ConnectionError> {
         let tell = |why| *self.failure.lock().expect("valid: no holder panics") = why;
         let made = self.connector.establish_driven(&self.url).await;
         tell(made.as_ref().err().map(ToString::to_string));
-        let (conn, wire) = made?;
-        Ok(Session { conn, wire, is_given_up: false })
+        let (conn, driver) = made?;
+        Ok(PgConnection { conn, driver, is_abandoned: false })
     }
 
-    async fn is_valid(&self, session: &mut Session) -> Result<(), ConnectionError> {
-        match session.wire.is_open().await {
+    async fn is_valid(&self, pooled: &mut PgConnection) -> Result<(), ConnectionError> {
+        match pooled.driver.is_open().await {
             true => Ok(()),
             false => Err(ConnectionError::BadConnection("the server closed it".to_owned())),
         }
     }
 
-    fn has_broken(&self, session: &mut Session) -> bool {
-        std::thread::panicking() || session.is_given_up || session.conn.is_broken()
+    fn has_broken(&self, pooled: &mut PgConnection) -> bool {
+        std::thread::panicking() || pooled.is_abandoned || pooled.conn.is_broken()
     }
 }
 
@@ -151,7 +151,7 @@ impl Db {
     /// A pool of at most `size` connections; none is opened before it is needed.
     pub fn new(url: &str, connector: Connector, size: u32) -> Self {
         let failure = Failure::default();
-        let sessions = Sessions { url: url.to_owned(), connector: connector.clone(), failure: failure.clone() };
+        let sessions = PgManager { url: url.to_owned(), connector: connector.clone(), failure: failure.clone() };
         let pool = Pool::builder()
             .max_size(size)
             .connection_timeout(WAIT)
@@ -188,7 +188,7 @@ impl Db {
         };
         let taking = async {
             let permits = self.lanes.acquire(self.lane).await;
-            self.pool.get_owned().await.map(|session| (session, Held { _permits: permits, _user_turn: user_turn }))
+            self.pool.get_owned().await.map(|pooled| (pooled, Held { _permits: permits, _user_turn: user_turn }))
         };
         let taken = tokio::time::timeout(WAIT, taking).await.unwrap_or(Err(RunError::TimedOut));
         let taken = taken.map_err(|error| {
@@ -280,7 +280,7 @@ async fn try_transaction<T>(
 /// A connection in use. Where its call is given up in the middle, the statement is cancelled in the database, and the
 /// connection is closed when the server has answered.
 struct Lease<'a> {
-    taken: Option<(PooledConnection<'static, Sessions>, Held)>,
+    taken: Option<(PooledConnection<'static, PgManager>, Held)>,
     connector: &'a Connector,
     is_finished: bool,
 }
@@ -299,26 +299,26 @@ impl Lease<'_> {
 }
 
 impl Deref for Lease<'_> {
-    type Target = Session;
+    type Target = PgConnection;
 
-    fn deref(&self) -> &Session {
+    fn deref(&self) -> &PgConnection {
         &self.taken.as_ref().expect("valid: taken on drop alone").0
     }
 }
 
 impl DerefMut for Lease<'_> {
-    fn deref_mut(&mut self) -> &mut Session {
+    fn deref_mut(&mut self) -> &mut PgConnection {
         &mut self.taken.as_mut().expect("valid: taken on drop alone").0
     }
 }
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        let Some((mut session, held)) = self.taken.take().filter(|_| !self.is_finished) else { return };
-        session.is_given_up = true;
+        let Some((mut pooled, held)) = self.taken.take().filter(|_| !self.is_finished) else { return };
+        pooled.is_abandoned = true;
         let connector = self.connector.clone();
         tokio::spawn(async move {
-            let token = session.conn.cancel_token();
+            let token = pooled.conn.cancel_token();
             // A request to cancel that comes before the server has begun is lost, so it is repeated.
             let cancelling = async {
                 loop {
@@ -330,14 +330,14 @@ impl Drop for Lease<'_> {
             };
             // The server has answered when it has come to this. A request to cancel is another connection's and may come
             // later still, when it would end the next call's statement: so this one is closed.
-            let answered = session.drive(async |conn| Transactions::begin_transaction(conn).await);
+            let answered = pooled.drive(async |conn| Transactions::begin_transaction(conn).await);
             tokio::select! {
                 answered = answered => if let Err(error) = answered {
                     tracing::debug!(%error, "a connection that was given up does not answer");
                 },
                 () = cancelling => {}
             }
-            drop(session);
+            drop(pooled);
             drop(held);
         });
     }

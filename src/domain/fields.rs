@@ -16,12 +16,12 @@ use crate::{
     clock::Clock,
     domain::{
         db::{Db, End},
-        once::{Once, Outcome},
+        idempotency::{IdempotencyKey, Outcome},
     },
-    error::{Error, Fault, Reason, Result},
+    error::{Error, FieldError, Reason, Result},
     model::field::{Field, Fields as Definitions, Index, MAX_DEFINITIONS, MAX_KEY_TEXT, defaults_fit},
     store::{
-        field_work,
+        backfill,
         fields::{self, IndexRow},
     },
 };
@@ -76,7 +76,7 @@ impl Fields {
     }
 
     /// The definitions, read anew where they do not know all of `names`: another replica may have just made one.
-    pub async fn knowing<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> Result<Arc<Definitions>> {
+    pub async fn load_including<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> Result<Arc<Definitions>> {
         let current = self.current().await?;
         if names.all(|name| current.get(name).is_some()) { Ok(current) } else { self.reload().await }
     }
@@ -112,7 +112,7 @@ impl Fields {
     pub async fn create(
         &self,
         mut new: Field,
-        once: Option<&Once>,
+        once: Option<&IdempotencyKey>,
         reply: impl Fn(&Field) -> Vec<u8> + Sync,
     ) -> Result<Outcome<Field>> {
         new.created_at = self.clock.now();
@@ -123,14 +123,14 @@ impl Fields {
                 if let Some(once) = once
                     && let Some(stored) = once.begin(conn).await?
                 {
-                    return Ok(Outcome::Kept(stored));
+                    return Ok(Outcome::Stored(stored));
                 }
                 fields::lock_all(conn).await?;
-                refuse_beyond_limit(conn, &new.name).await?;
+                reject_beyond_limit(conn, &new.name).await?;
                 let made = fields::insert(conn, &new).await?.ok_or_else(|| {
                     Error::new(Reason::FieldExists).with_resource("field", "field.name").with_violation(
                         "field.name",
-                        Fault::Format,
+                        FieldError::Format,
                         "is taken",
                     )
                 })?;
@@ -178,7 +178,7 @@ impl Fields {
                 let old = lock(conn, name, etag).await?;
                 let new = Field { version: old.version + 1, ..patched(&old, patch)? };
                 if new.index == Index::Filling && !old.index.is_declared() {
-                    refuse_long_text(conn, name).await?;
+                    reject_long_text(conn, name).await?;
                 }
                 fields::update(conn, &new, new.index != old.index, now).await?;
                 if sets_default {
@@ -219,7 +219,7 @@ async fn lock(conn: &mut AsyncPgConnection, name: &str, etag: &str) -> Result<Fi
     if etag.is_empty() || field.etag() == etag { Ok(field) } else { Err(Error::new(Reason::EtagMismatch)) }
 }
 
-async fn refuse_beyond_limit(conn: &mut AsyncPgConnection, name: &str) -> Result<()> {
+async fn reject_beyond_limit(conn: &mut AsyncPgConnection, name: &str) -> Result<()> {
     if fields::has_room(conn, name, MAX_DEFINITIONS).await? {
         return Ok(());
     }
@@ -233,7 +233,7 @@ async fn check_defaults(conn: &mut AsyncPgConnection) -> Result<()> {
         return Ok(());
     }
     let why = "doesn't fit: together, the defaults of all fields must have at most 128 fields and 64 KiB";
-    Err(Error::invalid("field.default_value", Fault::Length, why))
+    Err(Error::invalid("field.default_value", FieldError::Length, why))
 }
 
 /// The rows that a user has in the index of these fields.
@@ -254,17 +254,17 @@ fn not_found(name: &str) -> Error {
     Error::new(Reason::FieldNotFound).with_resource("field", format!("fields/{name}"))
 }
 
-async fn refuse_long_text(conn: &mut AsyncPgConnection, name: &str) -> Result<()> {
+async fn reject_long_text(conn: &mut AsyncPgConnection, name: &str) -> Result<()> {
     if !fields::has_long_text(conn, name, MAX_KEY_TEXT as i32).await? {
         return Ok(());
     }
-    Err(Error::invalid("field.indexed", Fault::Length, "a stored text is longer than 512 characters"))
+    Err(Error::invalid("field.indexed", FieldError::Length, "a stored text is longer than 512 characters"))
 }
 
 /// The field after the patch.
 fn patched(old: &Field, patch: &FieldPatch) -> Result<Field> {
     let mut new = old.clone();
-    let mut faults = crate::error::Violations::new();
+    let mut violations = crate::error::Violations::new();
     if let Some(description) = &patch.description {
         new.description.clone_from(description);
     }
@@ -272,7 +272,7 @@ fn patched(old: &Field, patch: &FieldPatch) -> Result<Field> {
         [("field.required", &mut new.required, patch.required), ("field.unique", &mut new.unique, patch.unique)]
     {
         match given {
-            Some(true) if !*stored => faults.add(path, Fault::Immutable, "can change to false only"),
+            Some(true) if !*stored => violations.add(path, FieldError::Immutable, "can change to false only"),
             Some(given) => *stored = given,
             None => {}
         }
@@ -282,7 +282,7 @@ fn patched(old: &Field, patch: &FieldPatch) -> Result<Field> {
     }
     match patch.indexed {
         Some(true) if !old.field_type.can_be_indexed() => {
-            faults.add("field.indexed", Fault::Type, "only a scalar or an array of scalars can be indexed");
+            violations.add("field.indexed", FieldError::Type, "only a scalar or an array of scalars can be indexed");
         }
         Some(true) if !old.index.is_declared() => new.index = Index::Filling,
         Some(false) if old.index.is_declared() => new.index = Index::Leaving,
@@ -292,19 +292,19 @@ fn patched(old: &Field, patch: &FieldPatch) -> Result<Field> {
         None => {
             let kept = new.default_value.clone().filter(|_| new.index == Index::Filling);
             if let Some(Err((_, fault, why))) = kept.map(|value| new.check(value)) {
-                faults.add("field.indexed", fault, format!("the default {why}"));
+                violations.add("field.indexed", fault, format!("the default {why}"));
             }
         }
         Some(None) => new.default_value = None,
         Some(Some(_)) if new.unique => {
-            faults.add("field.default_value", Fault::Format, "a unique field can have no default");
+            violations.add("field.default_value", FieldError::Format, "a unique field can have no default");
         }
         Some(Some(value)) => match new.check(value.clone()) {
             Ok(value) => new.default_value = Some(value),
-            Err((inside, fault, why)) => faults.add(format!("field.default_value{inside}"), fault, why),
+            Err((inside, fault, why)) => violations.add(format!("field.default_value{inside}"), fault, why),
         },
     }
-    faults.into_result()?;
+    violations.into_result()?;
     Ok(new)
 }
 
@@ -312,7 +312,7 @@ fn patched(old: &Field, patch: &FieldPatch) -> Result<Field> {
 /// write and put it into the index after it would leave a row that nobody takes away.
 pub async fn join_fill<'a>(conn: &mut AsyncPgConnection, fields: impl Iterator<Item = &'a Field>) -> Result<()> {
     for field in fields.filter(|field| field.index == Index::Filling) {
-        field_work::join_fill(conn, field.field_id).await?;
+        backfill::join_fill(conn, field.field_id).await?;
     }
     Ok(())
 }

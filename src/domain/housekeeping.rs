@@ -9,17 +9,17 @@ use crate::{
     clock::{Clock, random_fraction},
     domain::{
         db::{Db, End},
-        once,
+        idempotency::STORED_FOR,
     },
     error::Result,
     model::{
-        account::Folded,
+        account::Normalized,
         code,
         username::{SKELETON, skeletons},
     },
     store::{
         accounts::{self, Locked},
-        codes, idempotency, known_clients, limits, outbox, reserved_values, text_messages, tokens, unique_values,
+        codes, idempotency, known_clients, outbox, rate_limits, reserved_values, text_messages, tokens, unique_values,
     },
 };
 
@@ -126,9 +126,9 @@ impl Housekeeping {
         let now = self.clock.now();
         let purge = async |conn: &mut AsyncPgConnection| {
             Ok(match table {
-                Table::Idempotency => idempotency::purge(conn, now - once::LIFE, BATCH).await?,
+                Table::Idempotency => idempotency::purge(conn, now - STORED_FOR, BATCH).await?,
                 Table::Codes => codes::purge(conn, now - code::MEMORY, BATCH).await?,
-                Table::Limits => limits::purge(conn, now, BATCH).await?,
+                Table::Limits => rate_limits::purge(conn, now, BATCH).await?,
                 Table::Outbox => outbox::purge(conn, now - DELIVERIES, BATCH).await?,
                 Table::Tokens => tokens::purge(conn, now - TOKENS, BATCH).await?,
                 Table::ReservedValues => reserved_values::purge(conn, now, BATCH).await?,
@@ -142,12 +142,12 @@ impl Housekeeping {
 
 async fn reserve_look_alike(conn: &mut AsyncPgConnection, user_id: i64) -> Result<()> {
     let Some(Locked { login, .. }) = accounts::lock(conn, user_id).await? else { return Ok(()) };
-    let name = login.username.zip(login.username_key.clone()).map(|(shown, key)| Folded { shown, key });
+    let name = login.username.zip(login.username_key.clone()).map(|(shown, key)| Normalized { shown, key });
     unique_values::free_kind(conn, user_id, SKELETON).await?;
     let skeletons: Vec<String> = name.iter().flat_map(skeletons).collect();
-    let claims: Vec<_> = skeletons.iter().map(|value| (user_id, SKELETON, value.as_str())).collect();
-    if !claims.is_empty() {
-        unique_values::claim(conn, &claims).await?;
+    let reservations: Vec<_> = skeletons.iter().map(|value| (user_id, SKELETON, value.as_str())).collect();
+    if !reservations.is_empty() {
+        unique_values::reserve(conn, &reservations).await?;
     }
     accounts::set_skeleton_of(conn, user_id, login.username_key).await?;
     Ok(())

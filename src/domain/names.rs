@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use diesel_async::AsyncPgConnection;
 
 use crate::{
-    domain::claims::{Claim, refuse_taken},
+    domain::reservations::{Reservation, reject_conflicts},
     error::Result,
     model::{delivery::Channel, username::SKELETON},
     store::{
@@ -101,7 +101,7 @@ pub async fn take_over(
 ///
 /// # Errors
 /// The database's.
-pub async fn reserve(
+pub async fn set_aside(
     conn: &mut AsyncPgConnection,
     user_id: i64,
     released: &[(String, String, bool)],
@@ -119,22 +119,23 @@ pub async fn reserve(
 
 /// The reservations among the values to be claimed.
 #[derive(Default)]
-pub struct Reservations {
+pub struct ReleasedNames {
     rows: HashMap<(String, String), Reserved>,
     now: DateTime<Utc>,
 }
 
-impl Reservations {
+impl ReleasedNames {
     /// Loads the reservations for these claims.
     ///
     /// # Errors
     /// The database's.
     pub async fn find<'a>(
         conn: &mut AsyncPgConnection,
-        claims: impl Iterator<Item = &'a Claim>,
+        reservations: impl Iterator<Item = &'a Reservation>,
         now: DateTime<Utc>,
     ) -> Result<Self> {
-        let (kinds, values): (Vec<_>, Vec<_>) = claims.filter(|claim| is_name(&claim.kind)).map(Claim::pair).unzip();
+        let (kinds, values): (Vec<_>, Vec<_>) =
+            reservations.filter(|reservation| is_name(&reservation.kind)).map(Reservation::pair).unzip();
         if kinds.is_empty() {
             return Ok(Self { rows: HashMap::new(), now });
         }
@@ -143,8 +144,8 @@ impl Reservations {
     }
 
     /// Whether the value is reserved for a user other than `user_id`, and a proof of the address doesn't help.
-    pub fn keeps(&self, claim: &Claim, user_id: i64, is_proved: bool) -> bool {
-        let row = self.rows.get(&claim.pair());
+    pub fn keeps(&self, reservation: &Reservation, user_id: i64, is_proved: bool) -> bool {
+        let row = self.rows.get(&reservation.pair());
         row.is_some_and(|row| row.reserved_until > self.now && row.user_id != user_id && (row.proved || !is_proved))
     }
 
@@ -152,39 +153,43 @@ impl Reservations {
     ///
     /// # Errors
     /// The database's.
-    pub async fn end(&self, conn: &mut AsyncPgConnection, claim: &Claim) -> Result<()> {
-        if self.rows.contains_key(&claim.pair()) {
-            reserved_values::delete(conn, &claim.kind, &claim.value).await?;
+    pub async fn end(&self, conn: &mut AsyncPgConnection, reservation: &Reservation) -> Result<()> {
+        if self.rows.contains_key(&reservation.pair()) {
+            reserved_values::delete(conn, &reservation.kind, &reservation.value).await?;
         }
         Ok(())
     }
 }
 
-/// Claims values for a user. A claim ends the user's own reservation of the value. `proved` are the kinds of the proved
+/// Reserves values for a user. A reservation ends the user's own reservation of the value. `proved` are the kinds of the proved
 /// addresses.
 ///
 /// # Errors
-/// As [`refuse_taken`], for values that are in use and for those that are reserved.
-pub async fn take(
+/// As [`reject_conflicts`], for values that are in use and for those that are reserved.
+pub async fn reserve(
     conn: &mut AsyncPgConnection,
     user_id: i64,
-    claims: &[Claim],
+    reservations: &[Reservation],
     proved: &[Channel],
     now: DateTime<Utc>,
 ) -> Result<()> {
-    if claims.is_empty() {
+    if reservations.is_empty() {
         return Ok(());
     }
-    let values: Vec<_> = claims.iter().map(|claim| (user_id, claim.kind.as_str(), claim.value.as_str())).collect();
-    let held = unique_values::claim(conn, &values).await?;
-    // Read after the claim, which waits for a concurrent release.
-    let reservations = Reservations::find(conn, claims.iter(), now).await?;
-    let is_proved = |claim: &Claim| proved.iter().any(|channel| channel.as_str() == claim.kind);
-    let is_lost =
-        |claim: &&Claim| !held.contains(&claim.pair()) || reservations.keeps(claim, user_id, is_proved(claim));
-    refuse_taken(claims.iter().filter(is_lost))?;
-    for claim in claims {
-        reservations.end(conn, claim).await?;
+    let values: Vec<_> = reservations
+        .iter()
+        .map(|reservation| (user_id, reservation.kind.as_str(), reservation.value.as_str()))
+        .collect();
+    let held = unique_values::reserve(conn, &values).await?;
+    // Read after the reservation, which waits for a concurrent release.
+    let released = ReleasedNames::find(conn, reservations.iter(), now).await?;
+    let is_proved = |reservation: &Reservation| proved.iter().any(|channel| channel.as_str() == reservation.kind);
+    let is_lost = |reservation: &&Reservation| {
+        !held.contains(&reservation.pair()) || released.keeps(reservation, user_id, is_proved(reservation))
+    };
+    reject_conflicts(reservations.iter().filter(is_lost))?;
+    for reservation in reservations {
+        released.end(conn, reservation).await?;
     }
     Ok(())
 }

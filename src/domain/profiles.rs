@@ -8,18 +8,18 @@ use diesel_async::AsyncPgConnection;
 use crate::{
     clock::Clock,
     domain::{
-        claims::{Claim, take},
+        batch_loader::BatchLoader,
         db::{Db, End, Lane},
         fields::{index_rows, join_fill},
-        gather::Reads,
-        once::{Once, Outcome},
+        idempotency::{IdempotencyKey, Outcome},
+        reservations::{Reservation, reserve},
     },
-    error::{Error, Fault, Reason, Result},
+    error::{Error, FieldError, Reason, Result},
     model::{
         account::{Account, Connection, UserKey},
-        change::Change,
         field::Field,
         profile::{BuiltinPatch, GroupChange, Profile, TOO_MANY_GROUPS},
+        update::Change,
     },
     store::{
         accounts, fields,
@@ -62,7 +62,7 @@ pub struct Update {
     /// The version that the profile must still have; `Some(None)` for an etag that matches nothing.
     pub version: Option<Option<i64>>,
     pub validate_only: bool,
-    pub once: Option<Once>,
+    pub once: Option<IdempotencyKey>,
 }
 
 /// Use cases of profiles.
@@ -71,11 +71,11 @@ pub struct Profiles {
     db: Db,
     searches: Db,
     clock: Clock,
-    reads: Reads,
+    reads: BatchLoader,
 }
 
 impl Profiles {
-    pub fn new(db: Db, clock: Clock, reads: Reads) -> Self {
+    pub fn new(db: Db, clock: Clock, reads: BatchLoader) -> Self {
         Self { searches: db.in_lane(Lane::Searches), db, clock, reads }
     }
 
@@ -231,7 +231,7 @@ impl Profiles {
         reply: impl Fn(&Profile) -> Vec<u8> + Sync,
     ) -> Result<Outcome<Profile>> {
         let now = self.clock.now();
-        let end = if update.validate_only { End::RollBack } else { End::Commit };
+        let end = if update.validate_only { End::DryRun } else { End::Commit };
         let db = self.db.of_user(update.user_id);
         let needs_claims = update.builtin.openid.is_some() || update.builtin.unionid.is_some();
         let needs_values =
@@ -249,17 +249,17 @@ impl Profiles {
                 if let Some(once) = &update.once
                     && let Some(kept) = once.begin(conn).await?
                 {
-                    return Ok(Outcome::Kept(kept));
+                    return Ok(Outcome::Stored(kept));
                 }
                 // The unique values that the user has until now are freed by their values.
                 let needs_stored = needs_claims || update.changes.iter().any(|change| change.field.unique);
                 let stored = match end {
                     End::Commit if !needs_stored => None,
-                    End::Commit | End::RollBack => profiles::lock(conn, update.user_id).await?,
+                    End::Commit | End::DryRun => profiles::lock(conn, update.user_id).await?,
                 };
                 let mut profile = apply(conn, update, now).await?;
-                claim(conn, update, stored.as_ref(), &profile).await?;
-                if let Some(stored) = stored.filter(|_| end == End::RollBack) {
+                reservation(conn, update, stored.as_ref(), &profile).await?;
+                if let Some(stored) = stored.filter(|_| end == End::DryRun) {
                     (profile.version, profile.updated_at) = (stored.version, stored.updated_at);
                 }
                 if let Some(once) = &update.once {
@@ -282,7 +282,7 @@ impl Profiles {
         let told =
             self.db.run(async |conn| Ok(profiles::find_refusal(conn, update.user_id, &update.changes).await?)).await;
         match told {
-            Ok(Some(refusal)) => refused(&refusal),
+            Ok(Some(rejection)) => rejected(&rejection),
             Ok(None) => Error::new(Reason::WriteConflict),
             Err(error) => error,
         }
@@ -301,20 +301,20 @@ pub async fn search_in_time<T>(search: impl Future<Output = Result<T>>) -> Resul
 }
 
 /// The error of a refusal of `change_document`, `REASON:field`.
-pub fn refused(refusal: &str) -> Error {
-    let (reason, field) = refusal.split_once(':').unwrap_or((refusal, ""));
+pub fn rejected(rejection: &str) -> Error {
+    let (reason, field) = rejection.split_once(':').unwrap_or((rejection, ""));
     let reason = match reason {
         "OP_OVERFLOW" => Reason::OpOverflow,
         "DOCUMENT_TOO_LARGE" => Reason::DocumentTooLarge,
         _ => Reason::OpTypeMismatch,
     };
     let path = if field.is_empty() { "custom_fields".to_owned() } else { format!("custom_fields.{field}") };
-    Error::new(reason).with_violation(path, Fault::Range, reason.message())
+    Error::new(reason).with_violation(path, FieldError::Range, reason.message())
 }
 
 /// The error of a user who would have more groups than are allowed.
 pub fn too_many_groups() -> Error {
-    Error::invalid("add_group_ids", Fault::Range, TOO_MANY_GROUPS)
+    Error::invalid("add_group_ids", FieldError::Range, TOO_MANY_GROUPS)
 }
 
 /// The UPDATE itself, and what it means that no row came back.
@@ -324,7 +324,7 @@ async fn apply(conn: &mut AsyncPgConnection, update: &Update, now: DateTime<Utc>
     match profiles::update(conn, *user_id, builtin, groups, changes, version, now).await? {
         profiles::Updated::Done(profile) => Ok(*profile),
         profiles::Updated::TooManyGroups => Err(too_many_groups()),
-        profiles::Updated::Refused => Err(Error::new(Reason::OpTypeMismatch)),
+        profiles::Updated::Rejected => Err(Error::new(Reason::OpTypeMismatch)),
         profiles::Updated::Unmatched => match profiles::find_version(conn, update.user_id).await? {
             Some(_) if version.is_some() => Err(Error::new(Reason::EtagMismatch)),
             _ => Err(Error::user_not_found(update.user_id)),
@@ -334,14 +334,14 @@ async fn apply(conn: &mut AsyncPgConnection, update: &Update, now: DateTime<Utc>
 
 /// Brings unique values and the index in line with the profile as it is now; `stored` is the one before, where a unique
 /// value may change.
-async fn claim(
+async fn reservation(
     conn: &mut AsyncPgConnection,
     update: &Update,
     stored: Option<&Profile>,
     profile: &Profile,
 ) -> Result<()> {
     let mut held = Vec::new();
-    let mut claims = Vec::new();
+    let mut reservations = Vec::new();
     let mut loses_login = false;
     for (kind, named, old, new) in [
         ("openid", update.builtin.openid.is_some(), stored.and_then(|stored| stored.openid.as_ref()), &profile.openid),
@@ -355,8 +355,8 @@ async fn claim(
         if named {
             loses_login |= new.is_none();
             held.extend(old.map(|value| (kind.to_owned(), value.clone())));
-            let claim = |value| Claim { path: format!("profile.{kind}"), kind: kind.to_owned(), value };
-            claims.extend(new.clone().map(claim));
+            let reservation = |value| Reservation { path: format!("profile.{kind}"), kind: kind.to_owned(), value };
+            reservations.extend(new.clone().map(reservation));
         }
     }
     let mut touched: Vec<&Field> = update.changes.iter().map(|change| &*change.field).collect();
@@ -366,10 +366,10 @@ async fn claim(
         let key = |profile: &Profile| field.field_type.unique_key(&profile.custom_fields.field(&field.name));
         held.extend(stored.and_then(key).map(|value| (field.unique_kind(), value)));
         let path = format!("custom_fields.{}", field.name);
-        claims.extend(key(profile).map(|value| Claim { path, kind: field.unique_kind(), value }));
+        reservations.extend(key(profile).map(|value| Reservation { path, kind: field.unique_kind(), value }));
     }
     unique_values::free(conn, profile.user_id, held).await?;
-    take(conn, profile.user_id, &claims).await?;
+    reserve(conn, profile.user_id, &reservations).await?;
     if loses_login && accounts::count_credentials(conn, profile.user_id).await? == 0 {
         let name = if update.builtin.openid.is_some() { "profile.openid" } else { "profile.unionid" };
         return Err(Error::new(Reason::LastCredential).with_precondition(name));

@@ -9,7 +9,7 @@ use crate::{
     domain::{
         caller::{Caller, Grant},
         db::{Db, End, Lane},
-        once::Once,
+        idempotency::IdempotencyKey,
     },
     error::{Error, Reason, Result},
     model::{
@@ -115,7 +115,7 @@ impl Tokens {
     /// # Errors
     /// USER_NOT_FOUND; REQUEST_ID_REUSED, REQUEST_IN_PROGRESS; TOKEN_REVOKED or TOKEN_EXPIRED if the caller's own token
     /// ended in the meantime.
-    pub async fn issue_for(&self, caller: &Caller, issue: &Issue<'_>, once: Option<&Once>) -> Result<Issued> {
+    pub async fn issue_for(&self, caller: &Caller, issue: &Issue<'_>, once: Option<&IdempotencyKey>) -> Result<Issued> {
         let now = self.clock.now();
         let secret = token::secret(random_bytes());
         let hash = token::hash(&secret).to_vec();
@@ -216,7 +216,7 @@ impl Tokens {
                     let count = own.len();
                     let issued = tokens::revoke_issued_by(conn, subject.to_string(), now).await?;
                     let mut revoked = vec![Revoked::Service(name.clone())];
-                    tokens::tell(conn, &revoked).await?;
+                    tokens::notify_revoked(conn, &revoked).await?;
                     revoked.extend(tell_revoked(conn, own.into_iter().chain(issued).collect(), now).await?);
                     Ok((count, revoked))
                 }
@@ -351,7 +351,7 @@ async fn tell_revoked(
     }
     let told =
         if hashes.len() > TOLD_APART { vec![Revoked::Many] } else { hashes.into_iter().map(Revoked::Token).collect() };
-    tokens::tell(conn, &told).await?;
+    tokens::notify_revoked(conn, &told).await?;
     Ok(told)
 }
 

@@ -9,13 +9,13 @@ use diesel_async::AsyncPgConnection;
 use crate::{
     clock::Clock,
     domain::{
-        claims::{Claim, refuse_taken},
         db::{Db, End},
         fields::{index_rows, join_fill},
-        names::{self, NamePolicy, Reservations},
-        once::{self, Once, Outcome},
+        idempotency::{self, IdempotencyKey, Outcome},
+        names::{self, NamePolicy, ReleasedNames},
+        reservations::{Reservation, reject_conflicts},
     },
-    error::{Error, Fault, Reason, Result},
+    error::{Error, FieldError, Reason, Result},
     model::{
         delivery::Channel,
         field::{Field, Fields},
@@ -39,7 +39,7 @@ pub struct NewUser {
     pub profile: Profile,
     pub account: NewAccount,
     /// Values that must be free.
-    pub claims: Vec<Claim>,
+    pub reservations: Vec<Reservation>,
 }
 
 /// A user to delete.
@@ -74,10 +74,10 @@ impl Users {
         new: &NewUser,
         definitions: &Fields,
         validate_only: bool,
-        once: Option<&Once>,
+        once: Option<&IdempotencyKey>,
         reply: impl Fn(&NewUser, &Profile) -> Vec<u8> + Sync,
     ) -> Result<Outcome<Profile>> {
-        let end = if validate_only { End::RollBack } else { End::Commit };
+        let end = if validate_only { End::DryRun } else { End::Commit };
         let mut outcome = self
             .db
             .transaction(end, async |conn| {
@@ -87,7 +87,7 @@ impl Users {
         match &mut outcome {
             Outcome::New(made) if validate_only => made.user_id = new.profile.user_id,
             Outcome::New(_) => self.follow([new].into_iter()).await,
-            Outcome::Kept(_) => {}
+            Outcome::Stored(_) => {}
         }
         Ok(outcome)
     }
@@ -98,7 +98,7 @@ impl Users {
     /// What kept the whole batch from being written.
     pub async fn import(
         &self,
-        batch: &[(NewUser, Option<Once>)],
+        batch: &[(NewUser, Option<IdempotencyKey>)],
         definitions: &Fields,
         reply: impl Fn(&NewUser, &Profile) -> Vec<u8> + Sync,
     ) -> Result<Vec<Result<()>>> {
@@ -115,13 +115,13 @@ impl Users {
     async fn follow(&self, made: impl Iterator<Item = &NewUser>) {
         let brought = made.map(|new| new.profile.user_id).filter(|user_id| *user_id < SEQUENCE_END).max();
         let Some(highest) = brought.filter(|user_id| *user_id != 0) else { return };
-        if let Err(error) = self.db.run(async |conn| Ok(users::pass(conn, highest).await?)).await {
+        if let Err(error) = self.db.run(async |conn| Ok(users::advance_id_sequence(conn, highest).await?)).await {
             tracing::warn!(reason = error.reason().as_str(), "the sequence of ids stays behind");
         }
     }
 
     /// Creates users, table by table, and reports the result of each. Conflicts are decided in the order of the users,
-    /// against the values that are in use. If a concurrent write claims one of the values, the transaction is rolled
+    /// against the values that are in use. If a concurrent write reserves one of the values, the transaction is rolled
     /// back and retried.
     ///
     /// # Errors
@@ -130,19 +130,19 @@ impl Users {
     async fn make(
         &self,
         conn: &mut AsyncPgConnection,
-        batch: &[(&NewUser, Option<&Once>)],
+        batch: &[(&NewUser, Option<&IdempotencyKey>)],
         definitions: &Fields,
         reply: &impl Fn(&NewUser, &Profile) -> Vec<u8>,
     ) -> Result<Vec<Result<Outcome<Profile>>>> {
-        let requests: Vec<&Once> = batch.iter().filter_map(|(_, once)| *once).collect();
-        let mut begun = once::begin(conn, &requests).await?.into_iter();
+        let requests: Vec<&IdempotencyKey> = batch.iter().filter_map(|(_, once)| *once).collect();
+        let mut begun = idempotency::begin(conn, &requests).await?.into_iter();
         let mut decisions = Decisions::begin(conn, batch, self.names, self.clock.now()).await?;
         let mut outcomes = Vec::with_capacity(batch.len());
         for (new, once) in batch {
             let kept = once.and_then(|_| begun.next()).unwrap_or(Ok(None));
             outcomes.push(match kept {
                 Err(error) => Err(error),
-                Ok(Some(kept)) => Ok(Outcome::Kept(kept)),
+                Ok(Some(kept)) => Ok(Outcome::Stored(kept)),
                 Ok(None) => decisions.decide(conn, new, *once, reply).await?,
             });
         }
@@ -159,17 +159,17 @@ impl Users {
         &self,
         delete: &DeleteUser,
         definitions: &Fields,
-        once: Option<&Once>,
+        once: Option<&IdempotencyKey>,
         reply: impl Fn() -> Vec<u8> + Sync,
     ) -> Result<Outcome<()>> {
-        let end = if delete.validate_only { End::RollBack } else { End::Commit };
+        let end = if delete.validate_only { End::DryRun } else { End::Commit };
         self.db
             .of_user(delete.user_id)
             .transaction(end, async |conn| {
                 if let Some(once) = once
                     && let Some(stored) = once.begin(conn).await?
                 {
-                    return Ok(Outcome::Kept(stored));
+                    return Ok(Outcome::Stored(stored));
                 }
                 join_fill(conn, definitions.iter().map(|field| &**field)).await?;
                 // Every other write of the user waits for this row lock.
@@ -196,28 +196,28 @@ struct Decisions<'a> {
     used: HashSet<i64>,
     /// Kinds and values that are in use, with their user; 0 for a user of the batch.
     held: HashMap<(String, String), i64>,
-    reservations: Reservations,
+    reservations: ReleasedNames,
     policy: NamePolicy,
     now: DateTime<Utc>,
     /// Ids for those who bring none.
     drawn: std::vec::IntoIter<i64>,
     made: Vec<(&'a NewUser, Profile)>,
-    replies: HashMap<&'a RequestKey, (&'a Once, i64, Vec<u8>)>,
+    replies: HashMap<&'a RequestKey, (&'a IdempotencyKey, i64, Vec<u8>)>,
 }
 
 impl<'a> Decisions<'a> {
     async fn begin(
         conn: &mut AsyncPgConnection,
-        batch: &[(&NewUser, Option<&Once>)],
+        batch: &[(&NewUser, Option<&IdempotencyKey>)],
         policy: NamePolicy,
         now: DateTime<Utc>,
     ) -> Result<Self> {
         let (given, missing): (Vec<i64>, Vec<i64>) =
             batch.iter().map(|(new, _)| new.profile.user_id).partition(|user_id| *user_id != 0);
-        let claims = batch.iter().flat_map(|(new, _)| &new.claims);
-        let (kinds, values): (Vec<_>, Vec<_>) = claims.clone().map(Claim::pair).unzip();
+        let reservations = batch.iter().flat_map(|(new, _)| &new.reservations);
+        let (kinds, values): (Vec<_>, Vec<_>) = reservations.clone().map(Reservation::pair).unzip();
         Ok(Self {
-            reservations: Reservations::find(conn, claims, now).await?,
+            reservations: ReleasedNames::find(conn, reservations, now).await?,
             policy,
             now,
             drawn: users::draw_ids(conn, missing.len(), &given).await?.into_iter(),
@@ -233,13 +233,13 @@ impl<'a> Decisions<'a> {
         &mut self,
         conn: &mut AsyncPgConnection,
         new: &'a NewUser,
-        once: Option<&'a Once>,
+        once: Option<&'a IdempotencyKey>,
         reply: impl Fn(&NewUser, &Profile) -> Vec<u8>,
     ) -> Result<Result<Outcome<Profile>>> {
         if let Some(once) = once
             && let Some((first, _, reply)) = self.replies.get(once.key())
         {
-            return Ok(first.repeat(once, reply).map(Outcome::Kept));
+            return Ok(first.repeat(once, reply).map(Outcome::Stored));
         }
         let yielding = self.find_yielding(conn, new).await?;
         let decided = self.decide_alone(new, &yielding, once, reply);
@@ -255,14 +255,14 @@ impl<'a> Decisions<'a> {
     /// its current user.
     async fn find_yielding(&self, conn: &mut AsyncPgConnection, new: &NewUser) -> Result<Vec<(i64, Channel, String)>> {
         let mut yielding: Vec<(i64, Channel, String)> = Vec::new();
-        for claim in &new.claims {
-            let channel = Channel::parse(&claim.kind).filter(|channel| new.account.is_verified(*channel));
-            let holder = self.held.get(&claim.pair()).copied().filter(|holder| *holder != 0);
+        for reservation in &new.reservations {
+            let channel = Channel::parse(&reservation.kind).filter(|channel| new.account.is_verified(*channel));
+            let holder = self.held.get(&reservation.pair()).copied().filter(|holder| *holder != 0);
             let (Some(channel), Some(holder)) = (channel, holder) else { continue };
             let taken = yielding.iter().filter(|(other, ..)| *other == holder).count() as i64;
             let (policy, now) = (self.policy, self.now);
-            if names::find_yielding(conn, holder, channel, &claim.value, taken, policy, now).await? {
-                yielding.push((holder, channel, claim.value.clone()));
+            if names::find_yielding(conn, holder, channel, &reservation.value, taken, policy, now).await? {
+                yielding.push((holder, channel, reservation.value.clone()));
             }
         }
         Ok(yielding)
@@ -272,7 +272,7 @@ impl<'a> Decisions<'a> {
         &mut self,
         new: &'a NewUser,
         yielding: &[(i64, Channel, String)],
-        once: Option<&'a Once>,
+        once: Option<&'a IdempotencyKey>,
         reply: impl Fn(&NewUser, &Profile) -> Vec<u8>,
     ) -> Result<Outcome<Profile>> {
         let mut profile = new.profile.clone();
@@ -282,20 +282,20 @@ impl<'a> Decisions<'a> {
         if self.used.contains(&profile.user_id) {
             return Err(Error::new(Reason::UserIdTaken).with_resource("user", "profile.user_id").with_violation(
                 "profile.user_id",
-                Fault::Format,
+                FieldError::Format,
                 "is or was in use",
             ));
         }
-        let yields = |claim: &Claim| {
-            yielding.iter().any(|(_, channel, key)| channel.as_str() == claim.kind && *key == claim.value)
+        let yields = |reservation: &Reservation| {
+            yielding.iter().any(|(_, channel, key)| channel.as_str() == reservation.kind && *key == reservation.value)
         };
-        let is_lost = |claim: &&Claim| {
-            let is_held = self.held.contains_key(&claim.pair()) && !yields(claim);
-            is_held || self.keeps(new, profile.user_id, claim)
+        let is_lost = |reservation: &&Reservation| {
+            let is_held = self.held.contains_key(&reservation.pair()) && !yields(reservation);
+            is_held || self.keeps(new, profile.user_id, reservation)
         };
-        refuse_taken(new.claims.iter().filter(is_lost))?;
+        reject_conflicts(new.reservations.iter().filter(is_lost))?;
         self.used.insert(profile.user_id);
-        self.held.extend(new.claims.iter().map(|claim| (claim.pair(), 0)));
+        self.held.extend(new.reservations.iter().map(|reservation| (reservation.pair(), 0)));
         if let Some(once) = once {
             self.replies.insert(once.key(), (once, profile.user_id, reply(new, &profile)));
         }
@@ -304,9 +304,9 @@ impl<'a> Decisions<'a> {
     }
 
     /// Whether the value is reserved for a previous user.
-    fn keeps(&self, new: &NewUser, user_id: i64, claim: &Claim) -> bool {
-        let is_proved = Channel::parse(&claim.kind).is_some_and(|channel| new.account.is_verified(channel));
-        self.reservations.keeps(claim, user_id, is_proved)
+    fn keeps(&self, new: &NewUser, user_id: i64, reservation: &Reservation) -> bool {
+        let is_proved = Channel::parse(&reservation.kind).is_some_and(|channel| new.account.is_verified(channel));
+        self.reservations.keeps(reservation, user_id, is_proved)
     }
 
     async fn write(mut self, conn: &mut AsyncPgConnection, definitions: &Fields) -> Result<()> {
@@ -316,19 +316,21 @@ impl<'a> Decisions<'a> {
         // Plain inserts: to go around a conflict costs more than to begin anew where there is one, which is seldom.
         let profiles = self.made.iter().map(|(_, profile)| profile);
         users::insert_profiles(conn, profiles).await.map_err(raced)?;
-        let claims = self.made.iter().flat_map(|(new, profile)| {
-            new.claims.iter().map(|claim| (profile.user_id, claim.kind.as_str(), claim.value.as_str()))
+        let reservations = self.made.iter().flat_map(|(new, profile)| {
+            new.reservations
+                .iter()
+                .map(|reservation| (profile.user_id, reservation.kind.as_str(), reservation.value.as_str()))
         });
-        unique_values::insert(conn, &claims.collect::<Vec<_>>()).await.map_err(raced)?;
-        // The claims have waited for concurrent releases, so their reservations are visible now.
-        let claims = self.made.iter().flat_map(|(new, _)| &new.claims);
-        self.reservations = Reservations::find(conn, claims, self.now).await?;
+        unique_values::insert(conn, &reservations.collect::<Vec<_>>()).await.map_err(raced)?;
+        // The reservations have waited for concurrent releases, so their reservations are visible now.
+        let reservations = self.made.iter().flat_map(|(new, _)| &new.reservations);
+        self.reservations = ReleasedNames::find(conn, reservations, self.now).await?;
         for (new, profile) in &self.made {
-            for claim in &new.claims {
-                if self.keeps(new, profile.user_id, claim) {
+            for reservation in &new.reservations {
+                if self.keeps(new, profile.user_id, reservation) {
                     return Err(Error::new(Reason::WriteConflict));
                 }
-                self.reservations.end(conn, claim).await?;
+                self.reservations.end(conn, reservation).await?;
             }
         }
         let accounts: Vec<_> = self.made.iter().map(|(new, profile)| (profile.user_id, &new.account)).collect();
@@ -341,7 +343,7 @@ impl<'a> Decisions<'a> {
         });
         fields::insert_values(conn, rows.collect()).await?;
         let replies = self.replies.into_values().map(|(once, user_id, reply)| (once, Some(user_id), reply));
-        once::end(conn, replies.collect()).await
+        idempotency::end(conn, replies.collect()).await
     }
 }
 

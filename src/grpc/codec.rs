@@ -10,9 +10,9 @@ use tonic::{
 };
 
 use crate::{
-    error::{Error, Fault, Reason},
+    convert::size,
+    error::{Error, FieldError, Reason},
     threads,
-    wire::size,
 };
 
 /// Encodes `T` and decodes `U`.
@@ -76,7 +76,7 @@ impl<U: Message + Name + Default> Decoder for MessageDecoder<U> {
         let bytes = buffer.remaining();
         // prost's own text names types of ours and bytes of theirs; a fixed sentence is enough.
         threads::run_heavy(bytes, || U::decode(buffer)).map(Some).map_err(|_| {
-            Error::invalid("", Fault::Format, "is no message of this method: bytes, UTF-8 or nesting are at fault")
+            Error::invalid("", FieldError::Format, "is no message of this method: bytes, UTF-8 or nesting are at fault")
                 .into()
         })
     }

@@ -3,7 +3,7 @@
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::{error::Error, telemetry::call, wire::details::details};
+use crate::{convert::details::details, error::Error, telemetry::call};
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {

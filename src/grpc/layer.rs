@@ -19,30 +19,30 @@ use tower::{Layer, Service};
 
 use super::{ACCEPT_ENCODING, COMPRESSED, message};
 use crate::{
+    call_guard::{self, CallGuard, StreamPermits},
+    convert,
     decompress::Encoding,
-    door::{self, Door, StreamPermits},
-    error::{Error, Fault, Reason, Result},
+    error::{Error, FieldError, Reason, Result},
     net::{Peer, PublicCall},
     telemetry::call::{self, Call, REQUEST_ID_HEADER, Rpc, Transport},
-    wire,
 };
 
-impl<S> Layer<S> for Door {
-    type Service = Guarded<S>;
+impl<S> Layer<S> for CallGuard {
+    type Service = AuthService<S>;
 
-    fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded { door: self.clone(), inner }
+    fn layer(&self, inner: S) -> AuthService<S> {
+        AuthService { guard: self.clone(), inner }
     }
 }
 
-/// A service behind the door.
+/// A service behind the call guard.
 #[derive(Clone)]
-pub struct Guarded<S> {
-    door: Door,
+pub struct AuthService<S> {
+    guard: CallGuard,
     inner: S,
 }
 
-impl<S> Service<Request<Body>> for Guarded<S>
+impl<S> Service<Request<Body>> for AuthService<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
@@ -68,9 +68,9 @@ where
         let came = Instant::now();
         let call = Call::new(request.headers(), Transport::Grpc);
         let header = call.header();
-        let door = self.door.clone();
+        let guard = self.guard.clone();
         Box::pin(call.run(async move {
-            let answered = AssertUnwindSafe(answer(door, inner, request, came)).catch_unwind().await;
+            let answered = AssertUnwindSafe(answer(guard, inner, request, came)).catch_unwind().await;
             let answered = answered.unwrap_or_else(|_| Err(Error::internal("the call panicked")));
             let mut response = answered.unwrap_or_else(|error| Status::from(error).into_http());
             response.headers_mut().insert(REQUEST_ID_HEADER, header);
@@ -147,11 +147,11 @@ impl<T: Unpin> http_body::Body for Held<T> {
     }
 }
 
-async fn answer<S>(door: Door, mut inner: S, mut request: Request<Body>, came: Instant) -> Result<Response<Body>>
+async fn answer<S>(guard: CallGuard, mut inner: S, mut request: Request<Body>, came: Instant) -> Result<Response<Body>>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
-    let rpc = wire::rpc(request.uri().path().trim_start_matches('/')).map(|(service, method)| Rpc(service, method));
+    let rpc = convert::rpc(request.uri().path().trim_start_matches('/')).map(|(service, method)| Rpc(service, method));
     rpc.inspect(|rpc| call::set_rpc(*rpc));
     // What is no RPC of ours has no rule, and a token is asked for all the same.
     let Rpc(service, method) = rpc.unwrap_or(Rpc("", ""));
@@ -159,15 +159,16 @@ where
     // On the heap, and so moved no more: each wrapper around a future holds it once more than it need.
     let call = Box::pin(async {
         let certified = request.extensions().get::<Peer>().and_then(|peer| peer.caller.as_ref());
-        let mut admitted = door.admit(door::bearer(request.headers()), certified, service, method).await?;
+        let mut call_permits =
+            guard.authenticate(call_guard::bearer(request.headers()), certified, service, method).await?;
         let peer = request.extensions().get::<Peer>();
         peer.inspect(|peer| peer.authenticated());
         let hold = peer.filter(|_| method == "ImportUsers").map(Peer::hold);
-        request.extensions_mut().insert(Arc::clone(&admitted.caller));
+        request.extensions_mut().insert(Arc::clone(&call_permits.caller));
         if method == "ImportUsers" {
-            admitted.permit.reserve(message::MAX_MESSAGE)?;
+            call_permits.permit.reserve(message::MAX_MESSAGE)?;
             // It goes on after its answer has begun, and keeps its permits until then.
-            request.extensions_mut().insert(StreamPermits::new(door.enter()?, admitted.permit));
+            request.extensions_mut().insert(StreamPermits::new(guard.acquire()?, call_permits.permit));
             let Ok(response) = inner.call(request).await;
             let response = explained(response);
             return Ok(match hold {
@@ -180,25 +181,24 @@ where
         if !COMPRESSED.contains(&method) {
             parts.headers.remove(ACCEPT_ENCODING);
         }
-        let request = Request::from_parts(parts, message::read(body, encoding, &mut admitted).await?);
-        let _room = door.enter()?;
+        let request = Request::from_parts(parts, message::read(body, encoding, &mut call_permits).await?);
+        let _room = guard.acquire()?;
         let Ok(response) = inner.call(request).await;
         Ok::<_, Error>(explained(response))
     });
-    door::within(limit, call).await
+    call_guard::within(limit, call).await
 }
 
 /// How long a call that came then may still take: what its caller gives it, and our own bound. An import has its
 /// caller's alone.
 fn deadline(headers: &HeaderMap, method: &str, came: Instant) -> Result<Option<Duration>> {
-    let given =
-        match headers.get("grpc-timeout") {
-            None => None,
-            Some(value) => Some(value.to_str().ok().and_then(timeout).ok_or_else(|| {
-                Error::invalid("grpc-timeout", Fault::Format, "must be at most eight digits and a unit")
-            })?),
-        };
-    let Some(bound) = door::longest(method) else {
+    let given = match headers.get("grpc-timeout") {
+        None => None,
+        Some(value) => Some(value.to_str().ok().and_then(timeout).ok_or_else(|| {
+            Error::invalid("grpc-timeout", FieldError::Format, "must be at most eight digits and a unit")
+        })?),
+    };
+    let Some(bound) = call_guard::longest(method) else {
         return Ok(given);
     };
     // A moment earlier than the transport's own timer, which would answer CANCELLED.
@@ -237,7 +237,7 @@ fn explained(response: Response<Body>) -> Response<Body> {
         Some(Code::Unimplemented) => Error::new(Reason::MethodUnknown),
         Some(Code::OutOfRange | Code::ResourceExhausted) => Error::new(Reason::MessageTooLarge),
         Some(Code::Internal | Code::InvalidArgument) => {
-            Error::invalid("", Fault::Format, "is no message that gRPC can read")
+            Error::invalid("", FieldError::Format, "is no message that gRPC can read")
         }
         Some(Code::Ok) | None | Some(_) => return response,
     };

@@ -7,9 +7,9 @@ use http_body_util::{BodyExt, Full};
 use tonic::body::Body;
 
 use crate::{
+    call_guard::AuthenticatedCall,
     decompress::{Encoding, decompress},
-    door::Admitted,
-    error::{Error, Fault, Reason, Result},
+    error::{Error, FieldError, Reason, Result},
 };
 
 /// The largest message, in bytes: tonic's own default.
@@ -23,8 +23,8 @@ const COMPRESSED: u8 = 1;
 ///
 /// # Errors
 /// MESSAGE_TOO_LARGE; RATE_LIMITED and OVERLOADED where there is no memory for it; INVALID_REQUEST where it ends early.
-pub async fn read(mut body: Body, encoding: Option<Encoding>, admitted: &mut Admitted) -> Result<Body> {
-    let max = admitted.max_body(MAX_MESSAGE) + PREFIX;
+pub async fn read(mut body: Body, encoding: Option<Encoding>, call_permits: &mut AuthenticatedCall) -> Result<Body> {
+    let max = call_permits.max_body(MAX_MESSAGE) + PREFIX;
     let mut whole = Bytes::new();
     let mut pieces = BytesMut::new();
     while !body.is_end_stream() {
@@ -33,7 +33,7 @@ pub async fn read(mut body: Body, encoding: Option<Encoding>, admitted: &mut Adm
         if whole.len() + pieces.len() + data.len() > max {
             return Err(Error::new(Reason::MessageTooLarge));
         }
-        admitted.permit.reserve(data.len())?;
+        call_permits.permit.reserve(data.len())?;
         if whole.is_empty() && pieces.is_empty() {
             // Nearly every message comes in one piece, which is not copied.
             whole = data;
@@ -46,7 +46,7 @@ pub async fn read(mut body: Body, encoding: Option<Encoding>, admitted: &mut Adm
     match (encoding, whole.first()) {
         (Some(encoding), Some(&COMPRESSED)) => {
             let message = decompress(encoding, whole.get(PREFIX..).unwrap_or_default(), max - PREFIX)?;
-            admitted.permit.reserve(message.len())?;
+            call_permits.permit.reserve(message.len())?;
             Ok(Body::new(Full::new(plain(&message))))
         }
         _ => Ok(Body::new(Full::new(whole))),
@@ -64,5 +64,5 @@ fn plain(message: &[u8]) -> Bytes {
 }
 
 fn broken(error: tonic::Status) -> Error {
-    Error::invalid("", Fault::Format, "ended before the whole message was received").with_source(error)
+    Error::invalid("", FieldError::Format, "ended before the whole message was received").with_source(error)
 }

@@ -1,4 +1,4 @@
-//! The gRPC door: both services over [`Api`], health and reflection, and one layer around them all.
+//! The gRPC transport: both services over [`Api`], health and reflection, and one layer around them all.
 #![expect(clippy::disallowed_types, reason = "the gRPC boundary")]
 
 pub mod codec;
@@ -22,15 +22,15 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use crate::{
     api::Api,
     config,
-    domain::caller::Caller,
-    error::{Error, Reason, Result},
-    wire::{
+    convert::{
         DESCRIPTORS,
         pb::{
             user_admin_service_server::{self, UserAdminServiceServer},
             user_service_server::{self, UserServiceServer},
         },
     },
+    domain::caller::Caller,
+    error::{Error, Reason, Result},
 };
 
 /// All services of the port. A call of ours goes to its service at once; a router, which boxes and clones for whatever

@@ -10,15 +10,15 @@ use tonic::{Request, Response, Status, Streaming};
 use super::caller;
 use crate::{
     api::{Api, Batch},
+    call_guard::StreamPermits,
+    convert::pb::{self, user_admin_service_server},
     domain::caller::Caller,
-    door::StreamPermits,
-    error::{Error, Fault, Reason},
+    error::{Error, FieldError, Reason},
     telemetry::call,
-    wire::pb::{self, user_admin_service_server},
 };
 
 /// How long an import waits for the next message.
-const SILENCE: Duration = Duration::from_secs(30);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A batch is written when its sender pauses this long, so that a slow one sees its answers.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -162,11 +162,11 @@ async fn import(
     let mut index = 0;
     let mut batch = Batch::default();
     loop {
-        let wait = if batch.is_empty() { SILENCE } else { PAUSE };
+        let wait = if batch.is_empty() { IDLE_TIMEOUT } else { PAUSE };
         let is_over = match tokio::time::timeout(wait, users.message()).await {
             Ok(message) => match message? {
                 Some(message) => {
-                    let missing = || Error::invalid("user", Fault::Required, "must be given");
+                    let missing = || Error::invalid("user", FieldError::Required, "must be given");
                     let bytes = message.encoded_len();
                     batch.push(message.user.ok_or_else(missing), bytes);
                     false
@@ -205,7 +205,7 @@ async fn tell(
     answers: &mpsc::Sender<Result<pb::ImportUsersResponse, Status>>,
     answer: Result<pb::ImportUsersResponse, Status>,
 ) -> Result<(), Status> {
-    match tokio::time::timeout(SILENCE, answers.send(answer)).await {
+    match tokio::time::timeout(IDLE_TIMEOUT, answers.send(answer)).await {
         Ok(sent) => sent.map_err(|_| Error::new(Reason::ShuttingDown).into()),
         Err(_) => Err(Error::new(Reason::DeadlineExceeded).into()),
     }

@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status};
 use super::{accepts_compressed, caller, compressible};
 use crate::{
     api::Api,
-    wire::pb::{self, user_service_server},
+    convert::pb::{self, user_service_server},
 };
 
 pub struct UserService(pub Api);

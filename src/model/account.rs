@@ -5,11 +5,11 @@ use diesel::Queryable;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::{
-    error::Fault,
+    error::FieldError,
     model::{
         delivery::Channel,
         password::Kind,
-        text::{self, Refusal},
+        text::{self, Rejection},
     },
 };
 
@@ -108,7 +108,7 @@ pub fn is_provider(text: &str) -> bool {
 ///
 /// # Errors
 /// The fault of the field.
-pub fn parse_subject(given: String) -> Result<String, Refusal> {
+pub fn parse_subject(given: String) -> Result<String, Rejection> {
     text::line(given, 1, 255, "must have 1 to 255 characters")
 }
 
@@ -223,7 +223,7 @@ pub struct Connection {
 
 /// A value as it was typed, and as it is compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Folded {
+pub struct Normalized {
     pub shown: String,
     pub key: String,
 }
@@ -245,10 +245,10 @@ pub fn fold_email(given: &str) -> String {
 }
 
 /// An email: an ASCII local part, a domain with a dot, 254 characters at most.
-pub fn parse_email(given: String) -> Result<Folded, Refusal> {
-    const FORM: Refusal = (Fault::Format, "must be an email address");
+pub fn parse_email(given: String) -> Result<Normalized, Rejection> {
+    const FORM: Rejection = (FieldError::Format, "must be an email address");
     if given.len() > 1024 {
-        return Err((Fault::Length, "must have at most 254 characters"));
+        return Err((FieldError::Length, "must have at most 254 characters"));
     }
     let shown = text::line(given, 1, 254, "must have 1 to 254 characters")?;
     let key = fold_email(&shown);
@@ -264,19 +264,19 @@ pub fn parse_email(given: String) -> Result<Folded, Refusal> {
     };
     let domain_fits = domain.contains('.') && domain.split('.').all(label_fits) && key.len() <= 254;
     let top_is_name = domain.rsplit('.').next().is_some_and(|top| !top.bytes().all(|b| b.is_ascii_digit()));
-    if local_fits && domain_fits && top_is_name { Ok(Folded { shown, key }) } else { Err(FORM) }
+    if local_fits && domain_fits && top_is_name { Ok(Normalized { shown, key }) } else { Err(FORM) }
 }
 
 /// A phone in E.164: `+`, a digit from 1, and 6 to 14 more.
-pub fn parse_phone(given: String) -> Result<Folded, Refusal> {
+pub fn parse_phone(given: String) -> Result<Normalized, Rejection> {
     let digits = given.strip_prefix('+').unwrap_or_default();
     let fits = (7..=15).contains(&digits.len())
         && !digits.starts_with('0')
         && digits.bytes().all(|byte| byte.is_ascii_digit());
     if !fits {
-        return Err((Fault::Format, "must be a number in E.164, for example +8613800138000"));
+        return Err((FieldError::Format, "must be a number in E.164, for example +8613800138000"));
     }
-    Ok(Folded { shown: given.clone(), key: given })
+    Ok(Normalized { shown: given.clone(), key: given })
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@
 use chrono::{DateTime, Utc};
 
 use crate::{
-    error::{Error, Fault, Reason, Result, Violations},
+    error::{Error, FieldError, Reason, Result, Violations},
     model::{
-        account::{Folded, Login},
+        account::{Login, Normalized},
         code::Purpose,
         delivery::Channel,
         password::{Kind, Secret},
@@ -16,9 +16,9 @@ use crate::{
 /// What is asked for; absent parts stay, `Some(None)` clears.
 #[derive(Clone, Default)]
 pub struct AccountPatch {
-    pub username: Option<Option<Folded>>,
-    pub email: Option<Option<Folded>>,
-    pub phone: Option<Option<Folded>>,
+    pub username: Option<Option<Normalized>>,
+    pub email: Option<Option<Normalized>>,
+    pub phone: Option<Option<Normalized>>,
     pub last_login_at: Option<Option<DateTime<Utc>>>,
     pub password: Option<Secret>,
     pub wallet_password: Option<Secret>,
@@ -94,10 +94,10 @@ pub struct Rules {
 
 /// A code that was shown, and what it must be.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Shown {
+pub struct CodeAttempt {
     pub channel: Channel,
     pub purpose: Purpose,
-    /// Folded address that it must have been sent to.
+    /// Normalized address that it must have been sent to.
     pub address: String,
     pub digits: String,
     pub path: &'static str,
@@ -105,7 +105,7 @@ pub struct Shown {
 
 /// A password that was shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Guess {
+pub struct PasswordAttempt {
     pub kind: Kind,
     pub secret: Secret,
     pub path: &'static str,
@@ -118,13 +118,13 @@ pub enum AddressChange {
     None,
     Clear,
     /// Another address.
-    Bind(Folded, Binding),
+    Bind(Normalized, Binding),
     /// The same address, proved now.
     Verify,
     /// The same verified address, confirmed now by an older factor.
     Confirm,
     /// The same address in another spelling.
-    Respell(Folded),
+    Respell(Normalized),
 }
 
 /// What a bound address can do.
@@ -141,8 +141,8 @@ pub enum Binding {
 /// What is to be checked, and what is then to be written of the addresses.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Plan {
-    pub codes: Vec<Shown>,
-    pub guesses: Vec<Guess>,
+    pub codes: Vec<CodeAttempt>,
+    pub passwords_given: Vec<PasswordAttempt>,
     pub email: AddressChange,
     pub phone: AddressChange,
     /// Path of a verified address that is to be bound again.
@@ -154,7 +154,7 @@ impl Plan {
     ///
     /// # Errors
     /// ADDRESS_UNCHANGED.
-    pub fn refuse_unchanged(&self) -> Result<()> {
+    pub fn reject_unchanged(&self) -> Result<()> {
         match self.unchanged {
             Some(path) => Err(Error::new(Reason::AddressUnchanged).with_precondition(path)),
             None => Ok(()),
@@ -202,7 +202,7 @@ pub fn plan(login: &Login, patch: &AccountPatch, proof: &Proof, rules: Rules) ->
     };
     planner.check_channel(patch)?;
     planner.addresses(patch);
-    planner.guesses();
+    planner.passwords_given();
     planner.open(patch);
     let Planner { plan, missing, lacks_current, failed, .. } = planner;
     missing.into_result_as(Reason::ProofRequired)?;
@@ -230,7 +230,7 @@ impl Planner<'_> {
     fn check_channel(&mut self, patch: &AccountPatch) -> Result<()> {
         let Some(channel) = self.other_channel(patch) else { return Ok(()) };
         if self.login.confirmed(channel.other()).is_some() || self.login.verified(channel).is_none() {
-            return Err(Error::invalid("proof.channel", Fault::Format, WRONG_CHANNEL));
+            return Err(Error::invalid("proof.channel", FieldError::Format, WRONG_CHANNEL));
         }
         if self.login.confirmed(channel).is_none() {
             self.failed = Some(Error::address_not_confirmed("proof.channel"));
@@ -266,7 +266,11 @@ impl Planner<'_> {
             if place == served {
                 self.serve(address);
             } else if needs(&&address) {
-                self.missing.add(address.path, Fault::Required, "needs a code, and one call takes one change by code");
+                self.missing.add(
+                    address.path,
+                    FieldError::Required,
+                    "needs a code, and one call takes one change by code",
+                );
             } else {
                 self.keep(address);
             }
@@ -274,7 +278,7 @@ impl Planner<'_> {
     }
 
     /// `source` is the channel that a code was sent on.
-    fn address(&self, channel: Channel, path: &'static str, given: Option<&Folded>, source: Channel) -> Address {
+    fn address(&self, channel: Channel, path: &'static str, given: Option<&Normalized>, source: Channel) -> Address {
         let bound = self.login.bound(channel);
         let is_verified = bound.as_ref().is_some_and(|bound| bound.verified);
         let is_confirmed = self.login.confirmed(channel).is_some();
@@ -339,9 +343,13 @@ impl Planner<'_> {
         let lacks_new = address.needs_new_code && self.proof.new_code.is_none();
         let lacks_code = address.needs_code && self.proof.code.is_none();
         match (lacks_new, lacks_code) {
-            (true, _) => self.missing.add(paths.new_code, Fault::Required, "the code of the new address is needed"),
+            (true, _) => {
+                self.missing.add(paths.new_code, FieldError::Required, "the code of the new address is needed")
+            }
             (false, true) if address.needs_new_code => self.lacks_current = true,
-            (false, true) => self.missing.add(paths.code, Fault::Required, "the code of the bound address is needed"),
+            (false, true) => {
+                self.missing.add(paths.code, FieldError::Required, "the code of the bound address is needed")
+            }
             (false, false) => {}
         }
         let bound = |channel| self.login.bound(channel).map(|bound| bound.key).unwrap_or_default();
@@ -350,7 +358,7 @@ impl Planner<'_> {
             _ => bound(address.channel),
         };
         let shown = |channel, purpose, address, digits: &Option<String>, path| {
-            digits.clone().map(|digits| Shown { channel, purpose, address, digits, path })
+            digits.clone().map(|digits| CodeAttempt { channel, purpose, address, digits, path })
         };
         let new = shown(address.channel, Purpose::Bind, new, &self.proof.new_code, paths.new_code);
         let current = shown(address.source, Purpose::Replace, bound(address.source), &self.proof.code, paths.code);
@@ -369,13 +377,13 @@ impl Planner<'_> {
     }
 
     /// The passwords that are shown; each is checked, whatever needs it.
-    fn guesses(&mut self) {
+    fn passwords_given(&mut self) {
         let shown = [
             (Kind::Login, &self.proof.password, "proof.current_password"),
             (Kind::Wallet, &self.proof.wallet_password, "proof.current_wallet_password"),
         ];
         for (kind, secret, path) in shown {
-            self.plan.guesses.extend(secret.clone().map(|secret| Guess { kind, secret, path }));
+            self.plan.passwords_given.extend(secret.clone().map(|secret| PasswordAttempt { kind, secret, path }));
         }
     }
 
@@ -414,20 +422,20 @@ impl Planner<'_> {
                 (Some(digits), Some(channel)) => self.open_by(channel, opening.purpose, digits),
                 _ if opening.needs_code && self.rules.is_user => {
                     let why = "needs a proof of its own: a code or the current password";
-                    self.missing.add(opening.path, Fault::Required, why);
+                    self.missing.add(opening.path, FieldError::Required, why);
                 }
                 _ => {}
             }
         }
         let needs_password = !self.login.has_confirmed() && self.login.password_hash.is_some();
         if !patch.unlink.is_empty() && self.rules.is_user && needs_password && self.proof.password.is_none() {
-            self.missing.add("proof.current_password", Fault::Required, "the password is needed");
+            self.missing.add("proof.current_password", FieldError::Required, "the password is needed");
         }
         // Otherwise a stolen token could set a first password, and unlink the owner's connection with it.
         let unproven = self.login.password_unproven_at.zip(self.rules.linked_at);
         if self.rules.is_user && needs_password && unproven.is_some_and(|(set_at, linked_at)| linked_at <= set_at) {
             let why = "was linked before the password was set without another proof; only a service can unlink it";
-            self.missing.add("unlink_connection_id", Fault::Required, why);
+            self.missing.add("unlink_connection_id", FieldError::Required, why);
         }
     }
 
@@ -436,7 +444,7 @@ impl Planner<'_> {
         let refused = match (self.login.confirmed(channel), self.login.verified(channel)) {
             (Some(bound), _) => {
                 let path = self.rules.paths.code;
-                self.plan.codes.push(Shown { channel, purpose, address: bound.key, digits, path });
+                self.plan.codes.push(CodeAttempt { channel, purpose, address: bound.key, digits, path });
                 return;
             }
             (None, Some(_)) => Error::address_not_confirmed(path),
@@ -447,26 +455,26 @@ impl Planner<'_> {
 }
 
 /// Notes what of a proof can serve nothing that the request holds.
-pub fn check_proof(patch: &AccountPatch, proof: &Proof, paths: Paths, faults: &mut Violations) {
+pub fn check_proof(patch: &AccountPatch, proof: &Proof, paths: Paths, violations: &mut Violations) {
     let addresses = [(Channel::Email, &patch.email), (Channel::Phone, &patch.phone)];
     let named: Vec<Channel> =
         addresses.iter().filter(|(_, given)| given.is_some()).map(|(channel, _)| *channel).collect();
     let binds = addresses.iter().any(|(_, given)| matches!(given, Some(Some(_))));
     let opens = patch.password.is_some() || patch.wallet_password.is_some() || !patch.unlink.is_empty();
     if proof.new_code.is_some() && !binds {
-        faults.add(paths.new_code, Fault::Format, "proves no address of this request");
+        violations.add(paths.new_code, FieldError::Format, "proves no address of this request");
     }
     match (proof.channel, named.is_empty()) {
         // A code of the other channel can prove some changes of an address; the state of the account decides.
         (Some(channel), false) if !named.contains(&channel) && proof.code.is_none() => {
-            faults.add("proof.channel", Fault::Format, WRONG_CHANNEL);
+            violations.add("proof.channel", FieldError::Format, WRONG_CHANNEL);
         }
         (None, true) if proof.code.is_some() && opens => {
-            faults.add("proof.channel", Fault::Required, "must tell where the code was sent");
+            violations.add("proof.channel", FieldError::Required, "must tell where the code was sent");
         }
         _ => {}
     }
     if proof.code.is_some() && named.is_empty() && !opens {
-        faults.add(paths.code, Fault::Format, "proves nothing of this request");
+        violations.add(paths.code, FieldError::Format, "proves nothing of this request");
     }
 }

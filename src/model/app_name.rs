@@ -3,8 +3,8 @@
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
 use crate::{
-    error::Fault,
-    model::text::{self, Refusal},
+    error::FieldError,
+    model::text::{self, Rejection},
 };
 
 /// Most characters of a name.
@@ -18,16 +18,16 @@ const MAX_DIGITS: usize = 3;
 ///
 /// # Errors
 /// FIELD_LENGTH over 64 characters, else FIELD_FORMAT.
-pub fn parse_app_name(given: String) -> Result<String, Refusal> {
+pub fn parse_app_name(given: String) -> Result<String, Rejection> {
     let shown = text::line(given, 0, MAX, "must have at most 64 characters")?;
     if !shown.chars().all(is_plain) {
-        return Err((Fault::Format, "may hold letters, marks, spaces, &'+-_ and few digits alone"));
+        return Err((FieldError::Format, "may hold letters, marks, spaces, &'+-_ and few digits alone"));
     }
     let mut row = 0;
     for c in shown.chars() {
         row = if is_digit(c) { row + 1 } else { 0 };
         if row > MAX_DIGITS {
-            return Err((Fault::Format, "must not have more than three digits in a row"));
+            return Err((FieldError::Format, "must not have more than three digits in a row"));
         }
     }
     Ok(shown.trim().to_owned())
@@ -77,8 +77,8 @@ mod tests {
         ];
         for name in refused {
             let (fault, _) = parse_app_name(name.to_owned()).expect_err(name);
-            assert_eq!(fault, Fault::Format, "{name:?}");
+            assert_eq!(fault, FieldError::Format, "{name:?}");
         }
-        assert_eq!(parse_app_name("a".repeat(65)).unwrap_err().0, Fault::Length);
+        assert_eq!(parse_app_name("a".repeat(65)).unwrap_err().0, FieldError::Length);
     }
 }

@@ -4,10 +4,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use diesel::Queryable;
 
 use crate::{
-    error::Fault,
+    error::FieldError,
     model::{
         delivery::{Channel, Template},
-        text::Refusal,
+        text::Rejection,
     },
 };
 
@@ -63,7 +63,7 @@ impl Purpose {
 #[derive(Clone, Debug, Queryable)]
 pub struct Code {
     pub code_id: i64,
-    /// Folded address that it was sent to.
+    /// Normalized address that it was sent to.
     pub address: String,
     pub nonce: Vec<u8>,
     pub key_id: String,
@@ -93,11 +93,11 @@ pub fn digits(random: &[u8]) -> Option<String> {
 }
 
 /// What may be a code: six ASCII digits.
-pub fn parse(given: String) -> Result<String, Refusal> {
+pub fn parse(given: String) -> Result<String, Rejection> {
     if given.len() == 6 && given.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(given);
     }
-    Err((Fault::Format, "must be six digits"))
+    Err((FieldError::Format, "must be six digits"))
 }
 
 #[cfg(test)]

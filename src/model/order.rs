@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    error::{Error, Fault, Reason, Result, Violations},
+    error::{Error, FieldError, Reason, Result, Violations},
     model::{
         field::{Field, Fields},
         text,
@@ -48,12 +48,12 @@ pub fn parse(given: &str, fields: &Fields) -> Result<Vec<OrderKey>> {
 /// ORDER_BY_UNSUPPORTED with all violations.
 pub fn parse_named(given: &str, fields: &Fields) -> Result<Vec<OrderKey>> {
     let given = if given.is_empty() { "-created_at" } else { given };
-    let mut faults = Violations::new();
+    let mut violations = Violations::new();
     let mut keys: Vec<OrderKey> = Vec::new();
     if given.len() > 512 || given.split(',').count() > MAX_KEYS {
         return Err(Error::new(Reason::OrderByUnsupported).with_violation(
             "order_by",
-            Fault::Length,
+            FieldError::Length,
             "has at most four keys",
         ));
     }
@@ -63,16 +63,18 @@ pub fn parse_named(given: &str, fields: &Fields) -> Result<Vec<OrderKey>> {
         match key(name, fields) {
             _ if sign && word => {
                 let why = format!("{} must have either the prefix \"-\" or the suffix \" desc\"", text::cut(name, 64));
-                faults.add("order_by", Fault::Format, why);
+                violations.add("order_by", FieldError::Format, why);
             }
             Some(key) if keys.iter().any(|known| known.key == key) => {
-                faults.add("order_by", Fault::Format, format!("{} stands twice", text::cut(name, 64)));
+                violations.add("order_by", FieldError::Format, format!("{} stands twice", text::cut(name, 64)));
             }
             Some(key) => keys.push(OrderKey { key, descending }),
-            None => faults.add("order_by", Fault::Unknown, format!("cannot order by {:?}", text::cut(name, 64))),
+            None => {
+                violations.add("order_by", FieldError::Unknown, format!("cannot order by {:?}", text::cut(name, 64)))
+            }
         }
     }
-    faults.into_result_as(Reason::OrderByUnsupported)?;
+    violations.into_result_as(Reason::OrderByUnsupported)?;
     Ok(keys)
 }
 

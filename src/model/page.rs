@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    error::{Error, Fault, Reason, Result, Violations},
+    error::{Error, FieldError, Reason, Result, Violations},
     model::keys::Keys,
 };
 
@@ -17,14 +17,14 @@ pub const MAX_SIZE: i64 = 1000;
 /// Most profiles that may be passed over.
 pub const MAX_SKIP: i64 = 100_000;
 /// How many are asked for, as a request says it.
-pub fn size(given: i32, faults: &mut Violations) -> i64 {
-    size_within(given, DEFAULT_SIZE, MAX_SIZE, faults)
+pub fn size(given: i32, violations: &mut Violations) -> i64 {
+    size_within(given, DEFAULT_SIZE, MAX_SIZE, violations)
 }
 
 /// How many are asked for, as a request says it; `default` where it does not, and at most `max`.
 pub fn size_within(given: i32, default: i64, max: i64, violations: &mut Violations) -> i64 {
     if given < 0 {
-        violations.add("page_size", Fault::Range, "must not be negative");
+        violations.add("page_size", FieldError::Range, "must not be negative");
     }
     match i64::from(given) {
         0 => default,
@@ -33,10 +33,10 @@ pub fn size_within(given: i32, default: i64, max: i64, violations: &mut Violatio
 }
 
 /// How many are passed over before the first page, as a request says it.
-pub fn skip(given: i32, faults: &mut Violations) -> i64 {
+pub fn skip(given: i32, violations: &mut Violations) -> i64 {
     let skip = i64::from(given);
     if !(0..=MAX_SKIP).contains(&skip) {
-        faults.add("skip", Fault::Range, "must be between 0 and 100000");
+        violations.add("skip", FieldError::Range, "must be between 0 and 100000");
     }
     skip
 }
@@ -63,13 +63,13 @@ pub fn write(keys: &Keys, query: &str, after: Vec<Value>, now: DateTime<Utc>) ->
     URL_SAFE_NO_PAD.encode(token)
 }
 
-fn refused(reason: Reason) -> Error {
-    Error::new(reason).with_violation("page_token", Fault::Format, reason.message())
+fn rejected(reason: Reason) -> Error {
+    Error::new(reason).with_violation("page_token", FieldError::Format, reason.message())
 }
 
 /// The error of a token that is not of this query.
 pub fn mismatch() -> Error {
-    refused(Reason::PageTokenMismatch)
+    rejected(Reason::PageTokenMismatch)
 }
 
 /// The order keys of the last row that was given.
@@ -77,14 +77,14 @@ pub fn mismatch() -> Error {
 /// # Errors
 /// PAGE_TOKEN_INVALID, PAGE_TOKEN_MISMATCH or PAGE_TOKEN_EXPIRED.
 pub fn read(keys: &Keys, query: &str, token: &str, now: DateTime<Utc>) -> Result<Vec<Value>> {
-    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| refused(Reason::PageTokenInvalid))?;
-    let body = keys.verify("page", &bytes).ok_or_else(|| refused(Reason::PageTokenInvalid))?;
-    let content: Content = serde_json::from_slice(body).map_err(|_| refused(Reason::PageTokenInvalid))?;
+    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| rejected(Reason::PageTokenInvalid))?;
+    let body = keys.verify("page", &bytes).ok_or_else(|| rejected(Reason::PageTokenInvalid))?;
+    let content: Content = serde_json::from_slice(body).map_err(|_| rejected(Reason::PageTokenInvalid))?;
     if content.query != query {
         return Err(mismatch());
     }
     if now.timestamp() - content.at > LIFE.num_seconds() {
-        return Err(refused(Reason::PageTokenExpired));
+        return Err(rejected(Reason::PageTokenExpired));
     }
     Ok(content.after)
 }

@@ -5,8 +5,8 @@ use subtle::ConstantTimeEq;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::{
-    error::Fault,
-    model::text::{self, Refusal},
+    error::FieldError,
+    model::text::{self, Rejection},
 };
 
 /// The most code points of a new password, by default.
@@ -113,12 +113,12 @@ impl Eq for Secret {}
 ///
 /// # Errors
 /// FIELD_LENGTH; FIELD_FORMAT where it contains NUL.
-pub fn parse(kind: Kind, given: String, lengths: Lengths) -> Result<Secret, (Fault, String)> {
+pub fn parse(kind: Kind, given: String, lengths: Lengths) -> Result<Secret, (FieldError, String)> {
     let min = match kind {
         Kind::Login => lengths.min,
         Kind::Wallet => lengths.wallet_min,
     };
-    let length = || (Fault::Length, format!("must be {min} to {} characters long", lengths.max));
+    let length = || (FieldError::Length, format!("must be {min} to {} characters long", lengths.max));
     // A cheap bound first: no code point of NFC stands for more than 36 bytes.
     if given.len() > lengths.max * 36 {
         return Err(length());
@@ -134,9 +134,9 @@ pub fn parse(kind: Kind, given: String, lengths: Lengths) -> Result<Secret, (Fau
 ///
 /// # Errors
 /// FIELD_REQUIRED where it is empty; FIELD_FORMAT where it contains NUL.
-pub fn parse_attempt(given: String) -> Result<Secret, Refusal> {
+pub fn parse_attempt(given: String) -> Result<Secret, Rejection> {
     if given.is_empty() {
-        return Err((Fault::Required, "is required"));
+        return Err((FieldError::Required, "is required"));
     }
     let typed = SecretString::from(given.clone());
     let text = text::nfc(given)?;
@@ -152,28 +152,28 @@ mod tests {
         parse_attempt(text.into()).unwrap()
     }
 
-    fn fault(kind: Kind, text: &str) -> Option<Fault> {
+    fn fault(kind: Kind, text: &str) -> Option<FieldError> {
         parse(kind, text.into(), Lengths::default()).err().map(|(fault, _)| fault)
     }
 
     #[test]
     fn length_is_counted_in_code_points_after_nfc() {
         let cases = [
-            (Kind::Login, 7, Some(Fault::Length)),
+            (Kind::Login, 7, Some(FieldError::Length)),
             (Kind::Login, 8, None),
             (Kind::Login, 128, None),
-            (Kind::Login, 129, Some(Fault::Length)),
-            (Kind::Wallet, 5, Some(Fault::Length)),
+            (Kind::Login, 129, Some(FieldError::Length)),
+            (Kind::Wallet, 5, Some(FieldError::Length)),
             (Kind::Wallet, 6, None),
             (Kind::Wallet, 128, None),
-            (Kind::Wallet, 129, Some(Fault::Length)),
+            (Kind::Wallet, 129, Some(FieldError::Length)),
         ];
         for (kind, length, expected) in cases {
             for character in ["x", "e\u{301}", "😀"] {
                 assert_eq!(fault(kind, &character.repeat(length)), expected, "{kind:?} {length} {character}");
             }
         }
-        assert_eq!(fault(Kind::Login, &"x".repeat(1_000_000)), Some(Fault::Length));
+        assert_eq!(fault(Kind::Login, &"x".repeat(1_000_000)), Some(FieldError::Length));
     }
 
     #[test]
@@ -187,14 +187,14 @@ mod tests {
 
     #[test]
     fn nul_is_refused_and_other_characters_are_not() {
-        assert_eq!(fault(Kind::Login, "violet\0lantern"), Some(Fault::Format));
-        assert_eq!(parse_attempt("\0".into()).unwrap_err().0, Fault::Format);
+        assert_eq!(fault(Kind::Login, "violet\0lantern"), Some(FieldError::Format));
+        assert_eq!(parse_attempt("\0".into()).unwrap_err().0, FieldError::Format);
         assert_eq!(fault(Kind::Login, " tab\tand\u{202e}line\n"), None);
     }
 
     #[test]
     fn an_attempt_has_any_length_but_none() {
-        assert_eq!(parse_attempt(String::new()).unwrap_err().0, Fault::Required);
+        assert_eq!(parse_attempt(String::new()).unwrap_err().0, FieldError::Required);
         assert_eq!(secret("x").expose(), "x");
         assert_eq!(secret(&"x".repeat(200)).expose().len(), 200);
     }

@@ -4,10 +4,10 @@ use chrono::{DateTime, Utc};
 use diesel::Queryable;
 
 use crate::{
-    error::Fault,
+    error::FieldError,
     model::{
         document::Document,
-        text::{self, Refusal},
+        text::{self, Rejection},
     },
 };
 
@@ -45,61 +45,61 @@ pub fn parse_etag(etag: &str) -> Option<i64> {
 }
 
 /// A shown name, of which at least one character can be seen.
-pub fn parse_nickname(given: String) -> Result<String, Refusal> {
+pub fn parse_nickname(given: String) -> Result<String, Rejection> {
     let shown = text::line(given, 1, 32, "must have 1 to 32 characters")?;
     if shown.chars().any(text::is_visible) {
         return Ok(shown);
     }
-    Err((Fault::Format, "must contain at least one visible character"))
+    Err((FieldError::Format, "must contain at least one visible character"))
 }
 
 /// An https URL of at most 2048 characters.
-pub fn parse_avatar(given: String) -> Result<String, Refusal> {
+pub fn parse_avatar(given: String) -> Result<String, Rejection> {
     let shown = text::line(given, 1, 2048, "must have at most 2048 characters")?;
     match url::Url::parse(&shown) {
         Ok(parsed) if parsed.scheme() == "https" && parsed.has_host() && shown.starts_with("https://") => Ok(shown),
-        _ => Err((Fault::Format, "must be an https URL")),
+        _ => Err((FieldError::Format, "must be an https URL")),
     }
 }
 
 /// A country, province or city.
-pub fn parse_place(given: String) -> Result<String, Refusal> {
+pub fn parse_place(given: String) -> Result<String, Rejection> {
     text::line(given, 1, 64, "must have at most 64 characters")
 }
 
 /// A BCP 47 tag, with `_` as good as `-`; kept as it was typed.
-pub fn parse_language(given: String) -> Result<String, Refusal> {
+pub fn parse_language(given: String) -> Result<String, Rejection> {
     let shown = text::line(given, 1, 64, "must have at most 64 characters")?;
     let mut parts = shown.split(['-', '_']);
     let first = parts.next().unwrap_or_default();
     let first_fits = (2..=8).contains(&first.len()) && first.bytes().all(|b| b.is_ascii_alphabetic());
     let rest_fits = parts.all(|part| (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric()));
-    if first_fits && rest_fits { Ok(shown) } else { Err((Fault::Format, "must be a language tag such as zh_CN")) }
+    if first_fits && rest_fits { Ok(shown) } else { Err((FieldError::Format, "must be a language tag such as zh_CN")) }
 }
 
 /// An id at a platform.
-pub fn parse_platform_id(given: String) -> Result<String, Refusal> {
+pub fn parse_platform_id(given: String) -> Result<String, Rejection> {
     text::line(given, 1, 128, "must have 1 to 128 characters")
 }
 
 /// Group ids: positive, 1000 at most, kept without repeats in the order given.
-pub fn parse_groups(given: Vec<i64>) -> Result<Vec<i64>, Refusal> {
+pub fn parse_groups(given: Vec<i64>) -> Result<Vec<i64>, Rejection> {
     let kept = distinct_groups(given)?;
-    if kept.len() > MAX_GROUPS { Err((Fault::Length, "must be at most 1000 groups")) } else { Ok(kept) }
+    if kept.len() > MAX_GROUPS { Err((FieldError::Length, "must be at most 1000 groups")) } else { Ok(kept) }
 }
 
 /// Group ids that are added; more than a user can have cannot all be.
-pub fn parse_added_groups(given: Vec<i64>) -> Result<Vec<i64>, Refusal> {
+pub fn parse_added_groups(given: Vec<i64>) -> Result<Vec<i64>, Rejection> {
     let kept = distinct_groups(given)?;
-    if kept.len() > MAX_GROUPS { Err((Fault::Range, TOO_MANY_GROUPS)) } else { Ok(kept) }
+    if kept.len() > MAX_GROUPS { Err((FieldError::Range, TOO_MANY_GROUPS)) } else { Ok(kept) }
 }
 
 /// Why groups cannot be added.
 pub const TOO_MANY_GROUPS: &str = "would make more than 1000 groups";
 
-fn distinct_groups(given: Vec<i64>) -> Result<Vec<i64>, Refusal> {
+fn distinct_groups(given: Vec<i64>) -> Result<Vec<i64>, Rejection> {
     if given.iter().any(|group| *group <= 0) {
-        return Err((Fault::Range, "must be positive"));
+        return Err((FieldError::Range, "must be positive"));
     }
     let mut seen = std::collections::HashSet::new();
     Ok(given.into_iter().filter(|group| seen.insert(*group)).collect())

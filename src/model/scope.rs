@@ -97,7 +97,7 @@ pub fn rule(service: &str, method: &str) -> Option<Rule> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::POOL;
+    use crate::convert::POOL;
 
     #[test]
     fn the_readme_names_every_scope_with_its_methods() {

@@ -3,21 +3,21 @@
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
-use crate::error::Fault;
+use crate::error::FieldError;
 
 /// Why a text is refused: the fault and what a person should know of it.
-pub type Refusal = (Fault, &'static str);
+pub type Rejection = (FieldError, &'static str);
 
 /// What stands for NaN and the infinities, which JSON values can't hold. It contains a NUL, so that no type accepts it.
 pub const NOT_FINITE: &str = "not a finite number\0";
 
 /// The text in NFC. NUL is rejected everywhere, because Postgres stores none.
-pub fn nfc(given: String) -> Result<String, Refusal> {
+pub fn nfc(given: String) -> Result<String, Rejection> {
     if given == NOT_FINITE {
-        return Err((Fault::Type, "must be a finite number"));
+        return Err((FieldError::Type, "must be a finite number"));
     }
     if given.contains('\0') {
-        return Err((Fault::Format, "must not contain NUL"));
+        return Err((FieldError::Format, "must not contain NUL"));
     }
     match is_nfc_quick(given.chars()) {
         IsNormalized::Yes => Ok(given),
@@ -27,18 +27,18 @@ pub fn nfc(given: String) -> Result<String, Refusal> {
 
 /// A text in one line that shows as it is written: NFC, `min` to `max` code points, no control characters and none
 /// that turn the direction of what stands around them.
-pub fn line(given: String, min: usize, max: usize, length: &'static str) -> Result<String, Refusal> {
+pub fn line(given: String, min: usize, max: usize, length: &'static str) -> Result<String, Rejection> {
     // A cheap bound first: no code point of NFC stands for more than 36 bytes.
     if given.len() > max * 36 {
-        return Err((Fault::Length, length));
+        return Err((FieldError::Length, length));
     }
     let text = nfc(given)?;
     let count = text.chars().count();
     if count < min || count > max {
-        return Err((Fault::Length, length));
+        return Err((FieldError::Length, length));
     }
     if text.chars().any(|c| c.is_control() || is_bidi_control(c)) {
-        return Err((Fault::Format, "must not contain control characters or change the direction of text"));
+        return Err((FieldError::Format, "must not contain control characters or change the direction of text"));
     }
     Ok(text)
 }
@@ -72,7 +72,7 @@ pub fn cut(given: &str, max: usize) -> String {
 
 /// What a description adds where a name is unknown: the similar ones, if there are any.
 pub fn suggestion<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> String {
-    match near_names(given, names) {
+    match similar_names(given, names) {
         near if near.is_empty() => String::new(),
         near => format!("; did you mean {}?", near.join(", ")),
     }
@@ -82,7 +82,7 @@ pub fn suggestion<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Stri
 /// the value of a field.
 pub fn misplaced<'a>(given: &str, level: &[&str], of_fields: impl Iterator<Item = &'a str>) -> String {
     let here = suggestion(given, level.iter().copied());
-    let hint = match near_names(given, of_fields) {
+    let hint = match similar_names(given, of_fields) {
         near if here.is_empty() && !near.is_empty() => format!("; in the value of a field: {}", near.join(", ")),
         _ => here,
     };
@@ -93,7 +93,7 @@ pub fn misplaced<'a>(given: &str, level: &[&str], of_fields: impl Iterator<Item 
 const BEGINNING: usize = 3;
 
 /// Up to three of `names` that are near to `given`, nearest first, or begin with it.
-pub fn near_names<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+pub fn similar_names<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     if given.len() > 64 {
         return Vec::new();
     }
@@ -136,11 +136,11 @@ mod tests {
     #[test]
     fn near_names_are_those_with_few_edits() {
         let names = ["nickname", "level", "levels", "language"];
-        assert_eq!(near_names("nicknme", names.into_iter()), ["nickname"]);
-        assert_eq!(near_names("levl", names.into_iter()), ["level", "levels"]);
-        assert!(near_names("zzzzzz", names.into_iter()).is_empty());
-        assert_eq!(near_names("nick", names.into_iter()), ["nickname"]);
-        assert!(near_names("ni", names.into_iter()).is_empty());
+        assert_eq!(similar_names("nicknme", names.into_iter()), ["nickname"]);
+        assert_eq!(similar_names("levl", names.into_iter()), ["level", "levels"]);
+        assert!(similar_names("zzzzzz", names.into_iter()).is_empty());
+        assert_eq!(similar_names("nick", names.into_iter()), ["nickname"]);
+        assert!(similar_names("ni", names.into_iter()).is_empty());
         assert_eq!(suggestion("levls", names.into_iter()), "; did you mean levels, level?");
         assert_eq!(suggestion("zzzzzz", names.into_iter()), "");
     }

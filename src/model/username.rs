@@ -5,9 +5,9 @@ use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 use unicode_security::{RestrictionLevel, RestrictionLevelDetection, skeleton};
 
 use crate::{
-    error::Fault,
+    error::FieldError,
     model::{
-        account::{Folded, fold_username},
+        account::{Normalized, fold_username},
         text,
     },
 };
@@ -58,9 +58,9 @@ impl UsernameRules {
     ///
     /// # Errors
     /// The first violated rule.
-    pub fn parse(&self, given: String) -> Result<Folded, (Fault, &str)> {
+    pub fn parse(&self, given: String) -> Result<Normalized, (FieldError, &str)> {
         let shown = text::line(given, self.min, self.max, "").map_err(|(fault, why)| match fault {
-            Fault::Length => (fault, self.length.as_str()),
+            FieldError::Length => (fault, self.length.as_str()),
             fault => (fault, why),
         })?;
         let is_symbol = |c: char| self.symbols.contains(c);
@@ -73,28 +73,28 @@ impl UsernameRules {
                     previous.is_some_and(|previous: char| previous.is_alphabetic() || is_mark(previous));
                 marks += 1;
                 if !follows_letter || marks > MAX_MARKS || previous == Some(c) {
-                    return Err((Fault::Format, "must have each combining mark after a letter, and few in a row"));
+                    return Err((FieldError::Format, "must have each combining mark after a letter, and few in a row"));
                 }
             } else {
                 marks = 0;
                 if !c.is_alphanumeric() && !is_symbol(c) {
-                    return Err((Fault::Format, &self.letters));
+                    return Err((FieldError::Format, &self.letters));
                 }
             }
             previous = Some(c);
         }
         if !shown.chars().any(|c| c.is_alphabetic() && !is_mark(c)) {
-            return Err((Fault::Format, "must contain at least one letter"));
+            return Err((FieldError::Format, "must contain at least one letter"));
         }
         // Full-width letters differ only in appearance, and normalization replaces them. Symbols belong to no script.
         let letters: String = shown.chars().filter(|c| !is_symbol(*c)).nfkc().collect();
         if letters.as_str().detect_restriction_level() > RestrictionLevel::HighlyRestrictive {
-            return Err((Fault::Format, "must not mix look-alike scripts"));
+            return Err((FieldError::Format, "must not mix look-alike scripts"));
         }
-        let name = Folded { key: fold_username(&shown), shown };
+        let name = Normalized { key: fold_username(&shown), shown };
         let is_reserved = |reserved: &String| name.key == *reserved || is_look_alike(&name.key, reserved);
         if self.reserved.iter().any(is_reserved) {
-            return Err((Fault::Format, "is a reserved name"));
+            return Err((FieldError::Format, "is a reserved name"));
         }
         Ok(name)
     }
@@ -109,7 +109,7 @@ fn is_look_alike(one: &str, other: &str) -> bool {
 }
 
 /// The look-alike form of a username, as key and for display. It is unique among users.
-pub fn skeletons(name: &Folded) -> Vec<String> {
+pub fn skeletons(name: &Normalized) -> Vec<String> {
     let shown: String = name.shown.nfkc().collect();
     let mut skeletons: Vec<String> = vec![skeleton(&name.key).collect(), skeleton(&shown).collect()];
     skeletons.dedup();
@@ -120,7 +120,7 @@ pub fn skeletons(name: &Folded) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn parse(given: &str) -> Result<Folded, String> {
+    fn parse(given: &str) -> Result<Normalized, String> {
         UsernameRules::default().parse(given.to_owned()).map_err(|(_, why)| why.to_owned())
     }
 

@@ -94,7 +94,7 @@ const MAX_SECONDS: u64 = 86_400;
 
 impl Limits {
     /// The configuration errors, one sentence each.
-    pub fn faults(&self) -> Vec<String> {
+    pub fn errors(&self) -> Vec<String> {
         let counts = [
             ("connections", self.connections),
             ("connections_per_peer", self.connections_per_peer),
@@ -188,10 +188,10 @@ mod tests {
 
     #[test]
     fn defaults_are_valid_and_each_bound_is_checked() {
-        assert_eq!(Limits::default().faults(), Vec::<String>::new());
+        assert_eq!(Limits::default().errors(), Vec::<String>::new());
         let wrong = Limits { connections: 0, age_seconds: MAX_SECONDS + 1, ..Limits::default() };
         assert_eq!(
-            wrong.faults(),
+            wrong.errors(),
             ["limits.connections must be between 1 and 1000000", "limits.age_seconds must be between 1 and 86400"]
         );
     }

@@ -35,7 +35,7 @@ use tower::Service;
 use crate::{
     auth::tls::Acceptor,
     domain::caller::Caller,
-    telemetry::metrics::{self, Refused},
+    telemetry::metrics::{self, Rejected},
 };
 use body::BoxError;
 use socket::{Socket, Stream};
@@ -127,7 +127,7 @@ where
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                metrics::connection_refused(Refused::Failed);
+                metrics::connection_refused(Rejected::Failed);
                 tracing::warn!(%error, "no connection can be accepted");
                 tokio::time::sleep(ACCEPT_BACKOFF).await;
                 continue;
@@ -139,7 +139,7 @@ where
             tokio::task::yield_now().await;
         }
         let Ok(entry) = table.admit(address.ip()) else {
-            metrics::connection_refused(Refused::Full);
+            metrics::connection_refused(Rejected::Full);
             continue;
         };
         let permit = tokio::select! {

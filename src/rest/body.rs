@@ -10,12 +10,12 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
-use super::error::Refusal;
+use super::error::RestError;
 use crate::{
+    call_guard::AuthenticatedCall,
+    convert::proto_json::JsonValue,
     decompress::{Encoding, decompress},
-    door::Admitted,
-    error::{Error, Fault, Reason},
-    wire::canonical::Json,
+    error::{Error, FieldError, Reason},
 };
 
 /// Most bytes of a body.
@@ -30,7 +30,11 @@ const MAX_TIME: Duration = Duration::from_secs(10);
 /// # Errors
 /// 413 for its size, 408 for its time, INVALID_REQUEST where it breaks off; RATE_LIMITED and OVERLOADED where there is no
 /// memory for it.
-pub async fn read(mut body: Body, encoding: Option<Encoding>, admitted: &mut Admitted) -> Result<Bytes, Refusal> {
+pub async fn read(
+    mut body: Body,
+    encoding: Option<Encoding>,
+    call_permits: &mut AuthenticatedCall,
+) -> Result<Bytes, RestError> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
@@ -40,14 +44,14 @@ pub async fn read(mut body: Body, encoding: Option<Encoding>, admitted: &mut Adm
         let frame = match timeout_at(end, body.frame()).await {
             Ok(frame) => frame,
             Err(_) if size > MAX_BYTES => return Err(Reason::MessageTooLarge.into()),
-            Err(_) => return Err(Refusal::slow_body()),
+            Err(_) => return Err(RestError::slow_body()),
         };
         let Some(frame) = frame else { break };
-        let frame = frame.map_err(|_| Error::invalid("", Fault::Format, "breaks off"))?;
+        let frame = frame.map_err(|_| Error::invalid("", FieldError::Format, "breaks off"))?;
         let Some(data) = frame.data_ref() else { continue };
         size += data.len();
         if size <= MAX_BYTES {
-            if let Err(error) = admitted.permit.reserve(data.len()) {
+            if let Err(error) = call_permits.permit.reserve(data.len()) {
                 drop(whole);
                 drain(body).await;
                 return Err(error.into());
@@ -60,10 +64,10 @@ pub async fn read(mut body: Body, encoding: Option<Encoding>, admitted: &mut Adm
     if let (Some(encoding), 1..=MAX_BYTES) = (encoding, size) {
         whole = decompress(encoding, &whole, MAX_BYTES)?;
         size = whole.len();
-        admitted.permit.reserve(size)?;
+        call_permits.permit.reserve(size)?;
     }
-    let is_too_large = size > admitted.max_body(MAX_BYTES);
-    if size > MAX_BYTES || is_too_large && Json::parse(&whole).is_ok() {
+    let is_too_large = size > call_permits.max_body(MAX_BYTES);
+    if size > MAX_BYTES || is_too_large && JsonValue::parse(&whole).is_ok() {
         return Err(Reason::MessageTooLarge.into());
     }
     Ok(whole.into())
@@ -73,13 +77,13 @@ pub async fn read(mut body: Body, encoding: Option<Encoding>, admitted: &mut Adm
 ///
 /// # Errors
 /// 415 for one that isn't supported.
-pub fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, Refusal> {
+pub fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, RestError> {
     let Some(value) = headers.get(header::CONTENT_ENCODING) else { return Ok(None) };
     let name = value.to_str().unwrap_or_default().trim().to_ascii_lowercase();
     if name == "identity" || name.is_empty() {
         return Ok(None);
     }
-    Encoding::parse(&name).map(Some).ok_or_else(Refusal::content_encoding)
+    Encoding::parse(&name).map(Some).ok_or_else(RestError::content_encoding)
 }
 
 /// Reads what is left of a body and forgets it.
@@ -99,11 +103,11 @@ mod tests {
         model::token::Subject,
     };
 
-    async fn read_of(subject: Subject, size: usize) -> Result<Bytes, Refusal> {
+    async fn read_of(subject: Subject, size: usize) -> Result<Bytes, RestError> {
         let caller = Arc::new(Caller::new(subject, Vec::new()));
         let permit = CallerLimits::new(&Config::default()).acquire(&caller).unwrap();
         let text = format!("\"{}\"", "x".repeat(size - 2));
-        read(Body::from(text), None, &mut Admitted { caller, permit }).await
+        read(Body::from(text), None, &mut AuthenticatedCall { caller, permit }).await
     }
 
     #[tokio::test]
@@ -111,8 +115,8 @@ mod tests {
         let service = || Subject::Service("test".to_owned());
         for (subject, max) in [(service(), MAX_BYTES), (Subject::User(1), MAX_USER_BODY)] {
             assert_eq!(read_of(subject.clone(), max).await.unwrap().len(), max);
-            let refusal = read_of(subject, max + 1).await.unwrap_err();
-            assert_eq!(refusal.error.reason(), Reason::MessageTooLarge);
+            let rest_error = read_of(subject, max + 1).await.unwrap_err();
+            assert_eq!(rest_error.error.reason(), Reason::MessageTooLarge);
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 
-use super::error::Refusal;
+use super::error::RestError;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -39,19 +39,19 @@ fn is_own(origin: &HeaderValue, parts: &Parts) -> bool {
 ///
 /// # Errors
 /// 415 for its content type.
-pub fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
+pub fn check_content_type(headers: &HeaderMap) -> Result<(), RestError> {
     let is_json = content_type(headers).is_some_and(|given| CONTENT_TYPES.contains(&given.as_str()));
-    if is_json || !has_body(headers) { Ok(()) } else { Err(Refusal::content_type()) }
+    if is_json || !has_body(headers) { Ok(()) } else { Err(RestError::content_type()) }
 }
 
 /// Rejects a body that says that it isn't JSON. One that doesn't say what it is, is read as JSON.
 ///
 /// # Errors
 /// 415 for its content type.
-pub fn reject_other_content_types(headers: &HeaderMap) -> Result<(), Refusal> {
+pub fn reject_other_content_types(headers: &HeaderMap) -> Result<(), RestError> {
     let is_json = |given: &str| CONTENT_TYPES.contains(&given) || given.ends_with("+json");
     let is_other = content_type(headers).is_some_and(|given| !given.is_empty() && !is_json(&given));
-    if is_other && has_body(headers) { Err(Refusal::content_type()) } else { Ok(()) }
+    if is_other && has_body(headers) { Err(RestError::content_type()) } else { Ok(()) }
 }
 
 /// Whether the request has a body. Over HTTP/2 a body needs neither header, but a browser that sends one without a

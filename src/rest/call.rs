@@ -15,13 +15,13 @@ use axum::{
     routing::{MethodFilter, MethodRouter, on},
 };
 
-use super::{Gateway, body, browser, error::Refusal, query, surface::Surface};
+use super::{Gateway, body, browser, error::RestError, flavor::Flavor, query};
 use crate::{
     api::Api,
+    call_guard::{self, InFlightPermit},
     caller_limits::CallerPermit,
     domain::caller::Caller,
-    door::{self, Room},
-    error::{Error, Fault, Reason, Result},
+    error::{Error, FieldError, Reason, Result},
     net::Peer,
 };
 
@@ -38,12 +38,12 @@ pub struct Call {
     pub query: Vec<(String, String)>,
     pub headers: HeaderMap,
     pub body: Bytes,
-    _room: Room,
+    _room: InFlightPermit,
     _permit: CallerPermit,
 }
 
 /// The reply of an endpoint.
-pub type Reply = Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send>>;
+pub type Reply = Pin<Box<dyn Future<Output = Result<Response, RestError>> + Send>>;
 
 /// How a surface reads the token.
 pub type ReadToken = fn(&HeaderMap) -> Result<&str>;
@@ -54,7 +54,7 @@ pub const USERS: &str = "userservice.v1.UserService";
 impl Call {
     /// The use cases.
     pub fn api(&self) -> &Api {
-        self.gateway.door.api()
+        self.gateway.guard.api()
     }
 
     /// What the template calls `name`; empty where it names none.
@@ -75,8 +75,8 @@ where
                     params: Result<RawPathParams, RawPathParamsRejection>,
                     request: Request| {
             let (call, spent) = read(gateway, rpc, token, params, request).await?;
-            let left = door::longest(rpc.1).map(|longest| longest.saturating_sub(spent));
-            door::within(left, run(call)).await
+            let left = call_guard::longest(rpc.1).map(|longest| longest.saturating_sub(spent));
+            call_guard::within(left, run(call)).await
         },
     )
 }
@@ -92,38 +92,39 @@ async fn read(
     token: ReadToken,
     params: Result<RawPathParams, RawPathParamsRejection>,
     request: Request,
-) -> Result<(Call, Duration), Refusal> {
+) -> Result<(Call, Duration), RestError> {
     let (parts, body) = request.into_parts();
     let came = Instant::now();
-    let admitted = gateway.admit(rpc, token, &parts).await;
-    let admitted = admitted.and_then(|admitted| {
+    let call_permits = gateway.authenticate(rpc, token, &parts).await;
+    let call_permits = call_permits.and_then(|call_permits| {
         // Clients of the older systems send their JSON under other names too.
-        if Surface::of(parts.uri.path(), &parts.headers, &gateway.config) == Surface::Native {
+        if Flavor::of(parts.uri.path(), &parts.headers, &gateway.config) == Flavor::Native {
             browser::reject_other_content_types(&parts.headers)?;
         }
-        Ok((admitted, body::encoding(&parts.headers)?))
+        Ok((call_permits, body::encoding(&parts.headers)?))
     });
-    let (mut admitted, encoding) = match admitted {
-        Ok(admitted) => admitted,
-        Err(refusal) => {
+    let (mut call_permits, encoding) = match call_permits {
+        Ok(call_permits) => call_permits,
+        Err(rest_error) => {
             body::drain(body).await;
-            return Err(refusal);
+            return Err(rest_error);
         }
     };
     let spent = came.elapsed();
-    let body = body::read(body, encoding, &mut admitted).await?;
-    let room = gateway.door.enter()?;
-    let params = params.map_err(|_| Error::invalid("", Fault::Format, "has broken percent-encoding in its path"))?;
+    let body = body::read(body, encoding, &mut call_permits).await?;
+    let in_flight = gateway.guard.acquire()?;
+    let params =
+        params.map_err(|_| Error::invalid("", FieldError::Format, "has broken percent-encoding in its path"))?;
     let call = Call {
         gateway,
-        caller: admitted.caller,
+        caller: call_permits.caller,
         path: parts.uri.path().to_owned(),
         params: params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         query: query::parse(parts.uri.query().unwrap_or_default())?,
         headers: parts.headers,
         body,
-        _room: room,
-        _permit: admitted.permit,
+        _room: in_flight,
+        _permit: call_permits.permit,
     };
     Ok((call, spent))
 }
@@ -140,7 +141,7 @@ pub fn certified(extensions: &Extensions) -> Option<&Arc<Caller>> {
 pub fn bearer(headers: &HeaderMap) -> Result<&str> {
     match headers.contains_key("token") && headers.contains_key("authorization") {
         true => Err(Error::new(Reason::TokenMalformed)),
-        false => door::bearer(headers),
+        false => call_guard::bearer(headers),
     }
 }
 
@@ -151,6 +152,6 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str> {
 pub fn token_header(headers: &HeaderMap) -> Result<&str> {
     match headers.contains_key("token") && headers.contains_key("authorization") {
         true => Err(Error::new(Reason::TokenMalformed)),
-        false => door::bare_token(headers, "token"),
+        false => call_guard::bare_token(headers, "token"),
     }
 }

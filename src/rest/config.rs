@@ -48,23 +48,23 @@ impl Default for Config {
 
 impl Config {
     /// With all three older surfaces.
-    pub fn with_older_surfaces(self) -> Self {
+    pub fn with_legacy_flavors(self) -> Self {
         Self { minapp: true, fresns: true, lancens: true, ..self }
     }
 
     /// What is wrong with it, one sentence a fault.
-    pub fn faults(&self) -> Vec<String> {
-        let mut faults: Vec<String> = self.tls.iter().flat_map(|tls| tls.faults("rest.tls")).collect();
+    pub fn errors(&self) -> Vec<String> {
+        let mut errors: Vec<String> = self.tls.iter().flat_map(|tls| tls.errors("rest.tls")).collect();
         if !is_country_code(&self.country_code) {
-            faults.push("rest.country_code must be one to three digits, without \"+\"".to_owned());
+            errors.push("rest.country_code must be one to three digits, without \"+\"".to_owned());
         }
         for origin in &self.cors_origins {
             let is_origin = origin == "*" || (origin.contains("://") && HeaderValue::from_str(origin).is_ok());
             if !is_origin || origin.ends_with('/') {
-                faults.push(format!("rest.cors_origins: {origin:?} is no origin such as https://app.example.com"));
+                errors.push(format!("rest.cors_origins: {origin:?} is no origin such as https://app.example.com"));
             }
         }
-        faults
+        errors
     }
 }
 
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn the_defaults_have_no_faults_and_no_older_surface() {
         let config = Config::default();
-        assert!(config.faults().is_empty() && !config.minapp && !config.fresns && !config.lancens);
+        assert!(config.errors().is_empty() && !config.minapp && !config.fresns && !config.lancens);
     }
 
     #[test]
@@ -90,6 +90,6 @@ mod tests {
             cors_origins: vec!["app.example.com".to_owned(), "https://app.example.com".to_owned()],
             ..Config::default()
         };
-        assert_eq!(config.faults().len(), 2);
+        assert_eq!(config.errors().len(), 2);
     }
 }

@@ -8,19 +8,19 @@ use axum::{
 use serde_json::{Value, json};
 
 use crate::{
-    error::{Error, Fault, Kind, Reason},
+    convert::details::details,
+    error::{Error, FieldError, Kind, Reason},
     telemetry::call,
-    wire::details::details,
 };
 
 /// A fact that ends a call, on its way to the surface that gives it its form.
 #[derive(Clone, Debug)]
-pub struct Refusal {
+pub struct RestError {
     pub error: Error,
     pub status: StatusCode,
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for RestError {
     fn from(error: Error) -> Self {
         let status = match error.reason() {
             Reason::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -31,13 +31,13 @@ impl From<Error> for Refusal {
     }
 }
 
-impl From<Reason> for Refusal {
+impl From<Reason> for RestError {
     fn from(reason: Reason) -> Self {
         Error::new(reason).into()
     }
 }
 
-impl Refusal {
+impl RestError {
     /// A body whose bytes did not come in time.
     pub fn slow_body() -> Self {
         Self { error: Error::new(Reason::DeadlineExceeded), status: StatusCode::REQUEST_TIMEOUT }
@@ -45,13 +45,13 @@ impl Refusal {
 
     /// A body of a content type that is not accepted.
     pub fn content_type() -> Self {
-        let error = Error::invalid("", Fault::Format, "must have the content type application/json");
+        let error = Error::invalid("", FieldError::Format, "must have the content type application/json");
         Self { error, status: StatusCode::UNSUPPORTED_MEDIA_TYPE }
     }
 
     /// A body in an encoding that is not accepted.
     pub fn content_encoding() -> Self {
-        let error = Error::invalid("", Fault::Format, "must have the content encoding gzip, zstd or identity");
+        let error = Error::invalid("", FieldError::Format, "must have the content encoding gzip, zstd or identity");
         Self { error, status: StatusCode::UNSUPPORTED_MEDIA_TYPE }
     }
 
@@ -78,7 +78,7 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for RestError {
     /// The fact travels in the extensions until the surface that was addressed gives it its form.
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
@@ -107,10 +107,10 @@ fn status(kind: Kind) -> (StatusCode, &'static str) {
 }
 
 /// A response with this status and JSON body, and what headers say of the fact.
-pub fn response(refusal: &Refusal, status: StatusCode, body: Value) -> Response {
+pub fn response(rest_error: &RestError, status: StatusCode, body: Value) -> Response {
     let mut response = (status, Json(body)).into_response();
     let headers = response.headers_mut();
-    if let Some(after) = refusal.error.retry_after() {
+    if let Some(after) = rest_error.error.retry_after() {
         // Rounded up, so that who waits so long waits long enough.
         let seconds = after.as_millis().div_ceil(1000).max(1) as u64;
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -122,15 +122,15 @@ pub fn response(refusal: &Refusal, status: StatusCode, body: Value) -> Response 
 }
 
 /// The error in the form of AIP-193.
-pub fn aip_193(refusal: &Refusal) -> Response {
-    let error = &refusal.error;
+pub fn aip_193(rest_error: &RestError) -> Response {
+    let error = &rest_error.error;
     let body = json!({ "error": {
-        "code": refusal.status.as_u16(),
+        "code": rest_error.status.as_u16(),
         "status": status(error.kind()).1,
         "message": error.reason().message(),
         "details": details_json(error),
     } });
-    response(refusal, refusal.status, body)
+    response(rest_error, rest_error.status, body)
 }
 
 fn details_json(error: &Error) -> Vec<Value> {
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn every_reason_has_a_status_that_is_an_error() {
         for reason in Reason::ALL {
-            let status = Refusal::from(*reason).status;
+            let status = RestError::from(*reason).status;
             assert!(status.is_client_error() || status.is_server_error(), "{reason:?}");
         }
     }
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_stale_condition_has_a_status_of_its_own() {
-        let stale = || Refusal::from(Reason::EtagMismatch);
+        let stale = || RestError::from(Reason::EtagMismatch);
         assert_eq!(stale().status, StatusCode::CONFLICT);
         assert_eq!(stale().of_condition().status, StatusCode::PRECONDITION_FAILED);
     }

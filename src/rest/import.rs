@@ -11,19 +11,19 @@ use http_body_util::BodyExt;
 
 use super::{
     Gateway, body, browser, call,
-    error::Refusal,
+    error::RestError,
     native::{json_response, must_not_be_new},
 };
 use crate::{
     api::{Api, Batch, MAX_LINE},
+    convert::{
+        pb,
+        proto_json::{self, JsonValue},
+    },
     domain::caller::Caller,
-    error::{Error, Fault, Result},
+    error::{Error, FieldError, Result},
     net::Peer,
     telemetry::call::Rpc,
-    wire::{
-        canonical::{self, Json},
-        pb,
-    },
 };
 
 /// The route, whose body is read as it comes.
@@ -31,39 +31,42 @@ pub const PATH: &str = "/v1/users:import";
 /// Most failures that the reply tells one by one; all of them are counted.
 const MAX_FAILURES: usize = 10_000;
 /// The longest between two pieces of the body.
-const SILENCE: Duration = Duration::from_secs(30);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Takes the users of a body, a line each.
-pub async fn serve(State(gateway): State<Gateway>, request: Request) -> Result<Response, Refusal> {
+pub async fn serve(State(gateway): State<Gateway>, request: Request) -> Result<Response, RestError> {
     let (parts, stream) = request.into_parts();
     let rpc = Rpc("userservice.v1.UserAdminService", "ImportUsers");
-    let admitted = gateway.admit(rpc, call::bearer, &parts).await;
-    let admitted = admitted.and_then(|admitted| Ok((admitted, gateway.door.enter()?)));
-    let admitted = admitted.and_then(|admitted| {
+    let call_permits = gateway.authenticate(rpc, call::bearer, &parts).await;
+    let call_permits = call_permits.and_then(|call_permits| Ok((call_permits, gateway.guard.acquire()?)));
+    let call_permits = call_permits.and_then(|call_permits| {
         must_not_be_new(&parts.headers)?;
         browser::reject_other_content_types(&parts.headers)?;
         // Lines are read as they come, and what is compressed isn't in lines.
-        if body::encoding(&parts.headers)?.is_some() { Err(Refusal::content_encoding()) } else { Ok(admitted) }
+        if body::encoding(&parts.headers)?.is_some() { Err(RestError::content_encoding()) } else { Ok(call_permits) }
     });
-    let (admitted, _room) = match admitted {
-        Ok(admitted) => admitted,
-        Err(refusal) => {
+    let (call_permits, _room) = match call_permits {
+        Ok(call_permits) => call_permits,
+        Err(rest_error) => {
             body::drain(stream).await;
-            return Err(refusal);
+            return Err(rest_error);
         }
     };
     // A long import outlives the age of its connection.
     let _hold = parts.extensions.get::<Peer>().map(Peer::hold);
-    let (caller, mut permit) = (admitted.caller, admitted.permit);
+    let (caller, mut permit) = (call_permits.caller, call_permits.permit);
     // One line, and the lines of one batch.
     permit.reserve(2 * MAX_LINE)?;
     let mut import =
-        Import { api: gateway.door.api(), caller, told: pb::ImportUsersResponse::default(), batch: Batch::default() };
+        Import { api: gateway.guard.api(), caller, told: pb::ImportUsersResponse::default(), batch: Batch::default() };
     let done = import.run(stream).await;
     // What stands already stands: who carries on begins there.
     let next_index = import.told.next_index;
-    done.map_err(|refusal| Refusal { error: refusal.error.with_metadata("nextIndex", next_index), ..refusal })?;
-    Ok(json_response(canonical::to_text_with_defaults(&import.told)))
+    done.map_err(|rest_error| RestError {
+        error: rest_error.error.with_metadata("nextIndex", next_index),
+        ..rest_error
+    })?;
+    Ok(json_response(proto_json::to_text_with_defaults(&import.told)))
 }
 
 struct Import<'a> {
@@ -74,15 +77,15 @@ struct Import<'a> {
 }
 
 impl Import<'_> {
-    async fn run(&mut self, mut stream: Body) -> Result<(), Refusal> {
+    async fn run(&mut self, mut stream: Body) -> Result<(), RestError> {
         let mut lines = Lines::default();
         loop {
-            let frame = match tokio::time::timeout(SILENCE, stream.frame()).await {
+            let frame = match tokio::time::timeout(IDLE_TIMEOUT, stream.frame()).await {
                 Ok(frame) => frame,
-                Err(_) => return Err(Refusal::slow_body()),
+                Err(_) => return Err(RestError::slow_body()),
             };
             let Some(frame) = frame else { break };
-            let frame = frame.map_err(|_| Error::invalid("", Fault::Format, "breaks off"))?;
+            let frame = frame.map_err(|_| Error::invalid("", FieldError::Format, "breaks off"))?;
             let Some(data) = frame.data_ref() else { continue };
             for line in lines.take(data) {
                 self.push(line).await?;
@@ -94,10 +97,10 @@ impl Import<'_> {
         self.send().await
     }
 
-    async fn push(&mut self, line: Result<Vec<u8>>) -> Result<(), Refusal> {
+    async fn push(&mut self, line: Result<Vec<u8>>) -> Result<(), RestError> {
         match line {
             Ok(line) if line.trim_ascii().is_empty() => return Ok(()),
-            Ok(line) => self.batch.push(Json::parse(&line).and_then(|json| canonical::read(&json)), line.len()),
+            Ok(line) => self.batch.push(JsonValue::parse(&line).and_then(|json| proto_json::read(&json)), line.len()),
             Err(error) => self.batch.push(Err(error), 0),
         }
         match self.batch.is_full() {
@@ -106,7 +109,7 @@ impl Import<'_> {
         }
     }
 
-    async fn send(&mut self) -> Result<(), Refusal> {
+    async fn send(&mut self) -> Result<(), RestError> {
         if self.batch.is_empty() {
             return Ok(());
         }
@@ -115,8 +118,8 @@ impl Import<'_> {
         self.told.created += told.created;
         self.told.failed += told.failed;
         self.told.next_index = told.next_index;
-        let room = MAX_FAILURES.saturating_sub(self.told.failures.len());
-        self.told.failures.extend(told.failures.into_iter().take(room));
+        let in_flight = MAX_FAILURES.saturating_sub(self.told.failures.len());
+        self.told.failures.extend(told.failures.into_iter().take(in_flight));
         Ok(())
     }
 }
@@ -152,7 +155,7 @@ impl Lines {
     fn rest(&mut self) -> Option<Result<Vec<u8>>> {
         let line = std::mem::take(&mut self.open);
         match std::mem::take(&mut self.is_too_long) {
-            true => Some(Err(Error::invalid("", Fault::Length, "must have at most 1 MiB"))),
+            true => Some(Err(Error::invalid("", FieldError::Length, "must have at most 1 MiB"))),
             false if line.is_empty() => None,
             false => Some(Ok(line)),
         }

@@ -1,4 +1,4 @@
-//! The REST gateway: an HTTP door over the same use cases as gRPC.
+//! The REST gateway: an HTTP transport over the same use cases as gRPC.
 //!
 //! [`native`] serves every RPC in canonical proto3 JSON. [`minapp`], [`fresns`] and [`lancens`] serve the clients of
 //! three older systems; each only translates, and each can be switched off. Around them all stands one layer: a
@@ -11,6 +11,7 @@ mod browser;
 mod call;
 mod config;
 mod error;
+mod flavor;
 mod fresns;
 mod import;
 mod lancens;
@@ -18,7 +19,6 @@ mod minapp;
 mod native;
 mod openapi;
 mod query;
-mod surface;
 
 pub use config::Config;
 
@@ -38,14 +38,14 @@ use tower_http::{
 };
 
 use crate::{
-    door::{self, Admitted, Door},
+    call_guard::{self, AuthenticatedCall, CallGuard},
     error::{Error, Reason, Result},
     net::Peer,
     telemetry::call::{Call, REQUEST_ID_HEADER, Rpc, Transport, set_rpc},
 };
 use call::ReadToken;
-use error::Refusal;
-use surface::Surface;
+use error::RestError;
+use flavor::Flavor;
 
 /// Bytes below which compression does not pay.
 const COMPRESSED_FROM: u64 = 1024;
@@ -53,7 +53,7 @@ const COMPRESSED_FROM: u64 = 1024;
 /// What the endpoints share.
 #[derive(Clone)]
 pub struct Gateway {
-    door: Door,
+    guard: CallGuard,
     config: Arc<Config>,
 }
 
@@ -63,8 +63,8 @@ impl Gateway {
     /// the configured origins alone.
     ///
     /// # Errors
-    /// As [`Door::admit`], and 415 for what a page of another site could send with a client's certificate.
-    async fn admit(&self, rpc: Rpc, token: ReadToken, parts: &Parts) -> Result<Admitted, Refusal> {
+    /// As [`CallGuard::authenticate`], and 415 for what a page of another site could send with a client's certificate.
+    async fn authenticate(&self, rpc: Rpc, token: ReadToken, parts: &Parts) -> Result<AuthenticatedCall, RestError> {
         set_rpc(rpc);
         let token = token(&parts.headers);
         let is_missing = token.as_ref().is_err_and(|error| error.reason() == Reason::TokenMissing);
@@ -73,15 +73,17 @@ impl Gateway {
         if certified.is_some() {
             browser::check_content_type(&parts.headers)?;
         }
-        let caller = door::within(door::longest(rpc.1), self.door.admit(token, certified, rpc.0, rpc.1)).await?;
+        let caller =
+            call_guard::within(call_guard::longest(rpc.1), self.guard.authenticate(token, certified, rpc.0, rpc.1))
+                .await?;
         parts.extensions.get::<Peer>().inspect(|peer| peer.authenticated());
         Ok(caller)
     }
 }
 
 /// All routes of the port.
-pub fn router(door: Door, config: &Config) -> Router {
-    let gateway = Gateway { door, config: Arc::new(config.clone()) };
+pub fn router(guard: CallGuard, config: &Config) -> Router {
+    let gateway = Gateway { guard, config: Arc::new(config.clone()) };
     let mut router = native::routes();
     if config.docs {
         router = router.merge(openapi::routes());
@@ -96,8 +98,8 @@ pub fn router(door: Door, config: &Config) -> Router {
         router = router.merge(lancens::routes());
     }
     let router = router
-        .fallback(async |request: Request| refuse(request, Reason::RouteNotFound).await)
-        .method_not_allowed_fallback(async |request: Request| refuse(request, Reason::MethodNotAllowed).await)
+        .fallback(async |request: Request| render_error(request, Reason::RouteNotFound).await)
+        .method_not_allowed_fallback(async |request: Request| render_error(request, Reason::MethodNotAllowed).await)
         .layer(from_fn_with_state(gateway.clone(), around))
         .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESSED_FROM)))
         .with_state(gateway);
@@ -106,13 +108,14 @@ pub fn router(door: Door, config: &Config) -> Router {
 
 /// What stands around every call.
 async fn around(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
-    let surface = Surface::of(request.uri().path(), request.headers(), &gateway.config);
+    let flavor = Flavor::of(request.uri().path(), request.headers(), &gateway.config);
     let call = Call::new(request.headers(), Transport::Http);
     let header = call.header();
     call.run(async move {
         let answered = AssertUnwindSafe(next.run(hidden(request))).catch_unwind().await;
-        let answered = answered.unwrap_or_else(|_| Refusal::from(Error::internal("the call panicked")).into_response());
-        let mut response = surface.dress(answered);
+        let answered =
+            answered.unwrap_or_else(|_| RestError::from(Error::internal("the call panicked")).into_response());
+        let mut response = flavor.render(answered);
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID_HEADER, header);
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -134,7 +137,7 @@ fn hidden(mut request: Request) -> Request {
 }
 
 /// Refuses what has no endpoint.
-async fn refuse(request: Request, reason: Reason) -> Refusal {
+async fn render_error(request: Request, reason: Reason) -> RestError {
     body::drain(request.into_body()).await;
     reason.into()
 }

@@ -14,20 +14,21 @@ use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor};
 use super::{
     Gateway,
     call::{Call, Rpc, bearer, endpoint},
-    error::Refusal,
+    error::RestError,
     import,
 };
 use crate::{
     api::Api,
-    domain::caller::Caller,
-    error::{Error, Fault, Reason, Result},
-    model::text,
-    wire::{
+    convert::{
         POOL, SERVICES,
         annotations::{HttpBinding, http_bindings, is_read},
-        canonical::{self, Json},
-        pb, rpc,
+        pb,
+        proto_json::{self, JsonValue},
+        rpc,
     },
+    domain::caller::Caller,
+    error::{Error, FieldError, Reason, Result},
+    model::text,
 };
 
 /// The user that `me` in a path refers to: the authenticated one.
@@ -153,14 +154,14 @@ pub fn routes() -> Router<Gateway> {
     router
 }
 
-async fn serve(route: &'static Route, call: &Call) -> Result<Response, Refusal> {
+async fn serve(route: &'static Route, call: &Call) -> Result<Response, RestError> {
     if !route.is_read() {
         must_not_be_new(&call.headers)?;
     }
     let (json, has_condition) = request(route, call)?;
     let answer = match dispatch(route.rpc.1, call.api(), &call.caller, &json).await {
         Ok(answer) => answer,
-        Err(error) if has_condition => return Err(Refusal::from(error).of_condition()),
+        Err(error) if has_condition => return Err(RestError::from(error).of_condition()),
         Err(error) => return Err(error.into()),
     };
     let is_known = answer.is_whole && answer.etag.as_deref().is_some_and(|etag| is_known(&call.headers, etag));
@@ -168,11 +169,11 @@ async fn serve(route: &'static Route, call: &Call) -> Result<Response, Refusal> 
 }
 
 /// The request that body, query, path and `If-Match` make together, and whether there is such a condition.
-fn request(route: &Route, call: &Call) -> Result<(Json, bool)> {
+fn request(route: &Route, call: &Call) -> Result<(JsonValue, bool)> {
     let input = &route.descriptor.input();
     let mut json = body(route, &call.body)?;
     for (name, value) in &call.query {
-        fill(&mut json, input, name, value, Given::Once)?;
+        fill(&mut json, input, name, value, Given::IdempotencyKey)?;
     }
     if !route.filled.is_empty() {
         let value = route.param().map_or(ME, |name| call.param(name));
@@ -184,7 +185,7 @@ fn request(route: &Route, call: &Call) -> Result<(Json, bool)> {
             Some(_) => fill(&mut json, input, "etag", etag, Given::Alike)?,
             None if route.is_read() => {}
             None => {
-                return Err(Error::invalid("etag", Fault::Unknown, "If-Match is no condition of this call"));
+                return Err(Error::invalid("etag", FieldError::Unknown, "If-Match is no condition of this call"));
             }
         }
     }
@@ -192,16 +193,20 @@ fn request(route: &Route, call: &Call) -> Result<(Json, bool)> {
 }
 
 /// The part of the request that the body contains. Rejects a creation without a body, and a body that would be ignored.
-fn body(route: &Route, body: &[u8]) -> Result<Json> {
-    let (nothing, is_empty) = (Json::Object(Vec::new()), body.trim_ascii().is_empty());
+fn body(route: &Route, body: &[u8]) -> Result<JsonValue> {
+    let (nothing, is_empty) = (JsonValue::Object(Vec::new()), body.trim_ascii().is_empty());
     if route.has_body && !is_empty {
-        return Json::parse(body);
+        return JsonValue::parse(body);
     }
     if route.needs_body() {
-        return Err(Error::invalid("", Fault::Required, "must have a body; send {} to create with defaults only"));
+        return Err(Error::invalid("", FieldError::Required, "must have a body; send {} to create with defaults only"));
     }
-    if !is_empty && Json::parse(body)? != nothing {
-        return Err(Error::invalid("", Fault::Unknown, "this method has no body; its fields are query parameters"));
+    if !is_empty && JsonValue::parse(body)? != nothing {
+        return Err(Error::invalid(
+            "",
+            FieldError::Unknown,
+            "this method has no body; its fields are query parameters",
+        ));
     }
     Ok(nothing)
 }
@@ -210,18 +215,18 @@ fn body(route: &Route, body: &[u8]) -> Result<Json> {
 #[derive(Clone, Copy, PartialEq)]
 enum Given {
     /// It may not.
-    Once,
+    IdempotencyKey,
     /// The field is set to the same value, or to its default: `0`, an empty text, or null.
     Alike,
 }
 
 /// Fills the field at `path` with a value that came as text.
-fn fill(json: &mut Json, message: &MessageDescriptor, path: &str, value: &str, given: Given) -> Result<()> {
+fn fill(json: &mut JsonValue, message: &MessageDescriptor, path: &str, value: &str, given: Given) -> Result<()> {
     // What is no object is told when the request is read.
-    let Json::Object(entries) = json else { return Ok(()) };
+    let JsonValue::Object(entries) = json else { return Ok(()) };
     let (name, rest) = path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)));
-    let unknown = || Error::invalid(text::cut(path, 64), Fault::Unknown, "is no field here");
-    let field = canonical::field(message, name).ok_or_else(unknown)?;
+    let unknown = || Error::invalid(text::cut(path, 64), FieldError::Unknown, "is no field here");
+    let field = proto_json::field(message, name).ok_or_else(unknown)?;
     let found = entries.iter_mut().find(|(name, _)| name == field.name() || name == field.json_name());
     if let Some(rest) = rest {
         let Kind::Message(inner) = field.kind() else {
@@ -230,10 +235,10 @@ fn fill(json: &mut Json, message: &MessageDescriptor, path: &str, value: &str, g
         if inner.full_name().starts_with("google.protobuf.") || field.is_list() {
             return Err(unknown());
         }
-        return match found.filter(|(_, inside)| *inside != Json::Null) {
+        return match found.filter(|(_, inside)| *inside != JsonValue::Null) {
             Some((_, inside)) => fill(inside, &inner, rest, value, given),
             None => {
-                let mut inside = Json::Object(Vec::new());
+                let mut inside = JsonValue::Object(Vec::new());
                 fill(&mut inside, &inner, rest, value, given)?;
                 entries.retain(|(name, _)| name != field.name() && name != field.json_name());
                 entries.push((field.name().to_owned(), inside));
@@ -247,48 +252,47 @@ fn fill(json: &mut Json, message: &MessageDescriptor, path: &str, value: &str, g
         Some((_, there)) if given == Given::Alike && is_alike(there, &value) => {}
         Some((_, there)) if given == Given::Alike && is_unset(there, &field.kind()) => *there = value,
         Some(_) if given == Given::Alike => {
-            return Err(Error::invalid(path, Fault::Format, "stands in the body with another value"));
+            return Err(Error::invalid(path, FieldError::Format, "stands in the body with another value"));
         }
-        Some(_) => return Err(Error::invalid(text::cut(path, 64), Fault::Format, "stands twice")),
+        Some(_) => return Err(Error::invalid(text::cut(path, 64), FieldError::Format, "stands twice")),
     }
     Ok(())
 }
 
-fn is_alike(there: &Json, value: &Json) -> bool {
+fn is_alike(there: &JsonValue, value: &JsonValue) -> bool {
     match (there, value) {
-        (Json::Integer(whole), Json::Text(text)) => whole.to_string() == *text,
+        (JsonValue::Integer(whole), JsonValue::Text(text)) => whole.to_string() == *text,
         _ => there == value,
     }
 }
 
 /// Whether a value equals a missing one: in proto3 a field at its default isn't set.
-fn is_unset(there: &Json, kind: &Kind) -> bool {
+fn is_unset(there: &JsonValue, kind: &Kind) -> bool {
     match there {
-        Json::Null => true,
-        Json::Text(text) => matches!((kind, text.as_str()), (Kind::Int64 | Kind::Int32, "0") | (Kind::String, "")),
-        Json::Integer(whole) => *whole == 0 && matches!(kind, Kind::Int64 | Kind::Int32),
-        Json::Bool(_) | Json::Float(_) | Json::List(_) | Json::Object(_) => false,
+        JsonValue::Null => true,
+        JsonValue::Text(text) => matches!((kind, text.as_str()), (Kind::Int64 | Kind::Int32, "0") | (Kind::String, "")),
+        JsonValue::Integer(whole) => *whole == 0 && matches!(kind, Kind::Int64 | Kind::Int32),
+        JsonValue::Bool(_) | JsonValue::Float(_) | JsonValue::List(_) | JsonValue::Object(_) => false,
     }
 }
 
-fn from_text(kind: &Kind, name: &str, value: &str) -> Result<Json> {
+fn from_text(kind: &Kind, name: &str, value: &str) -> Result<JsonValue> {
     match kind {
         Kind::Bool => match value {
-            "true" => Ok(Json::Bool(true)),
-            "false" => Ok(Json::Bool(false)),
-            _ => Err(Error::invalid(name, Fault::Type, "must be true or false")),
+            "true" => Ok(JsonValue::Bool(true)),
+            "false" => Ok(JsonValue::Bool(false)),
+            _ => Err(Error::invalid(name, FieldError::Type, "must be true or false")),
         },
-        Kind::Message(message) if message.full_name() == "google.protobuf.Struct" => {
-            Json::parse(value.as_bytes()).map_err(|_| Error::invalid(name, Fault::Format, "must be a JSON object"))
-        }
-        Kind::Enum(_) => Ok(value.parse().map_or_else(|_| Json::Text(value.to_owned()), Json::Integer)),
-        _ => Ok(Json::Text(value.to_owned())),
+        Kind::Message(message) if message.full_name() == "google.protobuf.Struct" => JsonValue::parse(value.as_bytes())
+            .map_err(|_| Error::invalid(name, FieldError::Format, "must be a JSON object")),
+        Kind::Enum(_) => Ok(value.parse().map_or_else(|_| JsonValue::Text(value.to_owned()), JsonValue::Integer)),
+        _ => Ok(JsonValue::Text(value.to_owned())),
     }
 }
 
 /// The etag that `If-Match` names; `*` asks for nothing that every write does not.
 fn if_match(headers: &HeaderMap) -> Result<Option<String>> {
-    let fault = || Error::invalid("etag", Fault::Format, "If-Match must be one etag, or *");
+    let fault = || Error::invalid("etag", FieldError::Format, "If-Match must be one etag, or *");
     let mut values = headers.get_all(header::IF_MATCH).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let given = value.to_str().map_err(|_| fault())?.trim();
@@ -319,13 +323,13 @@ fn is_known(headers: &HeaderMap, etag: &str) -> bool {
 ///
 /// # Errors
 /// 412 with ETAG_MISMATCH for `*`, INVALID_REQUEST for anything else.
-pub fn must_not_be_new(headers: &HeaderMap) -> Result<(), Refusal> {
+pub fn must_not_be_new(headers: &HeaderMap) -> Result<(), RestError> {
     match headers.get(header::IF_NONE_MATCH).map(HeaderValue::as_bytes) {
         None => Ok(()),
-        Some(given) if given.trim_ascii() == b"*" => Err(Refusal::from(Reason::EtagMismatch).of_condition()),
+        Some(given) if given.trim_ascii() == b"*" => Err(RestError::from(Reason::EtagMismatch).of_condition()),
         Some(_) => {
             let told = "If-None-Match isn't supported for a write; use If-Match";
-            Err(Error::invalid("If-None-Match", Fault::Unknown, told).into())
+            Err(Error::invalid("If-None-Match", FieldError::Unknown, told).into())
         }
     }
 }
@@ -373,7 +377,7 @@ impl Tagged for pb::FieldDefinition {
 fn answer<M: Message + Name>(message: &M, part: Option<&dyn Tagged>) -> Answer {
     let part = part.filter(|part| !part.etag().is_empty());
     Answer {
-        json: canonical::to_text(message),
+        json: proto_json::to_text(message),
         etag: part.map(|part| part.etag().to_owned()),
         is_whole: part.is_some_and(Tagged::is_whole),
     }
@@ -404,10 +408,10 @@ pub fn json_response(json: Vec<u8>) -> Response {
 
 macro_rules! dispatch {
     ($($rpc:literal => $method:ident $($part:ident)?;)*) => {
-        async fn dispatch(rpc: &str, api: &Api, caller: &Caller, json: &Json) -> Result<Answer> {
+        async fn dispatch(rpc: &str, api: &Api, caller: &Caller, json: &JsonValue) -> Result<Answer> {
             match rpc {
                 $($rpc => {
-                    let reply = api.$method(caller, canonical::read(json)?).await?;
+                    let reply = api.$method(caller, proto_json::read(json)?).await?;
                     let part: Option<&dyn Tagged> = None$(.or(reply.$part.as_ref().map(|part| part as &dyn Tagged)))?;
                     Ok(answer(&reply, part))
                 })*
@@ -524,8 +528,8 @@ mod tests {
                     Kind::Message(_) => "{}",
                     _ => "1",
                 };
-                let mut json = Json::Object(Vec::new());
-                assert!(fill(&mut json, &input, &path, text, Given::Once).is_ok(), "{path} of {route:?}");
+                let mut json = JsonValue::Object(Vec::new());
+                assert!(fill(&mut json, &input, &path, text, Given::IdempotencyKey).is_ok(), "{path} of {route:?}");
                 assert!(!field.is_list(), "a list of {route:?} has no form in a query");
             }
         }
@@ -553,22 +557,22 @@ mod tests {
         assert!(!read("DeleteUser", r#"{"validateOnly": true}"#) && !read("GetProfile", "x"));
     }
 
-    fn filled(rpc: &str, start: &str, path: &str, value: &str, given: Given) -> Result<Json> {
-        let mut json = Json::parse(start.as_bytes()).unwrap();
+    fn filled(rpc: &str, start: &str, path: &str, value: &str, given: Given) -> Result<JsonValue> {
+        let mut json = JsonValue::parse(start.as_bytes()).unwrap();
         fill(&mut json, &route(rpc).descriptor.input(), path, value, given)?;
         Ok(json)
     }
 
     #[test]
     fn parameters_fill_fields_in_both_forms() {
-        let json = filled("ListProfiles", "{}", "pageSize", "5", Given::Once).unwrap();
-        assert_eq!(json, Json::Object(vec![("page_size".into(), Json::Text("5".into()))]));
-        let json = filled("GetProfile", "{}", "connection.provider", "github", Given::Once).unwrap();
+        let json = filled("ListProfiles", "{}", "pageSize", "5", Given::IdempotencyKey).unwrap();
+        assert_eq!(json, JsonValue::Object(vec![("page_size".into(), JsonValue::Text("5".into()))]));
+        let json = filled("GetProfile", "{}", "connection.provider", "github", Given::IdempotencyKey).unwrap();
         assert!(format!("{json:?}").contains("github"));
-        assert!(filled("ListProfiles", "{}", "no_such", "5", Given::Once).is_err());
-        assert!(filled("ListProfiles", "{}", "filter.a", "5", Given::Once).is_err());
-        assert!(filled("ListProfiles", "{}", "return_total_size", "yes", Given::Once).is_err());
-        assert!(filled("ListProfiles", r#"{"pageSize": 1}"#, "page_size", "1", Given::Once).is_err());
+        assert!(filled("ListProfiles", "{}", "no_such", "5", Given::IdempotencyKey).is_err());
+        assert!(filled("ListProfiles", "{}", "filter.a", "5", Given::IdempotencyKey).is_err());
+        assert!(filled("ListProfiles", "{}", "return_total_size", "yes", Given::IdempotencyKey).is_err());
+        assert!(filled("ListProfiles", r#"{"pageSize": 1}"#, "page_size", "1", Given::IdempotencyKey).is_err());
     }
 
     #[test]
@@ -586,12 +590,12 @@ mod tests {
         for unset in ["0", "\"0\"", "null"] {
             let body = format!(r#"{{"userId": {unset}}}"#);
             let json = filled("UpdateProfile", &body, "user_id", "5", Given::Alike).unwrap();
-            assert_eq!(json, Json::Object(vec![("userId".into(), Json::Text("5".into()))]), "{unset}");
+            assert_eq!(json, JsonValue::Object(vec![("userId".into(), JsonValue::Text("5".into()))]), "{unset}");
         }
-        let named = Json::Object(vec![("name".into(), Json::Text("level".into()))]);
+        let named = JsonValue::Object(vec![("name".into(), JsonValue::Text("level".into()))]);
         for unset in ["{}", r#"{"field": null}"#, r#"{"field": {}}"#, r#"{"field": {"name": ""}}"#] {
             let json = filled("UpdateField", unset, "field.name", "level", Given::Alike).unwrap();
-            assert_eq!(json, Json::Object(vec![("field".into(), named.clone())]), "{unset}");
+            assert_eq!(json, JsonValue::Object(vec![("field".into(), named.clone())]), "{unset}");
         }
         for other in ["1", "\"1\"", "\"\"", "false", "{}"] {
             let body = format!(r#"{{"userId": {other}}}"#);

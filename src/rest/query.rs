@@ -1,6 +1,6 @@
 //! Query strings.
 
-use crate::error::{Error, Fault, Result};
+use crate::error::{Error, FieldError, Result};
 
 /// The parameters of a query string, in order.
 ///
@@ -17,7 +17,7 @@ pub fn parse(query: &str) -> Result<Vec<(String, String)>> {
 }
 
 fn decode(given: &str) -> Result<String> {
-    let fault = || Error::invalid("", Fault::Format, "has broken percent-encoding in its query");
+    let fault = || Error::invalid("", FieldError::Format, "has broken percent-encoding in its query");
     let mut bytes = Vec::with_capacity(given.len());
     let mut rest = given.bytes();
     while let Some(byte) = rest.next() {

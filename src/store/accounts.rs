@@ -9,7 +9,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use crate::{
     model::{
-        account::{Account, Connection, Folded, Login},
+        account::{Account, Connection, Login, Normalized},
         password::Kind,
     },
     store::sql::Sql,
@@ -116,7 +116,7 @@ pub async fn lock(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<Opt
 /// An address as it will be bound.
 #[derive(Clone, Debug)]
 pub struct Address {
-    pub folded: Folded,
+    pub folded: Normalized,
     pub verified: bool,
     /// When its user bound it without the proof of an older factor.
     pub bound_at: Option<DateTime<Utc>>,
@@ -127,7 +127,7 @@ pub struct Address {
 /// New values of an account; absent ones stay, `Some(None)` clears.
 #[derive(Clone, Default)]
 pub struct Changes {
-    pub username: Option<Option<Folded>>,
+    pub username: Option<Option<Normalized>>,
     pub email: Option<Option<Address>>,
     pub phone: Option<Option<Address>>,
     pub last_login_at: Option<Option<DateTime<Utc>>>,

@@ -8,10 +8,10 @@ use diesel::{
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
 use crate::{
-    model::{change::Change, document::Document, filter::Filter, profile::GroupChange},
+    model::{document::Document, filter::Filter, profile::GroupChange, update::Change},
     store::{
-        filter::{self, Narrow},
-        profiles::{Refused, changed_groups},
+        filter::{self, AccessPath},
+        profiles::{Rejected, changed_groups},
         sql::Sql,
     },
 };
@@ -38,7 +38,7 @@ pub async fn pick(
     limit: i64,
 ) -> QueryResult<Vec<(i64, DateTime<Utc>)>> {
     let mut statement = Sql::<(BigInt, Timestamptz)>::new("select u.user_id, u.updated_at from users u where ")
-        .append(filter::predicate(filter, Narrow::ByIndex));
+        .append(filter::predicate(filter, AccessPath::ByIndex));
     if let Some(after) = after {
         statement = statement.push(" and u.user_id > ").bind(after);
     }
@@ -79,7 +79,7 @@ pub async fn update(
             .push(" where u.user_id = any(")
             .bind(user_ids.to_vec())
             .push(") and ")
-            .append(filter::predicate(filter, Narrow::No));
+            .append(filter::predicate(filter, AccessPath::No));
         if only_possible && !changes.is_empty() {
             statement = statement.push(" and jsonb_typeof(").append(values.document()).push(") = 'object'");
         }
@@ -89,11 +89,11 @@ pub async fn update(
         let returned = if with_documents { "u.custom_fields" } else { "'{}'::jsonb" };
         statement.push(" returning u.user_id, u.created_at, ").push(returned).one_off()
     };
-    walk_by_id(conn).await?;
+    scan_by_id(conn).await?;
     // A savepoint, so that the refusal of one row leaves the transaction whole.
     let whole = conn.transaction(async |conn| statement(false).load(conn).await).await;
     match whole {
-        Err(error) if Refused::of(&error).is_some() => statement(true).load(conn).await,
+        Err(error) if Rejected::of(&error).is_some() => statement(true).load(conn).await,
         done => done,
     }
 }
@@ -101,7 +101,7 @@ pub async fn update(
 /// Has the statements of this transaction reach users through their primary key alone: it gives them, and so locks them,
 /// in order of their id, and two bulk changes of the same users wait for each other. In order of the place that their
 /// rows happen to have, they would meet in deadlocks.
-async fn walk_by_id(conn: &mut AsyncPgConnection) -> QueryResult<usize> {
+async fn scan_by_id(conn: &mut AsyncPgConnection) -> QueryResult<usize> {
     Sql::<()>::new("select set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)")
         .execute(conn)
         .await
@@ -109,7 +109,7 @@ async fn walk_by_id(conn: &mut AsyncPgConnection) -> QueryResult<usize> {
 
 /// Why a profile of a bulk update is not changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum BulkRejection {
     /// The user would have more groups than are allowed.
     TooManyGroups,
     /// The document cannot be changed, as `REASON:field`.
@@ -123,7 +123,7 @@ pub async fn find_refusals(
     user_ids: Vec<i64>,
     filter: &Filter,
     values: &NewValues<'_>,
-) -> QueryResult<Vec<(i64, Option<Refusal>)>> {
+) -> QueryResult<Vec<(i64, Option<BulkRejection>)>> {
     let statement = Sql::<(BigInt, Bool, Nullable<Text>)>::new(
         "select n.user_id, n.groups is null, case jsonb_typeof(n.made) when 'string' then n.made #>> '{}' end from \
          (select u.user_id, ",
@@ -135,15 +135,15 @@ pub async fn find_refusals(
         .push(" as made from users u where u.user_id = any(")
         .bind(user_ids)
         .push(") and ")
-        .append(filter::predicate(filter, Narrow::No))
+        .append(filter::predicate(filter, AccessPath::No))
         .push(") n");
     let found: Vec<(i64, bool, Option<String>)> = statement.one_off().load(conn).await?;
     // An invalid request goes before an operator that cannot be applied.
-    let refusal = |(user_id, has_too_many, document): (i64, bool, Option<String>)| {
-        let groups = has_too_many.then_some(Refusal::TooManyGroups);
-        (user_id, groups.or(document.map(Refusal::Document)))
+    let rejection = |(user_id, has_too_many, document): (i64, bool, Option<String>)| {
+        let groups = has_too_many.then_some(BulkRejection::TooManyGroups);
+        (user_id, groups.or(document.map(BulkRejection::Document)))
     };
-    Ok(found.into_iter().map(refusal).collect())
+    Ok(found.into_iter().map(rejection).collect())
 }
 
 /// Frees the unique values of these kinds that these users hold, but for the pairs that are kept.

@@ -24,7 +24,7 @@ pub struct NewCode {
     pub user_id: i64,
     pub channel: Channel,
     pub purpose: Purpose,
-    /// Folded address.
+    /// Normalized address.
     pub address: String,
     pub nonce: Vec<u8>,
     pub key_id: String,
@@ -78,14 +78,19 @@ pub async fn count(conn: &mut AsyncPgConnection, user_id: i64, code_id: i64, by:
 }
 
 /// Uses a code up; false where it was used or voided in the meantime.
-pub async fn use_up(conn: &mut AsyncPgConnection, user_id: i64, code_id: i64, now: DateTime<Utc>) -> QueryResult<bool> {
+pub async fn consume(
+    conn: &mut AsyncPgConnection,
+    user_id: i64,
+    code_id: i64,
+    now: DateTime<Utc>,
+) -> QueryResult<bool> {
     let statement = Sql::<()>::new("update codes set used_at = ").bind(now).push(" where user_id = ").bind(user_id);
     let statement = statement.push(" and code_id = ").bind(code_id);
     Ok(statement.push(" and used_at is null and superseded_at is null").execute(conn).await? > 0)
 }
 
 /// Voids the live codes of a user.
-pub async fn void(conn: &mut AsyncPgConnection, user_id: i64, now: DateTime<Utc>) -> QueryResult<usize> {
+pub async fn invalidate(conn: &mut AsyncPgConnection, user_id: i64, now: DateTime<Utc>) -> QueryResult<usize> {
     let statement = Sql::<()>::new("update codes set superseded_at = ").bind(now).push(" where user_id = ");
     statement.bind(user_id).push(" and used_at is null and superseded_at is null").execute(conn).await
 }

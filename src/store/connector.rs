@@ -10,7 +10,7 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::{store::wire::Wire, telemetry::statement::Watcher, tls};
+use crate::{store::connection_driver::ConnectionDriver, telemetry::statement::Watcher, tls};
 
 /// What TLS makes of a socket.
 pub type Stream = <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<Socket>>::Stream;
@@ -61,12 +61,12 @@ impl Connector {
     }
 
     /// A connection for statements, and its wire, which whoever runs them drives.
-    pub async fn establish_driven(&self, url: &str) -> ConnectionResult<(AsyncPgConnection, Wire)> {
+    pub async fn establish_driven(&self, url: &str) -> ConnectionResult<(AsyncPgConnection, ConnectionDriver)> {
         let (client, connection) = self.connect(url).await.map_err(bad)?;
-        let mut wire = Wire::new(connection);
-        wire.drive(client.batch_execute(SETTINGS)).await.map_err(bad)?;
-        let conn = wire.drive(AsyncPgConnection::try_from(client)).await?;
-        Ok((watched(conn), wire))
+        let mut driver = ConnectionDriver::new(connection);
+        driver.drive(client.batch_execute(SETTINGS)).await.map_err(bad)?;
+        let conn = driver.drive(AsyncPgConnection::try_from(client)).await?;
+        Ok((watched(conn), driver))
     }
 
     /// Asks the server to give up what a connection is doing.

@@ -8,7 +8,7 @@ use futures_util::SinkExt;
 use tokio_postgres::{Client, Error, Transaction};
 
 use crate::{
-    model::{account::Folded, profile::Profile},
+    model::{account::Normalized, profile::Profile},
     store::{
         fields::IndexRow,
         schema::{MARK, Mark},
@@ -57,8 +57,8 @@ impl Rows {
     }
 
     fn add_account(&mut self, user_id: i64, account: &NewAccount) {
-        let shown = |folded: &Option<Folded>| folded.as_ref().map(|folded| folded.shown.clone());
-        let key = |folded: &Option<Folded>| folded.as_ref().map(|folded| folded.key.clone());
+        let shown = |folded: &Option<Normalized>| folded.as_ref().map(|folded| folded.shown.clone());
+        let key = |folded: &Option<Normalized>| folded.as_ref().map(|folded| folded.key.clone());
         let line = self.accounts.number(user_id);
         for text in [shown(&account.username), key(&account.username), shown(&account.email), key(&account.email)] {
             line.text(text.as_deref());

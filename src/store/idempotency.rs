@@ -23,7 +23,7 @@ pub struct RequestKey {
 
 /// What is kept of a request.
 #[derive(Clone, Debug)]
-pub struct Kept {
+pub struct StoredResponse {
     /// The key of the fingerprint.
     pub key_id: String,
     pub fingerprint: Vec<u8>,
@@ -35,7 +35,7 @@ pub async fn find(
     conn: &mut AsyncPgConnection,
     requests: &[&RequestKey],
     since: DateTime<Utc>,
-) -> QueryResult<HashMap<usize, Kept>> {
+) -> QueryResult<HashMap<usize, StoredResponse>> {
     let statement = Sql::<(BigInt, Text, Bytea, Bytea)>::new("select ");
     let statement = match requests {
         // Without a list to join, by which a distributed Postgres knows the node.
@@ -58,7 +58,8 @@ pub async fn find(
     };
     let statement = statement.bind(since);
     let rows: Vec<(i64, String, Vec<u8>, Vec<u8>)> = statement.load(conn).await?;
-    let kept = |(place, key_id, fingerprint, reply)| (place as usize - 1, Kept { key_id, fingerprint, reply });
+    let kept =
+        |(place, key_id, fingerprint, reply)| (place as usize - 1, StoredResponse { key_id, fingerprint, reply });
     Ok(rows.into_iter().map(kept).collect())
 }
 
@@ -80,7 +81,7 @@ pub async fn try_lock(conn: &mut AsyncPgConnection, numbers: Vec<i64>) -> QueryR
 }
 
 /// A reply that is to be kept, and whose data it holds where it is one user's.
-pub type Reply<'a> = (&'a RequestKey, Option<i64>, Kept);
+pub type Reply<'a> = (&'a RequestKey, Option<i64>, StoredResponse);
 
 /// Keeps replies; one that is too old to count gives way.
 pub async fn insert(conn: &mut AsyncPgConnection, replies: Vec<Reply<'_>>, now: DateTime<Utc>) -> QueryResult<usize> {
@@ -88,8 +89,8 @@ pub async fn insert(conn: &mut AsyncPgConnection, replies: Vec<Reply<'_>>, now: 
         "insert into idempotency (request_id, caller, rpc, user_id, key_id, fingerprint, reply, created_at) ",
     );
     let statement = match <[Reply<'_>; 1]>::try_from(replies) {
-        Ok([(RequestKey { request_id, caller, rpc }, user_id, Kept { key_id, fingerprint, reply })]) => statement
-            .values([vec![
+        Ok([(RequestKey { request_id, caller, rpc }, user_id, StoredResponse { key_id, fingerprint, reply })]) => {
+            statement.values([vec![
                 (*request_id).into(),
                 caller.as_str().into(),
                 (*rpc).into(),
@@ -98,7 +99,8 @@ pub async fn insert(conn: &mut AsyncPgConnection, replies: Vec<Reply<'_>>, now: 
                 fingerprint.into(),
                 reply.into(),
                 now.into(),
-            ]]),
+            ]])
+        }
         Err(replies) => statement.append(listed(replies, now)),
     };
     statement
@@ -116,7 +118,7 @@ fn listed(replies: Vec<Reply<'_>>, now: DateTime<Utc>) -> Sql {
     let requests: Vec<&RequestKey> = replies.iter().map(|(request, ..)| *request).collect();
     let requests = columns(&requests);
     let mut kept = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for (_, user_id, Kept { key_id, fingerprint, reply }) in replies {
+    for (_, user_id, StoredResponse { key_id, fingerprint, reply }) in replies {
         kept.0.push(user_id);
         kept.1.push(key_id);
         kept.2.push(fingerprint);

@@ -16,7 +16,7 @@ use crate::{
         profile::Profile,
     },
     store::{
-        filter::{self, Narrow},
+        filter::{self, AccessPath},
         profiles::{COLUMNS, COLUMNS_WITHOUT_DOCUMENT, Row},
         sql::Sql,
     },
@@ -36,29 +36,29 @@ pub struct Selection {
 
 /// The table whose index gives the order.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum By {
+enum SortSource {
     Users,
     /// `field_values`, where users have a value of the field.
     Values,
 }
 
-impl By {
+impl SortSource {
     /// The name that the statements give it.
     fn alias(self) -> &'static str {
         match self {
-            By::Users => "u",
-            By::Values => "d",
+            SortSource::Users => "u",
+            SortSource::Values => "d",
         }
     }
 }
 
 /// What is done with the profiles of a page, each as it comes; those after a break are passed over.
-pub trait Take: FnMut(Profile) -> ControlFlow<()> + Send {}
+pub trait RowSink: FnMut(Profile) -> ControlFlow<()> + Send {}
 
-impl<T: FnMut(Profile) -> ControlFlow<()> + Send> Take for T {}
+impl<T: FnMut(Profile) -> ControlFlow<()> + Send> RowSink for T {}
 
 /// Gives the profiles of a page, in order, to `take`; never all of them are in memory.
-pub async fn list(conn: &mut AsyncPgConnection, selection: &Selection, take: &mut impl Take) -> QueryResult<()> {
+pub async fn list(conn: &mut AsyncPgConnection, selection: &Selection, take: &mut impl RowSink) -> QueryResult<()> {
     let driver = filter::index_value(&selection.filter);
     let page = match (driver, by_value(&selection.order)) {
         // By the index of a value, whose rows come in the order of time: the first page of a rare value and of a common
@@ -70,19 +70,19 @@ pub async fn list(conn: &mut AsyncPgConnection, selection: &Selection, take: &mu
                 .push("::bigint) and d.value = (select ")
                 .bind(value)
                 .push("::bytea)");
-            page(selection, from, Narrow::No, By::Values, &selection.order)
+            page(selection, from, AccessPath::No, SortSource::Values, &selection.order)
         }
         (None, Some(field)) => return list_by_value(conn, selection, field, take).await,
-        _ => page(selection, Sql::new("users u where true"), Narrow::ByIndex, By::Users, &selection.order),
+        _ => page(selection, Sql::new("users u where true"), AccessPath::ByIndex, SortSource::Users, &selection.order),
     };
-    give(conn, page, take).await.map(drop)
+    stream_rows(conn, page, take).await.map(drop)
 }
 
 /// Gives the rows of a statement; tells how many there were, and whether more are wanted.
-async fn give(
+async fn stream_rows(
     conn: &mut AsyncPgConnection,
     page: Sql<Row>,
-    take: &mut impl Take,
+    take: &mut impl RowSink,
 ) -> QueryResult<(i64, ControlFlow<()>)> {
     let mut rows = page.load_stream::<Profile>(conn).await?;
     let (mut count, mut wanted) = (0, ControlFlow::Continue(()));
@@ -98,7 +98,7 @@ async fn give(
 }
 
 /// A page out of `from`, in the order of that table's index.
-fn page(selection: &Selection, from: Sql, narrow: Narrow, by: By, order: &[OrderKey]) -> Sql<Row> {
+fn page(selection: &Selection, from: Sql, path: AccessPath, source: SortSource, order: &[OrderKey]) -> Sql<Row> {
     let Selection { filter, after, skip, limit, .. } = selection;
     let columns = if selection.with_document { COLUMNS } else { COLUMNS_WITHOUT_DOCUMENT };
     let mut statement = Sql::<Row>::new("select ").push(columns).push(" from ").append(from);
@@ -108,25 +108,25 @@ fn page(selection: &Selection, from: Sql, narrow: Narrow, by: By, order: &[Order
         Filter::Is(..) => true,
         Filter::Any(_) | Filter::Not(_) => false,
     };
-    let is_by_own_value = is_simple && by == By::Values && filter::index_value(filter).is_some();
-    let predicate = filter::predicate(filter, narrow);
+    let is_by_own_value = is_simple && source == SortSource::Values && filter::index_value(filter).is_some();
+    let predicate = filter::predicate(filter, path);
     statement = match is_by_own_value {
         // All whom the index names pass. The planner, to whom one in two hundred would, must not search for another way.
         true => statement.push(" and case when ").append(predicate).push(" then true else false end"),
         false => statement.push(" and ").append(predicate),
     };
     if let Some(after) = after {
-        statement = statement.push(" and ").append(beyond(order, after, by));
+        statement = statement.push(" and ").append(seek_predicate(order, after, source));
     }
     statement = statement.push(" order by ");
     for (index, OrderKey { key, descending }) in order.iter().enumerate() {
-        let direction = match (is_never_null(key, by), descending) {
+        let direction = match (is_never_null(key, source), descending) {
             (true, false) => "",
             (true, true) => " desc",
             (false, false) => " nulls last",
             (false, true) => " desc nulls last",
         };
-        statement = statement.push(if index == 0 { "" } else { ", " }).append(expression(key, by)).push(direction);
+        statement = statement.push(if index == 0 { "" } else { ", " }).append(expression(key, source)).push(direction);
     }
     // Whatever the values are: everyone in order of an index, or those whom an index's value names.
     let has_one_plan = is_by_own_value || is_simple && filter.required().is_empty();
@@ -163,14 +163,21 @@ async fn list_by_value(
     conn: &mut AsyncPgConnection,
     selection: &Selection,
     field: &Field,
-    take: &mut impl Take,
+    take: &mut impl RowSink,
 ) -> QueryResult<()> {
     let with_value =
         Sql::new("field_values d join users u on u.user_id = d.user_id where d.field_id = ").bind(field.field_id);
     let place = selection.after.as_deref();
     let (given, wanted) = match place {
         Some([Value::Null, ..]) => (0, ControlFlow::Continue(())),
-        _ => give(conn, page(selection, with_value.clone(), Narrow::No, By::Values, &selection.order), take).await?,
+        _ => {
+            stream_rows(
+                conn,
+                page(selection, with_value.clone(), AccessPath::No, SortSource::Values, &selection.order),
+                take,
+            )
+            .await?
+        }
     };
     let left = selection.limit - given;
     if left <= 0 || wanted.is_break() {
@@ -181,7 +188,7 @@ async fn list_by_value(
         (_, 1..) => selection.skip,
         _ => {
             let statement = Sql::<BigInt>::new("select count(*) from ").append(with_value).push(" and ");
-            statement.append(filter::predicate(&selection.filter, Narrow::No)).one_off().get_result(conn).await?
+            statement.append(filter::predicate(&selection.filter, AccessPath::No)).one_off().get_result(conn).await?
         }
     };
     let without_value = Selection {
@@ -198,7 +205,9 @@ async fn list_by_value(
     let name = field.name.as_str();
     let from = Sql::new("users u where (u.custom_fields -> ").bind(name).push(" is null or u.custom_fields -> ");
     let from = from.bind(name).push(" = 'null')");
-    give(conn, page(&without_value, from, Narrow::No, By::Users, &without_value.order), take).await.map(drop)
+    stream_rows(conn, page(&without_value, from, AccessPath::No, SortSource::Users, &without_value.order), take)
+        .await
+        .map(drop)
 }
 
 /// Whether the order is that of `created_at`, as the index of a value has it.
@@ -218,7 +227,7 @@ fn by_value(order: &[OrderKey]) -> Option<&Field> {
 /// How many profiles match.
 pub async fn count(conn: &mut AsyncPgConnection, filter: &Filter) -> QueryResult<i64> {
     let statement = Sql::<BigInt>::new("select count(*) from users u where ");
-    statement.append(filter::predicate(filter, Narrow::ByIndex)).one_off().get_result(conn).await
+    statement.append(filter::predicate(filter, AccessPath::ByIndex)).one_off().get_result(conn).await
 }
 
 /// The values of a row by which a page token finds its place again.
@@ -240,26 +249,26 @@ pub fn place(keys: &[OrderKey], profile: &Profile) -> Vec<Value> {
 }
 
 /// A value that comes out of an index is there.
-fn is_never_null(key: &Key, by: By) -> bool {
+fn is_never_null(key: &Key, source: SortSource) -> bool {
     match key {
         Key::UserId | Key::IsAuthorized | Key::CreatedAt | Key::UpdatedAt => true,
-        Key::Custom(_) => by == By::Values,
+        Key::Custom(_) => source == SortSource::Values,
         Key::Nickname | Key::AvatarUrl | Key::Openid | Key::Unionid => false,
     }
 }
 
 /// The SQL of a key.
-fn expression(key: &Key, by: By) -> Sql {
+fn expression(key: &Key, source: SortSource) -> Sql {
     match key {
-        Key::UserId => Sql::new(by.alias()).push(".user_id"),
+        Key::UserId => Sql::new(source.alias()).push(".user_id"),
         Key::Nickname => Sql::new("u.nickname"),
         Key::AvatarUrl => Sql::new("u.avatar_url"),
         Key::Openid => Sql::new("u.openid"),
         Key::Unionid => Sql::new("u.unionid"),
         Key::IsAuthorized => Sql::new("u.is_authorized"),
-        Key::CreatedAt => Sql::new(by.alias()).push(".created_at"),
+        Key::CreatedAt => Sql::new(source.alias()).push(".created_at"),
         Key::UpdatedAt => Sql::new("u.updated_at"),
-        Key::Custom(_) if by == By::Values => Sql::new("d.value"),
+        Key::Custom(_) if source == SortSource::Values => Sql::new("d.value"),
         Key::Custom(field) => {
             let text = Sql::new("(u.custom_fields ->> ").bind(field.name.as_str()).push(")");
             match field.field_type {
@@ -274,7 +283,7 @@ fn expression(key: &Key, by: By) -> Sql {
 }
 
 /// A value of a page token as its key compares it.
-fn operand(key: &Key, value: &Value, by: By) -> Sql {
+fn operand(key: &Key, value: &Value, source: SortSource) -> Sql {
     let text = || value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let time = || DateTime::from_timestamp_micros(value.as_i64().unwrap_or_default()).unwrap_or_default();
     match key {
@@ -282,7 +291,7 @@ fn operand(key: &Key, value: &Value, by: By) -> Sql {
         Key::CreatedAt | Key::UpdatedAt => Sql::default().bind(time()),
         Key::IsAuthorized => Sql::default().bind(value.as_bool().unwrap_or_default()),
         Key::Nickname | Key::AvatarUrl | Key::Openid | Key::Unionid => Sql::default().bind(text()),
-        Key::Custom(field) if by == By::Values => {
+        Key::Custom(field) if source == SortSource::Values => {
             Sql::default().bind(field.field_type.sort_key(value).unwrap_or_default())
         }
         Key::Custom(field) => match field.field_type {
@@ -296,16 +305,16 @@ fn operand(key: &Key, value: &Value, by: By) -> Sql {
 
 /// The rows beyond a place. Where no key can be null and all go one way it is one comparison of rows, which an index
 /// serves; else it is written out key by key.
-fn beyond(keys: &[OrderKey], after: &[Value], by: By) -> Sql {
+fn seek_predicate(keys: &[OrderKey], after: &[Value], source: SortSource) -> Sql {
     let descending = keys[0].descending;
-    if keys.iter().all(|key| is_never_null(&key.key, by) && key.descending == descending) {
+    if keys.iter().all(|key| is_never_null(&key.key, source) && key.descending == descending) {
         let mut sides = [Sql::new("("), Sql::new("(")];
         for (index, (key, value)) in keys.iter().zip(after).enumerate() {
             let [left, right] = sides;
             let comma = if index == 0 { "" } else { ", " };
             sides = [
-                left.push(comma).append(expression(&key.key, by)),
-                right.push(comma).append(operand(&key.key, value, by)),
+                left.push(comma).append(expression(&key.key, source)),
+                right.push(comma).append(operand(&key.key, value, source)),
             ];
         }
         let [left, right] = sides;
@@ -319,22 +328,22 @@ fn beyond(keys: &[OrderKey], after: &[Value], by: By) -> Sql {
         whole = whole.push(" or (");
         for (key, value) in keys.iter().zip(after).take(last) {
             whole = match value.is_null() {
-                true => whole.append(expression(&key.key, by)).push(" is null and "),
+                true => whole.append(expression(&key.key, source)).push(" is null and "),
                 false => whole
-                    .append(expression(&key.key, by))
+                    .append(expression(&key.key, source))
                     .push(" = ")
-                    .append(operand(&key.key, value, by))
+                    .append(operand(&key.key, value, source))
                     .push(" and "),
             };
         }
         let OrderKey { key, descending } = &keys[last];
         whole = whole
             .push("(")
-            .append(expression(key, by))
+            .append(expression(key, source))
             .push(if *descending { " < " } else { " > " })
-            .append(operand(key, &after[last], by));
-        if !is_never_null(key, by) {
-            whole = whole.push(" or ").append(expression(key, by)).push(" is null");
+            .append(operand(key, &after[last], source));
+        if !is_never_null(key, source) {
+            whole = whole.push(" or ").append(expression(key, source)).push(" is null");
         }
         whole = whole.push("))");
     }
@@ -363,7 +372,7 @@ mod tests {
                 with_document: true,
             };
             let from = Sql::new("users u where true");
-            let statement = page(&selection, from, Narrow::ByIndex, By::Users, &selection.order);
+            let statement = page(&selection, from, AccessPath::ByIndex, SortSource::Users, &selection.order);
             statement.is_safe_to_cache_prepared(&Pg).unwrap()
         };
         let times = |count: usize| json!({ "created_at": { "$in": vec!["2024-01-01T00:00:00Z"; count] } });

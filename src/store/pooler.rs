@@ -8,7 +8,7 @@ use std::future::Future;
 
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use crate::store::{connector::Connector, wire::Wire};
+use crate::store::{connection_driver::ConnectionDriver, connector::Connector};
 
 /// How often it is tried: a busy pooler may happen to choose another server process.
 const TRIES: usize = 3;
@@ -22,7 +22,8 @@ const SESSION: &str = "select pg_backend_pid(), pg_postmaster_start_time()";
 pub async fn is_shared(connector: &Connector, url: &str) -> Result<bool, tokio_postgres::Error> {
     let (first, first_connection) = connector.connect(url).await?;
     let (second, second_connection) = connector.connect(url).await?;
-    let (mut first_wire, mut second_wire) = (Wire::new(first_connection), Wire::new(second_connection));
+    let (mut first_wire, mut second_wire) =
+        (ConnectionDriver::new(first_connection), ConnectionDriver::new(second_connection));
     for _ in 0..TRIES {
         let before = first_wire.drive(find_session(&first)).await?;
         // A pooler that shares gives the process that has just become free to the next client.

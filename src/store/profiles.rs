@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 
 use crate::{
     model::{
-        change::{Change, Op},
         profile::{BuiltinPatch, GroupChange, Profile},
+        update::{Change, Op},
     },
     store::{error::Class, sql::Sql},
 };
@@ -67,7 +67,7 @@ pub enum Updated {
     /// No row has this id and version.
     Unmatched,
     /// A change of the document cannot be done; [`find_refusal`] tells why.
-    Refused,
+    Rejected,
     /// The user would have more groups than are allowed.
     TooManyGroups,
 }
@@ -75,20 +75,20 @@ pub enum Updated {
 /// Why an UPDATE of profiles can't be done: the functions that make the new values never raise, but return what the
 /// column refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum Rejected {
     /// The new document is not an object.
     Document,
     /// The new list of groups is null.
     Groups,
 }
 
-impl Refused {
+impl Rejected {
     /// Why an UPDATE of profiles was refused, if it was. `users` has one check, and of its columns that need a value
     /// only the groups are ever set to null.
     pub fn of(error: &DieselError) -> Option<Self> {
         match Class::of(error) {
-            Class::Check => Some(Refused::Document),
-            Class::NotNull => Some(Refused::Groups),
+            Class::Check => Some(Rejected::Document),
+            Class::NotNull => Some(Rejected::Groups),
             _ => None,
         }
     }
@@ -160,9 +160,9 @@ pub async fn update(
     match statement.push(" returning ").push(COLUMNS).get_result::<Profile>(conn).await.optional() {
         Ok(Some(profile)) => Ok(Updated::Done(Box::new(profile))),
         Ok(None) => Ok(Updated::Unmatched),
-        Err(error) => match Refused::of(&error) {
-            Some(Refused::Document) => Ok(Updated::Refused),
-            Some(Refused::Groups) => Ok(Updated::TooManyGroups),
+        Err(error) => match Rejected::of(&error) {
+            Some(Rejected::Document) => Ok(Updated::Rejected),
+            Some(Rejected::Groups) => Ok(Updated::TooManyGroups),
             None => Err(error),
         },
     }

@@ -86,7 +86,7 @@ pub async fn revert(url: &str, ca: Option<&Path>) -> anyhow::Result<()> {
 
 /// How a database's schema stands to this binary.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fit {
+pub enum SchemaCompatibility {
     /// It is this binary's, or a later one that is marked as safe for it.
     Fits,
     /// So many of this binary's migrations have not run.
@@ -101,31 +101,31 @@ pub enum Fit {
 ///
 /// # Errors
 /// The database's.
-pub async fn fit(conn: &mut AsyncPgConnection) -> anyhow::Result<Fit> {
+pub async fn compatibility(conn: &mut AsyncPgConnection) -> anyhow::Result<SchemaCompatibility> {
     let own = names()?;
     let applied = applied(conn).await?;
     let missing = own.iter().filter(|name| !applied.contains(name)).count();
     if missing > 0 {
-        return Ok(Fit::Older { missing });
+        return Ok(SchemaCompatibility::Older { missing });
     }
     let newest = own.iter().max().expect("valid: there are migrations");
     let safe = safe_for(conn, newest).await?;
     let unknown: Vec<String> = applied.into_iter().filter(|name| !own.contains(name) && !safe.contains(name)).collect();
-    Ok(if unknown.is_empty() { Fit::Fits } else { Fit::Newer { unknown } })
+    Ok(if unknown.is_empty() { SchemaCompatibility::Fits } else { SchemaCompatibility::Newer { unknown } })
 }
 
-impl fmt::Display for Fit {
+impl fmt::Display for SchemaCompatibility {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fit::Fits => write!(f, "the database has a schema that this binary knows"),
-            Fit::Older { missing } => {
+            SchemaCompatibility::Fits => write!(f, "the database has a schema that this binary knows"),
+            SchemaCompatibility::Older { missing } => {
                 write!(f, "the database lacks {missing} of this binary's migrations: run `user-service migrate`")
             }
-            Fit::Newer { unknown } => write!(
+            SchemaCompatibility::Newer { unknown } => write!(
                 f,
                 "the database was migrated by a newer binary, and not in a way that is safe for this one: {unknown:?}"
             ),
-            Fit::Shared => write!(
+            SchemaCompatibility::Shared => write!(
                 f,
                 "database.url leads to a connection pooler in transaction or statement mode, through which prepared \
                  statements fail: use a pooler in session mode (PgBouncer: pool_mode = session), or none"
@@ -229,7 +229,7 @@ fn names() -> anyhow::Result<Vec<String>> {
 async fn locked(url: &str, ca: Option<&Path>) -> anyhow::Result<AsyncPgConnection> {
     let mut conn = connect(url, ca).await?;
     // The lock would be another session's.
-    ensure!(!pooler::is_shared(&Connector::new(ca)?, url).await?, Fit::Shared);
+    ensure!(!pooler::is_shared(&Connector::new(ca)?, url).await?, SchemaCompatibility::Shared);
     let take = async {
         loop {
             let statement = Sql::<Bool>::new("select pg_try_advisory_lock(").bind(LOCK).push(")");

@@ -231,12 +231,12 @@ pub async fn revoke_all(
         .bind(kept)
         .execute(conn)
         .await?;
-    tell(conn, &[Revoked::User(user_id)]).await?;
+    notify_revoked(conn, &[Revoked::User(user_id)]).await?;
     Ok(revoked)
 }
 
 /// Tells every replica what was revoked.
-pub async fn tell(conn: &mut AsyncPgConnection, what: &[Revoked]) -> QueryResult<()> {
+pub async fn notify_revoked(conn: &mut AsyncPgConnection, what: &[Revoked]) -> QueryResult<()> {
     if what.is_empty() {
         return Ok(());
     }

@@ -41,29 +41,29 @@ pub(super) fn of_pairs(table: &'static str, kinds: Vec<String>, values: Vec<Stri
     statement.push(table).push(" on r.kind = given.kind collate \"C\" and r.value = given.value collate \"C\"")
 }
 
-/// Claims values that were free a moment ago, each for its user.
+/// Reserves values that were free a moment ago, each for its user.
 ///
 /// # Errors
 /// A unique violation where others took one meanwhile.
-pub async fn insert(conn: &mut AsyncPgConnection, claims: &[(i64, &str, &str)]) -> QueryResult<usize> {
-    if claims.is_empty() {
+pub async fn insert(conn: &mut AsyncPgConnection, reservations: &[(i64, &str, &str)]) -> QueryResult<usize> {
+    if reservations.is_empty() {
         return Ok(0);
     }
-    Sql::<()>::new(INSERT).append(rows(claims)).execute(conn).await
+    Sql::<()>::new(INSERT).append(rows(reservations)).execute(conn).await
 }
 
 const INSERT: &str = "insert into unique_values (kind, value, user_id) ";
 
 /// In one order, so that two who claim the same wait for each other and meet in no deadlock.
-fn rows(claims: &[(i64, &str, &str)]) -> Sql {
-    let mut claims = claims.to_vec();
-    claims.sort_unstable_by_key(|(_, kind, value)| (*kind, *value));
-    if claims.len() <= FEW_ROWS {
+fn rows(reservations: &[(i64, &str, &str)]) -> Sql {
+    let mut reservations = reservations.to_vec();
+    reservations.sort_unstable_by_key(|(_, kind, value)| (*kind, *value));
+    if reservations.len() <= FEW_ROWS {
         let row = |(user_id, kind, value): (i64, &str, &str)| vec![kind.into(), value.into(), user_id.into()];
-        return Sql::default().values(claims.into_iter().map(row));
+        return Sql::default().values(reservations.into_iter().map(row));
     }
     let mut columns = (Vec::new(), Vec::new(), Vec::new());
-    for (user_id, kind, value) in claims {
+    for (user_id, kind, value) in reservations {
         columns.0.push(kind.to_owned());
         columns.1.push(value.to_owned());
         columns.2.push(user_id);
@@ -72,16 +72,16 @@ fn rows(claims: &[(i64, &str, &str)]) -> Sql {
     statement.bind(columns.2).push(") as given (kind, value, user_id) order by kind, value")
 }
 
-/// Claims values, each for its user; gives the kinds and values of those that are free and now held. The others are
+/// Reserves values, each for its user; gives the kinds and values of those that are free and now held. The others are
 /// taken.
-pub async fn claim(
+pub async fn reserve(
     conn: &mut AsyncPgConnection,
-    claims: &[(i64, &str, &str)],
+    reservations: &[(i64, &str, &str)],
 ) -> QueryResult<HashSet<(String, String)>> {
-    if claims.is_empty() {
+    if reservations.is_empty() {
         return Ok(HashSet::new());
     }
-    let statement = Sql::<(Text, Text)>::new(INSERT).append(rows(claims));
+    let statement = Sql::<(Text, Text)>::new(INSERT).append(rows(reservations));
     let held: Vec<(String, String)> =
         statement.push(" on conflict do nothing returning kind, value").load(conn).await?;
     Ok(held.into_iter().collect())

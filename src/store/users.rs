@@ -7,7 +7,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use crate::{
     model::{
-        account::{Account, Folded},
+        account::{Account, Normalized},
         delivery::Channel,
         profile::Profile,
         token::Revoked,
@@ -21,10 +21,10 @@ use crate::{
 /// The account of a user who is made.
 #[derive(Clone, Default)]
 pub struct NewAccount {
-    pub username: Option<Folded>,
-    pub email: Option<Folded>,
+    pub username: Option<Normalized>,
+    pub email: Option<Normalized>,
     pub email_verified: bool,
-    pub phone: Option<Folded>,
+    pub phone: Option<Normalized>,
     pub phone_verified: bool,
     /// When the addresses were set.
     pub set_at: Option<chrono::DateTime<chrono::Utc>>,
@@ -36,7 +36,7 @@ pub struct NewAccount {
 impl NewAccount {
     /// What responses show of it after it is stored for this user.
     pub fn account(&self, user_id: i64) -> Account {
-        let shown = |folded: &Option<Folded>| folded.as_ref().map(|folded| folded.shown.clone());
+        let shown = |folded: &Option<Normalized>| folded.as_ref().map(|folded| folded.shown.clone());
         Account {
             user_id,
             username: shown(&self.username),
@@ -89,7 +89,7 @@ pub async fn find_used(conn: &mut AsyncPgConnection, user_ids: Vec<i64>) -> Quer
 }
 
 /// Moves the sequence past an explicit id.
-pub async fn pass(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<usize> {
+pub async fn advance_id_sequence(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<usize> {
     Sql::<()>::new("select setval('users_user_id_seq', ")
         .bind(user_id)
         .push(") from users_user_id_seq where last_value < ")
@@ -257,8 +257,8 @@ pub async fn insert_accounts(conn: &mut AsyncPgConnection, new: &[(i64, &NewAcco
 
 fn account_row(user_id: i64, account: &NewAccount) -> Vec<Bind> {
     let NewAccount { email_verified, phone_verified, set_at, last_login_at, .. } = account;
-    let shown = |folded: &Option<Folded>| Bind::from(folded.as_ref().map(|folded| folded.shown.clone()));
-    let key = |folded: &Option<Folded>| Bind::from(folded.as_ref().map(|folded| folded.key.clone()));
+    let shown = |folded: &Option<Normalized>| Bind::from(folded.as_ref().map(|folded| folded.shown.clone()));
+    let key = |folded: &Option<Normalized>| Bind::from(folded.as_ref().map(|folded| folded.key.clone()));
     vec![
         user_id.into(),
         shown(&account.username),
@@ -301,7 +301,7 @@ pub async fn delete(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<(
         .push(") on conflict do nothing")
         .execute(conn)
         .await?;
-    tokens::tell(conn, &[Revoked::User(user_id)]).await
+    tokens::notify_revoked(conn, &[Revoked::User(user_id)]).await
 }
 
 /// Whether the id belonged to a deleted user.

@@ -54,7 +54,7 @@ pub enum Lookup {
 
 /// Why a connection was turned away at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum Rejected {
     /// There are as many authenticated ones as there may be.
     Full,
     /// The system gave no descriptor.
@@ -151,10 +151,10 @@ pub fn limiter_hit(limit: &'static str) {
 }
 
 /// Counts a connection that was turned away at once.
-pub fn connection_refused(cause: Refused) {
+pub fn connection_refused(cause: Rejected) {
     let cause = match cause {
-        Refused::Full => "full",
-        Refused::Failed => "failed",
+        Rejected::Full => "full",
+        Rejected::Failed => "failed",
     };
     INSTRUMENTS.connections_refused.add(1, &[KeyValue::new("cause", cause)]);
 }
@@ -260,7 +260,7 @@ impl Instruments {
         for outcome in ["hit", "miss"] {
             self.token_cache.add(0, &[KeyValue::new("outcome", outcome)]);
         }
-        for window in crate::model::limit::ALL {
+        for window in crate::model::rate_limit::ALL {
             self.limiter_hits.add(0, &[KeyValue::new("limit", window.name)]);
         }
         for cause in ["full", "failed"] {

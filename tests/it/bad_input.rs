@@ -18,7 +18,7 @@ use crate::support::{
 };
 
 /// A surface, with a call of its own that has a body.
-struct Surface {
+struct Flavor {
     name: &'static str,
     caller: Caller,
     method: &'static str,
@@ -28,10 +28,10 @@ struct Surface {
 }
 
 /// One call of each surface, by one user.
-async fn surfaces(app: &TestApp) -> [Surface; 4] {
+async fn surfaces(app: &TestApp) -> [Flavor; 4] {
     let (user_id, _) = app.join(given("ann@example.org", ""), "").await;
     let (service, user) = (Caller::service(app).await, Caller::user(app, user_id).await);
-    let surface = |name, caller: &Caller, method, path: String, body| Surface {
+    let flavor = |name, caller: &Caller, method, path: String, body| Flavor {
         name,
         caller: caller.with("content-type", "application/json"),
         method,
@@ -42,14 +42,14 @@ async fn surfaces(app: &TestApp) -> [Surface; 4] {
     let account = format!("/oserve/v2.1/miniapp/user/account/{user_id}/");
     let native = r#"{"profile": {"nickname": "Ann"}, "updateMask": "nickname"}"#;
     [
-        surface("native", &service, "PATCH", profile, native),
-        surface("minapp", &service, "PUT", account, r#"{"username": "ann.lee"}"#),
-        surface("fresns", &user, "POST", "/api/fresns/user/edit".to_owned(), r#"{"codeType": 1}"#),
-        surface("lancens", &user, "PUT", "/v1/api/user".to_owned(), r#"{"realm": "Ann"}"#),
+        flavor("native", &service, "PATCH", profile, native),
+        flavor("minapp", &service, "PUT", account, r#"{"username": "ann.lee"}"#),
+        flavor("fresns", &user, "POST", "/api/fresns/user/edit".to_owned(), r#"{"codeType": 1}"#),
+        flavor("lancens", &user, "PUT", "/v1/api/user".to_owned(), r#"{"realm": "Ann"}"#),
     ]
 }
 
-impl Surface {
+impl Flavor {
     /// Holds a reply to the form of this surface's errors, and to a status; Fresns tells a number instead.
     fn holds(&self, reply: &Reply, status: u16, number: i64, what: &str) {
         let what = format!("{what} at {}: {reply:?}", self.name);
@@ -80,9 +80,9 @@ impl Surface {
 #[tokio::test]
 async fn the_calls_themselves_are_good() {
     let app = TestApp::new().await;
-    for surface in surfaces(&app).await {
-        let reply = surface.send(surface.body).await;
-        assert!(reply.status.is_success(), "{}: {reply:?}", surface.name);
+    for flavor in surfaces(&app).await {
+        let reply = flavor.send(flavor.body).await;
+        assert!(reply.status.is_success(), "{}: {reply:?}", flavor.name);
     }
 }
 
@@ -110,10 +110,10 @@ async fn bodies_that_are_no_json_object() {
         deep.as_bytes(),
         nested.as_bytes(),
     ];
-    for surface in surfaces(&app).await {
+    for flavor in surfaces(&app).await {
         for body in bodies {
-            let reply = surface.send(body.to_vec()).await;
-            surface.holds(&reply, 400, 30014, &String::from_utf8_lossy(&body[..body.len().min(40)]));
+            let reply = flavor.send(body.to_vec()).await;
+            flavor.holds(&reply, 400, 30014, &String::from_utf8_lossy(&body[..body.len().min(40)]));
         }
     }
 }
@@ -121,8 +121,8 @@ async fn bodies_that_are_no_json_object() {
 #[tokio::test]
 async fn bodies_of_wrong_types_unknown_names_and_names_twice() {
     let app = TestApp::new().await;
-    for surface in surfaces(&app).await {
-        let bodies: &[&str] = match surface.name {
+    for flavor in surfaces(&app).await {
+        let bodies: &[&str] = match flavor.name {
             "native" => &[
                 r#"{"profile": [], "updateMask": "nickname"}"#,
                 r#"{"profile": {"nickname": 7}, "updateMask": "nickname"}"#,
@@ -146,7 +146,7 @@ async fn bodies_of_wrong_types_unknown_names_and_names_twice() {
             _ => &[r#"{"realm": 7}"#, r#"{"realm": {}}"#, r#"{"realm": "a", "realm": "b"}"#, r#"{"unknown": "a"}"#],
         };
         for body in bodies {
-            surface.holds(&surface.send(*body).await, 400, 30014, body);
+            flavor.holds(&flavor.send(*body).await, 400, 30014, body);
         }
     }
 }
@@ -154,10 +154,10 @@ async fn bodies_of_wrong_types_unknown_names_and_names_twice() {
 #[tokio::test]
 async fn bodies_that_are_too_large_are_told_so_and_the_connection_lives() {
     let app = TestApp::new().await;
-    for surface in surfaces(&app).await {
+    for flavor in surfaces(&app).await {
         for size in [1024 * 1024 + 1, 5 * 1024 * 1024] {
-            let reply = surface.send(vec![b' '; size]).await;
-            surface.holds(&reply, 413, 30014, &format!("{size} bytes"));
+            let reply = flavor.send(vec![b' '; size]).await;
+            flavor.holds(&reply, 413, 30014, &format!("{size} bytes"));
         }
     }
 }
@@ -185,14 +185,14 @@ async fn raw(rest: SocketAddr, bytes: &[u8], patience: Duration) -> String {
 async fn bodies_that_do_not_come_are_waited_for_ten_seconds() {
     let app = TestApp::new().await;
     let began = Instant::now();
-    let waiting = surfaces(&app).await.map(|surface| async move {
-        let headers = surface.caller.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+    let waiting = surfaces(&app).await.map(|flavor| async move {
+        let headers = flavor.caller.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
         let head: String = headers.collect();
         let request = format!(
             "{} {} HTTP/1.1\r\nhost: x\r\n{head}content-length: 50\r\n\r\n{{\"a\":",
-            surface.method, surface.path
+            flavor.method, flavor.path
         );
-        (surface.name, raw(surface.caller.rest, request.as_bytes(), Duration::from_secs(30)).await)
+        (flavor.name, raw(flavor.caller.rest, request.as_bytes(), Duration::from_secs(30)).await)
     });
     for (name, answer) in futures_util::future::join_all(waiting).await {
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{name}: {answer}"));
@@ -264,20 +264,20 @@ async fn paths_with_broken_encoding() {
 #[tokio::test]
 async fn both_token_headers_at_once_and_one_of_them_twice() {
     let app = TestApp::new().await;
-    for surface in surfaces(&app).await {
-        let other = match surface.name {
+    for flavor in surfaces(&app).await {
+        let other = match flavor.name {
             "native" | "minapp" => ("token", "us_x"),
             _ => ("authorization", "Bearer us_x"),
         };
-        let own = match surface.name {
+        let own = match flavor.name {
             "native" | "minapp" => "authorization",
             _ => "token",
         };
-        let twice = surface.caller.header(own).to_owned();
+        let twice = flavor.caller.header(own).to_owned();
         for (name, value) in [other, (own, &twice)] {
-            let caller = surface.caller.with(name, value);
-            let reply = caller.send(surface.method, &surface.path, surface.body).await;
-            surface.holds(&reply, 401, 30113, name);
+            let caller = flavor.caller.with(name, value);
+            let reply = caller.send(flavor.method, &flavor.path, flavor.body).await;
+            flavor.holds(&reply, 401, 30113, name);
         }
     }
 }
@@ -285,18 +285,18 @@ async fn both_token_headers_at_once_and_one_of_them_twice() {
 #[tokio::test]
 async fn methods_and_paths_that_do_not_exist() {
     let app = TestApp::new().await;
-    for surface in surfaces(&app).await {
-        let nowhere = match surface.name {
+    for flavor in surfaces(&app).await {
+        let nowhere = match flavor.name {
             "native" => "/v1/nothing",
             "minapp" => "/oserve/v9/nothing",
             "fresns" => "/api/fresns/nothing",
             _ => "/v1/api/nothing",
         };
-        surface.holds(&surface.caller.send(surface.method, nowhere, "{}").await, 404, 30014, nowhere);
+        flavor.holds(&flavor.caller.send(flavor.method, nowhere, "{}").await, 404, 30014, nowhere);
         for method in ["DELETE", "OPTIONS", "TRACE", "BREW"] {
-            let reply = surface.caller.send(method, &surface.path, "").await;
-            surface.holds(&reply, 405, 30014, method);
-            assert!(reply.headers["allow"].to_str().unwrap().contains(surface.method), "{reply:?}");
+            let reply = flavor.caller.send(method, &flavor.path, "").await;
+            flavor.holds(&reply, 405, 30014, method);
+            assert!(reply.headers["allow"].to_str().unwrap().contains(flavor.method), "{reply:?}");
         }
     }
     let head = Caller::service(&app).await.send("HEAD", "/v1/profiles", "").await;

@@ -5,8 +5,8 @@ use prost::Message;
 use serde_json::json;
 use tonic::{Code, Status};
 use user_service::{
+    convert::pb::{self, profile_key::Key},
     model::scope::Scope,
-    wire::pb::{self, profile_key::Key},
 };
 
 use crate::support::{Client, TestApp, fault, member, person};

@@ -2,7 +2,7 @@ use diesel_async::SimpleAsyncConnection;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tonic::Code;
-use user_service::wire::{json as wire_json, pb};
+use user_service::convert::{json as wire_json, pb};
 
 use crate::support::{Client, TestApp, fault, json as fields, statements::until_waiting};
 

@@ -12,8 +12,8 @@ use futures_util::future::join_all;
 use tonic::Code;
 use user_service::{
     config::{Secret, SecretKey, key_text},
+    convert::pb::{self, CodePurpose},
     store::sql::Sql,
-    wire::pb::{self, CodePurpose},
 };
 
 use crate::support::{Asks, Client, TestApp, fault, given, patiently, wrong};

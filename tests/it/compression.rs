@@ -9,7 +9,7 @@ use hyper_util::{client::legacy::Client as HttpClient, rt::TokioExecutor};
 use prost::Message;
 use serde_json::{Value, json};
 use tonic::{Code, codec::CompressionEncoding, metadata::MetadataValue};
-use user_service::{model::scope::Scope, wire::pb};
+use user_service::{convert::pb, model::scope::Scope};
 
 use crate::support::{
     TestApp, fault,

@@ -3,8 +3,8 @@
 use futures_util::future::join_all;
 use tonic::{Code, Status};
 use user_service::{
+    convert::pb::{self, CodePurpose},
     model::scope::Scope,
-    wire::pb::{self, CodePurpose},
 };
 
 use crate::support::{Client, TestApp, fault, given, wrong};

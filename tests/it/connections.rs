@@ -15,7 +15,7 @@ use tonic::{
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus::Serving, health_client::HealthClient,
 };
-use user_service::{auth::tls::Tls, net::Limits, wire::pb};
+use user_service::{auth::tls::Tls, convert::pb, net::Limits};
 
 use crate::support::{
     Client, TestApp, TestDatabase,

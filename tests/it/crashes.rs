@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use tokio_stream::StreamExt;
 use tonic::Status;
 use tonic_health::pb::health_check_response::ServingStatus::Serving;
-use user_service::wire::{
+use user_service::convert::{
     pb::{self, update_result::Outcome},
-    structure::Struct,
+    proto_struct::Struct,
 };
 
 use crate::support::{

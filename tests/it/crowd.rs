@@ -5,11 +5,11 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde_json::json;
 use user_service::{
     cli::{crowd, demo},
+    convert::pb::{self, get_profile_request::Key},
     store::{
         schema::{self, Mark},
         sql::Sql,
     },
-    wire::pb::{self, get_profile_request::Key},
 };
 
 use crate::support::{TestApp, indexes, json as object, person, start_time};

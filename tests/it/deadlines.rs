@@ -7,8 +7,8 @@ use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use hyper_util::{client::legacy::Client as Transport, rt::TokioExecutor};
 use tonic::{Code, Request};
 use user_service::{
+    convert::pb::{self, user_service_client::UserServiceClient},
     model::{scope::Scope, token::Subject},
-    wire::pb::{self, user_service_client::UserServiceClient},
 };
 
 use crate::support::{TestApp, fault, person, statements::until_waiting};

@@ -3,8 +3,8 @@
 use futures_util::future::join_all;
 use tonic::{Code, Status};
 use user_service::{
+    convert::pb::{self, DeleteUserRequest},
     store::sql::Sql,
-    wire::pb::{self, DeleteUserRequest},
 };
 
 use crate::support::{Client, TestApp, fault, rest::Caller};

@@ -10,7 +10,8 @@ use user_service::{
     clock::{Clock, ManualClock},
     domain::db::{Db, End},
     error::{Error, Reason},
-    mail::{
+    model::delivery::{Channel, Delivery, State, Template},
+    notify::{
         templates::Templates,
         transport::{
             MailTransport, Sender, Smtp, TextTransport, Transports,
@@ -18,7 +19,6 @@ use user_service::{
         },
         worker::{Settings, Waker, Worker},
     },
-    model::delivery::{Channel, Delivery, State, Template},
     store::{
         codes,
         outbox::{self, NewDelivery, Outcome, Requeue},
@@ -310,7 +310,7 @@ async fn p43_a_code_that_cannot_be_used_any_more_is_not_sent() {
     assert_eq!(post.smtp.received().len(), 1);
 
     let used = insert_code(&post.db, now).await;
-    post.db.run(async |conn| Ok(codes::use_up(conn, 7, used, now).await?)).await.unwrap();
+    post.db.run(async |conn| Ok(codes::consume(conn, 7, used, now).await?)).await.unwrap();
     let mut code = notice("ann@example.org");
     (code.template, code.code_id, code.expires_at) =
         (Template::CodeBind, Some(used), Some(now + TimeDelta::minutes(10)));

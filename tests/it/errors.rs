@@ -2,7 +2,7 @@ use std::{collections::HashMap, convert::Infallible, process::Command};
 
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, ServiceExt, service_fn};
-use user_service::{config::Secret, door::Door, wire::pb};
+use user_service::{call_guard::CallGuard, config::Secret, convert::pb};
 
 use crate::support::{TestApp, fault};
 
@@ -117,8 +117,11 @@ async fn a_call_that_panics_is_internal_and_says_so_to_its_caller() {
         .body(Body::empty())
         .unwrap();
 
-    let response =
-        Door::new(app.api.clone(), app.app.callers.clone()).layer(service_fn(broken)).oneshot(request).await.unwrap();
+    let response = CallGuard::new(app.api.clone(), app.app.callers.clone())
+        .layer(service_fn(broken))
+        .oneshot(request)
+        .await
+        .unwrap();
 
     let told = fault(Err::<(), _>(Status::from_header_map(response.headers()).unwrap()));
     assert_eq!((told.code, told.reason.as_str()), (Code::Internal, "INTERNAL"));

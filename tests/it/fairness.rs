@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper_util::{client::legacy::Client as HttpClient, rt::TokioExecutor};
 use serde_json::json;
 use tonic::Code;
-use user_service::wire::pb;
+use user_service::convert::pb;
 
 use crate::support::{Asks, TestApp, eventually, fault, given, json as structure, rest, statements::until_waiting};
 

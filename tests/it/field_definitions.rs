@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use prost_types::FieldMask;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
-use user_service::wire::{json as wire_json, pb};
+use user_service::convert::{json as wire_json, pb};
 
 use crate::support::{
     Client, TestApp, fault, person,

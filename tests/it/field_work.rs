@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinHandle};
 use tonic::{Request, Status};
 use tonic_health::pb::health_check_response::ServingStatus::Serving;
-use user_service::{store::sql::Sql, wire::pb};
+use user_service::{convert::pb, store::sql::Sql};
 
 use crate::support::{Client, TestDatabase, eventually, fault, indexes, json as fields, person, serve::Serve};
 

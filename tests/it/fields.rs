@@ -2,7 +2,7 @@ use diesel::sql_types::{BigInt, Text};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use serde_json::json;
 use tonic::Code;
-use user_service::{store::sql::Sql, wire::pb};
+use user_service::{convert::pb, store::sql::Sql};
 
 use crate::support::{TestApp, eventually, fault, indexes, json as fields, person};
 
@@ -53,7 +53,7 @@ async fn p17_required_default_and_unique() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
     let level = pb::FieldDefinition {
-        default_value: Some(user_service::wire::json::to_value(&json!(1))),
+        default_value: Some(user_service::convert::json::to_value(&json!(1))),
         ..field("level", pb::FieldType::Integer)
     };
     client.create_field(level).await.unwrap();
@@ -317,7 +317,7 @@ async fn p17_a_default_that_cannot_be_indexed_keeps_its_field_from_it() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
     let bio = pb::FieldDefinition {
-        default_value: Some(user_service::wire::json::to_value(&json!("x".repeat(600)))),
+        default_value: Some(user_service::convert::json::to_value(&json!("x".repeat(600)))),
         ..field("bio", pb::FieldType::String)
     };
     client.create_field(bio.clone()).await.unwrap();

@@ -1,7 +1,7 @@
 //! What Fresns' edit endpoint needs of emails and phones; its rules of passwords and links stand with those.
 
 use tonic::Code;
-use user_service::wire::pb::CodePurpose;
+use user_service::convert::pb::CodePurpose;
 
 use crate::support::{Asks, TestApp, fault, given, wrong};
 
@@ -93,7 +93,7 @@ async fn fresns_a_code_type_that_contradicts_the_field_is_refused() {
 #[tokio::test]
 async fn fresns_mail_and_phone_in_one_call_only_where_one_of_them_needs_a_code() {
     let app = TestApp::new().await;
-    let account = user_service::wire::pb::Account { email_verified: false, ..given(EMAIL, PHONE) };
+    let account = user_service::convert::pb::Account { email_verified: false, ..given(EMAIL, PHONE) };
     let (_, mut ann) = app.join(account, "").await;
     let code = app.bind_code(&mut ann, "+8613900139000").await;
     let current = app.code(&mut ann, CodePurpose::Replace, PHONE).await;
@@ -126,7 +126,7 @@ async fn fresns_the_last_login_needs_the_token_alone() {
     let (_, mut ann) = app.join(given(EMAIL, ""), "violet-lantern-93").await;
     let seconds = crate::support::start_time().timestamp() - 60;
     let last_login_at = Some(prost_types::Timestamp { seconds, nanos: 0 });
-    let account = user_service::wire::pb::Account { last_login_at, ..Default::default() };
+    let account = user_service::convert::pb::Account { last_login_at, ..Default::default() };
 
     let done = ann.update(Asks(crate::support::named(account, &["last_login_at"]))).await.unwrap();
 

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use futures_util::future::join_all;
-use user_service::wire::pb::{self, get_profile_request::Key};
+use user_service::convert::pb::{self, get_profile_request::Key};
 
 use crate::support::{TestApp, fault};
 

@@ -1,7 +1,7 @@
 use tonic::Code;
 use user_service::{
+    convert::pb::{self, get_profile_request::Key},
     model::scope::Scope,
-    wire::pb::{self, get_profile_request::Key},
 };
 
 use crate::support::{TestApp, fault, person};

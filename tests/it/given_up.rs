@@ -6,9 +6,9 @@ use diesel::sql_types::Text;
 use diesel_async::RunQueryDsl;
 use futures_util::future::join_all;
 use user_service::{
+    convert::pb,
     domain::db::Db,
     store::{connector::Connector, sql::Sql},
-    wire::pb,
 };
 
 use crate::support::{TestApp, TestDatabase, given, member, patiently};

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use serde_json::json;
 use tonic::{Code, Status};
-use user_service::wire::pb;
+use user_service::convert::pb;
 
 use crate::support::{Client, TestApp, fault, json as fields, patiently, person};
 

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tonic::{Code, transport::Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
-use user_service::wire::SERVICES;
+use user_service::convert::SERVICES;
 
 use crate::support::{TestApp, fault};
 

@@ -4,8 +4,8 @@ use chrono::TimeDelta;
 use diesel::sql_types::{BigInt, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use user_service::{
-    store::{limits, sql::Sql},
-    wire::pb::CodePurpose,
+    convert::pb::CodePurpose,
+    store::{rate_limits, sql::Sql},
 };
 
 use crate::support::{Asks, Client, TestApp, given, start_time, statements::until_waiting};
@@ -65,18 +65,18 @@ async fn p41_a_count_that_begins_anew_is_not_taken_away() {
     let app = TestApp::new().await;
     let (mut counting, mut watcher) = (app.database.connect().await, app.database.connect().await);
     let now = start_time();
-    limits::lock(&mut counting, "key", now).await.unwrap();
+    rate_limits::lock(&mut counting, "key", now).await.unwrap();
     // It is over, and somebody counts once more while the row is to be removed.
     counting.batch_execute("begin").await.unwrap();
-    limits::lock(&mut counting, "key", now).await.unwrap();
+    rate_limits::lock(&mut counting, "key", now).await.unwrap();
     let later = now + TimeDelta::days(1);
     let mut cleaner = app.database.connect().await;
-    let cleaning = tokio::spawn(async move { limits::purge(&mut cleaner, later, 10).await.unwrap() });
+    let cleaning = tokio::spawn(async move { rate_limits::purge(&mut cleaner, later, 10).await.unwrap() });
     until_waiting(&mut watcher, 1).await;
 
-    limits::save(&mut counting, "key", vec![later], later + TimeDelta::days(1)).await.unwrap();
+    rate_limits::save(&mut counting, "key", vec![later], later + TimeDelta::days(1)).await.unwrap();
     counting.batch_execute("commit").await.unwrap();
 
     assert_eq!(cleaning.await.unwrap(), 0);
-    assert_eq!(limits::lock(&mut watcher, "key", later).await.unwrap(), [later]);
+    assert_eq!(rate_limits::lock(&mut watcher, "key", later).await.unwrap(), [later]);
 }

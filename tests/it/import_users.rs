@@ -1,5 +1,5 @@
 use tokio_stream::StreamExt;
-use user_service::wire::pb;
+use user_service::convert::pb;
 
 use crate::support::{Client, TestApp, person};
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use user_service::{
     cli::demo,
-    wire::{canonical, pb},
+    convert::{pb, proto_json},
 };
 
 use crate::support::{Client, TestApp, json};
@@ -55,7 +55,7 @@ async fn every_filter_of_the_page_finds_some_and_not_all() {
 }
 
 fn custom(profile: &pb::Profile) -> Map<String, Value> {
-    let shown: Value = serde_json::from_slice(&canonical::to_text(profile)).unwrap();
+    let shown: Value = serde_json::from_slice(&proto_json::to_text(profile)).unwrap();
     shown["customFields"].as_object().unwrap().clone()
 }
 

@@ -5,31 +5,45 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("error", &[]),
     ("model", &["error"]),
-    ("telemetry", &["config", "error", "model::limit"]),
+    ("telemetry", &["config", "error", "model::rate_limit"]),
     ("store", &["model", "error", "tls", "telemetry::statement"]),
     ("tls", &[]),
     ("auth", &["domain::caller", "domain::tokens", "model", "error", "clock", "tls", "telemetry::metrics"]),
-    ("mail", &["store", "domain::db", "model", "error", "clock", "tls"]),
+    ("notify", &["store", "domain::db", "model", "error", "clock", "tls"]),
     ("domain", &["store", "model", "error", "clock", "telemetry::metrics", "telemetry::statement"]),
     ("threads", &[]),
     ("decompress", &["error"]),
     ("caller_limits", &["domain::caller", "model::token", "error"]),
-    ("wire", &["model", "error", "domain", "store::users", "threads"]),
-    ("api", &["wire", "auth::authenticator", "domain", "model", "error", "clock", "store::listing"]),
+    ("convert", &["model", "error", "domain", "store::users", "threads"]),
+    ("api", &["convert", "auth::authenticator", "domain", "model", "error", "clock", "store::listing"]),
     ("net", &["auth::tls", "domain::caller", "telemetry::metrics"]),
-    ("door", &["api", "caller_limits", "domain", "model", "error", "telemetry::call"]),
-    ("grpc", &["telemetry::call", "threads", "config", "decompress", "door", "net", "api", "wire", "domain", "error"]),
+    ("call_guard", &["api", "caller_limits", "domain", "model", "error", "telemetry::call"]),
+    (
+        "grpc",
+        &[
+            "telemetry::call",
+            "threads",
+            "config",
+            "decompress",
+            "call_guard",
+            "net",
+            "api",
+            "convert",
+            "domain",
+            "error",
+        ],
+    ),
     (
         "rest",
         &[
             "telemetry",
             "decompress",
-            "door",
+            "call_guard",
             "caller_limits",
             "net",
             "auth::tls",
             "api",
-            "wire",
+            "convert",
             "domain",
             "model",
             "error",
@@ -84,7 +98,7 @@ fn what_a_line_names_is_known() {
     assert_eq!(named("    model::{", true), ["model"]);
     assert_eq!(named("    domain::{caller::Caller, db::Db},", true), ["domain::caller::Caller", "domain::db::Db"]);
     assert_eq!(named("        page::Page,", true), [""; 0]);
-    assert!(!lies_in("wired::x", "wire") && lies_in("wire::x", "wire") && lies_in("wire", "wire"));
+    assert!(!lies_in("stored::x", "store") && lies_in("store::x", "store") && lies_in("store", "store"));
 }
 
 /// Where a secret meets what a caller shows.

@@ -1,6 +1,6 @@
 use serde_json::json;
 use tonic::Code;
-use user_service::{model::scope::Scope, wire::pb};
+use user_service::{convert::pb, model::scope::Scope};
 
 use crate::support::{Client, TestApp, fault, json as fields};
 

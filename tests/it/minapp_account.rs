@@ -1,7 +1,7 @@
 //! What minapp's account endpoint needs (its rules are those of an operator's service token).
 
 use tonic::Code;
-use user_service::wire::pb;
+use user_service::convert::pb;
 
 use crate::support::{Asks, TestApp, fault, given, named};
 

@@ -6,8 +6,8 @@ use diesel_async::RunQueryDsl;
 use futures_util::future::join_all;
 use tonic::Code;
 use user_service::{
+    convert::pb::{self, CodePurpose},
     store::sql::Sql,
-    wire::pb::{self, CodePurpose},
 };
 
 use crate::support::{Asks, Client, TestApp, fault, given, member, person};

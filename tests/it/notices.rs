@@ -1,6 +1,6 @@
 //! Notices: to what was bound before a change, and to nobody where nothing changed.
 
-use user_service::wire::pb::{self, CodePurpose};
+use user_service::convert::pb::{self, CodePurpose};
 
 use crate::support::{Asks, TestApp, fault, given, person};
 

@@ -10,10 +10,10 @@ use chrono::TimeDelta;
 use user_service::{
     clock::Clock,
     config::{Config, Secret, SecretKey, Smtp, key_text},
-    mail::transport::smtp::Tls,
+    convert::pb,
     model::delivery::{Channel, Template},
+    notify::transport::smtp::Tls,
     store::outbox::{self, NewDelivery},
-    wire::pb,
 };
 use uuid::Uuid;
 

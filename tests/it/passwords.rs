@@ -4,8 +4,8 @@ use diesel::sql_types::Integer;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use tonic::Code;
 use user_service::{
+    convert::pb::{self, CodePurpose, get_profile_request::Key},
     store::sql::Sql,
-    wire::pb::{self, CodePurpose, get_profile_request::Key},
 };
 
 use crate::support::{

@@ -14,8 +14,9 @@ use user_service::{
     cli::{crowd, demo},
     model::{field::Fields, filter, order},
     store::{
-        accounts, bulk, fields,
-        gathered::Statements,
+        accounts,
+        batched_reads::Statements,
+        bulk, fields,
         listing::{self, Selection},
         profiles,
         schema::{self, Mark},

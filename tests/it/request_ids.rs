@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use tonic::Status;
-use user_service::wire::pb;
+use user_service::convert::pb;
 
 use crate::support::{
     Asks, Client, TestApp, fault, given,
@@ -165,7 +165,7 @@ async fn p20_a_field_is_created_once() {
     let field = pb::FieldDefinition {
         name: "level".to_owned(),
         r#type: pb::FieldType::Integer.into(),
-        default_value: Some(user_service::wire::json::to_value(&serde_json::json!(1))),
+        default_value: Some(user_service::convert::json::to_value(&serde_json::json!(1))),
         ..Default::default()
     };
     let request = pb::CreateFieldRequest { field: Some(field.clone()), request_id: ID.to_owned() };

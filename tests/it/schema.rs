@@ -2,7 +2,7 @@ use diesel::sql_types::{BigInt, Text};
 use diesel_async::RunQueryDsl;
 use user_service::store::{
     distribution,
-    schema::{self, Fit},
+    schema::{self, SchemaCompatibility},
     sql::Sql,
 };
 
@@ -104,11 +104,11 @@ async fn a_plain_postgres_has_nothing_to_distribute_to() {
     let database = TestDatabase::empty().await;
 
     let refused = schema::migrate_and_distribute(&database.url(), None, true).await.err().unwrap();
-    let fit = schema::fit(&mut database.connect().await).await.unwrap();
+    let fit = schema::compatibility(&mut database.connect().await).await.unwrap();
     let migrated = schema::migrate_and_distribute(&database.url(), None, false).await.unwrap();
 
     assert!(refused.to_string().starts_with("this is a plain Postgres without the extension Citus"), "{refused:#}");
-    assert!(matches!(fit, Fit::Older { .. }), "nothing was done: {fit:?}");
+    assert!(matches!(fit, SchemaCompatibility::Older { .. }), "nothing was done: {fit:?}");
     assert_eq!(migrated.distributed, None);
 }
 
@@ -128,7 +128,7 @@ async fn p59_migrations_go_down_and_up_again_and_run_once_at_a_time() {
         })
     );
     let (first, second) = (first.unwrap(), second.unwrap());
-    let up = schema::fit(&mut database.connect().await).await.unwrap();
+    let up = schema::compatibility(&mut database.connect().await).await.unwrap();
     schema::revert(&url, None).await.unwrap();
     let left: Vec<String> = Sql::<Text>::new(
         "select relname::text from pg_class where relnamespace = 'public'::regnamespace and relname not like '\\_\\_diesel%' \
@@ -137,12 +137,12 @@ async fn p59_migrations_go_down_and_up_again_and_run_once_at_a_time() {
     .load(&mut database.connect().await)
     .await
     .unwrap();
-    let down = schema::fit(&mut database.connect().await).await.unwrap();
+    let down = schema::compatibility(&mut database.connect().await).await.unwrap();
     let again = schema::migrate(&url, None).await.unwrap();
 
     assert_eq!(first.len().min(second.len()), 0, "one of them found nothing to do");
     assert_eq!(left, Vec::<String>::new());
-    assert_eq!(up, Fit::Fits);
-    assert!(matches!(down, Fit::Older { missing } if missing > 0), "{down:?}");
+    assert_eq!(up, SchemaCompatibility::Fits);
+    assert!(matches!(down, SchemaCompatibility::Older { missing } if missing > 0), "{down:?}");
     assert_eq!(again.len(), first.len().max(second.len()));
 }

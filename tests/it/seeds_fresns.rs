@@ -4,7 +4,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::TimeDelta;
 use diesel_async::RunQueryDsl;
 use serde_json::{Value, json};
-use user_service::{store::sql::Sql, wire::pb};
+use user_service::{convert::pb, store::sql::Sql};
 
 use crate::support::{Asks, Client, TestApp, given, rest::Caller, start_time, wrong};
 

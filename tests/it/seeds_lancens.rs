@@ -232,7 +232,7 @@ async fn x_error_is_also_that_one_code_is_not_enough_here() {
 #[tokio::test]
 async fn x_exist_is_a_name_or_an_address_that_is_taken() {
     let bench = Bench::with(TestApp::new().await, "own@example.org").await;
-    let other = user_service::wire::pb::Account { username: Some("taken.name".to_owned()), ..given(NEW, "") };
+    let other = user_service::convert::pb::Account { username: Some("taken.name".to_owned()), ..given(NEW, "") };
     bench.app.join(other, "").await;
     let taken = bench.user.send("PUT", "/v1/api/user/username", r#"{"username": "TAKEN.name"}"#).await;
     assert_eq!((taken.status.as_u16(), taken.body), (409, json!({ "error": "username exist" })));
@@ -266,7 +266,7 @@ async fn no_data_error_is_a_user_who_was_deleted() {
     let user_id = bench.client.get_own().await.user_id;
     assert_eq!(bench.user.send("PUT", "/v1/api/user", r#"{"realm": "Ann"}"#).await.status.as_u16(), 204);
 
-    let delete = user_service::wire::pb::DeleteUserRequest { user_id, ..Default::default() };
+    let delete = user_service::convert::pb::DeleteUserRequest { user_id, ..Default::default() };
     bench.app.service().await.admin.delete_user(delete).await.unwrap();
 
     let gone = bench.user.send("PUT", "/v1/api/user", r#"{"realm": "Ann"}"#).await;

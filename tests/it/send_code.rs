@@ -6,6 +6,7 @@ use diesel_async::RunQueryDsl;
 use futures_util::future::join_all;
 use tonic::Code;
 use user_service::{
+    convert::pb::{self, CodePurpose},
     domain::codes,
     model::{
         code,
@@ -15,7 +16,6 @@ use user_service::{
         token::Subject,
     },
     store::sql::Sql,
-    wire::pb::{self, CodePurpose},
 };
 
 use crate::support::{Asks, Client, TestApp, fault, given, patiently};

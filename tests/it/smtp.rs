@@ -10,8 +10,8 @@ use tokio::{
     sync::mpsc,
     task::JoinHandle,
 };
-use user_service::mail::{
-    Class, Mail, Message, SendError,
+use user_service::notify::{
+    Mail, Message, RetryClass, SendError,
     transport::{
         MailTransport, Sender, Smtp, TextTransport, Transports,
         smtp::{SmtpSettings, Tls},
@@ -52,7 +52,7 @@ fn mail(text: &str) -> Message<Mail> {
     }
 }
 
-fn error(what: &'static str, class: Class) -> Result<(), SendError> {
+fn error(what: &'static str, class: RetryClass) -> Result<(), SendError> {
     Err(SendError { class, what: what.into() })
 }
 
@@ -81,14 +81,14 @@ async fn p44_a_rejected_password_of_ours_is_retried() {
     let mut settings = settings(&server, Tls::Tls);
     settings.credentials = Some(("relay".to_owned(), SecretString::from("wrong")));
     let sent = transports(&settings).mail(&mail("a"), LIMIT).await;
-    assert_eq!(sent, error("smtp auth 535", Class::Retry));
+    assert_eq!(sent, error("smtp auth 535", RetryClass::Retry));
 }
 
 #[tokio::test]
 async fn p47_without_starttls_nothing_is_sent_in_the_clear() {
     let server = SmtpServer::start(Security::None).await;
     let sent = transports(&settings(&server, Tls::StartTls)).mail(&mail("secret"), LIMIT).await;
-    assert_eq!(sent, error("smtp starttls not offered", Class::Retry));
+    assert_eq!(sent, error("smtp starttls not offered", RetryClass::Retry));
     assert!(server.received().is_empty());
 }
 
@@ -98,7 +98,7 @@ async fn p47_a_certificate_of_nobody_that_is_trusted_gets_no_mail() {
     let mut settings = settings(&server, Tls::Tls);
     settings.ca_file = None;
     let sent = transports(&settings).mail(&mail("secret"), LIMIT).await;
-    assert_eq!(sent.unwrap_err().class, Class::Retry);
+    assert_eq!(sent.unwrap_err().class, RetryClass::Retry);
     assert!(server.received().is_empty());
 }
 
@@ -107,8 +107,8 @@ async fn p44_the_answer_decides_whether_it_is_tried_again() {
     let server = SmtpServer::start(Security::None).await;
     let transports = transports(&settings(&server, Tls::None));
     server.answer_next_with(&[451, 550]);
-    assert_eq!(transports.mail(&mail("a"), LIMIT).await, error("smtp 451", Class::Retry));
-    assert_eq!(transports.mail(&mail("a"), LIMIT).await, error("smtp 550", Class::Permanent));
+    assert_eq!(transports.mail(&mail("a"), LIMIT).await, error("smtp 451", RetryClass::Retry));
+    assert_eq!(transports.mail(&mail("a"), LIMIT).await, error("smtp 550", RetryClass::Permanent));
     assert_eq!(transports.mail(&mail("a"), LIMIT).await, Ok(()));
 }
 
@@ -131,7 +131,7 @@ async fn p43_a_silent_relay_is_given_up_and_its_connection_closed() {
     server.answer_next_with(&[0]);
 
     let sent = transports.mail(&mail("second"), Duration::from_millis(300)).await;
-    assert_eq!(sent, error("timeout", Class::Retry));
+    assert_eq!(sent, error("timeout", RetryClass::Retry));
 
     transports.mail(&mail("third"), LIMIT).await.unwrap();
     let received = server.wait_for(2).await;
@@ -232,7 +232,7 @@ async fn p44_a_rejection_with_a_text_in_another_encoding_is_final() {
         if command.starts_with("RCPT") { b"550 \xd3\xca\xbc\xfe\r\n" } else { b"250\r\n" }
     };
     let relay = Scripted::start(reply).await;
-    assert_eq!(relay.transports().mail(&mail("a"), LIMIT).await, error("smtp 550", Class::Permanent));
+    assert_eq!(relay.transports().mail(&mail("a"), LIMIT).await, error("smtp 550", RetryClass::Permanent));
 }
 
 #[tokio::test]
@@ -240,5 +240,5 @@ async fn p44_a_relay_that_requires_a_login_is_tried_again() {
     let reply =
         |command: &str| -> &'static [u8] { if command.starts_with("MAIL") { b"530 5.7.0\r\n" } else { b"250\r\n" } };
     let relay = Scripted::start(reply).await;
-    assert_eq!(relay.transports().mail(&mail("a"), LIMIT).await, error("smtp 530", Class::Retry));
+    assert_eq!(relay.transports().mail(&mail("a"), LIMIT).await, error("smtp 530", RetryClass::Retry));
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::json;
 use tokio_postgres::NoTls;
 use user_service::{
-    store::gathered::Statements,
-    wire::pb::{self, get_profile_request::Key},
+    convert::pb::{self, get_profile_request::Key},
+    store::batched_reads::Statements,
 };
 
 use crate::support::{Client, TestApp, json as object, person, statements};

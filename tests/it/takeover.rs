@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use tonic::Code;
-use user_service::wire::pb::{self, CodePurpose};
+use user_service::convert::pb::{self, CodePurpose};
 
 use crate::support::{Asks, Client, TestApp, fault, given, member, named};
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs};
 use serde_json::{Value, json};
 use tonic::{Code, Request};
 use tonic_health::pb::health_check_response::ServingStatus::Serving;
-use user_service::wire::{POOL, SERVICES, pb};
+use user_service::convert::{POOL, SERVICES, pb};
 
 use crate::support::{
     Client, TestDatabase,

@@ -6,7 +6,7 @@ use futures_util::{
     stream,
 };
 use tonic::{Code, Request};
-use user_service::{model::scope::Scope, wire::pb};
+use user_service::{convert::pb, model::scope::Scope};
 
 use crate::support::{Client, TestApp, fault};
 

@@ -3,8 +3,8 @@
 use futures_util::future::join_all;
 use tonic::Code;
 use user_service::{
+    convert::pb::{self, CodePurpose},
     model::scope::Scope,
-    wire::pb::{self, CodePurpose},
 };
 
 use crate::support::{Asks, TestApp, fault, given, named, patiently, person, wrong};

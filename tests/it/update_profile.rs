@@ -2,11 +2,11 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tonic::Code;
 use user_service::{
-    model::{document::Document, scope::Scope},
-    wire::{
+    convert::{
         json as wire_json, pb,
-        structure::{Show, Struct},
+        proto_struct::{Show, Struct},
     },
+    model::{document::Document, scope::Scope},
 };
 
 use crate::support::{TestApp, fault, json as fields, patiently};

@@ -1,6 +1,6 @@
 use futures_util::future::join_all;
 use tonic::Code;
-use user_service::wire::pb;
+use user_service::convert::pb;
 
 use crate::support::{TestApp, fault, given, person};
 

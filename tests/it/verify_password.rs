@@ -5,8 +5,8 @@ use diesel_async::SimpleAsyncConnection;
 use futures_util::future::join_all;
 use tonic::{Code, Status};
 use user_service::{
+    convert::pb::{self, verify_password_request::Key},
     model::scope::Scope,
-    wire::pb::{self, verify_password_request::Key},
 };
 
 use crate::support::{Asks, Client, TestApp, cheap_hash, fault, given, member, patiently, statements::until_waiting};

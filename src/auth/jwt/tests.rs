@@ -353,8 +353,8 @@ async fn p49_the_longest_token_is_configured() {
 fn faults_of_the_configuration_are_told_together() {
     let half = JwtIssuer { service_claim: Some("kind".to_owned()), ..issuer("keys.json") };
     let configs = [JwtIssuer::default(), half, issuer(""), issuer("https://"), issuer("a.json"), issuer("b.json")];
-    let faults = Jwts::new(&configs, Clock::System).err().unwrap();
-    assert_eq!(faults.len(), 5, "{faults:?}");
+    let errors = Jwts::new(&configs, Clock::System).err().unwrap();
+    assert_eq!(errors.len(), 5, "{errors:?}");
     let text = |name: &str| Some(name.to_owned());
     for reach in [
         JwtIssuer { scopes: Some(vec!["profiles.raed".to_owned()]), ..issuer("a.json") },
@@ -363,7 +363,7 @@ fn faults_of_the_configuration_are_told_together() {
         JwtIssuer { user_provider: text("Example"), ..issuer("a.json") },
         JwtIssuer { max_lifetime_hours: 0, ..issuer("a.json") },
     ] {
-        assert_eq!(JwtIssuer::faults(&[reach]).len(), 1);
+        assert_eq!(JwtIssuer::errors(&[reach]).len(), 1);
     }
     let unknown = serde_json::from_value::<JwtIssuer>(json!({"issuer": ISSUER, "algorithm": "none"}));
     assert!(unknown.is_err());

@@ -216,9 +216,9 @@ async fn p52_the_first_files_must_be_good() {
 fn no_certificate_speaks_for_the_operator_or_the_bootstrap_token() {
     let (folder, ca) = (Folder::new(), authority());
     let mut tls = config(&folder, &ca);
-    assert_eq!(tls.faults("grpc.tls"), Vec::<String>::new());
+    assert_eq!(tls.errors("grpc.tls"), Vec::<String>::new());
     for name in ["operator", "bootstrap"] {
         tls.services[0].service = name.to_owned();
-        assert_eq!(tls.faults("grpc.tls"), [format!("grpc.tls.services: {name} is a reserved name")]);
+        assert_eq!(tls.errors("grpc.tls"), [format!("grpc.tls.services: {name} is a reserved name")]);
     }
 }

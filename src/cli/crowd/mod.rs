@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
 use crate::{
+    convert::{pb, user::new_user},
     domain::fields::index_rows,
     model::{field::Fields, password::Lengths, username::UsernameRules},
     store::{
@@ -23,7 +24,6 @@ use crate::{
         fields,
         schema::{self, Mark},
     },
-    wire::{pb, user::new_user},
 };
 
 /// Users of one transaction.
@@ -92,8 +92,9 @@ pub fn rows(
         let indexed = fields.iter().map(|field| &**field).filter(|field| field.index.is_maintained());
         let key = (user_id, new.profile.created_at);
         let values = index_rows(indexed, key, &new.profile.custom_fields.fields());
-        let claims = new.claims.iter().map(|claim| (claim.kind.as_str(), claim.value.as_str()));
-        rows.add(&new.profile, &new.account, claims, &values);
+        let reservations =
+            new.reservations.iter().map(|reservation| (reservation.kind.as_str(), reservation.value.as_str()));
+        rows.add(&new.profile, &new.account, reservations, &values);
     }
     Ok(rows)
 }

@@ -8,8 +8,8 @@ use super::{
     names::{self, Name},
 };
 use crate::{
+    convert::{json::to_struct, pb},
     model::field::Fields,
-    wire::{json::to_struct, pb},
 };
 
 /// How far back the first ones go.

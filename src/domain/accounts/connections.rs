@@ -7,7 +7,7 @@ use super::{Accounts, notices};
 use crate::{
     domain::{
         db::End,
-        once::{Once, Outcome},
+        idempotency::{IdempotencyKey, Outcome},
     },
     error::{Error, Reason, Result},
     model::{
@@ -37,7 +37,7 @@ impl Accounts {
     pub async fn link(
         &self,
         link: &Link,
-        once: Option<&Once>,
+        once: Option<&IdempotencyKey>,
         reply: impl Fn(&Connection) -> Vec<u8> + Sync,
     ) -> Result<Outcome<Connection>> {
         let now = self.clock.now();
@@ -47,7 +47,7 @@ impl Accounts {
                 if let Some(once) = once
                     && let Some(stored) = once.begin(conn).await?
                 {
-                    return Ok(Outcome::Kept(stored));
+                    return Ok(Outcome::Stored(stored));
                 }
                 let connection = self.find_or_insert(conn, link, now).await?;
                 if let Some(once) = once {
@@ -74,7 +74,7 @@ impl Accounts {
             return Ok(connection);
         }
         let value = connection_key(provider, subject);
-        if unique_values::claim(conn, &[(user_id, "connection", value.as_str())]).await?.is_empty() {
+        if unique_values::reserve(conn, &[(user_id, "connection", value.as_str())]).await?.is_empty() {
             return Err(Error::taken(Reason::ConnectionTaken, "subject"));
         }
         let connection_id = accounts::insert_connection(conn, user_id, provider, subject, display_name, now).await?;

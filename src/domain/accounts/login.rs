@@ -10,20 +10,20 @@ use crate::{
     domain::{
         caller::Caller,
         db::End,
-        limits::{Budget, exceeded},
         passwords::Verdict,
+        rate_limiter::{Bucket, exceeded},
     },
-    error::{Error, Fault, Reason, Result},
+    error::{Error, FieldError, Reason, Result},
     model::{
         account::{Login, UserKey},
         keys::Keys,
-        limit::{PasswordLimits, Window},
         password::{Kind, Secret},
+        rate_limit::{PasswordLimits, Window},
         token,
     },
     store::{
         accounts::{self, Changes},
-        known_clients, limits, unique_values,
+        known_clients, rate_limits, unique_values,
     },
 };
 
@@ -41,12 +41,12 @@ const CLIENT: &str = "client of VerifyPassword";
 const KEY: &str = "key of VerifyPassword";
 
 /// The key of an account's bucket over all clients.
-fn account_budget(who: &str) -> String {
+fn account_bucket(who: &str) -> String {
     format!("verify_all/{who}")
 }
 
 /// The prefix of the keys of the buckets of an account and secret.
-fn secret_budgets(who: &str, kind: Kind) -> String {
+fn secret_buckets(who: &str, kind: Kind) -> String {
     format!("verify/{who}/{}", kind.as_str())
 }
 
@@ -59,8 +59,8 @@ fn turn_of_unknown(who: &str) -> i64 {
 /// Clears the attempts that were counted against an account and secret, because the secret is new.
 pub(super) async fn clear_attempts(conn: &mut AsyncPgConnection, user_id: i64, kind: Kind) -> Result<()> {
     let who = user_id.to_string();
-    for key in [account_budget(&who), secret_budgets(&who, kind), super::proofs::password_budget(user_id, kind)] {
-        limits::clear(conn, &key).await?;
+    for key in [account_bucket(&who), secret_buckets(&who, kind), super::proofs::password_bucket(user_id, kind)] {
+        rate_limits::clear(conn, &key).await?;
     }
     Ok(())
 }
@@ -83,11 +83,11 @@ struct Counted {
 }
 
 /// The buckets of an attempt, locked in the same order by all attempts.
-struct Budgets {
-    client: Option<Budget>,
-    account: Budget,
-    pair: Budget,
-    reported: Budget,
+struct Buckets {
+    client: Option<Bucket>,
+    account: Bucket,
+    pair: Bucket,
+    reported: Bucket,
 }
 
 impl Counted {
@@ -99,12 +99,12 @@ impl Counted {
         };
         let who = login.map_or_else(|| format!("nobody/{key}"), |login| login.user_id.to_string());
         let client = fingerprint(CLIENT, &verify.client);
-        let pair = format!("{}/{client}", secret_budgets(&who, verify.kind));
+        let pair = format!("{}/{client}", secret_buckets(&who, verify.kind));
         let is_told = !verify.client.is_empty();
         Self {
             turn: login.map_or_else(|| turn_of_unknown(&who), |login| login.user_id),
             client: is_told.then(|| format!("verify_client/{client}")),
-            account: account_budget(&who),
+            account: account_bucket(&who),
             reported: format!("{pair}/{key}"),
             pair,
             known: login
@@ -113,16 +113,16 @@ impl Counted {
         }
     }
 
-    async fn lock(&self, conn: &mut AsyncPgConnection, limits: &PasswordLimits, now: DateTime<Utc>) -> Result<Budgets> {
+    async fn lock(&self, conn: &mut AsyncPgConnection, limits: &PasswordLimits, now: DateTime<Utc>) -> Result<Buckets> {
         let client = match &self.client {
-            Some(key) => Some(Budget::lock(conn, key.clone(), &[limits.client], now).await?),
+            Some(key) => Some(Bucket::lock(conn, key.clone(), &[limits.client], now).await?),
             None => None,
         };
-        Ok(Budgets {
+        Ok(Buckets {
             client,
-            account: Budget::lock(conn, self.account.clone(), &[limits.account], now).await?,
-            pair: Budget::lock(conn, self.pair.clone(), &[limits.wrong], now).await?,
-            reported: Budget::lock(conn, self.reported.clone(), &[limits.wrong], now).await?,
+            account: Bucket::lock(conn, self.account.clone(), &[limits.account], now).await?,
+            pair: Bucket::lock(conn, self.pair.clone(), &[limits.wrong], now).await?,
+            reported: Bucket::lock(conn, self.reported.clone(), &[limits.wrong], now).await?,
         })
     }
 
@@ -140,8 +140,8 @@ impl Counted {
     }
 }
 
-impl Budgets {
-    fn all(&mut self) -> impl Iterator<Item = &mut Budget> {
+impl Buckets {
+    fn all(&mut self) -> impl Iterator<Item = &mut Bucket> {
         let Self { client, account, pair, reported } = self;
         client.iter_mut().chain([account, pair, reported])
     }
@@ -149,15 +149,15 @@ impl Budgets {
     /// The limit with the longest retry delay. Other clients that have used up the attempts of an account don't lock
     /// out a client that logged in to it before.
     fn exceeded(&self, is_known: bool) -> Option<(Window, chrono::TimeDelta)> {
-        let client = self.client.as_ref().and_then(Budget::exceeded);
+        let client = self.client.as_ref().and_then(Bucket::exceeded);
         let account = if is_known { None } else { self.account.exceeded() };
         [client, account, self.pair.exceeded()].into_iter().flatten().max_by_key(|(_, wait)| *wait)
     }
 
     async fn save(self, conn: &mut AsyncPgConnection) -> Result<()> {
         let Self { client, account, pair, reported } = self;
-        for budget in client.into_iter().chain([account, pair, reported]) {
-            budget.save(conn).await?;
+        for bucket in client.into_iter().chain([account, pair, reported]) {
+            bucket.save(conn).await?;
         }
         Ok(())
     }
@@ -188,7 +188,7 @@ impl Accounts {
             };
             let (Some(known), Some(hash)) = (&login, hash.filter(|_| verdict != Verdict::Wrong)) else {
                 return Err(Error::new(Reason::PasswordMismatch)
-                    .with_violation("password", Fault::Format, Reason::PasswordMismatch.message())
+                    .with_violation("password", FieldError::Format, Reason::PasswordMismatch.message())
                     .with_metadata("attemptsRemaining", left));
             };
             let renewed = match &verdict {
@@ -223,14 +223,14 @@ impl Accounts {
         self.db
             .of_user(counted.turn)
             .transaction(End::Commit, async |conn| {
-                let mut budgets = counted.lock(conn, limits, now).await?;
+                let mut buckets = counted.lock(conn, limits, now).await?;
                 let is_known = counted.is_known(conn, limits, now).await?;
-                if let Some((window, wait)) = budgets.exceeded(is_known) {
+                if let Some((window, wait)) = buckets.exceeded(is_known) {
                     return Err(exceeded(Reason::PasswordAttemptsExceeded, window, wait));
                 }
-                budgets.all().for_each(Budget::add);
-                let left = budgets.reported.left();
-                budgets.save(conn).await?;
+                buckets.all().for_each(Bucket::add);
+                let left = buckets.reported.left();
+                buckets.save(conn).await?;
                 Ok(left)
             })
             .await
@@ -242,9 +242,9 @@ impl Accounts {
         self.db
             .of_user(counted.turn)
             .transaction(End::Commit, async |conn| {
-                let mut budgets = counted.lock(conn, limits, now).await?;
-                budgets.all().for_each(|budget| budget.give_back(now));
-                budgets.save(conn).await
+                let mut buckets = counted.lock(conn, limits, now).await?;
+                buckets.all().for_each(|bucket| bucket.refund(now));
+                buckets.save(conn).await
             })
             .await
     }
@@ -268,10 +268,10 @@ impl Accounts {
                 if locked.is_none_or(|locked| locked.login.hash(kind) != Some(hash)) {
                     return Ok(false);
                 }
-                let mut budgets = counted.lock(conn, policy, now).await?;
-                budgets.all().for_each(|budget| budget.give_back(now));
-                budgets.save(conn).await?;
-                limits::clear(conn, &counted.pair).await?;
+                let mut buckets = counted.lock(conn, policy, now).await?;
+                buckets.all().for_each(|bucket| bucket.refund(now));
+                buckets.save(conn).await?;
+                rate_limits::clear(conn, &counted.pair).await?;
                 if let Some((_, hashes)) = &counted.known
                     && let Some(newest) = hashes.first()
                 {

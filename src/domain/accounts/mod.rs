@@ -20,23 +20,23 @@ use crate::{
         caller::Caller,
         db::{Db, End},
         hash_kinds::HashKinds,
+        idempotency::{IdempotencyKey, Outcome},
         names::NamePolicy,
-        once::{Once, Outcome},
         passwords::{Passwords, Verdict},
         profiles::AccountView,
         texts::TextLimits,
     },
-    error::{Error, Fault, Reason, Result},
+    error::{Error, FieldError, Reason, Result},
     model::{
         account::{Connection, Login},
         account_change::{AccountPatch, Paths, Plan, Proof, Rules, plan},
         keys::Keys,
-        limit::PasswordLimits,
         password::Kind,
+        rate_limit::PasswordLimits,
     },
     store::accounts::{self, Locked},
 };
-use proofs::{Proofs, Right};
+use proofs::{Proofs, VerifiedCodes};
 
 /// What a deployment decides about accounts.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ pub struct UpdateAccount {
     /// The version that the account must still have; `Some(None)` for an etag that matches nothing.
     pub version: Option<Option<i64>>,
     pub validate_only: bool,
-    pub once: Option<Once>,
+    pub once: Option<IdempotencyKey>,
 }
 
 /// Use cases of accounts.
@@ -102,19 +102,19 @@ impl UpdateAccount {
 }
 
 /// What was shown for a change, for the account as it was then.
-struct Proved {
+struct VerifiedChange {
     login: Login,
     planned: Plan,
     /// When the oldest of the connections to unlink was linked.
     linked_at: Option<DateTime<Utc>>,
-    right: Right,
+    right: VerifiedCodes,
 }
 
-impl Proved {
+impl VerifiedChange {
     /// The secrets that something was compared with.
     fn compared(&self, update: &UpdateAccount) -> impl Iterator<Item = Kind> {
         let is_compared = |kind: &Kind| {
-            update.must_differ_from(*kind) || self.planned.guesses.iter().any(|guess| guess.kind == *kind)
+            update.must_differ_from(*kind) || self.planned.passwords_given.iter().any(|attempt| attempt.kind == *kind)
         };
         [Kind::Login, Kind::Wallet].into_iter().filter(is_compared)
     }
@@ -152,14 +152,14 @@ impl Accounts {
         let is_used_up = matches!(written, Ok(Outcome::New(_))) && !update.validate_only;
         match proved {
             Some(proved) if is_used_up => proved.right.settle(),
-            Some(proved) => proved.right.give_back().await,
+            Some(proved) => proved.right.refund().await,
             None => {}
         }
         written
     }
 
     /// Checks what is shown for a change of the account as it is now.
-    async fn prove(&self, update: &UpdateAccount) -> Result<Proved> {
+    async fn prove(&self, update: &UpdateAccount) -> Result<VerifiedChange> {
         let read = async |conn: &mut AsyncPgConnection| {
             let login = accounts::find_login(conn, update.user_id).await?;
             let login = login.ok_or_else(|| Error::user_not_found(update.user_id))?;
@@ -175,7 +175,7 @@ impl Accounts {
         check_version(update, &login)?;
         let planned = self.plan(update, &login, linked_at)?;
         let right = self.proofs.check(&update.caller, &login, &planned).await?;
-        Ok(Proved { login, planned, linked_at, right })
+        Ok(VerifiedChange { login, planned, linked_at, right })
     }
 
     fn plan(&self, update: &UpdateAccount, login: &Login, linked_at: Option<DateTime<Utc>>) -> Result<Plan> {
@@ -192,27 +192,27 @@ impl Accounts {
     async fn write(
         &self,
         update: &UpdateAccount,
-        proved: Option<&Proved>,
+        proved: Option<&VerifiedChange>,
         reply: impl Fn(&AccountView) -> Vec<u8> + Sync,
     ) -> Result<Outcome<AccountView>> {
         if let Some(proved) = proved {
             // After the proofs and their limits: it is expensive, and a caller without proofs must not cause that work.
             self.check_secrets(update, &proved.login).await?;
-            self.refuse_equal(update, proved).await?;
+            self.reject_equal(update, proved).await?;
         }
         let hashes = match update.validate_only {
             true => Hashes::default(),
             false => update.new_secrets().hash(&self.passwords, &update.caller).await?,
         };
         let now = self.clock.now();
-        let end = if update.validate_only { End::RollBack } else { End::Commit };
+        let end = if update.validate_only { End::DryRun } else { End::Commit };
         self.db
             .of_user(update.user_id)
             .transaction(end, async |conn| {
                 if let Some(once) = &update.once
                     && let Some(kept) = once.begin(conn).await?
                 {
-                    return Ok(Outcome::Kept(kept));
+                    return Ok(Outcome::Stored(kept));
                 }
                 let locked = accounts::lock(conn, update.user_id).await?;
                 let Locked { login, language } = locked.ok_or_else(|| Error::user_not_found(update.user_id))?;
@@ -220,7 +220,7 @@ impl Accounts {
                 let planned_now;
                 let planned = match proved {
                     Some(proved) => {
-                        proved.right.use_up(conn, now).await?;
+                        proved.right.consume(conn, now).await?;
                         let is_as_proved = login.version == proved.login.version
                             || proved.compared(update).all(|kind| login.hash(kind) == proved.login.hash(kind))
                                 && self.plan(update, &login, proved.linked_at)? == proved.planned;
@@ -231,7 +231,7 @@ impl Accounts {
                     }
                     None => {
                         planned_now = self.plan(update, &login, None)?;
-                        planned_now.refuse_unchanged()?;
+                        planned_now.reject_unchanged()?;
                         &planned_now
                     }
                 };
@@ -273,8 +273,8 @@ impl Accounts {
     /// secret, so for a user who hasn't presented it, each comparison counts as an attempt like a `current_password`.
     /// If too few attempts are left, and with `validate_only`, the new secret is accepted without a comparison, which
     /// reveals nothing.
-    async fn refuse_equal(&self, update: &UpdateAccount, proved: &Proved) -> Result<()> {
-        let Proved { login, planned, .. } = proved;
+    async fn reject_equal(&self, update: &UpdateAccount, proved: &VerifiedChange) -> Result<()> {
+        let VerifiedChange { login, planned, .. } = proved;
         let patch = &update.patch;
         let pairs = [
             (&patch.wallet_password, Kind::Login, "new_wallet_password"),
@@ -284,7 +284,7 @@ impl Accounts {
             let (Some(new), true, Some(hash)) = (new, update.must_differ_from(other), login.hash(other)) else {
                 continue;
             };
-            let is_shown = planned.guesses.iter().any(|guess| guess.kind == other);
+            let is_shown = planned.passwords_given.iter().any(|attempt| attempt.kind == other);
             let mut counted = None;
             if update.caller.user().is_some() && !is_shown {
                 if !update.validate_only {
@@ -300,7 +300,7 @@ impl Accounts {
             }
             if verdict? != Verdict::Wrong {
                 let why = "must differ from the account's other password";
-                return Err(Error::new(Reason::PasswordRejected).with_violation(path, Fault::Format, why));
+                return Err(Error::new(Reason::PasswordRejected).with_violation(path, FieldError::Format, why));
             }
         }
         Ok(())

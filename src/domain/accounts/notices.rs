@@ -5,12 +5,12 @@ use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
 
 use crate::{
-    domain::{limits::Budget, texts::TextLimits},
+    domain::{rate_limiter::Bucket, texts::TextLimits},
     error::Result,
     model::{
         account::{Bound, Login},
         delivery::{Channel, Template},
-        limit::{NOTICE_DAY, NOTICE_HOUR, Window},
+        rate_limit::{NOTICE_DAY, NOTICE_HOUR, Window},
     },
     store::outbox::{self, NewDelivery},
 };
@@ -35,15 +35,15 @@ pub async fn queue(
     }
     let notifier = Notifier { user_id: before.user_id, language, texts, now };
     // Concurrent changes of this user wait here.
-    let mut budget = Budget::lock(conn, format!("notice/{}", before.user_id), WINDOWS, now).await?;
+    let mut bucket = Bucket::lock(conn, format!("notice/{}", before.user_id), WINDOWS, now).await?;
     for template in happened {
         let by_text = email.is_none() || template == Template::PhoneChanged;
         let phone = phone.as_ref().filter(|_| by_text);
         let bound = [(Channel::Email, email.as_ref()), (Channel::Phone, phone)];
         let targets = bound.into_iter().filter_map(|(channel, bound)| Some((channel, bound?)));
-        match budget.exceeded() {
+        match bucket.exceeded() {
             None => {
-                budget.add();
+                bucket.add();
                 for (channel, bound) in targets {
                     notifier.insert(conn, channel, bound, template, None).await?;
                 }
@@ -54,12 +54,12 @@ pub async fn queue(
                     is_new |= notifier.sum_up(conn, channel, bound, now + wait).await?;
                 }
                 if is_new {
-                    budget.add_at(now + wait);
+                    bucket.add_at(now + wait);
                 }
             }
         }
     }
-    budget.save(conn).await
+    bucket.save(conn).await
 }
 
 struct Notifier<'a> {

@@ -13,17 +13,17 @@ use crate::{
         caller::Caller,
         codes::digits,
         db::{Db, End},
-        limits::{Budget, exceeded},
         passwords::{Passwords, Verdict},
+        rate_limiter::{Bucket, exceeded},
     },
-    error::{Error, Fault, Reason, Result},
+    error::{Error, FieldError, Reason, Result},
     model::{
         account::Login,
-        account_change::{Guess, Plan, Shown},
+        account_change::{CodeAttempt, PasswordAttempt, Plan},
         code::{self, Code, MAX_ATTEMPTS},
         keys::Keys,
-        limit::{CODE_WRONG_DAY, Window},
         password::Kind,
+        rate_limit::{CODE_WRONG_DAY, Window},
     },
     store::codes,
     telemetry::metrics,
@@ -42,34 +42,34 @@ pub struct Proofs {
 
 /// Codes that were right. They are used up in the transaction of the change, or their tries given back: at the latest
 /// when this is dropped, where the call is cut off.
-pub struct Right {
+pub struct VerifiedCodes {
     proofs: Proofs,
     user_id: i64,
-    codes: Vec<RightCode>,
+    codes: Vec<VerifiedCode>,
 }
 
 #[derive(Clone)]
-struct RightCode {
+struct VerifiedCode {
     code_id: i64,
     path: &'static str,
-    budget: String,
+    bucket: String,
     hit: DateTime<Utc>,
 }
 
 /// A shown code with the rows of its purpose, newest first.
-struct Tried {
-    shown: Shown,
+struct SubmittedCode {
+    shown: CodeAttempt,
     rows: Vec<Code>,
 }
 
 const CODE: &[Window] = &[CODE_WRONG_DAY];
 
-fn code_budget(user_id: i64, shown: &Shown) -> String {
+fn code_bucket(user_id: i64, shown: &CodeAttempt) -> String {
     format!("wrong/{user_id}/{}", shown.purpose.as_str())
 }
 
 /// The key of the bucket of wrong passwords in UpdateAccount.
-pub(super) fn password_budget(user_id: i64, kind: Kind) -> String {
+pub(super) fn password_bucket(user_id: i64, kind: Kind) -> String {
     format!("password/{user_id}/{}", kind.as_str())
 }
 
@@ -78,36 +78,36 @@ impl Proofs {
     ///
     /// # Errors
     /// In this order: a limit, the state of a code, a mismatch; all faults of that step.
-    pub async fn check(&self, caller: &Caller, login: &Login, plan: &Plan) -> Result<Right> {
+    pub async fn check(&self, caller: &Caller, login: &Login, plan: &Plan) -> Result<VerifiedCodes> {
         let now = self.clock.now();
         let user_id = login.user_id;
-        if plan.codes.is_empty() && plan.guesses.is_empty() {
-            plan.refuse_unchanged()?;
-            return Ok(Right { proofs: self.clone(), user_id, codes: Vec::new() });
+        if plan.codes.is_empty() && plan.passwords_given.is_empty() {
+            plan.reject_unchanged()?;
+            return Ok(VerifiedCodes { proofs: self.clone(), user_id, codes: Vec::new() });
         }
         let (tried, left) = self
             .db
             .of_user(user_id)
             .transaction(End::Commit, async |conn| {
-                let mut budgets = lock(conn, user_id, plan, self.wrong, now).await?;
+                let mut buckets = lock(conn, user_id, plan, self.wrong, now).await?;
                 let tried = find(conn, user_id, &plan.codes, now).await?;
                 for tried in &tried {
-                    refuse_used(tried)?;
+                    reject_used(tried)?;
                 }
-                plan.refuse_unchanged()?;
+                plan.reject_unchanged()?;
                 for tried in &tried {
-                    refuse_by_state(tried, now)?;
+                    reject_by_state(tried, now)?;
                 }
                 for tried in &tried {
                     codes::count(conn, user_id, tried.rows[0].code_id, 1).await?;
                 }
                 let mut left = Vec::new();
-                for budget in &mut budgets {
-                    budget.add();
-                    left.push(budget.left());
+                for bucket in &mut buckets {
+                    bucket.add();
+                    left.push(bucket.left());
                 }
-                for budget in budgets {
-                    budget.save(conn).await?;
+                for bucket in buckets {
+                    bucket.save(conn).await?;
                 }
                 // Those of passwords stand behind those of codes.
                 Ok((tried, left.split_off(plan.codes.len())))
@@ -116,7 +116,7 @@ impl Proofs {
         let (right, wrong_codes) = self.compare_codes(user_id, tried, now);
         metrics::codes(metrics::Code::Right, right.codes.len());
         metrics::codes(metrics::Code::Wrong, wrong_codes.len());
-        let compared = self.compare_passwords(caller, login, &plan.guesses, (left, now)).await;
+        let compared = self.compare_passwords(caller, login, &plan.passwords_given, (left, now)).await;
         let failed = match compared {
             Ok(mismatch) => first_failure(wrong_codes, mismatch),
             Err(error) => Some(error),
@@ -124,24 +124,29 @@ impl Proofs {
         match failed {
             None => Ok(right),
             Some(error) => {
-                right.give_back().await;
+                right.refund().await;
                 Err(error)
             }
         }
     }
 
-    fn compare_codes(&self, user_id: i64, tried: Vec<Tried>, now: DateTime<Utc>) -> (Right, Vec<(Shown, Wrong)>) {
-        let mut right = Right { proofs: self.clone(), user_id, codes: Vec::new() };
+    fn compare_codes(
+        &self,
+        user_id: i64,
+        tried: Vec<SubmittedCode>,
+        now: DateTime<Utc>,
+    ) -> (VerifiedCodes, Vec<(CodeAttempt, Wrong)>) {
+        let mut right = VerifiedCodes { proofs: self.clone(), user_id, codes: Vec::new() };
         let mut wrong = Vec::new();
-        for Tried { shown, rows } in tried {
+        for SubmittedCode { shown, rows } in tried {
             let is = |row: &Code| {
                 let seed = code::seed(user_id, shown.channel, shown.purpose.as_str(), &row.address, &row.nonce);
                 let sent = digits(&self.keys, &row.key_id, &seed).unwrap_or_default();
                 bool::from(sent.as_bytes().ct_eq(shown.digits.as_bytes()))
             };
             if is(&rows[0]) {
-                let budget = code_budget(user_id, &shown);
-                right.codes.push(RightCode { code_id: rows[0].code_id, path: shown.path, budget, hit: now });
+                let bucket = code_bucket(user_id, &shown);
+                right.codes.push(VerifiedCode { code_id: rows[0].code_id, path: shown.path, bucket, hit: now });
             } else if rows[1..].iter().any(|row| row.expires_at > now && row.used_at.is_none() && is(row)) {
                 wrong.push((shown, Wrong::Superseded));
             } else {
@@ -157,26 +162,27 @@ impl Proofs {
         &self,
         caller: &Caller,
         login: &Login,
-        guesses: &[Guess],
+        passwords_given: &[PasswordAttempt],
         (left, hit): (Vec<usize>, DateTime<Utc>),
     ) -> Result<Option<Error>> {
         let mut mismatch: Option<Error> = None;
-        for (place, (guess, left)) in guesses.iter().zip(left).enumerate() {
-            let verdict = match self.passwords.verify(caller, &guess.secret, login.hash(guess.kind)).await {
+        for (place, (attempt, left)) in passwords_given.iter().zip(left).enumerate() {
+            let verdict = match self.passwords.verify(caller, &attempt.secret, login.hash(attempt.kind)).await {
                 Ok(verdict) => verdict,
                 Err(error) => {
                     // This one and the following ones weren't compared, so the caller learned nothing about them.
-                    for guess in &guesses[place..] {
-                        self.give_password_back(login.user_id, guess.kind, hit).await?;
+                    for attempt in &passwords_given[place..] {
+                        self.give_password_back(login.user_id, attempt.kind, hit).await?;
                     }
                     return Err(error);
                 }
             };
             match verdict {
-                Verdict::Right | Verdict::Outdated(_) => self.clear(login.user_id, guess.kind).await?,
+                Verdict::Right | Verdict::Outdated(_) => self.clear(login.user_id, attempt.kind).await?,
                 Verdict::Wrong => {
                     let error = mismatch.take().unwrap_or_else(|| Error::new(Reason::PasswordMismatch));
-                    let error = error.with_violation(guess.path, Fault::Format, Reason::PasswordMismatch.message());
+                    let error =
+                        error.with_violation(attempt.path, FieldError::Format, Reason::PasswordMismatch.message());
                     mismatch = Some(error.with_metadata("attemptsRemaining", left));
                 }
             }
@@ -192,12 +198,12 @@ impl Proofs {
         self.db
             .of_user(user_id)
             .transaction(End::Commit, async |conn| {
-                let mut budget = Budget::lock(conn, password_budget(user_id, kind), &[self.wrong], now).await?;
-                if budget.left() <= self.wrong.limit / 2 {
+                let mut bucket = Bucket::lock(conn, password_bucket(user_id, kind), &[self.wrong], now).await?;
+                if bucket.left() <= self.wrong.limit / 2 {
                     return Ok(None);
                 }
-                budget.add();
-                budget.save(conn).await?;
+                bucket.add();
+                bucket.save(conn).await?;
                 Ok(Some(now))
             })
             .await
@@ -209,9 +215,9 @@ impl Proofs {
         self.db
             .of_user(user_id)
             .transaction(End::Commit, async |conn| {
-                let mut budget = Budget::lock(conn, password_budget(user_id, kind), &[self.wrong], now).await?;
-                budget.give_back(hit);
-                budget.save(conn).await
+                let mut bucket = Bucket::lock(conn, password_bucket(user_id, kind), &[self.wrong], now).await?;
+                bucket.refund(hit);
+                bucket.save(conn).await
             })
             .await
     }
@@ -221,16 +227,16 @@ impl Proofs {
         self.db
             .of_user(user_id)
             .transaction(End::Commit, async |conn| {
-                let mut budget = Budget::lock(conn, password_budget(user_id, kind), &[self.wrong], now).await?;
-                budget.clear();
-                budget.save(conn).await
+                let mut bucket = Bucket::lock(conn, password_bucket(user_id, kind), &[self.wrong], now).await?;
+                bucket.clear();
+                bucket.save(conn).await
             })
             .await
     }
 
     /// Gives the tries of right codes back, for a call that failed for another reason, which its caller is told even
     /// where this fails.
-    async fn give_back(&self, user_id: i64, right: &[RightCode]) {
+    async fn refund(&self, user_id: i64, right: &[VerifiedCode]) {
         let now = self.clock.now();
         let db = self.db.of_user(user_id);
         let given = db.transaction(End::Commit, async |conn| {
@@ -246,16 +252,16 @@ impl Proofs {
     }
 }
 
-impl Right {
+impl VerifiedCodes {
     /// Uses the codes up, in the transaction of what they prove.
     ///
     /// # Errors
     /// CODE_USED where another call was sooner.
-    pub async fn use_up(&self, conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> Result<()> {
-        // Budgets first, as whoever checks a code locks them: the other order is a deadlock.
+    pub async fn consume(&self, conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> Result<()> {
+        // Buckets first, as whoever checks a code locks them: the other order is a deadlock.
         give_back_hits(conn, &self.codes, now).await?;
         for code in &self.codes {
-            if !codes::use_up(conn, self.user_id, code.code_id, now).await? {
+            if !codes::consume(conn, self.user_id, code.code_id, now).await? {
                 return Err(Error::new(Reason::CodeUsed).with_precondition(code.path));
             }
         }
@@ -268,7 +274,7 @@ impl Right {
     }
 
     /// Gives their tries back. A call that is cut off here has them given back all the same.
-    pub async fn give_back(mut self) {
+    pub async fn refund(mut self) {
         if let Some(given) = self.giving_back()
             && let Err(error) = given.await
         {
@@ -279,11 +285,11 @@ impl Right {
     fn giving_back(&mut self) -> Option<JoinHandle<()>> {
         let (proofs, user_id, codes) = (self.proofs.clone(), self.user_id, std::mem::take(&mut self.codes));
         let runtime = Handle::try_current().ok().filter(|_| !codes.is_empty())?;
-        Some(runtime.spawn(async move { proofs.give_back(user_id, &codes).await }))
+        Some(runtime.spawn(async move { proofs.refund(user_id, &codes).await }))
     }
 }
 
-impl Drop for Right {
+impl Drop for VerifiedCodes {
     fn drop(&mut self) {
         // Nobody waits for it any more.
         self.giving_back();
@@ -291,13 +297,13 @@ impl Drop for Right {
 }
 
 /// Takes the tries of right codes out of the day's budget, which is of wrong ones.
-async fn give_back_hits(conn: &mut AsyncPgConnection, right: &[RightCode], now: DateTime<Utc>) -> Result<()> {
-    let mut codes: Vec<&RightCode> = right.iter().collect();
-    codes.sort_by(|a, b| a.budget.cmp(&b.budget));
+async fn give_back_hits(conn: &mut AsyncPgConnection, right: &[VerifiedCode], now: DateTime<Utc>) -> Result<()> {
+    let mut codes: Vec<&VerifiedCode> = right.iter().collect();
+    codes.sort_by(|a, b| a.bucket.cmp(&b.bucket));
     for code in codes {
-        let mut budget = Budget::lock(conn, code.budget.clone(), CODE, now).await?;
-        budget.give_back(code.hit);
-        budget.save(conn).await?;
+        let mut bucket = Bucket::lock(conn, code.bucket.clone(), CODE, now).await?;
+        bucket.refund(code.hit);
+        bucket.save(conn).await?;
     }
     Ok(())
 }
@@ -309,36 +315,41 @@ async fn lock(
     plan: &Plan,
     wrong: Window,
     now: DateTime<Utc>,
-) -> Result<Vec<Budget>> {
-    let mut budgets = Vec::new();
+) -> Result<Vec<Bucket>> {
+    let mut buckets = Vec::new();
     for shown in &plan.codes {
-        budgets.push(Budget::lock(conn, code_budget(user_id, shown), CODE, now).await?);
+        buckets.push(Bucket::lock(conn, code_bucket(user_id, shown), CODE, now).await?);
     }
-    for guess in &plan.guesses {
-        budgets.push(Budget::lock(conn, password_budget(user_id, guess.kind), &[wrong], now).await?);
+    for attempt in &plan.passwords_given {
+        buckets.push(Bucket::lock(conn, password_bucket(user_id, attempt.kind), &[wrong], now).await?);
     }
-    let waits = |budgets: &[Budget]| budgets.iter().filter_map(Budget::exceeded).max_by_key(|(_, wait)| *wait);
-    let (of_codes, of_passwords) = budgets.split_at(plan.codes.len());
+    let waits = |buckets: &[Bucket]| buckets.iter().filter_map(Bucket::exceeded).max_by_key(|(_, wait)| *wait);
+    let (of_codes, of_passwords) = buckets.split_at(plan.codes.len());
     if let Some((window, wait)) = waits(of_passwords) {
         return Err(exceeded(Reason::PasswordAttemptsExceeded, window, wait));
     }
     if let Some((window, wait)) = waits(of_codes) {
         return Err(exceeded(Reason::CodeBudgetExceeded, window, wait));
     }
-    Ok(budgets)
+    Ok(buckets)
 }
 
-async fn find(conn: &mut AsyncPgConnection, user_id: i64, shown: &[Shown], now: DateTime<Utc>) -> Result<Vec<Tried>> {
+async fn find(
+    conn: &mut AsyncPgConnection,
+    user_id: i64,
+    shown: &[CodeAttempt],
+    now: DateTime<Utc>,
+) -> Result<Vec<SubmittedCode>> {
     let mut tried = Vec::with_capacity(shown.len());
     for shown in shown {
         let rows = codes::list(conn, user_id, shown.channel, shown.purpose, now - code::MEMORY).await?;
-        tried.push(Tried { shown: shown.clone(), rows });
+        tried.push(SubmittedCode { shown: shown.clone(), rows });
     }
     Ok(tried)
 }
 
 /// A code that was used says so before anything else: who shows it twice wants to know that it worked.
-fn refuse_used(tried: &Tried) -> Result<()> {
+fn reject_used(tried: &SubmittedCode) -> Result<()> {
     match tried.rows.first() {
         Some(row) if row.used_at.is_some() => Err(Error::new(Reason::CodeUsed).with_precondition(tried.shown.path)),
         _ => Ok(()),
@@ -346,7 +357,7 @@ fn refuse_used(tried: &Tried) -> Result<()> {
 }
 
 /// What became of the newest code decides, whatever its address.
-fn refuse_by_state(tried: &Tried, now: DateTime<Utc>) -> Result<()> {
+fn reject_by_state(tried: &SubmittedCode, now: DateTime<Utc>) -> Result<()> {
     let reason = match tried.rows.first() {
         None => Reason::CodeNotRequested,
         Some(row) if row.superseded_at.is_some() => Reason::CodeSuperseded,
@@ -366,7 +377,7 @@ enum Wrong {
     },
 }
 
-fn first_failure(wrong: Vec<(Shown, Wrong)>, mismatch: Option<Error>) -> Option<Error> {
+fn first_failure(wrong: Vec<(CodeAttempt, Wrong)>, mismatch: Option<Error>) -> Option<Error> {
     if let Some((shown, _)) = wrong.iter().find(|(_, wrong)| matches!(wrong, Wrong::Superseded)) {
         return Some(Error::new(Reason::CodeSuperseded).with_precondition(shown.path));
     }
@@ -377,7 +388,7 @@ fn first_failure(wrong: Vec<(Shown, Wrong)>, mismatch: Option<Error>) -> Option<
     for (shown, wrong) in wrong {
         let Wrong::Invalid { left } = wrong else { continue };
         let (so_far, least) = error.take().unwrap_or_else(|| (Error::new(Reason::CodeInvalid), left));
-        let told = so_far.with_violation(shown.path, Fault::Format, Reason::CodeInvalid.message());
+        let told = so_far.with_violation(shown.path, FieldError::Format, Reason::CodeInvalid.message());
         error = Some((told, least.min(left)));
     }
     error.map(|(error, left)| error.with_metadata("attemptsRemaining", left))

@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{caller::Caller, passwords::Passwords},
-    error::{Fault, Reason, Result, Violations},
+    error::{FieldError, Reason, Result, Violations},
     model::password::Secret,
 };
 
@@ -32,18 +32,18 @@ impl NewSecrets<'_> {
         username: Option<&str>,
         email: Option<&str>,
     ) -> Result<()> {
-        let mut faults = Violations::new();
+        let mut violations = Violations::new();
         if let Some((path, password)) = self.password
             && passwords.is_rejected(caller, password, username, email).await?
         {
-            faults.add(path, Fault::Format, "is too common, or contains the username or email");
+            violations.add(path, FieldError::Format, "is too common, or contains the username or email");
         }
         if let (Some((_, password)), Some((path, wallet_password))) = (self.password, self.wallet_password)
             && password == wallet_password
         {
-            faults.add(path, Fault::Format, "must differ from the password");
+            violations.add(path, FieldError::Format, "must differ from the password");
         }
-        faults.into_result_as(Reason::PasswordRejected)
+        violations.into_result_as(Reason::PasswordRejected)
     }
 
     /// Hashes them.

@@ -6,12 +6,12 @@ use diesel_async::AsyncPgConnection;
 use super::{Hashes, Policy, UpdateAccount, connection_not_found, login::clear_attempts, notices};
 use crate::{
     domain::{
-        claims::Claim,
-        names::{reserve, take, take_over},
+        names::{reserve, set_aside, take_over},
+        reservations::Reservation,
     },
     error::{Error, Reason, Result},
     model::{
-        account::{Bound, Folded, Login, connection_key},
+        account::{Bound, Login, Normalized, connection_key},
         account_change::{AddressChange, Binding, Plan},
         code::Purpose,
         delivery::{Channel, Template},
@@ -67,7 +67,7 @@ pub async fn apply(
         return Ok(Written { login: login.clone(), has_connections: true });
     }
     confirm_unrestricted(&mut changes, login, patch.password.is_some());
-    claim(conn, change, login, now).await?;
+    reservation(conn, change, login, now).await?;
     let removed = unlink(conn, change).await?;
     let written = accounts::update(conn, user_id, changes).await?;
     let cleared = cleared(change, login);
@@ -85,11 +85,11 @@ pub async fn apply(
     if patch.password.is_some() {
         let kept = update.caller.token.filter(|_| is_user).map(|hash| hash.to_vec());
         tokens::revoke_all(conn, user_id, kept, now).await?;
-        codes::void(conn, user_id, now).await?;
+        codes::invalidate(conn, user_id, now).await?;
     }
     if !patch.unlink.is_empty() {
         // A token of an identity provider may have authenticated the user through the connection.
-        tokens::tell(conn, &[Revoked::User(user_id)]).await?;
+        tokens::notify_revoked(conn, &[Revoked::User(user_id)]).await?;
     }
     let is_other = |change: &AddressChange| matches!(change, AddressChange::Bind(..) | AddressChange::Clear);
     let username = patch.username.as_ref().map(|username| username.as_ref().map(|name| &name.shown));
@@ -130,7 +130,7 @@ fn address(change: &AddressChange, login: &Login, channel: Channel, now: DateTim
         }),
         // An unverified address was set by a service, which is trusted.
         AddressChange::Verify | AddressChange::Confirm => bound.map(|bound| Address {
-            folded: Folded { shown: bound.shown, key: bound.key },
+            folded: Normalized { shown: bound.shown, key: bound.key },
             verified: true,
             bound_at: None,
             set_at: bound.set_at,
@@ -145,7 +145,7 @@ fn password_unproven_at(change: &Change<'_>, now: DateTime<Utc>) -> Option<Optio
     let Change { update, planned, .. } = change;
     update.patch.password.as_ref()?;
     let by_code = planned.codes.iter().any(|shown| shown.purpose == Purpose::Password);
-    let by_password = planned.guesses.iter().any(|guess| guess.kind == Kind::Login);
+    let by_password = planned.passwords_given.iter().any(|attempt| attempt.kind == Kind::Login);
     match (update.caller.user().is_some(), by_code, by_password) {
         (false, ..) | (true, true, _) => Some(None),
         (true, false, true) => None,
@@ -177,7 +177,7 @@ fn confirm_unrestricted(changes: &mut Changes, login: &Login, sets_password: boo
     }
     for (channel, changed) in [(Channel::Email, &mut changes.email), (Channel::Phone, &mut changes.phone)] {
         if let Some(bound) = after.confirmed(channel).filter(|bound| bound.bound_at.is_some()) {
-            let folded = Folded { shown: bound.shown, key: bound.key };
+            let folded = Normalized { shown: bound.shown, key: bound.key };
             *changed = Some(Some(Address { folded, verified: true, bound_at: None, set_at: bound.set_at }));
         }
     }
@@ -185,20 +185,26 @@ fn confirm_unrestricted(changes: &mut Changes, login: &Login, sets_password: boo
 
 /// Updates the unique values. A user who proved an address gets it from another user who has it unverified, and a value
 /// that a user releases stays reserved.
-async fn claim(conn: &mut AsyncPgConnection, change: &Change<'_>, login: &Login, now: DateTime<Utc>) -> Result<()> {
+async fn reservation(
+    conn: &mut AsyncPgConnection,
+    change: &Change<'_>,
+    login: &Login,
+    now: DateTime<Utc>,
+) -> Result<()> {
     let Change { update, planned, policy, .. } = change;
     let mut kinds = Vec::new();
-    let mut claims = Vec::new();
+    let mut reservations = Vec::new();
     let mut released = Vec::new();
     let mut proved = Vec::new();
-    let claim = |path: &str, kind: &str, value: String| Claim { path: path.to_owned(), kind: kind.to_owned(), value };
+    let reservation =
+        |path: &str, kind: &str, value: String| Reservation { path: path.to_owned(), kind: kind.to_owned(), value };
     if let Some(username) = &update.patch.username {
         kinds.extend(["username", SKELETON]);
         for (kind, value) in username.iter().flat_map(values_of_username) {
-            claims.push(claim("account.username", kind, value));
+            reservations.push(reservation("account.username", kind, value));
         }
         let held = login.username.clone().zip(login.username_key.clone());
-        let held = held.map(|(shown, key)| Folded { shown, key });
+        let held = held.map(|(shown, key)| Normalized { shown, key });
         let values = held.iter().flat_map(values_of_username);
         released.extend(values.map(|(kind, value)| (kind.to_owned(), value, true)));
     }
@@ -212,7 +218,7 @@ async fn claim(conn: &mut AsyncPgConnection, change: &Change<'_>, login: &Login,
                     take_over(conn, login.user_id, channel, &folded.key, policy.names, now).await?;
                     proved.push(channel);
                 }
-                claims.push(claim(path, channel.as_str(), folded.key.clone()));
+                reservations.push(reservation(path, channel.as_str(), folded.key.clone()));
             }
             AddressChange::None | AddressChange::Verify | AddressChange::Confirm | AddressChange::Respell(_) => {
                 continue;
@@ -232,15 +238,17 @@ async fn claim(conn: &mut AsyncPgConnection, change: &Change<'_>, login: &Login,
     let held = held.map(|(kind, value, _)| (kind.clone(), value.clone())).collect();
     unique_values::free(conn, login.user_id, held).await?;
     if update.caller.user().is_some() {
-        let is_kept = |kind: &str, value: &str| claims.iter().any(|claim| claim.kind == kind && claim.value == value);
+        let is_kept = |kind: &str, value: &str| {
+            reservations.iter().any(|reservation| reservation.kind == kind && reservation.value == value)
+        };
         released.retain(|(kind, value, _)| !is_kept(kind, value));
-        reserve(conn, login.user_id, &released, policy.names, now).await?;
+        set_aside(conn, login.user_id, &released, policy.names, now).await?;
     }
-    take(conn, login.user_id, &claims, &proved, now).await
+    reserve(conn, login.user_id, &reservations, &proved, now).await
 }
 
 /// Kinds and values that are unique to the user with this name.
-fn values_of_username(name: &Folded) -> impl Iterator<Item = (&'static str, String)> {
+fn values_of_username(name: &Normalized) -> impl Iterator<Item = (&'static str, String)> {
     let skeletons = skeletons(name).into_iter().map(|value| (SKELETON, value));
     std::iter::once(("username", name.key.clone())).chain(skeletons)
 }

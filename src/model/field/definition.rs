@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 
 use super::{
     FieldType, MAX_KEY_TEXT,
-    value::{Refusal, document_fits, refuse},
+    value::{Rejection, document_fits, reject},
 };
 use crate::{
-    error::{Fault, Violations},
+    error::{FieldError, Violations},
     model::text,
 };
 
@@ -90,7 +90,7 @@ impl Field {
     }
 
     /// Checks a value of this field, and what being unique or indexed asks of it.
-    pub fn check(&self, value: Value) -> Result<Value, Refusal> {
+    pub fn check(&self, value: Value) -> Result<Value, Rejection> {
         let value = self.field_type.check(value)?;
         let too_long = |value: &Value| value.as_str().is_some_and(|text| text.chars().count() > MAX_KEY_TEXT);
         let has_long_text = match &value {
@@ -98,7 +98,10 @@ impl Field {
             other => too_long(other),
         };
         if (self.unique || self.index.is_maintained()) && has_long_text {
-            return refuse(Fault::Length, format!("must have at most {MAX_KEY_TEXT} characters, for it is indexed"));
+            return reject(
+                FieldError::Length,
+                format!("must have at most {MAX_KEY_TEXT} characters, for it is indexed"),
+            );
         }
         Ok(value)
     }
@@ -156,14 +159,19 @@ impl Fields {
     }
 
     /// The document of a new profile: the given values checked, and defaults where none is given.
-    pub fn new_document(&self, given: Map<String, Value>, path: &str, faults: &mut Violations) -> Map<String, Value> {
+    pub fn new_document(
+        &self,
+        given: Map<String, Value>,
+        path: &str,
+        violations: &mut Violations,
+    ) -> Map<String, Value> {
         let mut document = Map::new();
         for (name, value) in given {
             let at = || format!("{path}.{}", text::cut(&name, 64));
             match self.get(&name) {
-                None => faults.add(at(), Fault::Unknown, "is no field of the application"),
+                None => violations.add(at(), FieldError::Unknown, "is no field of the application"),
                 Some(field) if value.is_null() && field.required => {
-                    faults.add(at(), Fault::Required, "must have a value");
+                    violations.add(at(), FieldError::Required, "must have a value");
                 }
                 Some(_) if value.is_null() => {
                     document.insert(name, value);
@@ -172,7 +180,7 @@ impl Fields {
                     Ok(value) => {
                         document.insert(name, value);
                     }
-                    Err((inside, fault, why)) => faults.add(format!("{}{inside}", at()), fault, why),
+                    Err((inside, fault, why)) => violations.add(format!("{}{inside}", at()), fault, why),
                 },
             }
         }
@@ -186,7 +194,7 @@ impl Fields {
                 }
                 // A value that was given and refused has its fault already; naming it twice says nothing more.
                 None if field.required => {
-                    faults.add(format!("{path}.{}", field.name), Fault::Required, "must have a value");
+                    violations.add(format!("{path}.{}", field.name), FieldError::Required, "must have a value");
                 }
                 None => {}
             }

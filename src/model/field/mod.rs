@@ -6,7 +6,7 @@ mod value;
 
 pub use definition::{Field, Fields, Index, defaults_fit};
 pub use types::{FieldType, ItemType};
-pub use value::{Refusal, date_text, document_fits, integer, is_key, number, parse_date};
+pub use value::{Rejection, date_text, document_fits, integer, is_key, number, parse_date};
 
 /// Most definitions, deleted ones included until their values are erased.
 pub const MAX_DEFINITIONS: i64 = 500;

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::{
     MAX_ITEMS,
-    value::{Refusal, checked_text, date_text, file, geojson, integer, nested, parse_date, refuse},
+    value::{Rejection, checked_text, date_text, file, geojson, integer, nested, parse_date, reject},
 };
-use crate::error::Fault;
+use crate::error::FieldError;
 
 /// The declared type of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -109,25 +109,25 @@ impl FieldType {
     }
 
     /// The value as it is stored: text in NFC, integers as numbers, dates as UTC text of one width.
-    pub fn check(self, value: Value) -> Result<Value, Refusal> {
+    pub fn check(self, value: Value) -> Result<Value, Rejection> {
         match (self, value) {
             (FieldType::String, Value::String(text)) => Ok(Value::String(checked_text(text)?)),
-            (FieldType::String, _) => refuse(Fault::Type, "must be text"),
+            (FieldType::String, _) => reject(FieldError::Type, "must be text"),
             (FieldType::Integer, value) => integer(&value).map(Value::from),
             (FieldType::Number, value @ Value::Number(_)) => Ok(value),
-            (FieldType::Number, _) => refuse(Fault::Type, "must be a finite number"),
+            (FieldType::Number, _) => reject(FieldError::Type, "must be a finite number"),
             (FieldType::Boolean, value @ Value::Bool(_)) => Ok(value),
-            (FieldType::Boolean, _) => refuse(Fault::Type, "must be true or false"),
+            (FieldType::Boolean, _) => reject(FieldError::Type, "must be true or false"),
             (FieldType::Date, Value::String(text)) => match parse_date(&text) {
                 Some(date) => Ok(Value::String(date_text(date))),
-                None => refuse(Fault::Format, "must be RFC 3339 text with an offset"),
+                None => reject(FieldError::Format, "must be RFC 3339 text with an offset"),
             },
-            (FieldType::Date, _) => refuse(Fault::Type, "must be RFC 3339 text with an offset"),
+            (FieldType::Date, _) => reject(FieldError::Type, "must be RFC 3339 text with an offset"),
             (FieldType::Object, value @ Value::Object(_)) => nested(value, 1),
-            (FieldType::Object, _) => refuse(Fault::Type, "must be an object"),
+            (FieldType::Object, _) => reject(FieldError::Type, "must be an object"),
             (FieldType::Array(item), Value::Array(items)) => {
                 if items.len() > MAX_ITEMS {
-                    return refuse(Fault::Length, format!("must have at most {MAX_ITEMS} items"));
+                    return reject(FieldError::Length, format!("must have at most {MAX_ITEMS} items"));
                 }
                 let checked = items.into_iter().enumerate().map(|(index, value)| {
                     let checked = match (item, value) {
@@ -138,7 +138,7 @@ impl FieldType {
                 });
                 Ok(Value::Array(checked.collect::<Result<_, _>>()?))
             }
-            (FieldType::Array(_), _) => refuse(Fault::Type, "must be an array"),
+            (FieldType::Array(_), _) => reject(FieldError::Type, "must be an array"),
             (FieldType::Geojson, value) => geojson(value),
             (FieldType::File, value) => file(value),
         }

@@ -4,28 +4,28 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Number, Value};
 
 use super::{MAX_DEPTH, MAX_DOCUMENT, MAX_FIELDS, MAX_ITEMS, MAX_SAFE_INTEGER, MAX_TEXT};
-use crate::{error::Fault, model::text};
+use crate::{error::FieldError, model::text};
 
 /// Why a value is refused: where inside it (empty, or such as `[3]` or `.a`), the fault, and what to know of it.
-pub type Refusal = (String, Fault, String);
+pub type Rejection = (String, FieldError, String);
 
-pub(super) fn refuse<T>(fault: Fault, description: impl Into<String>) -> Result<T, Refusal> {
+pub(super) fn reject<T>(fault: FieldError, description: impl Into<String>) -> Result<T, Rejection> {
     Err((String::new(), fault, description.into()))
 }
 
-pub(super) fn checked_text(given: String) -> Result<String, Refusal> {
+pub(super) fn checked_text(given: String) -> Result<String, Rejection> {
     if given.len() > MAX_TEXT * 4 {
-        return refuse(Fault::Length, "must have at most 16 KiB");
+        return reject(FieldError::Length, "must have at most 16 KiB");
     }
     let text = text::nfc(given).map_err(|(fault, why)| (String::new(), fault, why.to_owned()))?;
     if text.len() > MAX_TEXT {
-        return refuse(Fault::Length, "must have at most 16 KiB");
+        return reject(FieldError::Length, "must have at most 16 KiB");
     }
     Ok(text)
 }
 
 /// A whole number within 64 bits; beyond ±2^53 as decimal text, for a double would not hold it.
-pub fn integer(value: &Value) -> Result<i64, Refusal> {
+pub fn integer(value: &Value) -> Result<i64, Rejection> {
     match value {
         Value::Number(number) => match (number.as_i64(), number.as_f64()) {
             (Some(whole), _) => Ok(whole),
@@ -33,18 +33,18 @@ pub fn integer(value: &Value) -> Result<i64, Refusal> {
                 Ok(double as i64)
             }
             (None, Some(double)) if double.fract() == 0.0 => {
-                refuse(Fault::Range, "must be within 64 bits; beyond 2^53 as decimal text")
+                reject(FieldError::Range, "must be within 64 bits; beyond 2^53 as decimal text")
             }
-            _ => refuse(Fault::Type, "must be a whole number"),
+            _ => reject(FieldError::Type, "must be a whole number"),
         },
         Value::String(text) => {
             let digits = text.strip_prefix('-').unwrap_or(text);
             if digits.is_empty() || digits.len() > 40 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-                return refuse(Fault::Type, "must be a whole number");
+                return reject(FieldError::Type, "must be a whole number");
             }
-            text.parse().or_else(|_| refuse(Fault::Range, "must be within 64 bits"))
+            text.parse().or_else(|_| reject(FieldError::Range, "must be within 64 bits"))
         }
-        _ => refuse(Fault::Type, "must be a whole number"),
+        _ => reject(FieldError::Type, "must be a whole number"),
     }
 }
 
@@ -69,9 +69,9 @@ pub fn is_key(key: &str) -> bool {
 }
 
 /// The inside of an object, where types are free; `depth` is that of this value.
-pub(super) fn nested(value: Value, depth: usize) -> Result<Value, Refusal> {
+pub(super) fn nested(value: Value, depth: usize) -> Result<Value, Rejection> {
     if depth > MAX_DEPTH && matches!(value, Value::Object(_) | Value::Array(_)) {
-        return refuse(Fault::Range, format!("must not nest deeper than {MAX_DEPTH}"));
+        return reject(FieldError::Range, format!("must not nest deeper than {MAX_DEPTH}"));
     }
     Ok(match value {
         Value::Object(entries) => {
@@ -79,7 +79,7 @@ pub(super) fn nested(value: Value, depth: usize) -> Result<Value, Refusal> {
             for (key, value) in entries {
                 if !is_key(&key) {
                     let why = format!("a key is a letter, then letters, digits and \"_\": {}", text::cut(&key, 64));
-                    return refuse(Fault::Format, why);
+                    return reject(FieldError::Format, why);
                 }
                 let value = nested(value, depth + 1)
                     .map_err(|(path, fault, why)| (format!(".{}{path}", text::cut(&key, 64)), fault, why))?;
@@ -89,7 +89,7 @@ pub(super) fn nested(value: Value, depth: usize) -> Result<Value, Refusal> {
         }
         Value::Array(items) => {
             if items.len() > MAX_ITEMS {
-                return refuse(Fault::Length, format!("must have at most {MAX_ITEMS} items"));
+                return reject(FieldError::Length, format!("must have at most {MAX_ITEMS} items"));
             }
             Value::Array(items.into_iter().map(|item| nested(item, depth + 1)).collect::<Result<_, _>>()?)
         }
@@ -98,7 +98,7 @@ pub(super) fn nested(value: Value, depth: usize) -> Result<Value, Refusal> {
     })
 }
 
-pub(super) fn geojson(value: Value) -> Result<Value, Refusal> {
+pub(super) fn geojson(value: Value) -> Result<Value, Rejection> {
     let position = |value: &Value| -> Option<(f64, f64)> {
         let [longitude, latitude] = value.as_array()?.as_slice() else {
             return None;
@@ -133,20 +133,20 @@ pub(super) fn geojson(value: Value) -> Result<Value, Refusal> {
     match (is_good(&value), &value) {
         (Some(()), _) => Ok(value),
         (None, Value::Object(_)) => {
-            refuse(Fault::Format, "must be a Point, or a Polygon of closed rings, with longitude before latitude")
+            reject(FieldError::Format, "must be a Point, or a Polygon of closed rings, with longitude before latitude")
         }
-        (None, _) => refuse(Fault::Type, "must be a GeoJSON object"),
+        (None, _) => reject(FieldError::Type, "must be a GeoJSON object"),
     }
 }
 
-pub(super) fn file(value: Value) -> Result<Value, Refusal> {
+pub(super) fn file(value: Value) -> Result<Value, Rejection> {
     let Value::Object(object) = &value else {
-        return refuse(Fault::Type, "must be a file's object");
+        return reject(FieldError::Type, "must be a file's object");
     };
     let is_text = |key: &str| object.get(key).is_some_and(|value| value.as_str().is_some_and(|text| !text.is_empty()));
     let has_size = object.get("size").is_some_and(|size| size.as_i64().is_some_and(|size| size >= 0));
     if !(["id", "name", "mime_type"].into_iter().all(is_text) && has_size && (is_text("url") || is_text("cdn_path"))) {
-        return refuse(Fault::Format, "must have id, name, mime_type, size, and url or cdn_path");
+        return reject(FieldError::Format, "must have id, name, mime_type, size, and url or cdn_path");
     }
     nested(value, 1)
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::{
-    error::{Error, Fault, Reason, Result},
+    error::{Error, FieldError, Reason, Result},
     model::text,
 };
 
@@ -75,7 +75,7 @@ fn check_tests(tests: &Map<String, Value>, path: &str) -> Result<()> {
 }
 
 fn too_complex(path: impl Into<String>, why: &str) -> Error {
-    Error::new(Reason::FilterTooComplex).with_violation(path, Fault::Length, why)
+    Error::new(Reason::FilterTooComplex).with_violation(path, FieldError::Length, why)
 }
 
 /// Counts what is written to it.

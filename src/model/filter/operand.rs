@@ -5,10 +5,10 @@ use serde_json::Value;
 
 use super::{Column, Operand, Subject};
 use crate::{
-    error::Fault,
+    error::FieldError,
     model::{
         account::{fold_email, fold_username},
-        field::{FieldType, Refusal, parse_date},
+        field::{FieldType, Rejection, parse_date},
         text,
     },
 };
@@ -20,39 +20,39 @@ pub struct Period {
     pub end: DateTime<Utc>,
 }
 
-fn refuse<T>(fault: Fault, why: &str) -> Result<T, Refusal> {
+fn reject<T>(fault: FieldError, why: &str) -> Result<T, Rejection> {
     Err((String::new(), fault, why.to_owned()))
 }
 
 /// Reads Unix seconds, or RFC 3339 text with an offset.
-fn period(given: &Value) -> Result<Period, Refusal> {
+fn period(given: &Value) -> Result<Period, Rejection> {
     const FORM: &str = "must be Unix seconds or RFC 3339 text with an offset";
     let within = |time: DateTime<Utc>, length: TimeDelta| match time.checked_add_signed(length) {
         Some(end) if (0..=9999).contains(&chrono::Datelike::year(&time)) => Ok(Period { start: time, end }),
-        _ => refuse(Fault::Range, "must be in the years 0 to 9999"),
+        _ => reject(FieldError::Range, "must be in the years 0 to 9999"),
     };
     match given {
         Value::String(text) => match parse_date(text) {
             Some(time) => within(time, TimeDelta::microseconds(1)),
-            None => refuse(Fault::Format, FORM),
+            None => reject(FieldError::Format, FORM),
         },
         Value::Number(number) => match (number.as_i64(), number.as_f64()) {
             (Some(seconds), _) => match DateTime::from_timestamp(seconds, 0) {
                 Some(time) => within(time, TimeDelta::seconds(1)),
-                None => refuse(Fault::Range, "must be in the years 0 to 9999"),
+                None => reject(FieldError::Range, "must be in the years 0 to 9999"),
             },
             (None, Some(seconds)) if seconds.abs() < 1e12 => {
                 let time = DateTime::from_timestamp_micros((seconds * 1e6).round() as i64);
-                time.map_or_else(|| refuse(Fault::Range, FORM), |time| within(time, TimeDelta::microseconds(1)))
+                time.map_or_else(|| reject(FieldError::Range, FORM), |time| within(time, TimeDelta::microseconds(1)))
             }
-            _ => refuse(Fault::Range, "must be in the years 0 to 9999"),
+            _ => reject(FieldError::Range, "must be in the years 0 to 9999"),
         },
-        _ => refuse(Fault::Type, FORM),
+        _ => reject(FieldError::Type, FORM),
     }
 }
 
 /// Reads one value that is compared with a value of the subject, or with an element of it where it is an array.
-pub fn one(subject: &Subject, given: Value) -> Result<Operand, Refusal> {
+pub fn one(subject: &Subject, given: Value) -> Result<Operand, Rejection> {
     let kind = match subject.field_type() {
         Some(FieldType::Array(item)) => Some(item.as_field()),
         kind => kind,
@@ -65,10 +65,10 @@ pub fn one(subject: &Subject, given: Value) -> Result<Operand, Refusal> {
 }
 
 /// What a column takes less than its type does, and how accounts compare.
-fn fitting(subject: &Subject, value: Value) -> Result<Value, Refusal> {
+fn fitting(subject: &Subject, value: Value) -> Result<Value, Rejection> {
     match (subject, value) {
         (Subject::Column(Column::Gender), value) if !matches!(value.as_i64(), Some(0..=2)) => {
-            refuse(Fault::Range, "must be 0, 1 or 2")
+            reject(FieldError::Range, "must be 0, 1 or 2")
         }
         (subject, Value::String(text)) => Ok(Value::String(folded(subject, text))),
         (_, value) => Ok(value),
@@ -85,40 +85,40 @@ fn folded(subject: &Subject, text: String) -> String {
 }
 
 /// Any JSON, its texts in NFC as they are stored.
-fn free(value: Value) -> Result<Value, Refusal> {
+fn free(value: Value) -> Result<Value, Rejection> {
     Ok(match value {
         Value::String(given) => Value::String(normal(given)?),
         Value::Array(items) => Value::Array(items.into_iter().map(free).collect::<Result<_, _>>()?),
         Value::Object(entries) => {
             let entries = entries.into_iter().map(|(key, value)| Ok((normal(key)?, free(value)?)));
-            Value::Object(entries.collect::<Result<_, Refusal>>()?)
+            Value::Object(entries.collect::<Result<_, Rejection>>()?)
         }
         scalar @ (Value::Null | Value::Bool(_) | Value::Number(_)) => scalar,
     })
 }
 
-fn normal(given: String) -> Result<String, Refusal> {
+fn normal(given: String) -> Result<String, Rejection> {
     text::nfc(given).map_err(|(fault, why)| (String::new(), fault, why.to_owned()))
 }
 
 /// Reads a text that is looked for.
-pub fn pattern(subject: &Subject, given: Value) -> Result<String, Refusal> {
+pub fn pattern(subject: &Subject, given: Value) -> Result<String, Rejection> {
     match given {
-        Value::String(text) if text.is_empty() => refuse(Fault::Length, "must not be empty"),
+        Value::String(text) if text.is_empty() => reject(FieldError::Length, "must not be empty"),
         Value::String(text) => Ok(folded(subject, normal(text)?)),
-        _ => refuse(Fault::Type, "must be text"),
+        _ => reject(FieldError::Type, "must be text"),
     }
 }
 
 /// Reads a key of an object.
-pub fn key(given: Value) -> Result<String, Refusal> {
+pub fn key(given: Value) -> Result<String, Rejection> {
     match given {
         Value::String(text) => normal(text),
-        _ => refuse(Fault::Type, "must be text"),
+        _ => reject(FieldError::Type, "must be text"),
     }
 }
 
 /// Reads true or false.
-pub fn flag(given: &Value) -> Result<bool, Refusal> {
-    given.as_bool().map_or_else(|| refuse(Fault::Type, "must be true or false"), Ok)
+pub fn flag(given: &Value) -> Result<bool, Rejection> {
+    given.as_bool().map_or_else(|| reject(FieldError::Type, "must be true or false"), Ok)
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{Column, Filter, Operand, Order, Subject, Test, check_cost, operand};
 use crate::{
-    error::{Fault, Reason, Result, Violations},
+    error::{FieldError, Reason, Result, Violations},
     model::{
         field::{FieldType, Fields, is_key},
         text::{self, misplaced},
@@ -33,15 +33,15 @@ pub fn names(filter: &Map<String, Value>) -> Vec<&str> {
 /// FILTER_TOO_COMPLEX, or FILTER_INVALID with every fault and its path.
 pub fn parse(given: Map<String, Value>, fields: &Fields) -> Result<Filter> {
     check_cost(&given)?;
-    let mut reader = Reader { fields, faults: Violations::new() };
+    let mut reader = Reader { fields, violations: Violations::new() };
     let filter = reader.filter(given, "filter");
-    reader.faults.into_result_as(Reason::FilterInvalid)?;
+    reader.violations.into_result_as(Reason::FilterInvalid)?;
     Ok(filter)
 }
 
 struct Reader<'a> {
     fields: &'a Fields,
-    faults: Violations,
+    violations: Violations,
 }
 
 impl Reader<'_> {
@@ -54,11 +54,11 @@ impl Reader<'_> {
                 "$or" => parts.push(Filter::Any(self.parts(value, &path))),
                 "$not" => match value {
                     Value::Object(inside) => parts.push(self.filter(inside, &path).negated()),
-                    _ => self.faults.add(path, Fault::Type, "must be a filter"),
+                    _ => self.violations.add(path, FieldError::Type, "must be a filter"),
                 },
                 name if name.starts_with('$') => {
                     let known = || OPERATORS.iter().map(|(operator, _)| *operator);
-                    self.faults.add(path, Fault::Unknown, misplaced(name, &["$and", "$or", "$not"], known()));
+                    self.violations.add(path, FieldError::Unknown, misplaced(name, &["$and", "$or", "$not"], known()));
                 }
                 name => {
                     if let Some(subject) = self.subject(name, &path) {
@@ -75,18 +75,18 @@ impl Reader<'_> {
 
     fn parts(&mut self, value: Value, path: &str) -> Vec<Filter> {
         let Value::Array(items) = value else {
-            self.faults.add(path, Fault::Type, "must be an array of filters");
+            self.violations.add(path, FieldError::Type, "must be an array of filters");
             return Vec::new();
         };
         if items.is_empty() {
-            self.faults.add(path, Fault::Length, "must not be empty");
+            self.violations.add(path, FieldError::Length, "must not be empty");
         }
         let mut parts = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
             let path = format!("{path}[{index}]");
             match item {
                 Value::Object(inside) => parts.push(self.filter(inside, &path)),
-                _ => self.faults.add(path, Fault::Type, "must be a filter"),
+                _ => self.violations.add(path, FieldError::Type, "must be a filter"),
             }
         }
         parts
@@ -106,12 +106,16 @@ impl Reader<'_> {
                 if steps.iter().all(|step| is_key(step)) {
                     return Some(Subject::Inside(field, steps));
                 }
-                self.faults.add(path, Fault::Format, "each step is a letter, then letters, digits and \"_\"");
+                self.violations.add(path, FieldError::Format, "each step is a letter, then letters, digits and \"_\"");
             }
-            (Some(_), Some(_)) => self.faults.add(path, Fault::Type, "only an object has an inside"),
+            (Some(_), Some(_)) => self.violations.add(path, FieldError::Type, "only an object has an inside"),
             (None, _) => {
                 let known = Column::NAMES.iter().map(|(name, _)| *name).chain(self.fields.names());
-                self.faults.add(path, Fault::Unknown, format!("is no field{}", text::suggestion(first, known)));
+                self.violations.add(
+                    path,
+                    FieldError::Unknown,
+                    format!("is no field{}", text::suggestion(first, known)),
+                );
             }
         }
         None
@@ -131,20 +135,24 @@ impl Reader<'_> {
         let Some(takes) = takes(operator) else {
             let known = OPERATORS.iter().map(|(operator, _)| *operator);
             let hint = text::suggestion(operator, known);
-            self.faults.add(path, Fault::Unknown, format!("unknown operator {}{hint}", text::cut(operator, 64)));
+            self.violations.add(
+                path,
+                FieldError::Unknown,
+                format!("unknown operator {}{hint}", text::cut(operator, 64)),
+            );
             return None;
         };
         if let Some(kind) = subject.field_type()
             && !takes(subject, kind)
         {
             let why = format!("{operator} does not fit a field of type {}", kind.names().0);
-            self.faults.add(path, Fault::Type, why);
+            self.violations.add(path, FieldError::Type, why);
             return None;
         }
         match read_test(subject, operator, operand) {
             Ok(filter) => Some(filter),
             Err((inside, fault, why)) => {
-                self.faults.add(format!("{path}{inside}"), fault, format!("{operator}: {why}"));
+                self.violations.add(format!("{path}{inside}"), fault, format!("{operator}: {why}"));
                 None
             }
         }
@@ -183,9 +191,9 @@ fn takes(operator: &str) -> Option<Takes> {
     OPERATORS.iter().find(|(known, _)| *known == operator).map(|(_, takes)| *takes)
 }
 
-type Refused<T> = Result<T, crate::model::field::Refusal>;
+type Rejected<T> = Result<T, crate::model::field::Rejection>;
 
-fn read_test(subject: &Subject, operator: &str, given: Value) -> Refused<Filter> {
+fn read_test(subject: &Subject, operator: &str, given: Value) -> Rejected<Filter> {
     let is = |test| Filter::Is(subject.clone(), test);
     Ok(match operator {
         "$eq" => is(equals(subject, given)?),
@@ -196,7 +204,7 @@ fn read_test(subject: &Subject, operator: &str, given: Value) -> Refused<Filter>
         "$gte" => is(Test::Ordered(Order::GreaterOrEqual, ordered(subject, given)?)),
         "$range" => {
             let [from, to] = <[Value; 2]>::try_from(items(given)?)
-                .map_err(|_| (String::new(), Fault::Length, "must be two values".to_owned()))?;
+                .map_err(|_| (String::new(), FieldError::Length, "must be two values".to_owned()))?;
             Filter::All(vec![
                 is(Test::Ordered(Order::GreaterOrEqual, ordered(subject, from)?)),
                 is(Test::Ordered(Order::LessOrEqual, ordered(subject, to)?)),
@@ -216,7 +224,7 @@ fn read_test(subject: &Subject, operator: &str, given: Value) -> Refused<Filter>
     })
 }
 
-fn equals(subject: &Subject, given: Value) -> Refused<Test> {
+fn equals(subject: &Subject, given: Value) -> Rejected<Test> {
     Ok(match (subject.field_type(), given) {
         (_, Value::Null) => Test::Null,
         (Some(FieldType::Array(_)) | None, Value::Array(items)) => {
@@ -227,16 +235,16 @@ fn equals(subject: &Subject, given: Value) -> Refused<Test> {
 }
 
 /// An operand that has an order: a number, a text or a time.
-fn ordered(subject: &Subject, given: Value) -> Refused<Operand> {
+fn ordered(subject: &Subject, given: Value) -> Rejected<Operand> {
     match operand::one(subject, given)? {
         Operand::Json(value) if !value.is_number() && !value.is_string() => {
-            Err((String::new(), Fault::Type, "must be a number or text".to_owned()))
+            Err((String::new(), FieldError::Type, "must be a number or text".to_owned()))
         }
         operand => Ok(operand),
     }
 }
 
-fn among(subject: &Subject, given: Value) -> Refused<Filter> {
+fn among(subject: &Subject, given: Value) -> Rejected<Filter> {
     let (nulls, mut values): (Vec<_>, Vec<_>) =
         items(given)?.into_iter().enumerate().partition(|(_, value)| value.is_null());
     let has_null = !nulls.is_empty();
@@ -251,15 +259,15 @@ fn among(subject: &Subject, given: Value) -> Refused<Filter> {
     })
 }
 
-fn items(given: Value) -> Refused<Vec<Value>> {
+fn items(given: Value) -> Rejected<Vec<Value>> {
     match given {
         Value::Array(items) => Ok(items),
-        _ => Err((String::new(), Fault::Type, "must be an array".to_owned())),
+        _ => Err((String::new(), FieldError::Type, "must be an array".to_owned())),
     }
 }
 
 /// Reads values, each with its place.
-fn operands(subject: &Subject, given: impl IntoIterator<Item = (usize, Value)>) -> Refused<Vec<Operand>> {
+fn operands(subject: &Subject, given: impl IntoIterator<Item = (usize, Value)>) -> Rejected<Vec<Operand>> {
     let read = given.into_iter().map(|(index, value)| {
         operand::one(subject, value).map_err(|(inside, fault, why)| (format!("[{index}]{inside}"), fault, why))
     });

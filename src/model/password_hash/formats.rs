@@ -11,7 +11,7 @@ use base64::{
 use ring::digest;
 
 use super::{Function, Pbkdf2, Prehash, Salted};
-use crate::{error::Fault, model::text::Refusal};
+use crate::{error::FieldError, model::text::Rejection};
 
 /// The most bytes of memory, and the most iterations, that verifying a hash may take.
 const MAX_MEMORY: u64 = 256 * 1024 * 1024;
@@ -23,13 +23,13 @@ const MAX_TEXT: usize = 1024;
 /// The shortest output that is compared, in bytes: a shorter one is right for too many passwords.
 const MIN_OUTPUT: usize = 10;
 
-const MALFORMED: Refusal = (
-    Fault::Format,
+const MALFORMED: Rejection = (
+    FieldError::Format,
     "must be argon2, scrypt, pbkdf2, bcrypt, phpass, sha-crypt, or salted SHA in one of the supported forms",
 );
-const TOO_LONG: Refusal = (Fault::Length, "must be at most 1024 characters long");
-const TOO_COSTLY: Refusal = (Fault::Range, "must not require more than 256 MiB or 4 million iterations");
-const SHORT_SALT: Refusal = (Fault::Format, "must have a salt of at least 8 bytes");
+const TOO_LONG: Rejection = (FieldError::Length, "must be at most 1024 characters long");
+const TOO_COSTLY: Rejection = (FieldError::Range, "must not require more than 256 MiB or 4 million iterations");
+const SHORT_SALT: Rejection = (FieldError::Format, "must have a salt of at least 8 bytes");
 
 /// The alphabet of phpass, sha-crypt, and other hashes of Unix.
 const CRYPT: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -44,7 +44,7 @@ const fn base64(padding: DecodePaddingMode) -> GeneralPurpose {
 }
 
 /// Reads a hash in any of the forms.
-pub(super) fn parse(given: &str) -> Result<Function, Refusal> {
+pub(super) fn parse(given: &str) -> Result<Function, Rejection> {
     if given.len() > MAX_TEXT {
         return Err(TOO_LONG);
     }
@@ -58,7 +58,7 @@ pub(super) fn parse(given: &str) -> Result<Function, Refusal> {
     };
     match read {
         // Only what can't be read has to be named.
-        Err(refusal) if refusal == MALFORMED => Err(unsupported(text).unwrap_or(MALFORMED)),
+        Err(rejection) if rejection == MALFORMED => Err(unsupported(text).unwrap_or(MALFORMED)),
         read => read,
     }
 }
@@ -75,7 +75,7 @@ pub(super) fn crypt_character(number: u32) -> Option<char> {
 }
 
 /// Forms that begin with `$`.
-fn dollar(text: &str) -> Result<Function, Refusal> {
+fn dollar(text: &str) -> Result<Function, Rejection> {
     let id = text[1..].split('$').next().unwrap_or_default();
     match id {
         "2a" | "2b" | "2y" => bcrypt(Prehash::None, text),
@@ -86,7 +86,7 @@ fn dollar(text: &str) -> Result<Function, Refusal> {
     }
 }
 
-fn bcrypt(prehash: Prehash, text: &str) -> Result<Function, Refusal> {
+fn bcrypt(prehash: Prehash, text: &str) -> Result<Function, Rejection> {
     if !["$2a$", "$2b$", "$2y$"].iter().any(|id| text.starts_with(id)) {
         return Err(MALFORMED);
     }
@@ -99,7 +99,7 @@ fn bcrypt(prehash: Prehash, text: &str) -> Result<Function, Refusal> {
 }
 
 /// The logarithm of the iterations, 8 characters of salt, and the digest.
-fn phpass(rest: &str) -> Result<Function, Refusal> {
+fn phpass(rest: &str) -> Result<Function, Rejection> {
     let number = |byte: &u8| CRYPT.iter().position(|known| known == byte).ok_or(MALFORMED);
     let bytes = rest.as_bytes();
     if bytes.len() != 1 + 8 + 22 {
@@ -124,7 +124,7 @@ fn phpass(rest: &str) -> Result<Function, Refusal> {
     Ok(Function::Phpass(narrow(iterations)?, Salted { salt: bytes[1..9].to_vec(), output }))
 }
 
-fn sha_crypt(id: &str, text: &str) -> Result<Function, Refusal> {
+fn sha_crypt(id: &str, text: &str) -> Result<Function, Rejection> {
     let mut parts = text[3..].split('$');
     let mut salt = parts.next().ok_or(MALFORMED)?;
     let mut rounds = u64::from(sha_crypt::Params::RECOMMENDED_ROUNDS);
@@ -146,7 +146,7 @@ fn sha_crypt(id: &str, text: &str) -> Result<Function, Refusal> {
 }
 
 /// `{SSHA}` and its longer kin: base64 of the digest and the salt behind it.
-fn ldap(text: &str) -> Result<Function, Refusal> {
+fn ldap(text: &str) -> Result<Function, Rejection> {
     const LABELS: [(&str, &digest::Algorithm); 3] =
         [("{SSHA}", &digest::SHA1_FOR_LEGACY_USE_ONLY), ("{SSHA256}", &digest::SHA256), ("{SSHA512}", &digest::SHA512)];
     let found = LABELS.iter().find_map(|(label, algorithm)| Some((text.strip_prefix(label)?, *algorithm)));
@@ -161,7 +161,7 @@ fn ldap(text: &str) -> Result<Function, Refusal> {
 }
 
 /// Forms of Django: `algorithm$parameters$salt$hash`, and other forms behind the algorithm's name.
-fn django(algorithm: &str, rest: &str) -> Result<Function, Refusal> {
+fn django(algorithm: &str, rest: &str) -> Result<Function, Rejection> {
     let parts: Vec<&str> = rest.split('$').collect();
     let digest = match (algorithm, &parts[..]) {
         ("pbkdf2_sha1", _) => Pbkdf2::Sha1,
@@ -179,7 +179,7 @@ fn django(algorithm: &str, rest: &str) -> Result<Function, Refusal> {
 }
 
 /// Forms of werkzeug: `method:parameters$salt$hash`, the hash in hexadecimal digits.
-fn werkzeug(text: &str) -> Result<Function, Refusal> {
+fn werkzeug(text: &str) -> Result<Function, Rejection> {
     let parts: Vec<&str> = text.split('$').collect();
     let [method, salt, output] = parts[..] else { return Err(MALFORMED) };
     let salted = plain(salt, hexadecimal(output))?;
@@ -193,7 +193,7 @@ fn werkzeug(text: &str) -> Result<Function, Refusal> {
 }
 
 /// A salt that is used as it is written.
-fn plain(salt: &str, output: Option<Vec<u8>>) -> Result<Salted, Refusal> {
+fn plain(salt: &str, output: Option<Vec<u8>>) -> Result<Salted, Rejection> {
     let salted = Salted { salt: salt.as_bytes().to_vec(), output: output.ok_or(MALFORMED)? };
     if salted.salt.is_empty() || salted.output.len() < MIN_OUTPUT {
         return Err(MALFORMED);
@@ -217,7 +217,7 @@ struct Phc<'a> {
 }
 
 /// Reads PHC strings, and those of passlib, which has plain numbers of iterations for pbkdf2.
-fn phc(text: &str) -> Result<Function, Refusal> {
+fn phc(text: &str) -> Result<Function, Rejection> {
     let mut parts = text.strip_prefix('$').ok_or(MALFORMED)?.split('$').peekable();
     let id = parts.next().ok_or(MALFORMED)?;
     let version = parts.next_if(|part| part.starts_with("v=")).map(|part| number(&part[2..])).transpose()?;
@@ -243,7 +243,7 @@ fn phc(text: &str) -> Result<Function, Refusal> {
     }
 }
 
-fn argon2(algorithm: Algorithm, parsed: Phc) -> Result<Function, Refusal> {
+fn argon2(algorithm: Algorithm, parsed: Phc) -> Result<Function, Rejection> {
     let version = match parsed.version {
         // Hashes of the first version were written without it.
         None | Some(0x10) => Version::V0x10,
@@ -261,7 +261,7 @@ fn argon2(algorithm: Algorithm, parsed: Phc) -> Result<Function, Refusal> {
     Ok(Function::Argon2(algorithm, version, params, parsed.salted))
 }
 
-fn phc_scrypt(parsed: Phc) -> Result<Function, Refusal> {
+fn phc_scrypt(parsed: Phc) -> Result<Function, Rejection> {
     let [log_n, block, lanes] = numbers(parsed.params, ["ln", "r", "p"])?;
     if parsed.version.is_some() || log_n == 0 {
         return Err(MALFORMED);
@@ -270,7 +270,7 @@ fn phc_scrypt(parsed: Phc) -> Result<Function, Refusal> {
     scrypt([n, block, lanes], parsed.salted)
 }
 
-fn scrypt([n, block, lanes]: [u64; 3], salted: Salted) -> Result<Function, Refusal> {
+fn scrypt([n, block, lanes]: [u64; 3], salted: Salted) -> Result<Function, Rejection> {
     bound(block.saturating_mul(128).saturating_mul(n.max(lanes)), n.saturating_mul(block).saturating_mul(lanes))?;
     if !n.is_power_of_two() || n < 2 {
         return Err(MALFORMED);
@@ -280,7 +280,7 @@ fn scrypt([n, block, lanes]: [u64; 3], salted: Salted) -> Result<Function, Refus
     Ok(Function::Scrypt(params, salted))
 }
 
-fn phc_pbkdf2(digest: Pbkdf2, parsed: Phc) -> Result<Function, Refusal> {
+fn phc_pbkdf2(digest: Pbkdf2, parsed: Phc) -> Result<Function, Rejection> {
     let length = parsed.salted.output.len() as u64;
     let is_passlibs = parsed.params.bytes().all(|byte| byte.is_ascii_digit());
     let iterations = if is_passlibs {
@@ -300,14 +300,14 @@ fn phc_pbkdf2(digest: Pbkdf2, parsed: Phc) -> Result<Function, Refusal> {
     pbkdf2(digest, iterations, parsed.salted)
 }
 
-fn pbkdf2(digest: Pbkdf2, iterations: u64, salted: Salted) -> Result<Function, Refusal> {
+fn pbkdf2(digest: Pbkdf2, iterations: u64, salted: Salted) -> Result<Function, Rejection> {
     bound(0, iterations.saturating_mul(digest.blocks(salted.output.len())))?;
     let iterations = NonZeroU32::new(narrow(iterations)?).ok_or(MALFORMED)?;
     Ok(Function::Pbkdf2(digest, iterations, salted))
 }
 
 /// The parameters of these names, where there are just these.
-fn numbers<const N: usize>(params: &str, names: [&str; N]) -> Result<[u64; N], Refusal> {
+fn numbers<const N: usize>(params: &str, names: [&str; N]) -> Result<[u64; N], Rejection> {
     let given: Vec<(&str, &str)> = params.split(',').filter_map(|param| param.split_once('=')).collect();
     if given.len() != N || params.split(',').count() != N {
         return Err(MALFORMED);
@@ -321,7 +321,7 @@ fn numbers<const N: usize>(params: &str, names: [&str; N]) -> Result<[u64; N], R
 }
 
 /// A number without sign or leading zeros.
-fn number(text: &str) -> Result<u64, Refusal> {
+fn number(text: &str) -> Result<u64, Rejection> {
     let is_decimal = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if !is_decimal || (text.len() > 1 && text.starts_with('0')) {
         return Err(MALFORMED);
@@ -329,11 +329,11 @@ fn number(text: &str) -> Result<u64, Refusal> {
     text.parse().map_err(|_| TOO_COSTLY)
 }
 
-fn narrow(number: u64) -> Result<u32, Refusal> {
+fn narrow(number: u64) -> Result<u32, Rejection> {
     number.try_into().map_err(|_| TOO_COSTLY)
 }
 
-fn bound(memory: u64, iterations: u64) -> Result<(), Refusal> {
+fn bound(memory: u64, iterations: u64) -> Result<(), Rejection> {
     if memory > MAX_MEMORY || iterations > MAX_ITERATIONS {
         return Err(TOO_COSTLY);
     }
@@ -342,12 +342,12 @@ fn bound(memory: u64, iterations: u64) -> Result<(), Refusal> {
 
 macro_rules! named {
     ($name:literal) => {
-        (Fault::Format, concat!("the hash format `", $name, "` isn't supported"))
+        (FieldError::Format, concat!("the hash format `", $name, "` isn't supported"))
     };
 }
 
 /// Forms that are known by how they begin.
-const UNSUPPORTED: &[(&str, Refusal)] = &[
+const UNSUPPORTED: &[(&str, Rejection)] = &[
     ("$1$", named!("md5_crypt")),
     ("$apr1$", named!("apr_md5_crypt")),
     ("$2$", named!("bcrypt_2")),
@@ -392,14 +392,14 @@ const UNSUPPORTED: &[(&str, Refusal)] = &[
 ];
 
 /// The refusal of a form that is known but not verified.
-fn unsupported(text: &str) -> Option<Refusal> {
+fn unsupported(text: &str) -> Option<Rejection> {
     // A form that is supported, with something wrong in it, is no other form.
-    let known = UNSUPPORTED.iter().find(|(start, _)| text.starts_with(start)).map(|(_, refusal)| *refusal);
+    let known = UNSUPPORTED.iter().find(|(start, _)| text.starts_with(start)).map(|(_, rejection)| *rejection);
     known.or_else(|| by_shape(text))
 }
 
 /// Forms that only their length and alphabet tell.
-fn by_shape(text: &str) -> Option<Refusal> {
+fn by_shape(text: &str) -> Option<Rejection> {
     let is_hexadecimal = text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let is_mysql = text.len() == 41 && text.starts_with('*');
     let is_crypt = text.bytes().all(|byte| CRYPT.contains(&byte));

@@ -14,7 +14,7 @@ use ring::{digest, hmac, pbkdf2};
 use sha_crypt::ShaCrypt;
 use subtle::ConstantTimeEq;
 
-use crate::model::{password::Secret, text::Refusal};
+use crate::model::{password::Secret, text::Rejection};
 
 /// How every hash of ours begins.
 const CURRENT: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
@@ -91,7 +91,7 @@ impl PasswordHash {
     ///
     /// # Errors
     /// FIELD_FORMAT for any other, by its name if it has one; FIELD_RANGE if it costs too much to verify.
-    pub fn parse(given: &str) -> Result<Self, Refusal> {
+    pub fn parse(given: &str) -> Result<Self, Rejection> {
         let function = formats::parse(given)?;
         let is_current = match &function {
             Function::Argon2(.., salted) => {
@@ -206,7 +206,7 @@ impl HashKind {
     ///
     /// # Errors
     /// A kind that this binary doesn't know.
-    pub fn sample(&self) -> Result<PasswordHash, Refusal> {
+    pub fn sample(&self) -> Result<PasswordHash, Rejection> {
         let dots = |count| ".".repeat(count);
         let end = match self.0.get(..3) {
             Some("$2b") => dots(53),
@@ -284,7 +284,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{error::Fault, model::password::parse_attempt};
+    use crate::{error::FieldError, model::password::parse_attempt};
 
     const PASSWORD: &str = "correct horse battery staple";
     /// What argon2-cffi, bcrypt, passlib, Django, werkzeug, and hashlib of Python make of [`PASSWORD`].
@@ -348,7 +348,7 @@ mod tests {
         PasswordHash::parse(text).unwrap_or_else(|(fault, _)| panic!("{text} is {fault:?}"))
     }
 
-    fn fault(given: &str) -> Option<Fault> {
+    fn fault(given: &str) -> Option<FieldError> {
         PasswordHash::parse(given).err().map(|(fault, _)| fault)
     }
 
@@ -388,9 +388,9 @@ mod tests {
             "$pbkdf2-sha512$i=5000000000",
         ];
         for costly in costly {
-            assert_eq!(fault(&format!("{costly}{SALT}")), Some(Fault::Range), "{costly}");
+            assert_eq!(fault(&format!("{costly}{SALT}")), Some(FieldError::Range), "{costly}");
         }
-        assert_eq!(fault(&KNOWN[6].replace("$04$", "$17$")), Some(Fault::Range));
+        assert_eq!(fault(&KNOWN[6].replace("$04$", "$17$")), Some(FieldError::Range));
     }
 
     #[test]
@@ -435,16 +435,16 @@ mod tests {
             "$pbkdf2$i=1000",
         ];
         for malformed in malformed {
-            assert_eq!(fault(&format!("{malformed}{SALT}")), Some(Fault::Format), "{malformed}");
+            assert_eq!(fault(&format!("{malformed}{SALT}")), Some(FieldError::Format), "{malformed}");
         }
         for malformed in
             ["", "$", "plain", "5f4dcc3b5aa765d61d8327deb882cf99", "$2b$", "$1$salt$hash", OURS.trim_start_matches('$')]
         {
-            assert_eq!(fault(malformed), Some(Fault::Format), "{malformed}");
+            assert_eq!(fault(malformed), Some(FieldError::Format), "{malformed}");
         }
-        assert_eq!(fault(&KNOWN[6].replace("$04$", "$03$")), Some(Fault::Format));
-        assert_eq!(fault(&OURS[..OURS.len() - 44]), Some(Fault::Format));
-        assert_eq!(fault(&format!("{OURS}=")), Some(Fault::Format));
+        assert_eq!(fault(&KNOWN[6].replace("$04$", "$03$")), Some(FieldError::Format));
+        assert_eq!(fault(&OURS[..OURS.len() - 44]), Some(FieldError::Format));
+        assert_eq!(fault(&format!("{OURS}=")), Some(FieldError::Format));
     }
 
     #[test]
@@ -470,10 +470,10 @@ mod tests {
             "$wp$2y$17$8IIJC3pc2snCrOclajrYp.4RlfcpvHhxFackqKAKObnrzp9dptG4K",
         ];
         for costly in costly {
-            assert_eq!(fault(costly), Some(Fault::Range), "{costly}");
+            assert_eq!(fault(costly), Some(FieldError::Range), "{costly}");
         }
         assert_eq!(fault("$P$JsaltSALTg6fciLIMYNG5yjWIdDeVw0"), None);
-        assert_eq!(fault(&"x".repeat(1025)), Some(Fault::Length));
+        assert_eq!(fault(&"x".repeat(1025)), Some(FieldError::Length));
     }
 
     #[test]
@@ -499,7 +499,7 @@ mod tests {
         ];
         for (given, name) in named {
             let (fault, why) = PasswordHash::parse(given).err().unwrap();
-            assert_eq!(fault, Fault::Format, "{given}");
+            assert_eq!(fault, FieldError::Format, "{given}");
             let is_named = why == format!("the hash format `{name}` isn't supported");
             assert_eq!(is_named, !name.is_empty(), "{given}: {why}");
         }

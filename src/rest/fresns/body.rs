@@ -4,9 +4,9 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 
 use crate::{
-    error::{Error, Fault, Result},
+    convert::{pb::CodeChannel, proto_json::JsonValue},
+    error::{Error, FieldError, Result},
     rest::config::is_country_code,
-    wire::{canonical::Json, pb::CodeChannel},
 };
 
 /// What a body holds.
@@ -20,7 +20,7 @@ impl Body {
     pub fn read(bytes: &[u8]) -> Result<Self> {
         match bytes {
             [] => Ok(Self(Map::new())),
-            bytes => Ok(Self(Json::parse(bytes)?.into_object("")?)),
+            bytes => Ok(Self(JsonValue::parse(bytes)?.into_object("")?)),
         }
     }
 
@@ -35,7 +35,7 @@ impl Body {
         match self.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(_) => Err(Error::invalid(name, Fault::Type, "must be text")),
+            Some(_) => Err(Error::invalid(name, FieldError::Type, "must be text")),
         }
     }
 
@@ -46,7 +46,7 @@ impl Body {
             Value::String(digits) => digits.parse().ok(),
             value => value.as_i64(),
         };
-        let fault = || Error::invalid(name, Fault::Type, "must be a whole number");
+        let fault = || Error::invalid(name, FieldError::Type, "must be a whole number");
         number.map(Some).ok_or_else(fault)
     }
 
@@ -56,7 +56,7 @@ impl Body {
             let bytes = STANDARD.decode(text).ok()?;
             String::from_utf8(bytes).ok()
         };
-        let fault = || Error::invalid(name, Fault::Format, "must be text in Base64");
+        let fault = || Error::invalid(name, FieldError::Format, "must be text in Base64");
         let given = self.text(name)?;
         given.map(|text| decode(text).ok_or_else(fault)).transpose()
     }
@@ -67,7 +67,7 @@ impl Body {
             None => Ok(None),
             Some(1) => Ok(Some(CodeChannel::Email)),
             Some(2) => Ok(Some(CodeChannel::Phone)),
-            Some(_) => Err(Error::invalid(name, Fault::Range, "must be 1 or 2")),
+            Some(_) => Err(Error::invalid(name, FieldError::Range, "must be 1 or 2")),
         }
     }
 
@@ -76,7 +76,7 @@ impl Body {
         let Some(rest) = self.text(number)? else {
             return Ok(None);
         };
-        let fault = || Error::invalid(country_code, Fault::Format, "must be a country code without its plus sign");
+        let fault = || Error::invalid(country_code, FieldError::Format, "must be a country code without its plus sign");
         let code = match self.get(country_code) {
             Some(Value::String(code)) => code.clone(),
             Some(code) => code.to_string(),
@@ -86,7 +86,7 @@ impl Body {
             return Err(fault());
         }
         if !rest.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(Error::invalid(number, Fault::Format, "must be digits"));
+            return Err(Error::invalid(number, FieldError::Format, "must be digits"));
         }
         Ok(Some(format!("+{code}{rest}")))
     }

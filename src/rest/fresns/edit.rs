@@ -6,13 +6,13 @@ use prost_types::FieldMask;
 
 use super::{body::Body, check_user, done};
 use crate::{
-    error::{Error, Fault, Reason, Result},
-    model::{account::parse_email, password, text},
-    rest::{call::Call, error::Refusal},
-    wire::{
+    convert::{
         pb::{self, CodeChannel},
         timestamp,
     },
+    error::{Error, FieldError, Reason, Result},
+    model::{account::parse_email, password, text},
+    rest::{call::Call, error::RestError},
 };
 
 /// What `deleteConnectId` counts, from 1.
@@ -39,7 +39,7 @@ const PROVIDERS: [&str; 17] = [
 const DEFAULT_ZONE: &str = "+8";
 
 /// Changes how a user logs in.
-pub async fn edit(call: Call) -> Result<Response, Refusal> {
+pub async fn edit(call: Call) -> Result<Response, RestError> {
     check_user(&call)?;
     let edit = Edit::read(&call)?;
     let account = own_account(&call).await?;
@@ -104,14 +104,14 @@ impl Edit {
             None => false,
         };
         if contradicts {
-            return Err(Error::invalid("codeType", Fault::Format, "contradicts what changes"));
+            return Err(Error::invalid("codeType", FieldError::Format, "contradicts what changes"));
         }
         // One that is too long must not be told as too short.
         for (name, secret) in [("editPassword", &edit.new_password), ("editWalletPassword", &edit.new_wallet_password)]
         {
             let length = |secret: &String| text::nfc(secret.clone()).map_or(0, |secret| secret.chars().count());
             if secret.as_ref().is_some_and(|secret| length(secret) > password::MAX_LENGTH) {
-                return Err(Error::invalid(name, Fault::Length, "is too long"));
+                return Err(Error::invalid(name, FieldError::Length, "is too long"));
             }
         }
         Ok(edit)
@@ -121,7 +121,7 @@ impl Edit {
     /// deployment's policy.
     fn check(&self, account: &pb::Account) -> Result<()> {
         if self.new_wallet_password.is_some() && !account.has_wallet_password {
-            return Err(Error::invalid("wallet", Fault::Required, "there is none"));
+            return Err(Error::invalid("wallet", FieldError::Required, "there is none"));
         }
         if let Some(email) = &self.email
             && let Err((fault, why)) = parse_email(email.clone())
@@ -200,12 +200,12 @@ impl Edit {
 fn provider(number: i64) -> Result<&'static str> {
     let index = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
     let found = index.and_then(|index| PROVIDERS.get(index).copied());
-    found.ok_or_else(|| Error::invalid("deleteConnectId", Fault::Range, "must be between 1 and 17"))
+    found.ok_or_else(|| Error::invalid("deleteConnectId", FieldError::Range, "must be between 1 and 17"))
 }
 
 /// The moment that a clock in this zone shows.
 fn moment(given: &str, zone: &str) -> Result<prost_types::Timestamp> {
-    let fault = |why| move || Error::invalid("editLastLoginTime", Fault::Format, why);
+    let fault = |why| move || Error::invalid("editLastLoginTime", FieldError::Format, why);
     let form = fault("must be YYYY-MM-DD HH:MM:SS");
     if given.len() != "YYYY-MM-DD HH:MM:SS".len() {
         return Err(form());

@@ -18,9 +18,9 @@ use serde_json::json;
 use super::{
     Gateway,
     call::{Call, Rpc, USERS, endpoint, token_header},
-    error::{self, Refusal},
+    error::{self, RestError},
 };
-use crate::error::{Error, Fault, Reason, Result};
+use crate::error::{Error, FieldError, Reason, Result};
 
 /// The routes. Clients since v1.5 send an edit to another path.
 pub fn routes() -> Router<Gateway> {
@@ -35,16 +35,16 @@ pub fn routes() -> Router<Gateway> {
 }
 
 /// An error in this surface's form: the status is 200 for all that the two methods themselves refuse.
-pub fn refuse(refusal: &Refusal, language: Language) -> Response {
-    let refusal = &refusal.of_user();
-    let (status, number) = match refusal.error.reason() {
+pub fn render_error(rest_error: &RestError, language: Language) -> Response {
+    let rest_error = &rest_error.of_user();
+    let (status, number) = match rest_error.error.reason() {
         Reason::RouteNotFound | Reason::MethodNotAllowed | Reason::MessageTooLarge => {
-            (refusal.status, numbers::PARAMETER)
+            (rest_error.status, numbers::PARAMETER)
         }
-        _ if refusal.is_ours() => (refusal.status, numbers::UNANSWERED),
-        _ => (StatusCode::OK, numbers::number(&refusal.error)),
+        _ if rest_error.is_ours() => (rest_error.status, numbers::UNANSWERED),
+        _ => (StatusCode::OK, numbers::number(&rest_error.error)),
     };
-    error::response(refusal, status, json!({ "code": number, "message": numbers::message(number, language) }))
+    error::response(rest_error, status, json!({ "code": number, "message": numbers::message(number, language) }))
 }
 
 fn done() -> Response {
@@ -55,12 +55,12 @@ fn done() -> Response {
 fn check_user(call: &Call) -> Result<()> {
     let mut given = call.headers.get_all("uid").iter();
     let uid = given.next().filter(|uid| !uid.is_empty());
-    let uid = uid.ok_or_else(|| Error::invalid("uid", Fault::Required, "must be given"))?;
+    let uid = uid.ok_or_else(|| Error::invalid("uid", FieldError::Required, "must be given"))?;
     let is_id = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let user_id = uid.to_str().ok().filter(is_id).and_then(|text| text.parse::<i64>().ok());
     match (user_id, given.next()) {
         (Some(user_id), None) if call.caller.user() == Some(user_id) => Ok(()),
         (Some(_), None) => Err(Error::new(Reason::NotOwner)),
-        _ => Err(Error::invalid("uid", Fault::Format, "must be a user's id")),
+        _ => Err(Error::invalid("uid", FieldError::Format, "must be a user's id")),
     }
 }

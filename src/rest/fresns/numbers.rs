@@ -2,7 +2,7 @@
 
 use axum::http::HeaderMap;
 
-use crate::error::{Error, Fault, Kind, Reason, Violation};
+use crate::error::{Error, FieldError, Kind, Reason, Violation};
 
 /// A fault of the parameters.
 pub const PARAMETER: u32 = 30014;
@@ -73,14 +73,14 @@ pub fn number(error: &Error) -> u32 {
 
 fn fault(violation: &Violation) -> u32 {
     match (violation.field.as_str(), violation.fault) {
-        ("uid", Fault::Required) => UID_MISSING,
+        ("uid", FieldError::Required) => UID_MISSING,
         ("uid", _) => USER_UNKNOWN,
         ("wallet", _) => WALLET_MISSING,
-        ("new_password" | "new_wallet_password", Fault::Length) => PASSWORD_SHORT,
+        ("new_password" | "new_wallet_password", FieldError::Length) => PASSWORD_SHORT,
         ("editEmail" | "account.email" | "email", _) => EMAIL_FORM,
         ("editPhone" | "account.phone" | "phone", _) => PHONE_FORM,
         ("editCountryCode" | "countryCode", _) => COUNTRY_CODE,
-        ("proof.code" | "proof.new_code", Fault::Format) => CODE,
+        ("proof.code" | "proof.new_code", FieldError::Format) => CODE,
         _ => PARAMETER,
     }
 }
@@ -133,11 +133,11 @@ mod tests {
     #[test]
     fn faults_have_the_numbers_of_their_parameters() {
         let told = |field: &str, fault| number(&Error::invalid(field, fault, ""));
-        assert_eq!(told("account.email", Fault::Format), 30221);
-        assert_eq!(told("new_password", Fault::Length), 30204);
-        assert_eq!(told("proof.new_code", Fault::Format), 30008);
-        assert_eq!(told("uid", Fault::Required), 30107);
-        assert_eq!(told("codeType", Fault::Range), 30014);
+        assert_eq!(told("account.email", FieldError::Format), 30221);
+        assert_eq!(told("new_password", FieldError::Length), 30204);
+        assert_eq!(told("proof.new_code", FieldError::Format), 30008);
+        assert_eq!(told("uid", FieldError::Required), 30107);
+        assert_eq!(told("codeType", FieldError::Range), 30014);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The clients of Lancens: four PUTs with a `token` header, answered by 204 without a body or by one of its words.
 
-mod words;
+mod messages;
 
 use axum::{
     Router,
@@ -13,11 +13,11 @@ use serde_json::json;
 use super::{
     Gateway,
     call::{Call, Reply, Rpc, USERS, endpoint, token_header},
-    error::{self, Refusal},
+    error::{self, RestError},
 };
 use crate::{
-    error::{Error, Fault, Reason, Result},
-    wire::{canonical::Json, pb},
+    convert::{pb, proto_json::JsonValue},
+    error::{Error, FieldError, Reason, Result},
 };
 
 /// The language of mails where a client names none.
@@ -36,13 +36,13 @@ pub fn routes() -> Router<Gateway> {
 }
 
 /// An error in this surface's form.
-pub fn refuse(refusal: &Refusal) -> Response {
-    let refusal = &refusal.of_user();
-    error::response(refusal, refusal.status, json!({ "error": words::word(&refusal.error) }))
+pub fn render_error(rest_error: &RestError) -> Response {
+    let rest_error = &rest_error.of_user();
+    error::response(rest_error, rest_error.status, json!({ "error": messages::word(&rest_error.error) }))
 }
 
 /// The nickname.
-async fn set_realm(call: Call) -> Result<Response, Refusal> {
+async fn set_realm(call: Call) -> Result<Response, RestError> {
     let body = Body::read(&call)?;
     let request = pb::UpdateProfileRequest {
         profile: Some(pb::Profile { nickname: body.needed("realm")?, ..Default::default() }),
@@ -54,7 +54,7 @@ async fn set_realm(call: Call) -> Result<Response, Refusal> {
 }
 
 /// The name to log in with.
-async fn set_username(call: Call) -> Result<Response, Refusal> {
+async fn set_username(call: Call) -> Result<Response, RestError> {
     let body = Body::read(&call)?;
     let request = pb::UpdateAccountRequest {
         account: Some(pb::Account { username: Some(body.needed("username")?), ..Default::default() }),
@@ -66,7 +66,7 @@ async fn set_username(call: Call) -> Result<Response, Refusal> {
 }
 
 /// A code to the new address.
-async fn send_code(call: Call) -> Result<Response, Refusal> {
+async fn send_code(call: Call) -> Result<Response, RestError> {
     let body = Body::read(&call)?;
     let request = pb::SendEmailCodeRequest {
         purpose: pb::CodePurpose::Bind.into(),
@@ -82,7 +82,7 @@ async fn send_code(call: Call) -> Result<Response, Refusal> {
 }
 
 /// The new address, with its code.
-async fn set_email(call: Call) -> Result<Response, Refusal> {
+async fn set_email(call: Call) -> Result<Response, RestError> {
     let body = Body::read(&call)?;
     let request = pb::ConfirmEmailChangeRequest {
         code: body.needed("code")?,
@@ -113,18 +113,18 @@ impl Body {
         if call.body.is_empty() {
             return Ok(Self(serde_json::Map::new()));
         }
-        Ok(Self(Json::parse(&call.body)?.into_object("")?))
+        Ok(Self(JsonValue::parse(&call.body)?.into_object("")?))
     }
 
     /// A parameter that must be there; an empty one has no length.
     fn needed(&self, name: &str) -> Result<String> {
         match self.0.get(name) {
-            None | Some(serde_json::Value::Null) => Err(Error::invalid(name, Fault::Required, "must be given")),
+            None | Some(serde_json::Value::Null) => Err(Error::invalid(name, FieldError::Required, "must be given")),
             Some(serde_json::Value::String(text)) if text.is_empty() => {
-                Err(Error::invalid(name, Fault::Length, "must not be empty"))
+                Err(Error::invalid(name, FieldError::Length, "must not be empty"))
             }
             Some(serde_json::Value::String(text)) => Ok(text.clone()),
-            Some(_) => Err(Error::invalid(name, Fault::Type, "must be text")),
+            Some(_) => Err(Error::invalid(name, FieldError::Type, "must be text")),
         }
     }
 
@@ -133,7 +133,7 @@ impl Body {
         match self.0.get(name) {
             None | Some(serde_json::Value::Null) => Ok(String::new()),
             Some(serde_json::Value::String(text)) => Ok(text.clone()),
-            Some(_) => Err(Error::invalid(name, Fault::Type, "must be text")),
+            Some(_) => Err(Error::invalid(name, FieldError::Type, "must be text")),
         }
     }
 }

@@ -9,14 +9,14 @@ use serde_json::{Map, Value, json};
 
 use super::{body, in_production, user_id, with_country, without_country};
 use crate::{
-    error::{Error, Fault, Result},
+    convert::pb::{self, get_profile_request::Key},
+    error::{Error, FieldError, Result},
     model::text,
-    rest::{call::Call, error::Refusal},
-    wire::pb::{self, get_profile_request::Key},
+    rest::{call::Call, error::RestError},
 };
 
 /// Changes the account, and shows it.
-pub async fn put(call: Call) -> Result<Response, Refusal> {
+pub async fn put(call: Call) -> Result<Response, RestError> {
     in_production(&call)?;
     let country_code = &call.gateway.config.country_code;
     let (user_id, body) = (user_id(&call)?, body(&call)?.into_object("")?);
@@ -52,15 +52,15 @@ fn request(user_id: i64, body: Map<String, Value>, country_code: &str) -> Result
         let given = match value {
             Value::Null => None,
             Value::String(text) if text.is_empty() => {
-                return Err(Error::invalid(name, Fault::Length, "must not be empty; null clears"));
+                return Err(Error::invalid(name, FieldError::Length, "must not be empty; null clears"));
             }
             Value::String(text) => Some(text),
             _ => {
-                return Err(Error::invalid(text::cut(&name, 64), Fault::Type, "must be text or null"));
+                return Err(Error::invalid(text::cut(&name, 64), FieldError::Type, "must be text or null"));
             }
         };
         let secret = |given: Option<String>| {
-            given.ok_or_else(|| Error::invalid(&name, Fault::Required, "a password cannot be cleared"))
+            given.ok_or_else(|| Error::invalid(&name, FieldError::Required, "a password cannot be cleared"))
         };
         match name.as_str() {
             "username" => account.username = given,
@@ -71,7 +71,7 @@ fn request(user_id: i64, body: Map<String, Value>, country_code: &str) -> Result
             "password" => {
                 request.proof = Some(pb::Proof { current_password: secret(given)?, ..Default::default() });
             }
-            _ => return Err(Error::invalid(text::cut(&name, 64), Fault::Unknown, "is no field here")),
+            _ => return Err(Error::invalid(text::cut(&name, 64), FieldError::Unknown, "is no field here")),
         }
         if matches!(name.as_str(), "username" | "email" | "phone") {
             paths.push(name);

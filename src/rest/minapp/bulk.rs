@@ -13,13 +13,13 @@ use super::{
     page::{Page, Params},
 };
 use crate::{
-    error::{Reason, Result},
-    model::change,
-    rest::{call::Call, error::Refusal},
-    wire::{
+    convert::{
         json,
         pb::{self, update_result::Outcome},
     },
+    error::{Reason, Result},
+    model::update,
+    rest::{call::Call, error::RestError},
 };
 
 /// The numbers of minapp's own database: a value that is taken, and an operator that does not fit.
@@ -27,16 +27,16 @@ const TAKEN: u32 = 11000;
 const FAILED: u32 = 16837;
 
 /// Changes the users that `where` finds, all of them without it; counts them where it is asked to.
-pub async fn put(call: Call) -> Result<Response, Refusal> {
+pub async fn put(call: Call) -> Result<Response, RestError> {
     update(call, false).await
 }
 
 /// The same, and always counts.
-pub async fn put_counted(call: Call) -> Result<Response, Refusal> {
+pub async fn put_counted(call: Call) -> Result<Response, RestError> {
     update(call, true).await
 }
 
-async fn update(call: Call, is_counted: bool) -> Result<Response, Refusal> {
+async fn update(call: Call, is_counted: bool) -> Result<Response, RestError> {
     in_production(&call)?;
     let params = Params::read(&call, &["where", "return_total_count", "enable_trigger"])?;
     params.flag("enable_trigger")?;
@@ -58,7 +58,7 @@ async fn update(call: Call, is_counted: bool) -> Result<Response, Refusal> {
         return_total_size: is_counted,
         ..Default::default()
     };
-    let mut reply = match change::is_empty(&change) {
+    let mut reply = match update::is_empty(&change) {
         true => pb::BulkUpdateFieldsResponse { total_size: is_counted.then_some(0), ..Default::default() },
         false => call.api().bulk_update_fields(&call.caller, request).await?,
     };

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::page::Params;
 use crate::{
-    error::{Error, Fault, Result},
+    error::{Error, FieldError, Result},
     model::text,
 };
 
@@ -42,7 +42,7 @@ impl Keys {
             let name = path.split('.').next().unwrap_or_default();
             if sample.get(name).is_none() {
                 let why = format!("{} is not a field", text::cut(name, 64));
-                return Err(Error::invalid("keys", Fault::Unknown, why));
+                return Err(Error::invalid("keys", FieldError::Unknown, why));
             }
             names.insert(name.to_owned());
         }

@@ -4,12 +4,12 @@ use serde_json::{Map, Value};
 
 use super::{names::our_path, with_country};
 use crate::{
-    error::{Error, Fault, Reason, Result},
+    convert::proto_json::JsonValue,
+    error::{Error, FieldError, Reason, Result},
     model::{
         field::{FieldType, Fields, ItemType, MAX_SAFE_INTEGER},
         text,
     },
-    wire::canonical::Json,
 };
 
 /// Reads minapp's language with the definitions at hand.
@@ -25,12 +25,12 @@ impl Language<'_> {
     /// INVALID_REQUEST for what is no JSON object, FILTER_INVALID for a name that is none of minapp's.
     pub fn filter(&self, given: Option<&str>) -> Result<Map<String, Value>> {
         let Some(given) = given else { return Ok(Map::new()) };
-        let json =
-            Json::parse(given.as_bytes()).map_err(|_| Error::invalid("where", Fault::Format, "is not valid JSON"))?;
+        let json = JsonValue::parse(given.as_bytes())
+            .map_err(|_| Error::invalid("where", FieldError::Format, "is not valid JSON"))?;
         match json {
             // Clients send these if they build a query without a condition.
-            Json::Bool(false) => Ok(Map::new()),
-            Json::List(items) if items.is_empty() => Ok(Map::new()),
+            JsonValue::Bool(false) => Ok(Map::new()),
+            JsonValue::List(items) if items.is_empty() => Ok(Map::new()),
             json => self.conditions(json.into_object("where")?),
         }
     }
@@ -93,7 +93,11 @@ impl Language<'_> {
         let keys = given.split(',').map(str::trim).map(|key| {
             let (sign, name) = key.strip_prefix('-').map_or(("", key), |name| ("-", name));
             let unsupported = |_| {
-                Error::new(Reason::OrderByUnsupported).with_violation("order_by", Fault::Unknown, text::cut(name, 64))
+                Error::new(Reason::OrderByUnsupported).with_violation(
+                    "order_by",
+                    FieldError::Unknown,
+                    text::cut(name, 64),
+                )
             };
             Ok(format!("{sign}{}", our_path(name).map_err(unsupported)?))
         });
@@ -104,7 +108,7 @@ impl Language<'_> {
     ///
     /// # Errors
     /// INVALID_REQUEST for text where a whole number belongs, and for a whole number that would be rounded.
-    pub fn change(&self, given: Json) -> Result<Map<String, Value>> {
+    pub fn change(&self, given: JsonValue) -> Result<Map<String, Value>> {
         self.check_long("", &given)?;
         let (mut change, mut unset) = (Map::new(), Map::new());
         for (name, value) in given.into_object("")? {
@@ -124,8 +128,8 @@ impl Language<'_> {
     }
 
     /// Rejects what would be rounded before [`Self::value`] sees it: a whole number beyond 64 bits inside an object.
-    fn check_long(&self, under: &str, given: &Json) -> Result<()> {
-        let Json::Object(entries) = given else { return Ok(()) };
+    fn check_long(&self, under: &str, given: &JsonValue) -> Result<()> {
+        let JsonValue::Object(entries) = given else { return Ok(()) };
         entries.iter().try_for_each(|(name, value)| match name.as_str() {
             "$set" => self.check_long("$set.", value),
             name if self.is_free(name) && has_long(value) => Err(rounded(under, name)),
@@ -172,7 +176,7 @@ impl Language<'_> {
         let base = name.split('.').next().unwrap_or_default();
         match self.fields.get(base).map(|field| field.field_type) {
             Some(FieldType::Integer | FieldType::Array(ItemType::Integer)) if has_text(&value) => {
-                Err(Error::invalid(path(under, name), Fault::Type, "must be a number, not text"))
+                Err(Error::invalid(path(under, name), FieldError::Type, "must be a number, not text"))
             }
             Some(FieldType::Integer | FieldType::Array(ItemType::Integer)) | None => Ok(value),
             Some(_) if self.is_free(name) && is_rounded(&value) => Err(rounded(under, name)),
@@ -187,14 +191,14 @@ fn path(under: &str, name: &str) -> String {
 
 fn rounded(under: &str, name: &str) -> Error {
     let why = "must not contain an integer beyond 2^53 that a double would round";
-    Error::invalid(path(under, name), Fault::Range, why)
+    Error::invalid(path(under, name), FieldError::Range, why)
 }
 
-fn has_long(json: &Json) -> bool {
+fn has_long(json: &JsonValue) -> bool {
     match json {
-        Json::Integer(whole) => i64::try_from(*whole).is_err() && u64::try_from(*whole).is_err(),
-        Json::List(items) => items.iter().any(has_long),
-        Json::Object(entries) => entries.iter().any(|(_, value)| has_long(value)),
+        JsonValue::Integer(whole) => i64::try_from(*whole).is_err() && u64::try_from(*whole).is_err(),
+        JsonValue::List(items) => items.iter().any(has_long),
+        JsonValue::Object(entries) => entries.iter().any(|(_, value)| has_long(value)),
         _ => false,
     }
 }
@@ -265,7 +269,7 @@ mod tests {
     fn change(given: Value) -> Result<Value> {
         let fields = Fields::new([field("level", FieldType::Integer), field("stats", FieldType::Object)], Vec::new());
         let language = Language { fields: &fields, country_code: "86" };
-        language.change(Json::parse(given.to_string().as_bytes())?).map(Value::Object)
+        language.change(JsonValue::parse(given.to_string().as_bytes())?).map(Value::Object)
     }
 
     #[test]
@@ -319,16 +323,16 @@ mod tests {
             json!({ "$set": { "stats.n": { "$incr_by": 18_446_744_073_709_551_615_u64 } } }),
         ] {
             let error = change(rounded.clone()).unwrap_err();
-            assert_eq!(error.violations()[0].fault, Fault::Range, "{rounded}");
+            assert_eq!(error.violations()[0].fault, FieldError::Range, "{rounded}");
         }
         let fields = Fields::new([field("stats", FieldType::Object), field("score", FieldType::Number)], Vec::new());
         let language = Language { fields: &fields, country_code: "86" };
-        let change = |text: &str| language.change(Json::parse(text.as_bytes()).unwrap());
+        let change = |text: &str| language.change(JsonValue::parse(text.as_bytes()).unwrap());
         for long in [
             r#"{"stats": {"n": 18446744073709551617}}"#,
             r#"{"$set": {"stats.n": {"$incr_by": 1e1}, "stats": [-18446744073709551617]}}"#,
         ] {
-            assert_eq!(change(long).unwrap_err().violations()[0].fault, Fault::Range, "{long}");
+            assert_eq!(change(long).unwrap_err().violations()[0].fault, FieldError::Range, "{long}");
         }
         assert!(change(r#"{"stats": {"n": 1e20}, "score": 18446744073709551617}"#).is_ok());
     }

@@ -15,26 +15,26 @@ use super::{
     single,
 };
 use crate::{
-    error::{Error, Fault, Result},
+    convert::{json, pb},
+    error::{Error, FieldError, Result},
     model::scope::Scope,
-    rest::{call::Call, error::Refusal},
-    wire::{json, pb},
+    rest::{call::Call, error::RestError},
 };
 
 /// What the lists of v2 take, besides the conditions of v1, which some clients send with every version.
 const PARAMETERS: &[&str] = &["where", "order_by", "return_total_count", "keys", "expand"];
 
 /// `GET …/miniapp/user_profile/` from v2.2 on: counts where it is asked to.
-pub async fn second_version(call: Call) -> Result<Response, Refusal> {
+pub async fn second_version(call: Call) -> Result<Response, RestError> {
     list_v2(&call, false).await
 }
 
 /// Before v2.2, and `GET v1/user/info/`: the same, and always counts.
-pub async fn counted(call: Call) -> Result<Response, Refusal> {
+pub async fn counted(call: Call) -> Result<Response, RestError> {
     list_v2(&call, true).await
 }
 
-async fn list_v2(call: &Call, is_counted: bool) -> Result<Response, Refusal> {
+async fn list_v2(call: &Call, is_counted: bool) -> Result<Response, RestError> {
     let params = Params::read(call, &[PARAMETERS, CONDITIONS].concat())?;
     in_production(call)?;
     let return_total_size = params.flag("return_total_count")? || is_counted;
@@ -63,7 +63,7 @@ fn both(one: Map<String, Value>, other: Map<String, Value>) -> Map<String, Value
 }
 
 /// `GET v1/miniapp/user-profile/`: one user by `user_id` alone, and a list by anything else.
-pub async fn first_version(call: Call) -> Result<Response, Refusal> {
+pub async fn first_version(call: Call) -> Result<Response, RestError> {
     in_production(&call)?;
     if let [(name, value)] = call.query.as_slice()
         && name == "user_id"
@@ -77,7 +77,9 @@ pub async fn first_version(call: Call) -> Result<Response, Refusal> {
         filter: Some(json::to_struct(conditions(&params)?.iter())),
         order_by: match params.get("order_by").unwrap_or_default() {
             order @ ("" | "created_at" | "-created_at") => order.to_owned(),
-            _ => return Err(Error::invalid("order_by", Fault::Unknown, "must be created_at or -created_at").into()),
+            _ => {
+                return Err(Error::invalid("order_by", FieldError::Unknown, "must be created_at or -created_at").into());
+            }
         },
         return_total_size: true,
         ..Default::default()
@@ -129,7 +131,7 @@ fn conditions(params: &Params<'_>) -> Result<Map<String, Value>> {
         conditions.push(json!({ "nickname": { "$contains": text } }));
     }
     if let Some(groups) = params.get("group__in") {
-        let fault = || Error::invalid("group__in", Fault::Format, "must be group ids with commas between");
+        let fault = || Error::invalid("group__in", FieldError::Format, "must be group ids with commas between");
         let groups = groups.split(',').map(|group| group.trim().parse::<i64>().map_err(|_| fault()));
         let groups: Vec<i64> = groups.collect::<Result<_>>()?;
         conditions.push(json!({ "group_ids": { "$in": groups } }));
@@ -146,7 +148,7 @@ async fn list(
     params: &Params<'_>,
     request: pb::ListProfilesRequest,
     show: impl Fn(pb::Profile) -> Value,
-) -> Result<Response, Refusal> {
+) -> Result<Response, RestError> {
     let page = Page::read(params, true)?;
     let request = pb::ListProfilesRequest {
         page_size: page.limit.max(1),

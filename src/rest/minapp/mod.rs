@@ -16,11 +16,11 @@ use serde_json::json;
 use super::{
     Gateway,
     call::{Call, Reply, Rpc, USERS, bearer, endpoint},
-    error::{self, Refusal},
+    error::{self, RestError},
 };
 use crate::{
-    error::{Error, Fault, Kind, Reason, Result},
-    wire::canonical::Json,
+    convert::proto_json::JsonValue,
+    error::{Error, FieldError, Kind, Reason, Result},
 };
 
 /// A path below its version, its method, the RPC that gives it rights and time, and what runs.
@@ -81,18 +81,18 @@ pub fn routes() -> Router<Gateway> {
 }
 
 /// An error in this surface's form. A value that is taken is 400 here.
-pub fn refuse(refusal: &Refusal) -> Response {
-    let status = match refusal.error.kind() {
+pub fn render_error(rest_error: &RestError) -> Response {
+    let status = match rest_error.error.kind() {
         Kind::AlreadyExists => StatusCode::BAD_REQUEST,
-        _ => refusal.status,
+        _ => rest_error.status,
     };
-    error::response(refusal, status, json!({ "status": "error", "error_msg": names::message(&refusal.error) }))
+    error::response(rest_error, status, json!({ "status": "error", "error_msg": names::message(&rest_error.error) }))
 }
 
 /// Refuses a call that asks for a test environment: who believes to write there must not write here.
 fn in_production(call: &Call) -> Result<()> {
     match call.headers.contains_key("x-hydrogen-env-id") {
-        true => Err(Error::invalid("X-Hydrogen-Env-ID", Fault::Format, "there is one environment alone")),
+        true => Err(Error::invalid("X-Hydrogen-Env-ID", FieldError::Format, "there is one environment alone")),
         false => Ok(()),
     }
 }
@@ -109,8 +109,8 @@ fn id(given: &str) -> Result<i64> {
 }
 
 /// The JSON of a body. An empty body names nothing.
-fn body(call: &Call) -> Result<Json> {
-    if call.body.trim_ascii().is_empty() { Ok(Json::Object(Vec::new())) } else { Json::parse(&call.body) }
+fn body(call: &Call) -> Result<JsonValue> {
+    if call.body.trim_ascii().is_empty() { Ok(JsonValue::Object(Vec::new())) } else { JsonValue::parse(&call.body) }
 }
 
 /// Digits of the shortest phone number that may carry its country code without `+`.

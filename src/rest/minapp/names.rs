@@ -1,7 +1,7 @@
 //! minapp's names of what the service names otherwise, in requests and in errors.
 
 use crate::{
-    error::{Error, Fault, Reason, Result, Violation},
+    error::{Error, FieldError, Reason, Result, Violation},
     model::text,
 };
 
@@ -34,7 +34,7 @@ pub fn our_path(given: &str) -> Result<String> {
             _ => "is not a field",
         };
         let path = format!("where.{}", text::cut(given, 64));
-        return Err(Error::new(Reason::FilterInvalid).with_violation(path, Fault::Unknown, why));
+        return Err(Error::new(Reason::FilterInvalid).with_violation(path, FieldError::Unknown, why));
     }
     Ok(format!("{}{rest}", known.map_or(base, |(_, ours)| ours)))
 }
@@ -59,7 +59,7 @@ fn description(reason: Reason, violation: &Violation) -> String {
     match (reason, violation.fault) {
         (Reason::FilterRequired, _) => "matches every user".to_owned(),
         // Names similar fields.
-        (Reason::FilterInvalid, Fault::Unknown) => {
+        (Reason::FilterInvalid, FieldError::Unknown) => {
             let words = violation.description.split_inclusive(|c: char| !c.is_ascii_alphanumeric() && c != '_');
             words.map(their_word).collect()
         }
@@ -108,12 +108,12 @@ mod tests {
         let unknown = error(
             Reason::FilterInvalid,
             "filter.$or[1].usr_id",
-            Fault::Unknown,
+            FieldError::Unknown,
             "is not a field; did you mean user_id, avatar_url?",
         );
         assert!(unknown.ends_with("where.$or[1].usr_id: is not a field; did you mean id, avatar?."), "{unknown}");
         assert!(!unknown.contains("filter"), "{unknown}");
-        let guarded = error(Reason::FilterRequired, "filter.$and[0]", Fault::Required, "needs allow_all");
+        let guarded = error(Reason::FilterRequired, "filter.$and[0]", FieldError::Required, "needs allow_all");
         assert!(guarded.ends_with(" where.$and[0]: matches every user."), "{guarded}");
         assert!(!guarded.contains("allow_all"), "{guarded}");
         for (reason, given, told) in [

@@ -5,13 +5,13 @@ use serde_json::{Map, Value, json};
 
 use super::without_country;
 use crate::{
+    convert::{json, pb},
     domain::caller::Caller,
     model::{
         field::{FieldType, Fields, ItemType},
         profile::BUILTIN,
         scope::Scope,
     },
-    wire::{json, pb},
 };
 
 /// What a caller is shown of a user: the account too, where they may read it.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use crate::{
-    error::{Error, Fault, Result},
+    error::{Error, FieldError, Result},
     model::{page, text},
     rest::call::Call,
 };
@@ -36,15 +36,15 @@ impl<'a> Params<'a> {
             let name = given.split_once('[').filter(|_| given.ends_with(']')).map_or(given.as_str(), |(name, _)| name);
             let is_list = LISTS.contains(&name);
             if !names.contains(&name) && !COMMON.contains(&name) {
-                return Err(Error::invalid(text::cut(given, 64), Fault::Unknown, "unknown parameter"));
+                return Err(Error::invalid(text::cut(given, 64), FieldError::Unknown, "unknown parameter"));
             }
             if name != given && !is_list {
-                return Err(Error::invalid(name, Fault::Format, "must be one value, not an array or an object"));
+                return Err(Error::invalid(name, FieldError::Format, "must be one value, not an array or an object"));
             }
             match params.get_mut(name) {
                 None => drop(params.insert(name, value.into())),
                 Some(values) if is_list => *values = format!("{values},{value}").into(),
-                Some(_) => return Err(Error::invalid(name, Fault::Format, "is specified more than once")),
+                Some(_) => return Err(Error::invalid(name, FieldError::Format, "is specified more than once")),
             }
         }
         Ok(Self(params))
@@ -58,7 +58,7 @@ impl<'a> Params<'a> {
     pub fn number(&self, name: &str) -> Result<Option<i64>> {
         let Some(given) = self.get(name) else { return Ok(None) };
         let digits = Some(given).filter(|given| given.bytes().all(|byte| byte.is_ascii_digit()));
-        let fault = || Error::invalid(name, Fault::Format, "must be a whole number that is not negative");
+        let fault = || Error::invalid(name, FieldError::Format, "must be a whole number that is not negative");
         digits.and_then(|digits| digits.parse().ok()).map(Some).ok_or_else(fault)
     }
 
@@ -67,7 +67,7 @@ impl<'a> Params<'a> {
         match self.get(name) {
             None | Some("0" | "false" | "") => Ok(false),
             Some("1" | "true") => Ok(true),
-            Some(_) => Err(Error::invalid(name, Fault::Format, "must be 0, 1, true or false")),
+            Some(_) => Err(Error::invalid(name, FieldError::Format, "must be 0, 1, true or false")),
         }
     }
 
@@ -92,14 +92,14 @@ impl Page {
         let limit = match params.number_or_nothing("limit")? {
             None => page::DEFAULT_SIZE,
             Some(limit) if limit > page::MAX_SIZE && !is_cut => {
-                return Err(Error::invalid("limit", Fault::Range, "must be at most 1000"));
+                return Err(Error::invalid("limit", FieldError::Range, "must be at most 1000"));
             }
             Some(limit) => limit.min(page::MAX_SIZE),
         };
         let token = params.get("page_token").unwrap_or_default().to_owned();
         let offset = params.number_or_nothing("offset")?.unwrap_or(0);
         if offset > page::MAX_SKIP && token.is_empty() {
-            return Err(Error::invalid("offset", Fault::Range, "must be at most 100000; follow next instead"));
+            return Err(Error::invalid("offset", FieldError::Range, "must be at most 100000; follow next instead"));
         }
         Ok(Self { limit: limit as i32, offset, token })
     }

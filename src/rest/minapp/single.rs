@@ -7,17 +7,17 @@ use axum::{
 
 use super::{body, in_production, keys::Keys, language::Language, object, page::Params, user_id};
 use crate::{
-    error::Result,
-    model::{change, scope::Scope},
-    rest::{call::Call, error::Refusal},
-    wire::{
+    convert::{
         json,
         pb::{self, get_profile_request::Key},
     },
+    error::Result,
+    model::{scope::Scope, update},
+    rest::{call::Call, error::RestError},
 };
 
 /// `GET …/:id/` in the form of v2.
-pub async fn get(call: Call) -> Result<Response, Refusal> {
+pub async fn get(call: Call) -> Result<Response, RestError> {
     in_production(&call)?;
     let params = Params::read(&call, &["keys", "expand"])?;
     let keys = keys(&call, &params).await?;
@@ -26,20 +26,20 @@ pub async fn get(call: Call) -> Result<Response, Refusal> {
 }
 
 /// `GET v1/miniapp/user-profile/:id/`.
-pub async fn get_v1(call: Call) -> Result<Response, Refusal> {
+pub async fn get_v1(call: Call) -> Result<Response, RestError> {
     in_production(&call)?;
     show_v1(&call, user_id(&call)?).await
 }
 
 /// One user in the form of v1.
-pub async fn show_v1(call: &Call, user_id: i64) -> Result<Response, Refusal> {
+pub async fn show_v1(call: &Call, user_id: i64) -> Result<Response, RestError> {
     let request = pb::GetProfileRequest { key: Some(Key::UserId(user_id)), read_mask: None };
     let reply = call.api().get_profile(&call.caller, request).await?;
     Ok(Json(object::v1(reply.profile.unwrap_or_default())).into_response())
 }
 
 /// `PUT …/:id/`: changes what the body names, and shows the user.
-pub async fn put(call: Call) -> Result<Response, Refusal> {
+pub async fn put(call: Call) -> Result<Response, RestError> {
     in_production(&call)?;
     let params = Params::read(&call, &["keys", "expand", "enable_trigger"])?;
     params.flag("enable_trigger")?;
@@ -47,7 +47,7 @@ pub async fn put(call: Call) -> Result<Response, Refusal> {
     let fields = call.api().definitions().await?;
     let language = Language { fields: &fields, country_code: &call.gateway.config.country_code };
     let change = language.change(body(&call)?)?;
-    if change::is_empty(&change) {
+    if update::is_empty(&change) {
         if call.caller.user().is_none() {
             call.caller.require(Scope::ProfilesRead)?;
         }
@@ -78,7 +78,7 @@ async fn keys(call: &Call, params: &Params<'_>) -> Result<Keys> {
     Keys::read(params, || object::sample_v2(&fields))
 }
 
-async fn show(call: &Call, keys: &Keys, profile: pb::Profile) -> Result<Response, Refusal> {
+async fn show(call: &Call, keys: &Keys, profile: pb::Profile) -> Result<Response, RestError> {
     let fields = call.api().definitions().await?;
     let object = object::v2(profile, &fields, &call.gateway.config.country_code);
     Ok(Json(keys.select(object)).into_response())

@@ -31,6 +31,6 @@ mod tests {
     #[test]
     fn paragraphs_are_unwrapped() {
         assert_eq!(unwrap(" One\n line.\n\n Two.\n"), "One line.\n\nTwo.");
-        assert_eq!(first_sentence("Reads one. And more.\n\nTwo."), "Reads one");
+        assert_eq!(first_sentence("BatchLoader one. And more.\n\nTwo."), "BatchLoader one");
     }
 }

@@ -20,7 +20,7 @@ use super::{
     Gateway, import,
     native::{ROUTES, Route},
 };
-use crate::wire::{
+use crate::convert::{
     POOL, SERVICES,
     annotations::{FieldBehavior, has_behavior},
 };

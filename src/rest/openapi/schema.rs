@@ -6,7 +6,7 @@ use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
 use super::comments::comment;
-use crate::wire::{
+use crate::convert::{
     POOL,
     annotations::{FieldBehavior, has_behavior, is_secret, is_uuid},
 };

@@ -80,9 +80,9 @@ pub fn test(column: Column, test: &Test) -> Sql {
         Test::In(operands) => among(column, operands),
         Test::HoldsAll(operands) if operands.is_empty() => Sql::new("false"),
         Test::HoldsAll(operands) => value().push(" @> ").bind(integers(operands)),
-        Test::Contains(pattern) => pieces(column, pattern).append(contains(value(), pattern)).push(")"),
-        Test::ContainsFolded(pattern) => pieces(column, pattern).append(contains_folded(value(), pattern)).push(")"),
-        Test::StartsWith(pattern) => pieces(column, pattern).append(starts_with(value(), pattern)).push(")"),
+        Test::Contains(pattern) => ngrams(column, pattern).append(contains(value(), pattern)).push(")"),
+        Test::ContainsFolded(pattern) => ngrams(column, pattern).append(contains_folded(value(), pattern)).push(")"),
+        Test::StartsWith(pattern) => ngrams(column, pattern).append(starts_with(value(), pattern)).push(")"),
     }
 }
 
@@ -141,7 +141,7 @@ fn among(column: Column, operands: &[Operand]) -> Sql {
 }
 
 /// For the nickname, which has an index over its pieces, the pieces that a match must have.
-fn pieces(column: Column, pattern: &str) -> Sql {
+fn ngrams(column: Column, pattern: &str) -> Sql {
     match column {
         Column::Nickname => {
             Sql::new("(text_pieces(fold_case(u.nickname)) @> pattern_pieces(fold_case(").bind(pattern).push(")) and ")

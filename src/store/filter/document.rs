@@ -5,7 +5,7 @@ use chrono::{DateTime, Datelike, Utc};
 use serde_json::Value;
 
 use super::{
-    Narrow, bound,
+    AccessPath, bound,
     column::{contains, contains_folded, starts_with},
     sign,
 };
@@ -26,15 +26,15 @@ struct Place {
 }
 
 /// The condition that a custom field passes a test.
-pub fn test_field(field: &Field, given: &Test, narrow: Narrow) -> Sql {
+pub fn test_field(field: &Field, given: &Test, path: AccessPath) -> Sql {
     let at = |operator: &'static str| Sql::new("(u.custom_fields ").push(operator).bind(field.name.as_str()).push(")");
     let place = Place { json: at("-> "), text: at("->> "), kind: Some(field.field_type) };
     let decided = match given {
         Test::Exists => at("? "),
         given => test(&place, given),
     };
-    match narrowed(field, given).filter(|_| narrow == Narrow::ByIndex) {
-        Some(narrow) => Sql::new("(").append(narrow).push(" and ").append(decided).push(")"),
+    match narrowed(field, given).filter(|_| path == AccessPath::ByIndex) {
+        Some(path) => Sql::new("(").append(path).push(" and ").append(decided).push(")"),
         None => decided,
     }
 }

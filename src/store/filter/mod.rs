@@ -13,7 +13,7 @@ use crate::{
 
 /// How a condition on an indexed field finds its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Narrow {
+pub enum AccessPath {
     /// By the field's index, beside the test of the document.
     ByIndex,
     /// Not at all: the statement comes by another way already.
@@ -21,28 +21,28 @@ pub enum Narrow {
 }
 
 /// The condition under which a row of `users u` passes.
-pub fn predicate(filter: &Filter, narrow: Narrow) -> Sql {
+pub fn predicate(filter: &Filter, path: AccessPath) -> Sql {
     match filter {
-        Filter::All(parts) => joined(parts, " and ", "true", narrow),
+        Filter::All(parts) => joined(parts, " and ", "true", path),
         // An index serves no part of an OR this way, and a distributed Postgres can't send such a subquery to its nodes.
-        Filter::Any(parts) => joined(parts, " or ", "false", if parts.len() == 1 { narrow } else { Narrow::No }),
+        Filter::Any(parts) => joined(parts, " or ", "false", if parts.len() == 1 { path } else { AccessPath::No }),
         // Null is not true either, so that a negation never gives a third answer.
-        Filter::Not(inside) => Sql::new("(").append(predicate(inside, Narrow::No)).push(") is not true"),
+        Filter::Not(inside) => Sql::new("(").append(predicate(inside, AccessPath::No)).push(") is not true"),
         Filter::Is(subject, test) => match subject {
             Subject::Column(column) => column::test(*column, test),
-            Subject::Custom(field) => document::test_field(field, test, narrow),
+            Subject::Custom(field) => document::test_field(field, test, path),
             Subject::Inside(field, steps) => document::test_inside(field, steps, test),
         },
     }
 }
 
-fn joined(parts: &[Filter], by: &'static str, of_none: &'static str, narrow: Narrow) -> Sql {
+fn joined(parts: &[Filter], by: &'static str, of_none: &'static str, path: AccessPath) -> Sql {
     if parts.is_empty() {
         return Sql::new(of_none);
     }
     let mut whole = Sql::new("(");
     for (index, part) in parts.iter().enumerate() {
-        whole = whole.push(if index == 0 { "" } else { by }).append(predicate(part, narrow));
+        whole = whole.push(if index == 0 { "" } else { by }).append(predicate(part, path));
     }
     whole.push(")")
 }

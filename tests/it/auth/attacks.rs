@@ -12,7 +12,7 @@ use tokio::{
     net::TcpStream,
 };
 use tonic::Code;
-use user_service::{auth::jwt::JwtIssuer, store::sql::Sql, wire::pb};
+use user_service::{auth::jwt::JwtIssuer, convert::pb, store::sql::Sql};
 
 use super::{Stage, call, claims, with};
 use crate::support::{

@@ -8,8 +8,8 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use user_service::{
     auth::tls::{CertificateService, Tls},
     config::Config,
+    convert::pb,
     model::{scope::Scope, token::Subject},
-    wire::pb,
 };
 
 use crate::support::{

@@ -1,7 +1,7 @@
 use chrono::TimeDelta;
 use serde_json::json;
 use tonic::Code;
-use user_service::{config::Secret, wire::pb};
+use user_service::{config::Secret, convert::pb};
 
 use super::{
     Stage, USER_ID, call, claims,

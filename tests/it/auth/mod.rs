@@ -8,7 +8,7 @@ mod revocation;
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
-use user_service::{auth::jwt::JwtIssuer, wire::pb};
+use user_service::{auth::jwt::JwtIssuer, convert::pb};
 
 use crate::support::{
     Client, TestApp, fault,

@@ -10,11 +10,11 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 use user_service::{
-    model::{scope, token::Subject},
-    wire::{
+    convert::{
         POOL, SERVICES,
         pb::{self, get_profile_request::Key},
     },
+    model::{scope, token::Subject},
 };
 
 use crate::support::{TestApp, fault, person};

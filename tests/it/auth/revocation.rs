@@ -6,9 +6,9 @@ use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use futures_util::future::{join_all, select_all};
 use tonic::Code;
 use user_service::{
+    convert::pb,
     model::{scope::Scope, token::Subject},
     store::sql::Sql,
-    wire::pb,
 };
 
 use super::{Stage, USER_ID, call, with};

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::TimeDelta;
 use serde_json::Value;
 use user_service::{
+    convert::SERVICES,
     model::{scope::Scope, token::Subject},
-    wire::SERVICES,
 };
 
 use crate::support::{TestApp, rest::Caller};
@@ -110,7 +110,7 @@ async fn both_doors_agree() {
         }
         spoken.insert((*rpc, *expected == "OK"));
     }
-    let services = SERVICES.iter().filter_map(|name| user_service::wire::POOL.get_service_by_name(name));
+    let services = SERVICES.iter().filter_map(|name| user_service::convert::POOL.get_service_by_name(name));
     for method in services.flat_map(|service| service.methods().collect::<Vec<_>>()) {
         assert!(spoken.contains(&(method.name(), true)), "no good call of {}", method.name());
         assert!(spoken.contains(&(method.name(), false)), "no bad call of {}", method.name());

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use prost::Message;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
 use serde_json::json;
-use user_service::wire::{POOL, SERVICES};
+use user_service::convert::{POOL, SERVICES};
 
 use super::speak;
 use crate::support::{TestApp, given};

@@ -14,7 +14,7 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 use url::form_urlencoded;
-use user_service::wire::{POOL, SERVICES, annotations::http_bindings};
+use user_service::convert::{POOL, SERVICES, annotations::http_bindings};
 
 use crate::support::{
     TestApp,

@@ -17,7 +17,7 @@ use super::{
     runner, smallest, to_struct,
 };
 use crate::support::fault;
-use user_service::wire::pb;
+use user_service::convert::pb;
 
 type Document = Map<String, Value>;
 

@@ -3,7 +3,7 @@
 use futures_util::{StreamExt, stream};
 use proptest::strategy::{Strategy, ValueTree};
 use serde_json::{Map, Value};
-use user_service::wire::pb;
+use user_service::convert::pb;
 
 use super::{World, ask, evaluate::matches, runner, smallest, to_struct};
 

@@ -4,7 +4,7 @@
 use prost_types::FieldMask;
 use serde_json::{Value, json};
 use tonic::Code;
-use user_service::wire::pb;
+use user_service::convert::pb;
 
 use crate::support::{Client, TestApp, fault, json as fields, person};
 

@@ -21,7 +21,7 @@ use proptest::{
 use prost_types::{ListValue, Value as PbValue, value::Kind as PbKind};
 use serde_json::{Map, Value, json};
 use tokio_stream::StreamExt;
-use user_service::wire::{pb, structure::Struct};
+use user_service::convert::{pb, proto_struct::Struct};
 
 use self::make::{Field, Kind, Person};
 use crate::support::{Client, TestApp};

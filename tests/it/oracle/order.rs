@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::Value;
-use user_service::wire::pb;
+use user_service::convert::pb;
 
 use super::{
     World, draw,

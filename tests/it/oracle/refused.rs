@@ -4,7 +4,7 @@
 use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::{Map, Value, json};
 use tonic::Code;
-use user_service::wire::{pb, structure::Struct};
+use user_service::convert::{pb, proto_struct::Struct};
 
 use super::{
     World, draw,

@@ -1,7 +1,7 @@
 //! Accounts and codes, as tests ask for them.
 
 use tonic::Status;
-use user_service::wire::pb::{self, CodeChannel, CodePurpose};
+use user_service::convert::pb::{self, CodeChannel, CodePurpose};
 
 use super::{Client, TestApp};
 

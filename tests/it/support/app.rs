@@ -104,7 +104,7 @@ impl TestApp {
         let app = app::build(&config, Clock::Manual(clock.clone())).unwrap();
         // The first connection may take longer on a busy machine than a call waits for one.
         let mut probe = app.probe();
-        while probe.ask().await.is_err() {
+        while probe.check().await.is_err() {
             tokio::task::yield_now().await;
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -113,7 +113,7 @@ impl TestApp {
         let rest = rest_listener.local_addr().unwrap();
         let ports = Ports {
             grpc: (listener, config.grpc.clone()),
-            rest: Some((rest_listener, config.rest.clone().with_older_surfaces())),
+            rest: Some((rest_listener, config.rest.clone().with_legacy_flavors())),
             operations: None,
             limits: config.limits.clone(),
         };

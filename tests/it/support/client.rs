@@ -9,10 +9,10 @@ use tonic::{
     service::{Interceptor, interceptor::InterceptedService},
     transport::{Channel, Endpoint},
 };
-use user_service::wire::{
+use user_service::convert::{
     json as wire_json,
     pb::{self, user_admin_service_client::UserAdminServiceClient, user_service_client::UserServiceClient},
-    structure::Struct,
+    proto_struct::Struct,
 };
 
 /// Adds the token.

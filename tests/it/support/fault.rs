@@ -5,7 +5,7 @@ use tonic_types::StatusExt;
 
 /// An error as a client sees it.
 #[derive(Debug)]
-pub struct Fault {
+pub struct FieldError {
     pub code: Code,
     pub reason: String,
     pub fields: Vec<(String, String)>,
@@ -19,7 +19,7 @@ pub struct Fault {
     pub details_size: usize,
 }
 
-impl Fault {
+impl FieldError {
     /// The fields that are refused.
     pub fn paths(&self) -> Vec<&str> {
         self.fields.iter().map(|(path, _)| path.as_str()).collect()
@@ -37,7 +37,7 @@ impl Fault {
 }
 
 /// Reads the details; every error must have a reason and a request id.
-pub fn fault<T: std::fmt::Debug>(answer: Result<T, Status>) -> Fault {
+pub fn fault<T: std::fmt::Debug>(answer: Result<T, Status>) -> FieldError {
     let status = answer.expect_err("an error");
     let details = status.get_error_details();
     let info = details.error_info().unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"));
@@ -47,7 +47,7 @@ pub fn fault<T: std::fmt::Debug>(answer: Result<T, Status>) -> Fault {
     let failures = details.precondition_failure().map(|failure| failure.violations.clone()).unwrap_or_default();
     assert!(failures.iter().all(|failure| failure.r#type == info.reason), "{status:?}");
     let quota = details.quota_failure().map(|failure| failure.violations[0].subject.clone());
-    Fault {
+    FieldError {
         preconditions: failures.into_iter().map(|failure| failure.subject).collect(),
         quota,
         code: status.code(),
