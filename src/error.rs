@@ -76,72 +76,72 @@ macro_rules! reasons {
 }
 
 reasons! {
-    TokenMissing "TOKEN_MISSING" Unauthenticated "The call carries no token.";
-    TokenMalformed "TOKEN_MALFORMED" Unauthenticated "The authorization metadata is not one bearer token.";
+    TokenMissing "TOKEN_MISSING" Unauthenticated "The request has no token.";
+    TokenMalformed "TOKEN_MALFORMED" Unauthenticated "The authorization metadata must contain exactly one bearer token.";
     TokenExpired "TOKEN_EXPIRED" Unauthenticated "The token has expired.";
-    TokenInvalid "TOKEN_INVALID" Unauthenticated "The token is not known.";
+    TokenInvalid "TOKEN_INVALID" Unauthenticated "The token is invalid.";
     TokenRevoked "TOKEN_REVOKED" Unauthenticated "The token was revoked.";
-    AuthBackendUnavailable "AUTH_BACKEND_UNAVAILABLE" Unavailable "The token cannot be checked just now.";
-    ScopeMissing "SCOPE_MISSING" PermissionDenied "The token lacks a scope that this call needs.";
-    NotOwner "NOT_OWNER" PermissionDenied "The token speaks for one user and may not act on another.";
-    InvalidRequest "INVALID_REQUEST" InvalidArgument "The request has faults.";
-    FilterInvalid "FILTER_INVALID" InvalidArgument "The filter has faults.";
-    FilterTooComplex "FILTER_TOO_COMPLEX" InvalidArgument "The filter is too large, too deep or too wide.";
-    FilterRequired "FILTER_REQUIRED" InvalidArgument "A change without a filter needs allow_all.";
-    OrderByUnsupported "ORDER_BY_UNSUPPORTED" InvalidArgument "The order has faults.";
-    PageTokenInvalid "PAGE_TOKEN_INVALID" InvalidArgument "The page token is not one of ours.";
-    PageTokenMismatch "PAGE_TOKEN_MISMATCH" InvalidArgument "The page token belongs to another query.";
-    PageTokenExpired "PAGE_TOKEN_EXPIRED" InvalidArgument "The page token is too old.";
-    RequestIdReused "REQUEST_ID_REUSED" InvalidArgument "The request id was used with another body.";
-    RequestInProgress "REQUEST_IN_PROGRESS" Aborted "A request with this id is still running.";
+    AuthBackendUnavailable "AUTH_BACKEND_UNAVAILABLE" Unavailable "The token can't be verified right now. Retry later.";
+    ScopeMissing "SCOPE_MISSING" PermissionDenied "The token doesn't have the scope that this method requires.";
+    NotOwner "NOT_OWNER" PermissionDenied "A user token can access only its own user.";
+    InvalidRequest "INVALID_REQUEST" InvalidArgument "The request is invalid.";
+    FilterInvalid "FILTER_INVALID" InvalidArgument "The filter is invalid.";
+    FilterTooComplex "FILTER_TOO_COMPLEX" InvalidArgument "The filter is too large or too deeply nested.";
+    FilterRequired "FILTER_REQUIRED" InvalidArgument "An update with an empty filter requires allow_all.";
+    OrderByUnsupported "ORDER_BY_UNSUPPORTED" InvalidArgument "The sort order isn't supported.";
+    PageTokenInvalid "PAGE_TOKEN_INVALID" InvalidArgument "The page token is invalid.";
+    PageTokenMismatch "PAGE_TOKEN_MISMATCH" InvalidArgument "The page token belongs to a different query.";
+    PageTokenExpired "PAGE_TOKEN_EXPIRED" InvalidArgument "The page token has expired.";
+    RequestIdReused "REQUEST_ID_REUSED" InvalidArgument "The request_id was already used with a different request body.";
+    RequestInProgress "REQUEST_IN_PROGRESS" Aborted "A request with this request_id is still in progress.";
     MessageTooLarge "MESSAGE_TOO_LARGE" ResourceExhausted "The message is too large.";
-    MethodUnknown "METHOD_UNKNOWN" Unimplemented "There is no such method.";
-    RouteNotFound "ROUTE_NOT_FOUND" NotFound "There is no such path.";
-    MethodNotAllowed "METHOD_NOT_ALLOWED" Unimplemented "The path does not take this method.";
-    UserNotFound "USER_NOT_FOUND" NotFound "There is no such user.";
-    ConnectionNotFound "CONNECTION_NOT_FOUND" NotFound "The user has no such connection.";
-    FieldNotFound "FIELD_NOT_FOUND" NotFound "There is no such field.";
-    TokenNotFound "TOKEN_NOT_FOUND" NotFound "There is no such token.";
-    DeliveryNotFound "DELIVERY_NOT_FOUND" NotFound "There is no such delivery.";
-    UserIdTaken "USER_ID_TAKEN" AlreadyExists "The user id is or was in use.";
+    MethodUnknown "METHOD_UNKNOWN" Unimplemented "Unknown method.";
+    RouteNotFound "ROUTE_NOT_FOUND" NotFound "No route matches this path.";
+    MethodNotAllowed "METHOD_NOT_ALLOWED" Unimplemented "This path doesn't support this HTTP method.";
+    UserNotFound "USER_NOT_FOUND" NotFound "User not found.";
+    ConnectionNotFound "CONNECTION_NOT_FOUND" NotFound "Connection not found.";
+    FieldNotFound "FIELD_NOT_FOUND" NotFound "Field not found.";
+    TokenNotFound "TOKEN_NOT_FOUND" NotFound "Token not found.";
+    DeliveryNotFound "DELIVERY_NOT_FOUND" NotFound "Delivery not found.";
+    UserIdTaken "USER_ID_TAKEN" AlreadyExists "The user ID is, or was, in use.";
     UsernameTaken "USERNAME_TAKEN" AlreadyExists "The username is taken.";
     EmailTaken "EMAIL_TAKEN" AlreadyExists "The email is taken.";
     PhoneTaken "PHONE_TAKEN" AlreadyExists "The phone is taken.";
     ValueTaken "VALUE_TAKEN" AlreadyExists "The value is taken.";
     ConnectionTaken "CONNECTION_TAKEN" AlreadyExists "The connection is linked to another user.";
-    FieldExists "FIELD_EXISTS" AlreadyExists "The name of the field is taken, or its last values are still being erased.";
-    EtagMismatch "ETAG_MISMATCH" Aborted "The etag is stale.";
-    WriteConflict "WRITE_CONFLICT" Aborted "Other writes were in the way; try again.";
-    TotalMismatch "TOTAL_MISMATCH" FailedPrecondition "Another number of profiles matches.";
-    OpTypeMismatch "OP_TYPE_MISMATCH" InvalidArgument "The operator does not fit the value.";
+    FieldExists "FIELD_EXISTS" AlreadyExists "A field with this name exists, or its old values are still being erased.";
+    EtagMismatch "ETAG_MISMATCH" Aborted "The etag doesn't match the current version. Read the resource again and retry.";
+    WriteConflict "WRITE_CONFLICT" Aborted "The write conflicted with other writes. Retry.";
+    TotalMismatch "TOTAL_MISMATCH" FailedPrecondition "The number of matching profiles differs from expected_total.";
+    OpTypeMismatch "OP_TYPE_MISMATCH" InvalidArgument "The operator doesn't apply to this type of value.";
     OpOverflow "OP_OVERFLOW" OutOfRange "The result is out of range.";
-    DocumentTooLarge "DOCUMENT_TOO_LARGE" InvalidArgument "The custom fields would be too large.";
-    LastCredential "LAST_CREDENTIAL" FailedPrecondition "The last way to log in cannot be removed.";
+    DocumentTooLarge "DOCUMENT_TOO_LARGE" InvalidArgument "The update would make custom_fields too large.";
+    LastCredential "LAST_CREDENTIAL" FailedPrecondition "The last login method can't be removed.";
     PasswordMismatch "PASSWORD_MISMATCH" InvalidArgument "The password is wrong.";
-    PasswordAttemptsExceeded "PASSWORD_ATTEMPTS_EXCEEDED" ResourceExhausted "Too many wrong passwords.";
+    PasswordAttemptsExceeded "PASSWORD_ATTEMPTS_EXCEEDED" ResourceExhausted "Too many wrong password attempts.";
     PasswordRejected "PASSWORD_REJECTED" InvalidArgument "The password is too easy to guess.";
-    ProofRequired "PROOF_REQUIRED" InvalidArgument "The change needs a proof.";
+    ProofRequired "PROOF_REQUIRED" InvalidArgument "This change requires a verification code or the current password.";
     CodeInvalid "CODE_INVALID" InvalidArgument "The code is wrong.";
     CodeExpired "CODE_EXPIRED" FailedPrecondition "The code has expired.";
-    CodeUsed "CODE_USED" FailedPrecondition "The code was used.";
+    CodeUsed "CODE_USED" FailedPrecondition "The code has already been used.";
     CodeSuperseded "CODE_SUPERSEDED" FailedPrecondition "The code was replaced by a newer one.";
-    CodeNotRequested "CODE_NOT_REQUESTED" FailedPrecondition "No code was sent for this.";
-    CodeAttemptsExhausted "CODE_ATTEMPTS_EXHAUSTED" FailedPrecondition "The code was tried too often.";
-    CodeBudgetExceeded "CODE_BUDGET_EXCEEDED" ResourceExhausted "Too many wrong codes for today.";
-    CodeSendCooldown "CODE_SEND_COOLDOWN" ResourceExhausted "A code was sent just now.";
-    CodeSendQuota "CODE_SEND_QUOTA" ResourceExhausted "Too many codes were sent.";
-    CurrentCodeRequired "CURRENT_CODE_REQUIRED" FailedPrecondition "The code of the bound address is needed too.";
-    AddressUnchanged "ADDRESS_UNCHANGED" FailedPrecondition "The address is bound already.";
-    AddressNotBound "ADDRESS_NOT_BOUND" FailedPrecondition "There is no address to send to: none is bound, or it is not verified.";
+    CodeNotRequested "CODE_NOT_REQUESTED" FailedPrecondition "No code was requested for this operation.";
+    CodeAttemptsExhausted "CODE_ATTEMPTS_EXHAUSTED" FailedPrecondition "Too many attempts for this code. Request a new one.";
+    CodeBudgetExceeded "CODE_BUDGET_EXCEEDED" ResourceExhausted "The daily limit of wrong codes is reached.";
+    CodeSendCooldown "CODE_SEND_COOLDOWN" ResourceExhausted "A code was sent recently. Wait before you request another.";
+    CodeSendQuota "CODE_SEND_QUOTA" ResourceExhausted "The limit of sent codes is reached.";
+    CurrentCodeRequired "CURRENT_CODE_REQUIRED" FailedPrecondition "The code sent to the current address is also required.";
+    AddressUnchanged "ADDRESS_UNCHANGED" FailedPrecondition "The address is already bound to this account.";
+    AddressNotBound "ADDRESS_NOT_BOUND" FailedPrecondition "The account has no address to send a code to: none is bound, or it isn't verified.";
     AddressNotConfirmed "ADDRESS_NOT_CONFIRMED" FailedPrecondition "The address isn't confirmed. Use the current password or a code sent to a confirmed address.";
     DeadlineExceeded "DEADLINE_EXCEEDED" DeadlineExceeded "The deadline has passed.";
-    QueryTooSlow "QUERY_TOO_SLOW" DeadlineExceeded "The search took too long.";
-    Overloaded "OVERLOADED" Unavailable "The service has too much to do just now.";
-    ShuttingDown "SHUTTING_DOWN" Unavailable "The service is stopping.";
-    DatabaseUnavailable "DATABASE_UNAVAILABLE" Unavailable "The database cannot be reached just now.";
+    QueryTooSlow "QUERY_TOO_SLOW" DeadlineExceeded "The query took too long.";
+    Overloaded "OVERLOADED" Unavailable "The service is overloaded. Retry later.";
+    ShuttingDown "SHUTTING_DOWN" Unavailable "The service is shutting down. Retry.";
+    DatabaseUnavailable "DATABASE_UNAVAILABLE" Unavailable "The database is unavailable. Retry later.";
     FieldLimitReached "FIELD_LIMIT_REACHED" ResourceExhausted "The limit of field definitions is reached.";
     RateLimited "RATE_LIMITED" ResourceExhausted "The caller makes too many calls. Retry later.";
-    Internal "INTERNAL" Internal "Something went wrong on our side.";
+    Internal "INTERNAL" Internal "Internal error.";
 }
 
 impl Reason {
@@ -316,11 +316,7 @@ impl Error {
 
     /// A value that someone else holds; `field` is its path in the request.
     pub fn taken(reason: Reason, field: &str) -> Self {
-        Self::new(reason).with_resource("user", field).with_violation(
-            field,
-            FieldError::Format,
-            "is taken by another user",
-        )
+        Self::new(reason).with_resource("user", field).with_violation(field, FieldError::Format, "is already in use")
     }
 
     /// An address that was bound without the proof of an older factor, and so cannot authorize a change.

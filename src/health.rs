@@ -44,7 +44,7 @@ impl Probe {
     /// # Errors
     /// What is the matter with the database or its schema.
     pub async fn check(&mut self) -> anyhow::Result<SchemaCompatibility> {
-        timeout(PROBE_TIMEOUT, self.compatibility()).await.context("the database does not answer in time")?
+        timeout(PROBE_TIMEOUT, self.compatibility()).await.context("database ping failed in time")?
     }
 
     async fn compatibility(&mut self) -> anyhow::Result<SchemaCompatibility> {
@@ -116,12 +116,12 @@ impl Health {
                 }
                 Err(error) => {
                     failures = failures.saturating_add(1);
-                    tracing::warn!(error = format!("{error:#}"), "the database does not answer");
+                    tracing::warn!(error = format!("{error:#}"), "database ping failed");
                 }
             }
             let is_lost = failures >= FAILURES;
             if was_lost != is_lost {
-                tracing::info!(serving = !is_lost, "health changes");
+                tracing::info!(serving = !is_lost, "health status changed");
                 self.set_serving(!is_lost).await;
             }
         }

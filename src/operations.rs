@@ -77,7 +77,7 @@ async fn read_metrics() -> Response {
     match metrics::text() {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => {
-            tracing::error!(%error, "the metrics cannot be read");
+            tracing::error!(%error, "failed to collect metrics");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }

@@ -53,10 +53,10 @@ pub async fn serve_until_signal(app: App, ports: Ports, drain: Duration, signals
         done = &mut serving => return done,
         () = signals.next() => drop(stopping),
     }
-    tracing::info!("stopping; a second signal stops at once");
+    tracing::info!("shutting down; a second signal stops immediately");
     tokio::select! {
         done = serving => done,
-        () = signals.next() => bail!("stopped at once by a second signal"),
+        () = signals.next() => bail!("second signal received: stopped immediately"),
     }
 }
 
@@ -126,7 +126,7 @@ pub async fn serve(
         tracing::warn!("calls that took longer than the drain were cut off");
     }
     if stopped.is_err() {
-        tracing::warn!("the sending of mails did not come to its end");
+        tracing::warn!("the outbox worker did not stop in time");
     }
     Ok(())
 }

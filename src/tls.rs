@@ -38,7 +38,7 @@ pub fn provider() -> Arc<CryptoProvider> {
 /// A file without any.
 pub fn certificates(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>()?;
-    anyhow::ensure!(!certificates.is_empty(), "there is no certificate in it");
+    anyhow::ensure!(!certificates.is_empty(), "contains no certificate");
     Ok(certificates)
 }
 

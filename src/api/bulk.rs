@@ -44,7 +44,7 @@ impl Api {
         check_request_id(&request.request_id, &mut violations);
         let names_no_group = request.add_group_ids.is_empty() && request.remove_group_ids.is_empty();
         if update::is_empty(&custom) && names_no_group {
-            violations.add("custom_fields", FieldError::Required, "names nothing to change");
+            violations.add("custom_fields", FieldError::Required, "must contain at least one field to update");
         }
         let groups = profile::groups(request.add_group_ids, request.remove_group_ids, &mut violations);
         if !(0..=page::MAX_SIZE).contains(&i64::from(request.limit)) {

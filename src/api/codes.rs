@@ -130,13 +130,13 @@ fn read(caller: &Caller, channel: Channel, given: Given) -> Result<SendCode> {
     let purpose = account::purpose(given.purpose, &mut violations);
     let address = match (purpose, given.address.is_empty()) {
         (Purpose::Bind, true) => {
-            violations.add(path, FieldError::Required, "must be given, for it is to be bound");
+            violations.add(path, FieldError::Required, "is required: it is the address to bind");
             None
         }
         (Purpose::Bind, false) => violations.check(path, parse(given.address)),
         (_, true) => None,
         (_, false) => {
-            violations.add(path, FieldError::Format, "must not be given: the code goes to the bound one");
+            violations.add(path, FieldError::Format, "must be empty: the code is sent to the bound address");
             None
         }
     };

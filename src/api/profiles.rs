@@ -245,7 +245,7 @@ impl Api {
         profile::check_groups(&paths, &groups, &mut violations);
         let changes_nothing_else = update::is_empty(&custom) && !names_group;
         if paths.is_empty() && (request.profile.is_some() || changes_nothing_else) {
-            violations.add("update_mask", FieldError::Required, "must name the fields that change");
+            violations.add("update_mask", FieldError::Required, "must list the fields to update");
         }
         let builtin = profile::patch(request.profile.unwrap_or_default(), &paths, &mut violations);
         let changes = update::parse(custom, &fields, &mut violations);

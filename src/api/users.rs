@@ -164,7 +164,7 @@ impl Api {
         tokio::task::consume_budget().await;
         let request = request?;
         if request.validate_only {
-            return Err(Error::invalid("validate_only", FieldError::Format, "is not possible in an import"));
+            return Err(Error::invalid("validate_only", FieldError::Format, "isn't supported in an import"));
         }
         let once = self.once(caller, "CreateUser", &request.request_id, &request);
         let now = self.0.clock.now();

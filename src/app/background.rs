@@ -79,7 +79,7 @@ impl App {
             let fields = fields.clone();
             async move {
                 if reloads && let Err(error) = fields.reload().await {
-                    tracing::debug!(%error, "definitions cannot be read anew; the cache's age does it");
+                    tracing::debug!(%error, "failed to reload field definitions; they reload when the cache expires");
                 }
             }
             .boxed()
@@ -103,7 +103,7 @@ async fn watch_outbox(db: Db, clock: Clock, every: Duration) {
                 let age = oldest.and_then(|oldest| (now - oldest).to_std().ok()).unwrap_or_default();
                 metrics::outbox(age, overdue.unsigned_abs(), dead.unsigned_abs());
             }
-            Err(error) => tracing::debug!(%error, "the outbox cannot be looked at"),
+            Err(error) => tracing::debug!(%error, "failed to read outbox metrics"),
         }
         tokio::time::sleep(every).await;
     }
@@ -114,7 +114,7 @@ impl Background {
     pub async fn stop(self) {
         self.stop.send_replace(true);
         if let Err(error) = self.sending.await {
-            tracing::error!(%error, "the sending of mails broke");
+            tracing::error!(%error, "the outbox worker failed");
         }
     }
 }

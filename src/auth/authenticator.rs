@@ -129,7 +129,7 @@ impl Authenticator {
         let late = |what: &'static str| move |_| Error::new(Reason::AuthBackendUnavailable).with_source(what);
         let turn = timeout(TURN, self.look_ups.acquire()).await.map_err(late("look-ups before it take too long"))?;
         let _turn = turn.expect("valid: never closed");
-        timeout(LOOK_UP, ask).await.map_err(late("the database does not answer"))?
+        timeout(LOOK_UP, ask).await.map_err(late("database ping failed"))?
     }
 
     /// Takes in what another replica, or this one, told of revocations.

@@ -22,7 +22,7 @@ impl Bootstrap {
         if fits {
             Ok(Self(token::hash(secret)))
         } else {
-            Err("must have 16 visible ASCII characters or more, and no comma")
+            Err("must be at least 16 printable ASCII characters without a comma")
         }
     }
 

@@ -235,7 +235,7 @@ impl Jwks {
                     jwt.issuer = self.issuer,
                     error = error.to_string(),
                     is_kept = held.keys.is_some(),
-                    "the keys of an issuer cannot be read; those of the last good reading stay in use"
+                    "failed to load the issuer's JWKS; those of the last good reading stay in use"
                 );
                 metrics::jwks_failure(&self.issuer);
                 held.is_down = true;

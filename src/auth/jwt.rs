@@ -104,7 +104,7 @@ impl JwtIssuer {
             return Some("service_claim and service_value go together".to_owned());
         }
         if let Some(unknown) = self.scopes.iter().flatten().find(|name| Scope::parse(name).is_none()) {
-            return Some(format!("there is no scope {unknown}"));
+            return Some(format!("unknown scope {unknown}"));
         }
         if let Some(name) = self.services.iter().flatten().find(|name| Subject::Service((*name).clone()).is_reserved())
         {

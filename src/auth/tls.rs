@@ -50,7 +50,7 @@ impl Tls {
             }
         }
         if self.client_ca.is_none() && (self.client_required || !self.services.is_empty()) {
-            errors.push(format!("{section}.client_ca is missing: without it no certificate of a client counts"));
+            errors.push(format!("{section}.client_ca is required to verify client certificates"));
         }
         for service in &self.services {
             if service.san.is_empty() || service.service.is_empty() {
@@ -127,7 +127,7 @@ fn identity(service: &CertificateService) -> anyhow::Result<(String, Caller)> {
     let scopes = service
         .scopes
         .iter()
-        .map(|name| Scope::parse(name).with_context(|| format!("{}: there is no scope {name}", service.service)))
+        .map(|name| Scope::parse(name).with_context(|| format!("{}: unknown scope {name}", service.service)))
         .collect::<anyhow::Result<_>>()?;
     let subject = Subject::Service(service.service.clone());
     Ok((service.san.clone(), Caller::new(subject, scopes)))
@@ -175,10 +175,10 @@ impl Reloader {
         match config {
             Ok(config) => {
                 self.current.send_replace(Arc::new(config));
-                tracing::info!(cert = %self.tls.cert.display(), "a certificate was replaced");
+                tracing::info!(cert = %self.tls.cert.display(), "TLS certificate reloaded");
             }
             Err(error) => {
-                tracing::error!(cert = %self.tls.cert.display(), error, "the old certificate stays: the new one is bad");
+                tracing::error!(cert = %self.tls.cert.display(), error, "invalid new TLS certificate; keeping the old one");
             }
         }
         self.seen = found;

@@ -15,7 +15,7 @@ pub enum Command {
         /// The user's id.
         user_id: i64,
     },
-    /// Changes how a user logs in, without any proof; the user is told.
+    /// Changes a user's login methods without proof. The user is notified.
     Set(Box<Set>),
     /// Links a third-party login.
     Link {
@@ -52,7 +52,7 @@ pub struct Set {
     /// Fields to clear: username, email, phone, last_login_at.
     #[arg(long, value_delimiter = ',', value_name = "FIELD,…")]
     clear: Vec<String>,
-    /// Reads a new password from stdin, where no list of processes shows it.
+    /// Reads a new password from stdin, so that it doesn't appear in the process list.
     #[arg(long)]
     password_stdin: bool,
 }

@@ -137,7 +137,7 @@ pub async fn fill(api: &Api) -> anyhow::Result<()> {
     let told = api.import_batch(&caller, 0, batch).await?;
     // A fill that was cut short left some of them.
     match told.failures.iter().find(|failure| !failure.reason.ends_with("_TAKEN")) {
-        Some(failure) => anyhow::bail!("an example user cannot be made: {}", failure.message),
+        Some(failure) => anyhow::bail!("cannot create a demo user: {}", failure.message),
         None => Ok(()),
     }
 }

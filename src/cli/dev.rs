@@ -55,7 +55,7 @@ pub struct Dev {
     /// What the printed service token may do; without it, everything.
     #[arg(long, value_delimiter = ',', value_name = "SCOPE,…")]
     service_token_scopes: Option<Vec<String>>,
-    /// Adds made-up users to the examples, until there are so many of them; a million takes some minutes, once.
+    /// Adds generated users until there are this many. A million takes a few minutes, once.
     #[arg(long, default_value_t = 0, value_name = "NUMBER", hide_default_value = true)]
     users: u64,
     /// Clears the data first.
@@ -79,7 +79,10 @@ pub async fn run(dev: Dev, folder: &Path, output: &Output) -> anyhow::Result<()>
     let scopes = read_scopes(dev.service_token_scopes.as_deref())?;
     let Some(_lock) = postgres::lock(folder)? else {
         let holder = postgres::lock_holder(folder).map(|pid| format!(" (process {pid})")).unwrap_or_default();
-        bail!("another dev{holder} runs in {}: stop it, or choose a folder with --data-dir", folder.display());
+        bail!(
+            "another dev{holder} is already running in {}: stop it, or choose a different folder with --data-dir",
+            folder.display()
+        );
     };
     net::files::raise();
     let grpc = bind(dev.grpc_addr).await?;
@@ -106,7 +109,7 @@ pub async fn run(dev: Dev, folder: &Path, output: &Output) -> anyhow::Result<()>
     let ports = Ports { grpc, rest, operations, limits: limits(&started.config) };
     let done = server::serve_until_signal(started.app.clone(), ports, Duration::ZERO, &mut signals).await;
     if let Some(mut postgres) = started.postgres {
-        tokio::task::spawn_blocking(move || postgres.stop()).await.context("the stop of Postgres failed")??;
+        tokio::task::spawn_blocking(move || postgres.stop()).await.context("failed to stop Postgres")??;
     }
     done
 }
@@ -171,7 +174,7 @@ async fn database(folder: &Path, reset: bool) -> anyhow::Result<(String, Option<
     let server = tokio::task::spawn_blocking(move || {
         postgres::Server::start(&postgres::Settings { folder: &folder, extra: &[] })
     });
-    let server = server.await.context("the start of Postgres failed")??;
+    let server = server.await.context("failed to start Postgres")??;
     let mut conn = schema::connect(&server.url("postgres"), None).await?;
     if reset {
         // Whatever binary migrated it.
@@ -193,10 +196,10 @@ async fn prepare(url: &str, reset: bool, is_ours: bool) -> anyhow::Result<()> {
     let mut conn = schema::connect(url, None).await?;
     let mark = schema::mark(&mut conn).await?.as_deref().and_then(Mark::parse);
     if mark.is_none() && !is_ours && !schema::is_empty(&mut conn).await? {
-        bail!("the database of DATABASE_URL was not made by dev: it is left as it is; name an empty one");
+        bail!("the database in DATABASE_URL wasn't created by dev, so it is left unchanged; use an empty database");
     }
     if reset && !is_ours {
-        schema::revert(url, None).await.context("the database cannot be cleared: empty it by hand")?;
+        schema::revert(url, None).await.context("the database can't be reset: empty it manually")?;
     }
     schema::migrate(url, None).await?;
     if reset || mark.is_none() {
@@ -247,7 +250,7 @@ async fn tokens(api: &Api, folder: &Path, scopes: &[Scope]) -> anyhow::Result<To
         let user = Subject::User(tokens.user_id);
         match api.tokens().issue(&user, &[], TimeDelta::days(30)).await {
             Ok((_, secret)) => tokens.user = secret,
-            Err(error) => tracing::warn!(%error, "the example user is gone, so there is no user token"),
+            Err(error) => tracing::warn!(%error, "the demo user doesn't exist; no user token issued"),
         }
     }
     write_private(&file, &serde_json::to_string(&tokens)?)?;
@@ -261,7 +264,7 @@ fn read_scopes(names: Option<&[String]>) -> anyhow::Result<Vec<Scope>> {
     let unknown: Vec<&String> = names.iter().filter(|name| Scope::parse(name).is_none()).collect();
     if !unknown.is_empty() {
         let known: Vec<&str> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
-        bail!("unknown scopes {unknown:?}; there are {}", known.join(", "));
+        bail!("unknown scopes {unknown:?}; valid scopes: {}", known.join(", "));
     }
     Ok(Scope::ALL.iter().copied().filter(|scope| names.iter().any(|name| name == scope.as_str())).collect())
 }

@@ -74,13 +74,13 @@ pub struct Create {
     /// Value of profiles that are made without one, as JSON.
     #[arg(long, value_name = "JSON")]
     default: Option<String>,
-    /// New profiles need a value.
+    /// Required in new profiles.
     #[arg(long)]
     required: bool,
     /// Only one user may hold a value.
     #[arg(long)]
     unique: bool,
-    /// Searches and orders by it are fast.
+    /// Makes filtering and sorting by this field fast.
     #[arg(long)]
     indexed: bool,
     /// Users may change it on their own profile.
@@ -161,14 +161,14 @@ fn update_request(update: Update) -> anyhow::Result<pb::UpdateFieldRequest> {
 
 fn default_value(given: Option<&str>) -> anyhow::Result<Option<prost_types::Value>> {
     let value = given.map(serde_json::from_str::<serde_json::Value>).transpose();
-    Ok(value.context("--default is no JSON")?.as_ref().map(json::to_value))
+    Ok(value.context("--default is not valid JSON")?.as_ref().map(json::to_value))
 }
 
 fn definition(create: Create) -> anyhow::Result<pb::FieldDefinition> {
     let number = |name: &str| {
         pb::FieldType::from_str_name(&format!("FIELD_TYPE_{}", name.to_uppercase()))
             .map(i32::from)
-            .with_context(|| format!("{name} is no type of fields"))
+            .with_context(|| format!("{name} is not a field type"))
     };
     Ok(pb::FieldDefinition {
         name: create.name,

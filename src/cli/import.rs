@@ -96,7 +96,7 @@ fn next_batch(
         numbers.push(*line_number);
         if read > MAX_LINE && line.last() != Some(&b'\n') {
             progress.inc(lines.skip_until(b'\n')? as u64);
-            batch.push(Err(Error::invalid("", FieldError::Length, "must have at most 1 MiB")), 0);
+            batch.push(Err(Error::invalid("", FieldError::Length, "must be at most 1 MiB")), 0);
             continue;
         }
         batch.push(parse(&line, *line_number), line.len());
@@ -107,7 +107,7 @@ fn next_batch(
 /// Reads a line. Its request id comes from its place and its text, so that a file that is imported again within a day
 /// makes no user twice.
 fn parse(line: &[u8], number: u64) -> Result<User> {
-    let text = std::str::from_utf8(line).map_err(|_| Error::invalid("", FieldError::Format, "is no UTF-8"))?;
+    let text = std::str::from_utf8(line).map_err(|_| Error::invalid("", FieldError::Format, "is not valid UTF-8"))?;
     let mut user: User = proto_json::from_json(text.trim())?;
     if user.request_id.is_empty() {
         let digest = Sha256::new().chain_update(number.to_be_bytes()).chain_update(line.trim_ascii()).finalize();
@@ -125,7 +125,11 @@ async fn send(api: &Api, index: i64, batch: Batch) -> anyhow::Result<pb::ImportU
         match api.import_batch(&caller, index, batch.clone()).await {
             Err(error) if matches!(error.kind(), Kind::Unavailable | Kind::Aborted) && tries < TRIES => {
                 tries += 1;
-                tracing::warn!(tries, reason = error.reason().as_str(), "the import waits for the database");
+                tracing::warn!(
+                    tries,
+                    reason = error.reason().as_str(),
+                    "the database is unavailable; retrying the import batch"
+                );
                 tokio::time::sleep(WAIT).await;
             }
             told => return Ok(told?),

@@ -18,9 +18,9 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Writes every mail and text message, in every language, to files to be looked at.
+    /// Writes a preview of every mail and text message, in every language, to files.
     Preview {
-        /// Where to; made where it is absent.
+        /// Output folder; created if missing.
         folder: PathBuf,
         /// Texts that override the built-in ones, or add languages.
         #[arg(long, value_name = "FOLDER")]

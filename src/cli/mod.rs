@@ -41,7 +41,7 @@ struct Cli {
     /// TOML file of the configuration; variables `USER_SERVICE__SECTION__KEY` win over it.
     #[arg(long, global = true, env = "USER_SERVICE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Folder of `dev`; without a configuration, commands use the service that lives there.
+    /// Data folder of `dev`. Without a configuration file, commands use the service in this folder.
     #[cfg(feature = "dev")]
     #[arg(long, global = true, value_name = "FOLDER")]
     data_dir: Option<PathBuf>,
@@ -54,17 +54,17 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Starts everything on this machine: Postgres, examples, the service.
+    /// Runs everything on this machine: Postgres, demo data, and the service.
     #[cfg(feature = "dev")]
     Dev(dev::Dev),
-    /// Runs the service by its configuration.
+    /// Runs the service with its configuration.
     Serve,
-    /// Brings the database's tables to what this binary needs.
+    /// Applies the database migrations of this binary.
     Migrate(Migrate),
-    /// Makes, shows, erases and imports users.
+    /// Creates, shows, erases, and imports users.
     #[command(subcommand)]
     User(user::Command),
-    /// Makes and shows custom fields.
+    /// Creates and lists custom fields.
     #[command(subcommand)]
     Field(field::Command),
     /// Issues, shows and revokes tokens.
@@ -73,7 +73,7 @@ enum Command {
     /// Changes how users log in.
     #[command(subcommand)]
     Account(account::Command),
-    /// Shows and repeats messages that failed.
+    /// Lists and retries failed messages.
     #[command(subcommand)]
     Outbox(outbox::Command),
     /// Shows what mails look like.
@@ -96,7 +96,7 @@ struct Migrate {
 enum ConfigCommand {
     /// Reports every fault of the configuration at once, or warns of what is risky.
     Check,
-    /// Prints the configuration as it counts, secrets masked.
+    /// Prints the effective configuration, with secrets masked.
     Print,
 }
 
@@ -160,7 +160,7 @@ async fn execute(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Config(ConfigCommand::Check) => {
             let warnings = settings.check().await?;
             let lines: Vec<String> = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
-            let sentence = format!("{}the configuration has no faults", lines.concat());
+            let sentence = format!("{}the configuration is valid", lines.concat());
             output.line(&sentence, &serde_json::json!({ "ok": true, "warnings": warnings }))?;
         }
         Command::Config(ConfigCommand::Print) => output.text(&config::printed(&settings.load()?)?)?,
@@ -210,7 +210,7 @@ impl Settings {
         let file = self.file();
         if file.is_none() && !config::is_set("database.url") {
             if cfg!(feature = "dev") {
-                bail!("no `dev` was started here, and there is no other configuration: name one with --config");
+                bail!("no configuration found: run `dev` first, or pass --config");
             }
             bail!("there is no configuration: name one with --config, or set USER_SERVICE__DATABASE__URL");
         }

@@ -33,7 +33,7 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
                 let shown: Vec<_> = failed.iter().map(as_json).collect();
                 output.line("", &json!({ "deliveries": shown }))?;
             } else if failed.is_empty() {
-                output.text("nothing failed\n")?;
+                output.text("no failed messages\n")?;
             } else {
                 let lines = failed.iter().map(|delivery| format!("{}\n", sentence(delivery)));
                 output.text(&lines.collect::<String>())?;
@@ -41,11 +41,14 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
         }
         Command::Retry { delivery_id: None, .. } => {
             let count = api.deliveries().retry_all().await?;
-            output.line(&format!("{count} are sent again"), &json!({ "count": count }))?;
+            output.line(&format!("{count} messages queued for retry"), &json!({ "count": count }))?;
         }
         Command::Retry { delivery_id: Some(delivery_id), .. } => {
             api.deliveries().retry(delivery_id).await?;
-            output.line(&format!("{delivery_id} is sent again"), &json!({ "deliveryId": delivery_id.to_string() }))?;
+            output.line(
+                &format!("message {delivery_id} queued for retry"),
+                &json!({ "deliveryId": delivery_id.to_string() }),
+            )?;
         }
     }
     Ok(())
@@ -65,12 +68,12 @@ fn as_json(delivery: &Delivery) -> serde_json::Value {
 
 fn sentence(delivery: &Delivery) -> String {
     format!(
-        "{}  {}  {} by {}: {} after {} tries",
+        "{}  {}  {} by {}: {} after {} attempts",
         delivery.outbox_id,
         delivery.updated_at.format("%Y-%m-%d %H:%M:%S"),
         delivery.template,
         delivery.channel,
-        delivery.last_error.as_deref().unwrap_or("no word why"),
+        delivery.last_error.as_deref().unwrap_or("unknown error"),
         delivery.attempts,
     )
 }

@@ -50,14 +50,14 @@ async fn reject_unfit_database(mut probe: Probe) -> anyhow::Result<()> {
     match probe.check().await {
         Ok(unfit @ (SchemaCompatibility::Newer { .. } | SchemaCompatibility::Shared)) => bail!("{unfit}"),
         Ok(SchemaCompatibility::Fits | SchemaCompatibility::Older { .. }) => {}
-        Err(error) => tracing::warn!(error = format!("{error:#}"), "the database is not there yet"),
+        Err(error) => tracing::warn!(error = format!("{error:#}"), "the database is not available yet"),
     }
     Ok(())
 }
 
 async fn open(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     let listener = bind(address).await?;
-    tracing::info!(address = %listener.local_addr()?, "serving {what}");
+    tracing::info!(address = %listener.local_addr()?, "listening for {what}");
     Ok(listener)
 }
 
@@ -66,5 +66,5 @@ async fn open(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
 /// # Errors
 /// A port that another process has.
 pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}: is the port in use?"))
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}: the port may be in use"))
 }

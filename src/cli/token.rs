@@ -123,7 +123,7 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
         }
         Command::Revoke(Revoke { token_id: Some(token_id), .. }) => {
             api.revoke_token(&caller, pb::RevokeTokenRequest { token_id }).await?;
-            output.line(&format!("token {token_id} is revoked"), &json!({ "tokenId": token_id.to_string() }))?;
+            output.line(&format!("token {token_id} revoked"), &json!({ "tokenId": token_id.to_string() }))?;
         }
         Command::Revoke(Revoke { token_id: None, all: _, subject }) => {
             let subject = match (subject.service, subject.user_id) {

@@ -20,7 +20,7 @@ pub enum Command {
     Get(Key),
     /// Deletes a user and erases all of its data; the id is never assigned again.
     Delete(Delete),
-    /// Makes users from a file with one CreateUserRequest a line, as JSON; may be repeated after a break.
+    /// Creates users from a file with one JSON CreateUserRequest per line. Safe to rerun after an interruption.
     Import {
         /// The file; `-` reads stdin.
         file: PathBuf,
@@ -29,7 +29,7 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct Create {
-    /// An id of your own; without it the next free one.
+    /// Explicit user ID. Default: the next free one.
     #[arg(long = "id")]
     user_id: Option<i64>,
     #[arg(long)]
@@ -134,7 +134,9 @@ fn create_request(create: Create) -> anyhow::Result<pb::CreateUserRequest> {
         user_id: create.user_id.unwrap_or_default(),
         nickname: create.nickname.unwrap_or_default(),
         language: create.language.unwrap_or_default(),
-        custom_fields: custom.context("--custom-fields is no JSON object")?.map(|given| json::to_struct(given.iter())),
+        custom_fields: custom
+            .context("--custom-fields is not a JSON object")?
+            .map(|given| json::to_struct(given.iter())),
         ..Default::default()
     };
     let account =

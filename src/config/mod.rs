@@ -72,7 +72,7 @@ pub fn telemetry(file: Option<&Path>) -> Telemetry {
 /// The error of a configuration with these faults.
 pub fn report(errors: Vec<String>) -> anyhow::Error {
     let lines: Vec<String> = errors.into_iter().map(|fault| format!("- {fault}")).collect();
-    anyhow::anyhow!("the configuration has faults:\n{}", lines.join("\n"))
+    anyhow::anyhow!("the configuration is invalid:\n{}", lines.join("\n"))
 }
 
 impl Config {

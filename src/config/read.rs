@@ -126,7 +126,7 @@ fn fault(key: &str, kind: &Kind) -> String {
     // What stands in the place of a section may be a secret too.
     let is_secret = FROM_FILES.iter().any(|secret| key.starts_with(secret) || secret.starts_with(&format!("{key}.")));
     let told = match kind {
-        Kind::UnknownField(_, known) => format!("{key} is no key; there are {}", known.join(", ")),
+        Kind::UnknownField(_, known) => format!("unknown key {key}; valid keys: {}", known.join(", ")),
         Kind::MissingField(name) => format!("{key}.{name} is missing"),
         Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) if is_secret => {
             format!("{key}: expected {expected}")
@@ -156,9 +156,10 @@ fn remove(value: &mut Value, path: &[String]) -> bool {
 fn secret(key: &str) -> Result<Option<String>, String> {
     let (name, file) = (variable(key), file_variable(key));
     let text = match (environment(&file), environment(&name)) {
-        (Some(path), _) => std::fs::read_to_string(path)
-            .map_err(|error| format!("{file} names a file that cannot be read: {error}"))?,
-        (None, Some(value)) => value.into_string().map_err(|_| format!("{name} is no UTF-8"))?,
+        (Some(path), _) => {
+            std::fs::read_to_string(path).map_err(|error| format!("cannot read the file in {file}: {error}"))?
+        }
+        (None, Some(value)) => value.into_string().map_err(|_| format!("{name} is not valid UTF-8"))?,
         (None, None) => return Ok(None),
     };
     Ok(Some(text.trim().to_owned()))

@@ -342,7 +342,7 @@ impl Database {
             errors.push("database.url is missing".to_owned());
         } else if !crate::store::connector::is_url(&self.url.0) {
             // What is wrong with it may be told by a part of the password.
-            errors.push("database.url is no postgres://user:password@host:port/name?option=value".to_owned());
+            errors.push("database.url must be postgres://user:password@host:port/name?option=value".to_owned());
         }
         if self.listen_url.as_ref().is_some_and(|url| !crate::store::connector::is_url(&url.0)) {
             errors.push("database.listen_url is no postgres://user:password@host:port/name?option=value".to_owned());
@@ -362,14 +362,14 @@ impl Grpc {
 impl Secrets {
     pub(super) fn errors(&self, errors: &mut Vec<String>) {
         if self.keys.is_empty() {
-            errors.push("secrets.keys is missing: it needs one key at least".to_owned());
+            errors.push("secrets.keys must contain at least one key".to_owned());
         }
         for (place, key) in self.keys.iter().enumerate() {
             if key_bytes(&key.key.0).is_none() {
                 errors.push(format!("secrets.keys.{place}.key is not 32 bytes in base64"));
             }
             if key.id.is_empty() || self.keys[..place].iter().any(|earlier| earlier.id == key.id) {
-                errors.push(format!("secrets.keys.{place}.id is empty, or there twice"));
+                errors.push(format!("secrets.keys.{place}.id is empty or duplicate"));
             }
         }
     }
@@ -481,12 +481,12 @@ impl Mail {
             errors.push("mail.smtp.hello_name must be a host name".to_owned());
         }
         if self.smtp.is_some() && self.folder.is_some() {
-            errors.push("mail.smtp and mail.folder exclude each other".to_owned());
+            errors.push("mail.smtp and mail.folder are mutually exclusive".to_owned());
         }
         if let Some(smtp) = &self.smtp
             && smtp.username.is_some() != smtp.password.is_some()
         {
-            errors.push("mail.smtp.username and mail.smtp.password go together".to_owned());
+            errors.push("mail.smtp.username and mail.smtp.password must be set together".to_owned());
         }
     }
 }
@@ -494,10 +494,10 @@ impl Mail {
 impl Sms {
     pub(super) fn errors(&self, errors: &mut Vec<String>) {
         if self.url.is_some() != self.secret.is_some() {
-            errors.push("sms.url and sms.secret go together".to_owned());
+            errors.push("sms.url and sms.secret must be set together".to_owned());
         }
         if self.url.is_some() && self.log {
-            errors.push("sms.url and sms.log exclude each other".to_owned());
+            errors.push("sms.url and sms.log are mutually exclusive".to_owned());
         }
         let is_code = |code: &String| (1..=7).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_digit());
         if !self.allowed_country_codes.iter().all(is_code) {

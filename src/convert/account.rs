@@ -46,7 +46,7 @@ pub fn update(
     let names_no_secret = request.new_password.is_empty() && request.new_wallet_password.is_empty();
     let names_nothing = names_no_secret && request.unlink_connection_id == 0;
     if paths.is_empty() && (names_nothing || request.account.is_some()) {
-        violations.add("update_mask", FieldError::Required, "must name the fields that change");
+        violations.add("update_mask", FieldError::Required, "must list the fields to update");
     }
     let mut patch = fields(request.account.unwrap_or_default(), &paths, usernames, now, violations);
     let mut secret = |path, kind, given| new_secret(path, kind, given, lengths, violations);
@@ -114,7 +114,11 @@ pub fn last_login(
         None => Some(None),
         Some(Some(at)) if at <= now + AHEAD => Some(Some(at)),
         Some(_) => {
-            violations.add("account.last_login_at", FieldError::Range, "must not be more than a minute ahead");
+            violations.add(
+                "account.last_login_at",
+                FieldError::Range,
+                "must not be more than one minute in the future",
+            );
             None
         }
     }
@@ -154,7 +158,7 @@ fn proof(given: pb::Proof, violations: &mut Violations) -> Proof {
         Ok(pb::CodeChannel::Email) => Some(Channel::Email),
         Ok(pb::CodeChannel::Phone) => Some(Channel::Phone),
         Err(_) => {
-            violations.add("proof.channel", FieldError::Range, "is no channel");
+            violations.add("proof.channel", FieldError::Range, "unknown channel");
             None
         }
     };
@@ -228,7 +232,7 @@ pub fn purpose(given: i32, violations: &mut Violations) -> Purpose {
         Ok(pb::CodePurpose::WalletPassword) => Purpose::WalletPassword,
         Ok(pb::CodePurpose::Unlink) => Purpose::Unlink,
         Err(_) => {
-            violations.add("purpose", FieldError::Range, "is no purpose");
+            violations.add("purpose", FieldError::Range, "unknown purpose");
             Purpose::Bind
         }
     }
@@ -250,7 +254,7 @@ pub fn verify(request: pb::VerifyPasswordRequest) -> Result<VerifyPassword> {
     let key = key::read(key, &mut violations);
     let secret = match request.password.is_empty() {
         true => {
-            violations.add("password", FieldError::Required, "must be given");
+            violations.add("password", FieldError::Required, "is required");
             None
         }
         false => shown_secret("password", request.password, &mut violations),
@@ -273,22 +277,22 @@ pub fn link(request: pb::LinkConnectionRequest) -> Result<Link> {
     let mut violations = Violations::new();
     check_request_id(&request.request_id, &mut violations);
     match request.user_id {
-        0 => violations.add("user_id", FieldError::Required, "must name a user"),
+        0 => violations.add("user_id", FieldError::Required, "is required"),
         user_id if user_id < 0 => violations.add("user_id", FieldError::Range, "must not be negative"),
         _ => {}
     }
     if request.provider.is_empty() {
-        violations.add("provider", FieldError::Required, "must be given");
+        violations.add("provider", FieldError::Required, "is required");
     } else if !is_provider(&request.provider) {
         violations.add(
             "provider",
             FieldError::Format,
-            "is a lower-case letter, then letters, digits and \"_\", at most 32",
+            "must be a lowercase letter followed by letters, digits, or \"_\"; at most 32 characters",
         );
     }
     let subject = match request.subject.is_empty() {
         true => {
-            violations.add("subject", FieldError::Required, "must be given");
+            violations.add("subject", FieldError::Required, "is required");
             None
         }
         false => violations.check("subject", parse_subject(request.subject)),

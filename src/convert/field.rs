@@ -79,7 +79,7 @@ pub fn new_field(request: pb::CreateFieldRequest) -> Result<Field> {
     check_request_id(&request.request_id, &mut violations);
     let given = request.field.unwrap_or_default();
     if given.name.is_empty() {
-        violations.add("field.name", FieldError::Required, "must be given");
+        violations.add("field.name", FieldError::Required, "is required");
     } else if !is_key(&given.name) || given.name.len() > 32 {
         violations.add(
             "field.name",
@@ -87,7 +87,7 @@ pub fn new_field(request: pb::CreateFieldRequest) -> Result<Field> {
             "must be a letter, then letters, digits and \"_\", at most 32 in all",
         );
     } else if RESERVED.contains(&given.name.as_str()) {
-        violations.add("field.name", FieldError::Format, "is a name that is in use already");
+        violations.add("field.name", FieldError::Format, "is a reserved name");
     }
     for (path, is_set) in [
         ("field.created_at", given.created_at.is_some()),
@@ -95,24 +95,24 @@ pub fn new_field(request: pb::CreateFieldRequest) -> Result<Field> {
         ("field.etag", !given.etag.is_empty()),
     ] {
         if is_set {
-            violations.add(path, FieldError::Immutable, "is set by the service");
+            violations.add(path, FieldError::Immutable, "is output only");
         }
     }
     let description = description(given.description, &mut violations);
     let item = type_name(given.item_type);
     let field_type = match type_name(given.r#type) {
         None => {
-            violations.add("field.type", FieldError::Required, "must be a type");
+            violations.add("field.type", FieldError::Required, "is required");
             None
         }
         Some(kind) if kind == "array" && item.is_none() => {
-            violations.add("field.item_type", FieldError::Required, "an array needs the type of its items");
+            violations.add("field.item_type", FieldError::Required, "is required for an array");
             None
         }
         Some(kind) => {
             let found = FieldType::from_names(&kind, item.as_deref());
             if found.is_none() {
-                violations.add("field.item_type", FieldError::Type, "is no type of items");
+                violations.add("field.item_type", FieldError::Type, "is not a valid item type");
             }
             found
         }
@@ -144,7 +144,7 @@ pub fn new_field(request: pb::CreateFieldRequest) -> Result<Field> {
     if let Some(value) = given.default_value.map(json::value).filter(|value| !value.is_null()) {
         match field.check(value) {
             Ok(_) if field.unique => {
-                violations.add("field.default_value", FieldError::Format, "a unique field can have no default");
+                violations.add("field.default_value", FieldError::Format, "a unique field can't have a default value");
             }
             Ok(value) => field.default_value = Some(value),
             Err((inside, fault, why)) => violations.add(format!("field.default_value{inside}"), fault, why),
@@ -157,7 +157,7 @@ pub fn new_field(request: pb::CreateFieldRequest) -> Result<Field> {
 fn description(given: String, violations: &mut Violations) -> String {
     let text = violations.check("field.description", text::nfc(given)).unwrap_or_default();
     if text.chars().nth(1000).is_some() {
-        violations.add("field.description", FieldError::Length, "must have at most 1000 characters");
+        violations.add("field.description", FieldError::Length, "must be at most 1000 characters long");
     }
     text
 }
@@ -165,7 +165,7 @@ fn description(given: String, violations: &mut Violations) -> String {
 /// Parses the name of an existing field. An invalid name is left to the look-up.
 pub fn known_name(path: &str, given: String, violations: &mut Violations) -> Option<String> {
     if given.is_empty() {
-        violations.add(path, FieldError::Required, "must name a field");
+        violations.add(path, FieldError::Required, "is required");
         return None;
     }
     violations.check(path, text::nfc(given))
@@ -181,7 +181,7 @@ pub fn patch(request: pb::UpdateFieldRequest) -> Result<(String, FieldPatch)> {
     let name = known_name("field.name", given.name, &mut violations);
     let paths = mask::paths("update_mask", request.update_mask, &mut violations);
     if paths.is_empty() {
-        violations.add("update_mask", FieldError::Required, "must name the fields that change");
+        violations.add("update_mask", FieldError::Required, "must list the fields to update");
     }
     let mut patch = FieldPatch::default();
     for path in &paths {

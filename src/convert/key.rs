@@ -43,7 +43,7 @@ pub fn is_of_account(key: &Key) -> bool {
 pub fn read(given: Key, violations: &mut Violations) -> Option<UserKey> {
     match given {
         Key::UserId(0) => {
-            violations.add("user_id", FieldError::Required, "must name a user");
+            violations.add("user_id", FieldError::Required, "is required");
             None
         }
         Key::UserId(user_id) if user_id < 0 => {
@@ -77,7 +77,7 @@ pub fn batch(given: Vec<pb::ProfileKey>, violations: &mut Violations) -> Vec<Use
     let mut keys = Vec::with_capacity(given.len());
     for (index, key) in given.into_iter().enumerate() {
         match key.key {
-            None => violations.add(format!("keys[{index}]"), FieldError::Required, "must name a user"),
+            None => violations.add(format!("keys[{index}]"), FieldError::Required, "is required"),
             Some(key) => {
                 let mut inside = Violations::new();
                 keys.extend(read(key, &mut inside));

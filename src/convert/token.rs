@@ -53,7 +53,7 @@ fn subject(given: Option<Subject>, max: usize, length: &'static str, violations:
         }
         Some(Subject::User(user_id)) if user_id > 0 => return given,
         Some(Subject::User(_)) => ("user_id", FieldError::Range, "must be positive"),
-        None => ("service", FieldError::Required, "must name a service or a user"),
+        None => ("service", FieldError::Required, "must set service or user_id"),
     };
     violations.add(fault.0, fault.1, fault.2);
     None

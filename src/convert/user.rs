@@ -51,7 +51,7 @@ impl Secrets {
             ("wallet_password_hash", self.wallet_password.is_some() && self.wallet_password_hash.is_some()),
         ] {
             if both {
-                violations.add(path, FieldError::Format, "must not stand beside the password itself");
+                violations.add(path, FieldError::Format, "can't be combined with the password");
             }
         }
     }
@@ -106,7 +106,7 @@ pub fn new_user(
         ("profile.account", given_profile.account.is_some()),
     ];
     for (path, _) in immutable.into_iter().filter(|(_, is_set)| *is_set) {
-        violations.add(path, FieldError::Immutable, "is set by the service");
+        violations.add(path, FieldError::Immutable, "is output only");
     }
     let created_at = match given_profile.created_at.as_ref().map(time) {
         None => now,
@@ -160,7 +160,7 @@ pub fn deletion(request: &pb::DeleteUserRequest) -> Result<DeleteUser> {
     let mut violations = Violations::new();
     check_request_id(&request.request_id, &mut violations);
     match request.user_id {
-        0 => violations.add("user_id", FieldError::Required, "must name a user"),
+        0 => violations.add("user_id", FieldError::Required, "is required"),
         user_id if user_id < 0 => violations.add("user_id", FieldError::Range, "must not be negative"),
         _ => {}
     }
@@ -216,7 +216,7 @@ fn new_account(
         ("account.phone_confirmed", given.phone_confirmed),
     ];
     for (path, _) in immutable.into_iter().filter(|(_, is_set)| *is_set) {
-        violations.add(path, FieldError::Immutable, "is set by the service");
+        violations.add(path, FieldError::Immutable, "is output only");
     }
     let given_text = |value: Option<String>| value.filter(|value| !value.is_empty());
     let (username, email, phone) = (given_text(given.username), given_text(given.email), given_text(given.phone));

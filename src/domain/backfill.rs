@@ -42,7 +42,7 @@ impl BackfillWorker {
                 Ok(true) => {}
                 Ok(false) => tokio::time::sleep(IDLE).await,
                 Err(error) => {
-                    tracing::warn!(reason = error.reason().as_str(), "the work on fields is put off");
+                    tracing::warn!(reason = error.reason().as_str(), "field backfill postponed");
                     tokio::time::sleep(IDLE).await;
                 }
             }
@@ -78,7 +78,7 @@ async fn fill(conn: &mut AsyncPgConnection, work: &Work) -> Result<()> {
     }
     // A text that came in while the replicas had not all heard of the index.
     if rows.iter().any(|row| row.value.len() > MAX_KEY_TEXT * 4) {
-        tracing::warn!(field = work.name, "a text is too long for an index, so the field is not indexed");
+        tracing::warn!(field = work.name, "field not indexed: a stored text is too long");
         backfill::set_index(conn, work.field_id, Index::Leaving).await?;
         fields::notify(conn).await?;
         return Ok(());

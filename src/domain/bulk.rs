@@ -263,7 +263,11 @@ pub fn check(changes: &[Change]) -> Result<()> {
     for change in changes.iter().filter(|change| change.field.unique) {
         if matches!(change.op, Op::IncrBy(_)) {
             let path = format!("custom_fields.{}", change.field.name);
-            return Err(Error::invalid(path, FieldError::Type, "$incr_by on a unique field is not possible in bulk"));
+            return Err(Error::invalid(
+                path,
+                FieldError::Type,
+                "$incr_by isn't supported on unique fields in bulk updates",
+            ));
         }
     }
     Ok(())

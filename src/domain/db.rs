@@ -323,7 +323,7 @@ impl Drop for Lease<'_> {
             let cancelling = async {
                 loop {
                     if let Err(error) = connector.cancel(&token).await {
-                        tracing::debug!(%error, "a statement that was given up could not be cancelled");
+                        tracing::debug!(%error, "failed to cancel an abandoned statement");
                     }
                     tokio::time::sleep(CANCEL_AGAIN).await;
                 }
@@ -333,7 +333,7 @@ impl Drop for Lease<'_> {
             let answered = pooled.drive(async |conn| Transactions::begin_transaction(conn).await);
             tokio::select! {
                 answered = answered => if let Err(error) = answered {
-                    tracing::debug!(%error, "a connection that was given up does not answer");
+                    tracing::debug!(%error, "an abandoned connection did not respond");
                 },
                 () = cancelling => {}
             }

@@ -272,7 +272,7 @@ fn patched(old: &Field, patch: &FieldPatch) -> Result<Field> {
         [("field.required", &mut new.required, patch.required), ("field.unique", &mut new.unique, patch.unique)]
     {
         match given {
-            Some(true) if !*stored => violations.add(path, FieldError::Immutable, "can change to false only"),
+            Some(true) if !*stored => violations.add(path, FieldError::Immutable, "can only be changed to false"),
             Some(given) => *stored = given,
             None => {}
         }
@@ -292,12 +292,12 @@ fn patched(old: &Field, patch: &FieldPatch) -> Result<Field> {
         None => {
             let kept = new.default_value.clone().filter(|_| new.index == Index::Filling);
             if let Some(Err((_, fault, why))) = kept.map(|value| new.check(value)) {
-                violations.add("field.indexed", fault, format!("the default {why}"));
+                violations.add("field.indexed", fault, format!("default_value {why}"));
             }
         }
         Some(None) => new.default_value = None,
         Some(Some(_)) if new.unique => {
-            violations.add("field.default_value", FieldError::Format, "a unique field can have no default");
+            violations.add("field.default_value", FieldError::Format, "a unique field can't have a default value");
         }
         Some(Some(value)) => match new.check(value.clone()) {
             Ok(value) => new.default_value = Some(value),

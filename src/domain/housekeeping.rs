@@ -74,7 +74,10 @@ impl Housekeeping {
         loop {
             tokio::time::sleep(EVERY.mul_f64(0.5 + random_fraction())).await;
             if let Err(error) = self.clean().await {
-                tracing::warn!(reason = error.reason().as_str(), "old rows are left for the next round");
+                tracing::warn!(
+                    reason = error.reason().as_str(),
+                    "failed to purge expired rows; retrying in the next run"
+                );
             }
             if let Err(error) = self.reserve_look_alikes().await {
                 tracing::warn!(reason = error.reason().as_str(), "look-alikes are left for the next round");

@@ -107,7 +107,11 @@ impl IdempotencyKey {
 }
 
 fn reused() -> Error {
-    Error::new(Reason::RequestIdReused).with_violation("request_id", FieldError::Format, "was used with another body")
+    Error::new(Reason::RequestIdReused).with_violation(
+        "request_id",
+        FieldError::Format,
+        "was already used with a different request body",
+    )
 }
 
 /// Takes requests in their transaction, as [`IdempotencyKey::begin`] does one; gives for each what it gives.

@@ -27,7 +27,7 @@ pub type Handler = Box<dyn Fn(Heard<'_>) -> BoxFuture<'static, ()> + Send + Sync
 pub async fn run(url: String, connector: Connector, channels: &'static [&'static str], handler: Handler) {
     loop {
         if let Err(error) = listen(&url, &connector, channels, &handler).await {
-            tracing::debug!(%error, "the listener has no connection");
+            tracing::debug!(%error, "LISTEN connection lost");
         }
         tokio::time::sleep(RETRY).await;
     }

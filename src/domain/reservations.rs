@@ -62,7 +62,7 @@ pub fn reject_conflicts<'a>(conflicts: impl Iterator<Item = &'a Reservation>) ->
     match conflicts.next() {
         None => Ok(()),
         Some((reason, path)) => Err(conflicts.fold(Error::taken(reason, path), |error, (_, path)| {
-            error.with_violation(path, FieldError::Format, "is taken by another user")
+            error.with_violation(path, FieldError::Format, "is already in use")
         })),
     }
 }

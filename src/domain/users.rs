@@ -116,7 +116,7 @@ impl Users {
         let brought = made.map(|new| new.profile.user_id).filter(|user_id| *user_id < SEQUENCE_END).max();
         let Some(highest) = brought.filter(|user_id| *user_id != 0) else { return };
         if let Err(error) = self.db.run(async |conn| Ok(users::advance_id_sequence(conn, highest).await?)).await {
-            tracing::warn!(reason = error.reason().as_str(), "the sequence of ids stays behind");
+            tracing::warn!(reason = error.reason().as_str(), "failed to advance the user ID sequence");
         }
     }
 
@@ -283,7 +283,7 @@ impl<'a> Decisions<'a> {
             return Err(Error::new(Reason::UserIdTaken).with_resource("user", "profile.user_id").with_violation(
                 "profile.user_id",
                 FieldError::Format,
-                "is or was in use",
+                "is, or was, in use",
             ));
         }
         let yields = |reservation: &Reservation| {

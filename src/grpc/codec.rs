@@ -76,8 +76,12 @@ impl<U: Message + Name + Default> Decoder for MessageDecoder<U> {
         let bytes = buffer.remaining();
         // prost's own text names types of ours and bytes of theirs; a fixed sentence is enough.
         threads::run_heavy(bytes, || U::decode(buffer)).map(Some).map_err(|_| {
-            Error::invalid("", FieldError::Format, "is no message of this method: bytes, UTF-8 or nesting are at fault")
-                .into()
+            Error::invalid(
+                "",
+                FieldError::Format,
+                "is not a valid message for this method: malformed bytes, invalid UTF-8, or nesting too deep",
+            )
+            .into()
         })
     }
 }

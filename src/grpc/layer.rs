@@ -195,7 +195,7 @@ fn deadline(headers: &HeaderMap, method: &str, came: Instant) -> Result<Option<D
     let given = match headers.get("grpc-timeout") {
         None => None,
         Some(value) => Some(value.to_str().ok().and_then(timeout).ok_or_else(|| {
-            Error::invalid("grpc-timeout", FieldError::Format, "must be at most eight digits and a unit")
+            Error::invalid("grpc-timeout", FieldError::Format, "must be at most eight digits followed by a unit")
         })?),
     };
     let Some(bound) = call_guard::longest(method) else {
@@ -237,7 +237,7 @@ fn explained(response: Response<Body>) -> Response<Body> {
         Some(Code::Unimplemented) => Error::new(Reason::MethodUnknown),
         Some(Code::OutOfRange | Code::ResourceExhausted) => Error::new(Reason::MessageTooLarge),
         Some(Code::Internal | Code::InvalidArgument) => {
-            Error::invalid("", FieldError::Format, "is no message that gRPC can read")
+            Error::invalid("", FieldError::Format, "is not a valid gRPC message")
         }
         Some(Code::Ok) | None | Some(_) => return response,
     };

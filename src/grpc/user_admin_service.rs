@@ -166,7 +166,7 @@ async fn import(
         let is_over = match tokio::time::timeout(wait, users.message()).await {
             Ok(message) => match message? {
                 Some(message) => {
-                    let missing = || Error::invalid("user", FieldError::Required, "must be given");
+                    let missing = || Error::invalid("user", FieldError::Required, "is required");
                     let bytes = message.encoded_len();
                     batch.push(message.user.ok_or_else(missing), bytes);
                     false

@@ -274,7 +274,7 @@ pub fn parse_phone(given: String) -> Result<Normalized, Rejection> {
         && !digits.starts_with('0')
         && digits.bytes().all(|byte| byte.is_ascii_digit());
     if !fits {
-        return Err((FieldError::Format, "must be a number in E.164, for example +8613800138000"));
+        return Err((FieldError::Format, "must be an E.164 phone number, for example +8613800138000"));
     }
     Ok(Normalized { shown: given.clone(), key: given })
 }

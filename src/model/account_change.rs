@@ -182,7 +182,7 @@ struct Opening {
     needs_code: bool,
 }
 
-const WRONG_CHANNEL: &str = "is not that of the address";
+const WRONG_CHANNEL: &str = "must match the address that is changed";
 
 /// Decides what a change needs.
 ///
@@ -269,7 +269,7 @@ impl Planner<'_> {
                 self.missing.add(
                     address.path,
                     FieldError::Required,
-                    "needs a code, and one call takes one change by code",
+                    "requires a code; a request can contain only one change that requires a code",
                 );
             } else {
                 self.keep(address);
@@ -344,11 +344,11 @@ impl Planner<'_> {
         let lacks_code = address.needs_code && self.proof.code.is_none();
         match (lacks_new, lacks_code) {
             (true, _) => {
-                self.missing.add(paths.new_code, FieldError::Required, "the code of the new address is needed")
+                self.missing.add(paths.new_code, FieldError::Required, "the code sent to the new address is required")
             }
             (false, true) if address.needs_new_code => self.lacks_current = true,
             (false, true) => {
-                self.missing.add(paths.code, FieldError::Required, "the code of the bound address is needed")
+                self.missing.add(paths.code, FieldError::Required, "the code sent to the current address is required")
             }
             (false, false) => {}
         }
@@ -421,7 +421,7 @@ impl Planner<'_> {
             match (code, self.proof.channel) {
                 (Some(digits), Some(channel)) => self.open_by(channel, opening.purpose, digits),
                 _ if opening.needs_code && self.rules.is_user => {
-                    let why = "needs a proof of its own: a code or the current password";
+                    let why = "requires its own proof: a code or the current password";
                     self.missing.add(opening.path, FieldError::Required, why);
                 }
                 _ => {}
@@ -429,7 +429,7 @@ impl Planner<'_> {
         }
         let needs_password = !self.login.has_confirmed() && self.login.password_hash.is_some();
         if !patch.unlink.is_empty() && self.rules.is_user && needs_password && self.proof.password.is_none() {
-            self.missing.add("proof.current_password", FieldError::Required, "the password is needed");
+            self.missing.add("proof.current_password", FieldError::Required, "the current password is required");
         }
         // Otherwise a stolen token could set a first password, and unlink the owner's connection with it.
         let unproven = self.login.password_unproven_at.zip(self.rules.linked_at);
@@ -462,7 +462,7 @@ pub fn check_proof(patch: &AccountPatch, proof: &Proof, paths: Paths, violations
     let binds = addresses.iter().any(|(_, given)| matches!(given, Some(Some(_))));
     let opens = patch.password.is_some() || patch.wallet_password.is_some() || !patch.unlink.is_empty();
     if proof.new_code.is_some() && !binds {
-        violations.add(paths.new_code, FieldError::Format, "proves no address of this request");
+        violations.add(paths.new_code, FieldError::Format, "doesn't apply: the request binds no address");
     }
     match (proof.channel, named.is_empty()) {
         // A code of the other channel can prove some changes of an address; the state of the account decides.
@@ -470,11 +470,11 @@ pub fn check_proof(patch: &AccountPatch, proof: &Proof, paths: Paths, violations
             violations.add("proof.channel", FieldError::Format, WRONG_CHANNEL);
         }
         (None, true) if proof.code.is_some() && opens => {
-            violations.add("proof.channel", FieldError::Required, "must tell where the code was sent");
+            violations.add("proof.channel", FieldError::Required, "must be the channel that the code was sent on");
         }
         _ => {}
     }
     if proof.code.is_some() && named.is_empty() && !opens {
-        violations.add(paths.code, FieldError::Format, "proves nothing of this request");
+        violations.add(paths.code, FieldError::Format, "doesn't apply: the request has no change that uses a code");
     }
 }

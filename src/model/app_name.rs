@@ -21,7 +21,7 @@ const MAX_DIGITS: usize = 3;
 pub fn parse_app_name(given: String) -> Result<String, Rejection> {
     let shown = text::line(given, 0, MAX, "must have at most 64 characters")?;
     if !shown.chars().all(is_plain) {
-        return Err((FieldError::Format, "may hold letters, marks, spaces, &'+-_ and few digits alone"));
+        return Err((FieldError::Format, "may contain only letters, marks, spaces, digits, and &'+-_"));
     }
     let mut row = 0;
     for c in shown.chars() {

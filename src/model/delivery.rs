@@ -123,7 +123,7 @@ pub struct UnknownState(String);
 
 impl fmt::Display for UnknownState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no state of a delivery is called {:?}", self.0)
+        write!(f, "unknown delivery state {:?}", self.0)
     }
 }
 

@@ -54,7 +54,7 @@ pub fn parse_named(given: &str, fields: &Fields) -> Result<Vec<OrderKey>> {
         return Err(Error::new(Reason::OrderByUnsupported).with_violation(
             "order_by",
             FieldError::Length,
-            "has at most four keys",
+            "must have at most four sort keys",
         ));
     }
     for part in given.split(',') {
@@ -66,12 +66,10 @@ pub fn parse_named(given: &str, fields: &Fields) -> Result<Vec<OrderKey>> {
                 violations.add("order_by", FieldError::Format, why);
             }
             Some(key) if keys.iter().any(|known| known.key == key) => {
-                violations.add("order_by", FieldError::Format, format!("{} stands twice", text::cut(name, 64)));
+                violations.add("order_by", FieldError::Format, format!("duplicate sort key {}", text::cut(name, 64)));
             }
             Some(key) => keys.push(OrderKey { key, descending }),
-            None => {
-                violations.add("order_by", FieldError::Unknown, format!("cannot order by {:?}", text::cut(name, 64)))
-            }
+            None => violations.add("order_by", FieldError::Unknown, format!("can't sort by {:?}", text::cut(name, 64))),
         }
     }
     violations.into_result_as(Reason::OrderByUnsupported)?;

@@ -85,7 +85,7 @@ pub fn parse_platform_id(given: String) -> Result<String, Rejection> {
 /// Group ids: positive, 1000 at most, kept without repeats in the order given.
 pub fn parse_groups(given: Vec<i64>) -> Result<Vec<i64>, Rejection> {
     let kept = distinct_groups(given)?;
-    if kept.len() > MAX_GROUPS { Err((FieldError::Length, "must be at most 1000 groups")) } else { Ok(kept) }
+    if kept.len() > MAX_GROUPS { Err((FieldError::Length, "must have at most 1000 entries")) } else { Ok(kept) }
 }
 
 /// Group ids that are added; more than a user can have cannot all be.

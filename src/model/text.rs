@@ -38,7 +38,7 @@ pub fn line(given: String, min: usize, max: usize, length: &'static str) -> Resu
         return Err((FieldError::Length, length));
     }
     if text.chars().any(|c| c.is_control() || is_bidi_control(c)) {
-        return Err((FieldError::Format, "must not contain control characters or change the direction of text"));
+        return Err((FieldError::Format, "must not contain control or bidirectional formatting characters"));
     }
     Ok(text)
 }

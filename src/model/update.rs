@@ -93,7 +93,7 @@ pub fn is_empty(given: &Map<String, Value>) -> bool {
 /// faults together.
 pub fn parse(given: Map<String, Value>, fields: &Fields, violations: &mut Violations) -> Result<Vec<Change>> {
     if names(&given).len() > MAX_CHANGES {
-        violations.add("custom_fields", FieldError::Length, "must name at most 1000 fields");
+        violations.add("custom_fields", FieldError::Length, "must contain at most 1000 fields");
         return Ok(Vec::new());
     }
     let mut reader = Reader { fields, violations, mismatched: None, changes: Vec::new(), hints: 0 };
@@ -144,7 +144,7 @@ impl Reader<'_> {
             self.hints += 1;
             let hint =
                 if self.hints <= MAX_HINTS { text::suggestion(name, self.fields.names()) } else { String::new() };
-            self.violations.add(path, FieldError::Unknown, format!("is no custom field{hint}"));
+            self.violations.add(path, FieldError::Unknown, format!("is not a custom field{hint}"));
         }
         found
     }
@@ -153,7 +153,7 @@ impl Reader<'_> {
         let path = format!("custom_fields.$unset.{}", text::cut(name, 64));
         let Some(field) = self.field(name, &path) else { return };
         if field.required {
-            return self.violations.add(path, FieldError::Required, "cannot be removed, for it is required");
+            return self.violations.add(path, FieldError::Required, "can't be removed because it is required");
         }
         self.changes.push(Change { path: vec![field.name.clone()], field, op: Op::Unset });
     }
@@ -165,7 +165,7 @@ impl Reader<'_> {
         }
         let Some(field) = self.field(name, &path) else { return };
         if value.is_null() && field.required {
-            return self.violations.add(path, FieldError::Required, "cannot be null, for it is required");
+            return self.violations.add(path, FieldError::Required, "can't be null because it is required");
         }
         let op = match value {
             Value::Null => Some(Op::Set(Value::Null)),
@@ -184,13 +184,13 @@ impl Reader<'_> {
         let Some(field) = self.field(first, path) else { return };
         let steps: Vec<String> = rest.split('.').map(str::to_owned).collect();
         if field.field_type != FieldType::Object {
-            return self.violations.add(path, FieldError::Type, "only an object has an inside");
+            return self.violations.add(path, FieldError::Type, "a path is supported only in object fields");
         }
         if steps.len() > MAX_DEPTH || !steps.iter().all(|step| is_key(step)) {
             return self.violations.add(
                 path,
                 FieldError::Format,
-                "each step is a letter, then letters, digits and \"_\"",
+                "each path segment must be a letter followed by letters, digits, or \"_\"",
             );
         }
         let operand = match &value {
@@ -203,11 +203,7 @@ impl Reader<'_> {
                 self.changes.push(Change { path, field, op: Op::IncrBy(Value::Number(number.clone())) });
             }
             Some(_) => self.violations.add(path, FieldError::Type, "$incr_by takes a number"),
-            None => self.violations.add(
-                path,
-                FieldError::Format,
-                "inside an object only {\"$incr_by\": number} is possible",
-            ),
+            None => self.violations.add(path, FieldError::Format, "a path supports only {\"$incr_by\": number}"),
         }
     }
 
@@ -234,7 +230,7 @@ impl Reader<'_> {
         };
         if !fits {
             let error = self.mismatched.take().unwrap_or_else(|| Error::new(Reason::OpTypeMismatch));
-            let why = format!("{name} does not fit a field of type {}", kind.names().0);
+            let why = format!("{name} doesn't apply to a field of type {}", kind.names().0);
             self.mismatched = Some(error.with_violation(path, FieldError::Type, why));
             return None;
         }
@@ -280,7 +276,7 @@ impl Reader<'_> {
             });
             if clashes {
                 let path = format!("custom_fields.{}", change.path.join("."));
-                self.violations.add(path, FieldError::Format, "is named twice");
+                self.violations.add(path, FieldError::Format, "is specified more than once");
             }
         }
     }

@@ -76,7 +76,7 @@ where
             },
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
-                    tracing::debug!(error = error.to_string(), "a connection ended badly");
+                    tracing::debug!(error = error.to_string(), "connection closed with an error");
                 }
                 return Ok(());
             }

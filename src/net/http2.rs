@@ -155,7 +155,7 @@ where
 
 /// The end of a connection whose client violated the protocol, or has disconnected.
 fn failed(error: &h2::Error) -> Result<(), Cause> {
-    tracing::debug!(error = error.to_string(), "a connection ended badly");
+    tracing::debug!(error = error.to_string(), "connection closed with an error");
     Ok(())
 }
 
@@ -298,7 +298,7 @@ impl Exchange {
                 },
                 Next::Frame(None) => return stream.send_data(Bytes::new(), true),
                 Next::Frame(Some(Err(error))) => {
-                    tracing::debug!(error = error.to_string(), "a response broke off");
+                    tracing::debug!(error = error.to_string(), "a response was interrupted");
                     stream.send_reset(Reason::INTERNAL_ERROR);
                     return Ok(());
                 }

@@ -128,7 +128,7 @@ where
             Ok(accepted) => accepted,
             Err(error) => {
                 metrics::connection_refused(Rejected::Failed);
-                tracing::warn!(%error, "no connection can be accepted");
+                tracing::warn!(%error, "failed to accept a connection");
                 tokio::time::sleep(ACCEPT_BACKOFF).await;
                 continue;
             }
@@ -228,7 +228,7 @@ async fn open(
             first_byte(&stream, limits.first_byte()).await?;
             let accepted = timeout(limits.handshake(), acceptor.accept(stream)).await;
             let (stream, caller) = accepted.map_err(|_| Cause::Handshake)?.map_err(|error| {
-                tracing::debug!(error = error.to_string(), "a TLS handshake failed");
+                tracing::debug!(error = error.to_string(), "TLS handshake failed");
                 Cause::Handshake
             })?;
             (Socket::new(Stream::Tls(Box::new(stream))), caller.map(Arc::new))

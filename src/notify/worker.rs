@@ -136,7 +136,7 @@ impl Worker {
                 is_full
             }
             Err(error) => {
-                tracing::warn!(reason = error.reason().as_str(), "the outbox could not be read");
+                tracing::warn!(reason = error.reason().as_str(), "failed to read the outbox");
                 false
             }
         }
@@ -173,8 +173,8 @@ impl Worker {
                 let Some(held) = under_way.held.remove(&error.id()) else {
                     return;
                 };
-                tracing::error!(outbox.id = held.outbox_id, "a send broke off");
-                let outcome = self.after_error(held.attempts, SendError::retry("broke off"));
+                tracing::error!(outbox.id = held.outbox_id, "a send task panicked");
+                let outcome = self.after_error(held.attempts, SendError::retry("the send task panicked"));
                 self.settle(&held, outcome).await;
             }
         }
@@ -194,7 +194,7 @@ impl Worker {
     /// Notes the end of a try; again and again while the lease lasts, for an accepted mail that is not noted comes twice.
     async fn settle(&self, held: &Held, outcome: Outcome) {
         if let Outcome::Failed { error } = &outcome {
-            tracing::warn!(outbox.id = held.outbox_id, error, "a message was not delivered");
+            tracing::warn!(outbox.id = held.outbox_id, error, "message delivery failed");
         }
         loop {
             let now = self.clock.now();
@@ -203,12 +203,12 @@ impl Worker {
             match noted {
                 Ok(true) => return,
                 Ok(false) => {
-                    tracing::warn!(outbox.id = id, "a send outlived its lease, or its row is gone");
+                    tracing::warn!(outbox.id = id, "send finished after its lease expired or its row was deleted");
                     return;
                 }
                 Err(error) if now >= lease => {
                     let reason = error.reason().as_str();
-                    tracing::warn!(outbox.id = id, reason, "the end of a send was not noted");
+                    tracing::warn!(outbox.id = id, reason, "failed to record the result of a send");
                     return;
                 }
                 Err(_) => sleep(SETTLE_PAUSE).await,
@@ -231,8 +231,8 @@ impl Worker {
         let count = ids.len();
         let freed = self.db.run(async |conn| Ok(outbox::free(conn, ids, leases).await?)).await;
         match freed {
-            Ok(_) => tracing::info!(count, "sends under way were given up and their leases freed"),
-            Err(error) => tracing::warn!(reason = error.reason().as_str(), count, "leases could not be freed"),
+            Ok(_) => tracing::info!(count, "in-flight sends abandoned; their leases released"),
+            Err(error) => tracing::warn!(reason = error.reason().as_str(), count, "failed to release leases"),
         }
     }
 }

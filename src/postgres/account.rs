@@ -26,7 +26,7 @@ impl Account {
         }
         let users = std::fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;
         ["postgres", "nobody"].iter().find_map(|name| parse_account(&users, name)).context(
-            "Postgres refuses to run as root, and /etc/passwd has neither a user postgres nor nobody: run as another user",
+            "Postgres can't run as root, and /etc/passwd has neither a postgres nor a nobody user: run as another user",
         )
     }
 

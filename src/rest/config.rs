@@ -61,7 +61,7 @@ impl Config {
         for origin in &self.cors_origins {
             let is_origin = origin == "*" || (origin.contains("://") && HeaderValue::from_str(origin).is_ok());
             if !is_origin || origin.ends_with('/') {
-                errors.push(format!("rest.cors_origins: {origin:?} is no origin such as https://app.example.com"));
+                errors.push(format!("rest.cors_origins: {origin:?} is not an origin such as https://app.example.com"));
             }
         }
         errors

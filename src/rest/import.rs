@@ -155,7 +155,7 @@ impl Lines {
     fn rest(&mut self) -> Option<Result<Vec<u8>>> {
         let line = std::mem::take(&mut self.open);
         match std::mem::take(&mut self.is_too_long) {
-            true => Some(Err(Error::invalid("", FieldError::Length, "must have at most 1 MiB"))),
+            true => Some(Err(Error::invalid("", FieldError::Length, "must be at most 1 MiB"))),
             false if line.is_empty() => None,
             false => Some(Ok(line)),
         }

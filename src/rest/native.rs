@@ -185,7 +185,7 @@ fn request(route: &Route, call: &Call) -> Result<(JsonValue, bool)> {
             Some(_) => fill(&mut json, input, "etag", etag, Given::Alike)?,
             None if route.is_read() => {}
             None => {
-                return Err(Error::invalid("etag", FieldError::Unknown, "If-Match is no condition of this call"));
+                return Err(Error::invalid("etag", FieldError::Unknown, "this method doesn't support If-Match"));
             }
         }
     }
@@ -225,7 +225,7 @@ fn fill(json: &mut JsonValue, message: &MessageDescriptor, path: &str, value: &s
     // What is no object is told when the request is read.
     let JsonValue::Object(entries) = json else { return Ok(()) };
     let (name, rest) = path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)));
-    let unknown = || Error::invalid(text::cut(path, 64), FieldError::Unknown, "is no field here");
+    let unknown = || Error::invalid(text::cut(path, 64), FieldError::Unknown, "unknown field");
     let field = proto_json::field(message, name).ok_or_else(unknown)?;
     let found = entries.iter_mut().find(|(name, _)| name == field.name() || name == field.json_name());
     if let Some(rest) = rest {
@@ -252,9 +252,9 @@ fn fill(json: &mut JsonValue, message: &MessageDescriptor, path: &str, value: &s
         Some((_, there)) if given == Given::Alike && is_alike(there, &value) => {}
         Some((_, there)) if given == Given::Alike && is_unset(there, &field.kind()) => *there = value,
         Some(_) if given == Given::Alike => {
-            return Err(Error::invalid(path, FieldError::Format, "stands in the body with another value"));
+            return Err(Error::invalid(path, FieldError::Format, "conflicts with the value in the body"));
         }
-        Some(_) => return Err(Error::invalid(text::cut(path, 64), FieldError::Format, "stands twice")),
+        Some(_) => return Err(Error::invalid(text::cut(path, 64), FieldError::Format, "is specified more than once")),
     }
     Ok(())
 }
@@ -292,7 +292,7 @@ fn from_text(kind: &Kind, name: &str, value: &str) -> Result<JsonValue> {
 
 /// The etag that `If-Match` names; `*` asks for nothing that every write does not.
 fn if_match(headers: &HeaderMap) -> Result<Option<String>> {
-    let fault = || Error::invalid("etag", FieldError::Format, "If-Match must be one etag, or *");
+    let fault = || Error::invalid("etag", FieldError::Format, "If-Match must be a single etag or *");
     let mut values = headers.get_all(header::IF_MATCH).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let given = value.to_str().map_err(|_| fault())?.trim();

@@ -17,7 +17,7 @@ pub fn parse(query: &str) -> Result<Vec<(String, String)>> {
 }
 
 fn decode(given: &str) -> Result<String> {
-    let fault = || Error::invalid("", FieldError::Format, "has broken percent-encoding in its query");
+    let fault = || Error::invalid("", FieldError::Format, "has invalid percent-encoding in the query");
     let mut bytes = Vec::with_capacity(given.len());
     let mut rest = given.bytes();
     while let Some(byte) = rest.next() {

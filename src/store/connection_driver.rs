@@ -54,7 +54,7 @@ impl ConnectionDriver {
         {
             self.0 = None;
             if let Err(error) = ended {
-                tracing::debug!(%error, "a connection to the database is gone");
+                tracing::debug!(%error, "database connection lost");
             }
         }
     }

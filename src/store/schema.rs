@@ -119,12 +119,11 @@ impl fmt::Display for SchemaCompatibility {
         match self {
             SchemaCompatibility::Fits => write!(f, "the database has a schema that this binary knows"),
             SchemaCompatibility::Older { missing } => {
-                write!(f, "the database lacks {missing} of this binary's migrations: run `user-service migrate`")
+                write!(f, "the database is missing {missing} migrations: run `user-service migrate`")
             }
-            SchemaCompatibility::Newer { unknown } => write!(
-                f,
-                "the database was migrated by a newer binary, and not in a way that is safe for this one: {unknown:?}"
-            ),
+            SchemaCompatibility::Newer { unknown } => {
+                write!(f, "the database has migrations that aren't marked safe for this binary: {unknown:?}")
+            }
             SchemaCompatibility::Shared => write!(
                 f,
                 "database.url leads to a connection pooler in transaction or statement mode, through which prepared \

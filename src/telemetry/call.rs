@@ -148,7 +148,7 @@ pub fn fail(error: &Error) {
     });
     if !noted.unwrap_or_default() && is_ours(error.reason()) {
         let request_id = CURRENT.try_with(|current| current.request_id.clone()).ok();
-        tracing::error!(request_id, reason = error.reason().as_str(), ?error, "a call failed on our side");
+        tracing::error!(request_id, reason = error.reason().as_str(), ?error, "internal error during a call");
     }
 }
 
@@ -240,14 +240,14 @@ impl End {
         let trace_id = self.context.as_ref().map(|context| context.span().span_context().trace_id().to_string());
         match failure {
             Some(error) if is_ours(error.reason()) => {
-                tracing::error!(request_id, %rpc, code, reason, caller, milliseconds, trace_id, ?error, "failed");
+                tracing::error!(request_id, %rpc, code, reason, caller, milliseconds, trace_id, ?error, "call failed");
             }
             Some(error) => {
                 // Its caller is told no more than that it does not count.
                 let why = error.source().filter(|_| error.reason() == Reason::TokenInvalid).map(ToString::to_string);
-                tracing::info!(request_id, %rpc, code, reason, why, caller, milliseconds, trace_id, "refused");
+                tracing::info!(request_id, %rpc, code, reason, why, caller, milliseconds, trace_id, "call rejected");
             }
-            None => tracing::info!(request_id, %rpc, code, caller, milliseconds, trace_id, "answered"),
+            None => tracing::info!(request_id, %rpc, code, caller, milliseconds, trace_id, "call completed"),
         }
     }
 }

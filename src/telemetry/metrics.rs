@@ -209,7 +209,7 @@ pub fn watch_pool(read: impl Fn() -> Connections + Send + Sync + 'static) {
     let meter = global::meter("user-service");
     meter
         .u64_observable_gauge("user_service.db.pool.connections")
-        .with_description("Connections of the pool")
+        .with_description("Database pool connections by state")
         .with_callback(move |gauge| {
             let Connections { used, idle, unopened } = read();
             for (state, count) in [("used", used), ("idle", idle), ("unopened", unopened)] {
@@ -232,14 +232,14 @@ impl Instruments {
             outbox_oldest_age: meter
                 .f64_gauge("user_service.outbox.oldest_age")
                 .with_unit("s")
-                .with_description("How long the oldest message has been waiting")
+                .with_description("Age of the oldest queued message")
                 .build(),
-            outbox_overdue: gauge("user_service.outbox.overdue", "Messages that have been waiting for two minutes"),
+            outbox_overdue: gauge("user_service.outbox.overdue", "Messages queued for more than two minutes"),
             outbox_dead_letters: gauge("user_service.outbox.dead_letters", "Messages that failed or expired"),
-            codes: counter("user_service.codes", "Codes sent, and codes tried"),
-            token_cache: counter("user_service.token_cache", "Tokens found in the cache, or looked up"),
-            hash_wait: seconds("user_service.hash.wait", "How long a password waited for a thread that hashes"),
-            limiter_hits: counter("user_service.limiter.hits", "Calls that a limit turned away"),
+            codes: counter("user_service.codes", "Codes sent and code attempts"),
+            token_cache: counter("user_service.token_cache", "Token cache hits and lookups"),
+            hash_wait: seconds("user_service.hash.wait", "Time a password waited for a hashing thread"),
+            limiter_hits: counter("user_service.limiter.hits", "Calls rejected by a rate limit"),
             connections_refused: counter("user_service.connections.refused", "Connections turned away at once"),
             connections_closed: counter("user_service.connections.closed", "Connections that the service closed"),
             public_calls_refused: counter(

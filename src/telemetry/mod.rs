@@ -80,8 +80,8 @@ impl Drop for Guard {
         });
         match is_done.recv_timeout(FLUSH) {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the last traces and metrics may be lost"),
-            Err(_) => tracing::warn!("the last traces and metrics are lost: the collector does not take them in time"),
+            Ok(Err(error)) => tracing::warn!(%error, "telemetry flush failed; the last traces and metrics may be lost"),
+            Err(_) => tracing::warn!("telemetry flush timed out; the last traces and metrics are lost"),
         }
     }
 }

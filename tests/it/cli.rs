@@ -117,7 +117,7 @@ fn dev_keeps_its_data_and_its_tokens_until_reset() {
 
     let third = Dev::start(&folder.0, &["--reset", "--service-token-scopes", "profiles.read"]);
     let gone = run(&folder.0, &["user", "get", made["userId"].as_str().unwrap()]);
-    assert!(said(&gone).contains("There is no such user."), "{}", said(&gone));
+    assert!(said(&gone).contains("User not found."), "{}", said(&gone));
     assert_ne!(third.text("service_token"), token);
     third.stop();
 }

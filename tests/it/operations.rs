@@ -45,8 +45,8 @@ async fn p53_health_is_lost_after_three_pings_and_back_after_one() {
     serve.wait_for(NotServing).await;
     assert_eq!((status(&serve, "/livez").await, status(&serve, "/readyz").await), (200, 503));
     // Lines are written a moment after what they tell of, in order.
-    serve.logged(|line| line["message"] == "health changes" && line["serving"] == false).await;
-    let failed = serve.log().iter().filter(|line| line.contains("the database does not answer")).count();
+    serve.logged(|line| line["message"] == "health status changed" && line["serving"] == false).await;
+    let failed = serve.log().iter().filter(|line| line.contains("database ping failed")).count();
     give_back(&database).await;
     serve.wait_for(Serving).await;
 

@@ -168,7 +168,7 @@ async fn failure_is_a_number_and_its_message_in_the_callers_language() {
     let body = json!({ "editEmail": "nobody" }).to_string();
     let english = bench.user.send("POST", EDIT, body.clone()).await.body;
     let chinese = bench.user.with("langTag", "zh-Hans").send("POST", EDIT, body).await.body;
-    assert_eq!(english, json!({ "code": 30221, "message": "The email is no email address" }));
+    assert_eq!(english, json!({ "code": 30221, "message": "The email address is invalid" }));
     assert_eq!(chinese, json!({ "code": 30221, "message": "邮箱格式错误" }));
 }
 

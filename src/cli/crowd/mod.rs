@@ -44,7 +44,7 @@ pub async fn fill(
     told: impl Fn(u64),
 ) -> anyhow::Result<u64> {
     if total >= MOST {
-        bail!("a crowd has at most {} users", MOST - 1);
+        bail!("at most {} users can be generated", MOST - 1);
     }
     let mut conn = schema::connect(url, ca_file).await?;
     let Some(Mark::Filled { crowd: there }) = schema::mark(&mut conn).await?.as_deref().and_then(Mark::parse) else {
@@ -59,7 +59,7 @@ pub async fn fill(
     let part = Part { first: there, total, now, fields: known };
     let mut next = part.make(&client, there).await?;
     while let Some(making) = next {
-        let (made, rows) = making.await.context("the making of users broke")??;
+        let (made, rows) = making.await.context("user generation failed")??;
         // The next are made while these are written.
         next = part.make(&client, made.end).await?;
         let transaction = client.transaction().await?;
@@ -70,7 +70,7 @@ pub async fn fill(
     }
     copy::settle(&client).await.context("the crowd cannot be analysed")?;
     drop(client);
-    driving.await.context("the connection broke")?.context("the connection broke")?;
+    driving.await.context("the database connection failed")?.context("the database connection failed")?;
     Ok(total - there)
 }
 
@@ -87,7 +87,7 @@ pub fn rows(
     let usernames = UsernameRules::default();
     for (given, user_id) in users {
         let (mut new, _) = new_user(given, fields, &usernames, now, Lengths::default())
-            .map_err(|error| anyhow!("user {user_id} of the crowd breaks a rule: {:?}", error.violations()))?;
+            .map_err(|error| anyhow!("generated user {user_id} is invalid: {:?}", error.violations()))?;
         new.profile.user_id = user_id;
         let indexed = fields.iter().map(|field| &**field).filter(|field| field.index.is_maintained());
         let key = (user_id, new.profile.created_at);

@@ -24,7 +24,7 @@ const MASK_TYPE: &str = "must be text: a mask in ProtoJSON is text, for example 
 pub fn read<M: Message + Name + Default>(json: &JsonValue) -> Result<M> {
     let mut bytes = Vec::new();
     read_into(&descriptor::<M>(), json, &mut bytes)?;
-    M::decode(bytes.as_slice()).map_err(|_| Error::invalid("", FieldError::Format, "nests too deep"))
+    M::decode(bytes.as_slice()).map_err(|_| Error::invalid("", FieldError::Format, "is nested too deeply"))
 }
 
 /// Reads a message of this type into its bytes.
@@ -47,7 +47,7 @@ fn object(message: &MessageDescriptor, json: &JsonValue, path: Path<'_>, out: &m
     let (mut seen, mut chosen) = (HashSet::new(), HashSet::new());
     for (name, value) in entries {
         let Some(field) = field(message, name) else {
-            return Err(Error::invalid(Path::Key(&path, name), FieldError::Unknown, "is no field here"));
+            return Err(Error::invalid(Path::Key(&path, name), FieldError::Unknown, "unknown field"));
         };
         let inside = Path::Key(&path, field.name());
         if !seen.insert(field.number()) {
@@ -59,7 +59,11 @@ fn object(message: &MessageDescriptor, json: &JsonValue, path: Path<'_>, out: &m
         }
         let oneof = field.containing_oneof().filter(|oneof| !oneof.is_synthetic());
         if oneof.is_some_and(|oneof| !chosen.insert(oneof.name().to_owned())) {
-            return Err(Error::invalid(inside, FieldError::Format, "excludes another that is given"));
+            return Err(Error::invalid(
+                inside,
+                FieldError::Format,
+                "can't be combined with another field of the same oneof",
+            ));
         }
         match value {
             JsonValue::List(items) if field.is_list() => {
@@ -153,7 +157,7 @@ fn safe(whole: i128, path: Path<'_>) -> Result<()> {
     if whole.unsigned_abs() <= MAX_SAFE_INTEGER as u128 {
         return Ok(());
     }
-    Err(Error::invalid(path, FieldError::Range, "a whole number beyond 2^53 must be quoted"))
+    Err(Error::invalid(path, FieldError::Range, "an integer beyond 2^53 must be a quoted string"))
 }
 
 /// A whole number as a double. JavaScript writes doubles below 10^21 without an exponent, by the fewest digits that lead

@@ -41,7 +41,7 @@ impl JsonValue {
 
     fn parse_checked(given: &[u8]) -> Result<Self> {
         let read: Self = serde_json::from_slice(given)
-            .map_err(|fault| Error::invalid("", FieldError::Format, format!("is no JSON that can be read: {fault}")))?;
+            .map_err(|fault| Error::invalid("", FieldError::Format, format!("is not valid JSON: {fault}")))?;
         match long_integers(given) {
             long if long.is_empty() => Ok(read),
             long => Ok(read.with_integers(&long)),
@@ -139,7 +139,7 @@ fn into_map(entries: Vec<(String, JsonValue)>, path: Path<'_>) -> Result<Map<Str
 
 /// The error for a repeated key.
 pub(super) fn repeated(path: Path<'_>) -> Error {
-    Error::invalid(path, FieldError::Format, "stands twice")
+    Error::invalid(path, FieldError::Format, "duplicate key")
 }
 
 /// The deepest nesting of a request: a filter of maximum depth has 18 levels.

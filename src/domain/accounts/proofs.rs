@@ -247,7 +247,7 @@ impl Proofs {
             Ok(())
         });
         if let Err(error) = given.await {
-            tracing::warn!(reason = error.reason().as_str(), "tries of right codes stay counted");
+            tracing::warn!(reason = error.reason().as_str(), "failed to refund the attempts of right codes");
         }
     }
 }
@@ -278,7 +278,7 @@ impl VerifiedCodes {
         if let Some(given) = self.giving_back()
             && let Err(error) = given.await
         {
-            tracing::error!(%error, "the giving back of tries broke");
+            tracing::error!(%error, "the attempt refund task failed");
         }
     }
 

@@ -234,7 +234,7 @@ fn work(queue: &Queue) {
     while let Some(job) = queue.pop() {
         // A panic must not end the thread: the other jobs would wait permanently.
         if panic::catch_unwind(AssertUnwindSafe(job)).is_err() {
-            tracing::error!("a job of the password threads panicked");
+            tracing::error!("a password hashing job panicked");
         }
     }
 }
@@ -243,7 +243,7 @@ fn work(queue: &Queue) {
 fn yield_to_others() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::setpriority_process(None, 19) {
-        tracing::warn!(%error, "the password threads keep the priority of the process");
+        tracing::warn!(%error, "failed to lower the priority of the password hashing threads");
     }
 }
 

@@ -100,7 +100,7 @@ impl Field {
         if (self.unique || self.index.is_maintained()) && has_long_text {
             return reject(
                 FieldError::Length,
-                format!("must have at most {MAX_KEY_TEXT} characters, for it is indexed"),
+                format!("must be at most {MAX_KEY_TEXT} characters long because the field is indexed"),
             );
         }
         Ok(value)
@@ -169,9 +169,9 @@ impl Fields {
         for (name, value) in given {
             let at = || format!("{path}.{}", text::cut(&name, 64));
             match self.get(&name) {
-                None => violations.add(at(), FieldError::Unknown, "is no field of the application"),
+                None => violations.add(at(), FieldError::Unknown, "is not a custom field"),
                 Some(field) if value.is_null() && field.required => {
-                    violations.add(at(), FieldError::Required, "must have a value");
+                    violations.add(at(), FieldError::Required, "is required");
                 }
                 Some(_) if value.is_null() => {
                     document.insert(name, value);
@@ -194,7 +194,7 @@ impl Fields {
                 }
                 // A value that was given and refused has its fault already; naming it twice says nothing more.
                 None if field.required => {
-                    violations.add(format!("{path}.{}", field.name), FieldError::Required, "must have a value");
+                    violations.add(format!("{path}.{}", field.name), FieldError::Required, "is required");
                 }
                 None => {}
             }

@@ -33,7 +33,7 @@ pub fn integer(value: &Value) -> Result<i64, Rejection> {
                 Ok(double as i64)
             }
             (None, Some(double)) if double.fract() == 0.0 => {
-                reject(FieldError::Range, "must be within 64 bits; beyond 2^53 as decimal text")
+                reject(FieldError::Range, "must fit in 64 bits; write integers beyond 2^53 as a decimal string")
             }
             _ => reject(FieldError::Type, "must be a whole number"),
         },
@@ -78,7 +78,10 @@ pub(super) fn nested(value: Value, depth: usize) -> Result<Value, Rejection> {
             let mut checked = Map::with_capacity(entries.len());
             for (key, value) in entries {
                 if !is_key(&key) {
-                    let why = format!("a key is a letter, then letters, digits and \"_\": {}", text::cut(&key, 64));
+                    let why = format!(
+                        "invalid key {}: must be a letter followed by letters, digits, or \"_\"",
+                        text::cut(&key, 64)
+                    );
                     return reject(FieldError::Format, why);
                 }
                 let value = nested(value, depth + 1)
@@ -141,7 +144,7 @@ pub(super) fn geojson(value: Value) -> Result<Value, Rejection> {
 
 pub(super) fn file(value: Value) -> Result<Value, Rejection> {
     let Value::Object(object) = &value else {
-        return reject(FieldError::Type, "must be a file's object");
+        return reject(FieldError::Type, "must be a file object");
     };
     let is_text = |key: &str| object.get(key).is_some_and(|value| value.as_str().is_some_and(|text| !text.is_empty()));
     let has_size = object.get("size").is_some_and(|size| size.as_i64().is_some_and(|size| size >= 0));

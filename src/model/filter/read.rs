@@ -106,15 +106,21 @@ impl Reader<'_> {
                 if steps.iter().all(|step| is_key(step)) {
                     return Some(Subject::Inside(field, steps));
                 }
-                self.violations.add(path, FieldError::Format, "each step is a letter, then letters, digits and \"_\"");
+                self.violations.add(
+                    path,
+                    FieldError::Format,
+                    "each path segment must be a letter followed by letters, digits, or \"_\"",
+                );
             }
-            (Some(_), Some(_)) => self.violations.add(path, FieldError::Type, "only an object has an inside"),
+            (Some(_), Some(_)) => {
+                self.violations.add(path, FieldError::Type, "a path is supported only in object fields")
+            }
             (None, _) => {
                 let known = Column::NAMES.iter().map(|(name, _)| *name).chain(self.fields.names());
                 self.violations.add(
                     path,
                     FieldError::Unknown,
-                    format!("is no field{}", text::suggestion(first, known)),
+                    format!("is not a field{}", text::suggestion(first, known)),
                 );
             }
         }
@@ -145,7 +151,7 @@ impl Reader<'_> {
         if let Some(kind) = subject.field_type()
             && !takes(subject, kind)
         {
-            let why = format!("{operator} does not fit a field of type {}", kind.names().0);
+            let why = format!("{operator} doesn't apply to a field of type {}", kind.names().0);
             self.violations.add(path, FieldError::Type, why);
             return None;
         }
@@ -204,7 +210,7 @@ fn read_test(subject: &Subject, operator: &str, given: Value) -> Rejected<Filter
         "$gte" => is(Test::Ordered(Order::GreaterOrEqual, ordered(subject, given)?)),
         "$range" => {
             let [from, to] = <[Value; 2]>::try_from(items(given)?)
-                .map_err(|_| (String::new(), FieldError::Length, "must be two values".to_owned()))?;
+                .map_err(|_| (String::new(), FieldError::Length, "must be an array of two values".to_owned()))?;
             Filter::All(vec![
                 is(Test::Ordered(Order::GreaterOrEqual, ordered(subject, from)?)),
                 is(Test::Ordered(Order::LessOrEqual, ordered(subject, to)?)),

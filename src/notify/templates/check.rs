@@ -54,9 +54,9 @@ impl Templates {
 fn fault(rendered: &str, has_code: bool) -> Option<&'static str> {
     let long: Vec<&str> = rendered.split(|c: char| !c.is_ascii_digit()).filter(|run| run.len() >= CODE.len()).collect();
     if long.iter().any(|run| *run != CODE) || (!has_code && !long.is_empty()) {
-        Some("it shows six digits in a row that are not the code's place (a colour such as #000000 counts too)")
+        Some("it contains six consecutive digits outside the code placeholder (a color such as #000000 counts too)")
     } else if has_code && long.is_empty() {
-        Some("it does not show the code as six digits in a row")
+        Some("it doesn't contain the code as six consecutive digits")
     } else {
         None
     }

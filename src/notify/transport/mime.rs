@@ -58,7 +58,7 @@ impl Sender {
                 mail.content.text.clone(),
                 mail.content.html.clone(),
             ))
-            .map_err(|_| SendError::permanent("not a letter"))
+            .map_err(|_| SendError::permanent("not a valid message"))
     }
 }
 

@@ -43,10 +43,10 @@ impl Transports {
     /// Says what cannot be sent.
     pub fn warn(&self) {
         if matches!(self.mail, MailTransport::None) {
-            tracing::warn!("mails cannot be sent, and fail: mail.smtp is not configured");
+            tracing::warn!("mail.smtp is not configured: mails will fail");
         }
         if matches!(self.text, TextTransport::None) {
-            tracing::warn!("text messages cannot be sent, and fail: sms.url is not configured");
+            tracing::warn!("sms.url is not configured: text messages will fail");
         }
     }
 

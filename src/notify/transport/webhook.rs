@@ -53,7 +53,9 @@ pub struct WebhookSettings {
 /// Why the webhook cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookSettingsError {
-    #[error("webhook: the URL must begin with https:// and name a host; http:// serves on the same machine alone")]
+    #[error(
+        "webhook: the URL must start with https:// and contain a host; http:// is allowed only for a loopback host"
+    )]
     Url,
     #[error("webhook: TLS: {0:#}")]
     Tls(anyhow::Error),

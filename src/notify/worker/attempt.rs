@@ -21,7 +21,7 @@ impl Worker {
         match self.send(row, seed, limit).await {
             Ok(()) => Outcome::Accepted,
             Err(error) => {
-                tracing::info!(outbox.id = row.outbox_id, error = error.to_string(), "a message was not taken");
+                tracing::info!(outbox.id = row.outbox_id, error = error.to_string(), "send attempt failed");
                 self.after_error(row.attempts, error)
             }
         }

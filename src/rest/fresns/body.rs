@@ -76,7 +76,7 @@ impl Body {
         let Some(rest) = self.text(number)? else {
             return Ok(None);
         };
-        let fault = || Error::invalid(country_code, FieldError::Format, "must be a country code without its plus sign");
+        let fault = || Error::invalid(country_code, FieldError::Format, "must be a country code without the plus sign");
         let code = match self.get(country_code) {
             Some(Value::String(code)) => code.clone(),
             Some(code) => code.to_string(),

@@ -104,7 +104,7 @@ impl Edit {
             None => false,
         };
         if contradicts {
-            return Err(Error::invalid("codeType", FieldError::Format, "contradicts what changes"));
+            return Err(Error::invalid("codeType", FieldError::Format, "doesn't match the field that is changed"));
         }
         // One that is too long must not be told as too short.
         for (name, secret) in [("editPassword", &edit.new_password), ("editWalletPassword", &edit.new_wallet_password)]
@@ -121,7 +121,7 @@ impl Edit {
     /// deployment's policy.
     fn check(&self, account: &pb::Account) -> Result<()> {
         if self.new_wallet_password.is_some() && !account.has_wallet_password {
-            return Err(Error::invalid("wallet", FieldError::Required, "there is none"));
+            return Err(Error::invalid("wallet", FieldError::Required, "doesn't exist"));
         }
         if let Some(email) = &self.email
             && let Err((fault, why)) = parse_email(email.clone())
@@ -211,7 +211,7 @@ fn moment(given: &str, zone: &str) -> Result<prost_types::Timestamp> {
         return Err(form());
     }
     let local = NaiveDateTime::parse_from_str(given, "%Y-%m-%d %H:%M:%S").map_err(|_| form())?;
-    let offset = offset(zone).ok_or_else(fault("the header timezone is no offset"))?;
+    let offset = offset(zone).ok_or_else(fault("the timezone header must be a UTC offset"))?;
     let time = local.and_local_timezone(offset).single().ok_or_else(form)?;
     Ok(timestamp(time.with_timezone(&Utc)))
 }

@@ -55,12 +55,12 @@ fn done() -> Response {
 fn check_user(call: &Call) -> Result<()> {
     let mut given = call.headers.get_all("uid").iter();
     let uid = given.next().filter(|uid| !uid.is_empty());
-    let uid = uid.ok_or_else(|| Error::invalid("uid", FieldError::Required, "must be given"))?;
+    let uid = uid.ok_or_else(|| Error::invalid("uid", FieldError::Required, "is required"))?;
     let is_id = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let user_id = uid.to_str().ok().filter(is_id).and_then(|text| text.parse::<i64>().ok());
     match (user_id, given.next()) {
         (Some(user_id), None) if call.caller.user() == Some(user_id) => Ok(()),
         (Some(_), None) => Err(Error::new(Reason::NotOwner)),
-        _ => Err(Error::invalid("uid", FieldError::Format, "must be a user's id")),
+        _ => Err(Error::invalid("uid", FieldError::Format, "must be a user ID")),
     }
 }

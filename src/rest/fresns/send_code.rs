@@ -14,7 +14,7 @@ use crate::{
 pub async fn send_code(call: Call) -> Result<Response, RestError> {
     check_user(&call)?;
     let body = Body::read(&call.body)?;
-    let missing = |name: &'static str| move || Error::invalid(name, FieldError::Required, "must be given");
+    let missing = |name: &'static str| move || Error::invalid(name, FieldError::Required, "is required");
     let channel = body.channel("type")?.ok_or_else(missing("type"))?;
     let purpose = purpose(body.number("useType")?, body.number("templateId")?)?;
     let language = match body.text("langTag")? {
@@ -67,7 +67,7 @@ fn purpose(use_type: Option<i64>, template: Option<i64>) -> Result<CodePurpose> 
         (Some(4), Some(5)) => Ok(CodePurpose::Password),
         (Some(4), Some(6)) => Ok(CodePurpose::WalletPassword),
         (Some(4), _) => Ok(CodePurpose::Unlink),
-        _ => Err(Error::invalid("useType", FieldError::Range, "is not one of those that are served")),
+        _ => Err(Error::invalid("useType", FieldError::Range, "unsupported value")),
     }
 }
 

@@ -105,7 +105,7 @@ fn done() -> Response {
 struct Body(serde_json::Map<String, serde_json::Value>);
 
 impl Body {
-    /// Reads the body of a user's call; a service has no user of its own here.
+    /// Reads the body of a user's call. A service token has no user of its own here.
     fn read(call: &Call) -> Result<Self> {
         if call.caller.user().is_none() {
             return Err(Error::new(Reason::NotOwner));
@@ -119,7 +119,7 @@ impl Body {
     /// A parameter that must be there; an empty one has no length.
     fn needed(&self, name: &str) -> Result<String> {
         match self.0.get(name) {
-            None | Some(serde_json::Value::Null) => Err(Error::invalid(name, FieldError::Required, "must be given")),
+            None | Some(serde_json::Value::Null) => Err(Error::invalid(name, FieldError::Required, "is required")),
             Some(serde_json::Value::String(text)) if text.is_empty() => {
                 Err(Error::invalid(name, FieldError::Length, "must not be empty"))
             }

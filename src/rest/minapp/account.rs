@@ -52,7 +52,7 @@ fn request(user_id: i64, body: Map<String, Value>, country_code: &str) -> Result
         let given = match value {
             Value::Null => None,
             Value::String(text) if text.is_empty() => {
-                return Err(Error::invalid(name, FieldError::Length, "must not be empty; null clears"));
+                return Err(Error::invalid(name, FieldError::Length, "must not be empty; use null to clear it"));
             }
             Value::String(text) => Some(text),
             _ => {
@@ -71,7 +71,7 @@ fn request(user_id: i64, body: Map<String, Value>, country_code: &str) -> Result
             "password" => {
                 request.proof = Some(pb::Proof { current_password: secret(given)?, ..Default::default() });
             }
-            _ => return Err(Error::invalid(text::cut(&name, 64), FieldError::Unknown, "is no field here")),
+            _ => return Err(Error::invalid(text::cut(&name, 64), FieldError::Unknown, "unknown field")),
         }
         if matches!(name.as_str(), "username" | "email" | "phone") {
             paths.push(name);

@@ -86,7 +86,7 @@ fn result(result: &pb::UpdateResult) -> Value {
                 true => TAKEN,
                 false => FAILED,
             };
-            json!({ "error": { "code": code, "err_msg": "the user could not be updated" } })
+            json!({ "error": { "code": code, "err_msg": "the user can't be updated" } })
         }
         Some(Outcome::UpdatedAt(time)) => success(result.user_id, Some(time)),
         None => success(result.user_id, None),

@@ -131,7 +131,7 @@ fn conditions(params: &Params<'_>) -> Result<Map<String, Value>> {
         conditions.push(json!({ "nickname": { "$contains": text } }));
     }
     if let Some(groups) = params.get("group__in") {
-        let fault = || Error::invalid("group__in", FieldError::Format, "must be group ids with commas between");
+        let fault = || Error::invalid("group__in", FieldError::Format, "must be comma-separated group IDs");
         let groups = groups.split(',').map(|group| group.trim().parse::<i64>().map_err(|_| fault()));
         let groups: Vec<i64> = groups.collect::<Result<_>>()?;
         conditions.push(json!({ "group_ids": { "$in": groups } }));

@@ -92,7 +92,7 @@ pub fn render_error(rest_error: &RestError) -> Response {
 /// Refuses a call that asks for a test environment: who believes to write there must not write here.
 fn in_production(call: &Call) -> Result<()> {
     match call.headers.contains_key("x-hydrogen-env-id") {
-        true => Err(Error::invalid("X-Hydrogen-Env-ID", FieldError::Format, "there is one environment alone")),
+        true => Err(Error::invalid("X-Hydrogen-Env-ID", FieldError::Format, "environments aren't supported")),
         false => Ok(()),
     }
 }

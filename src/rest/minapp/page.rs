@@ -58,7 +58,7 @@ impl<'a> Params<'a> {
     pub fn number(&self, name: &str) -> Result<Option<i64>> {
         let Some(given) = self.get(name) else { return Ok(None) };
         let digits = Some(given).filter(|given| given.bytes().all(|byte| byte.is_ascii_digit()));
-        let fault = || Error::invalid(name, FieldError::Format, "must be a whole number that is not negative");
+        let fault = || Error::invalid(name, FieldError::Format, "must be a non-negative integer");
         digits.and_then(|digits| digits.parse().ok()).map(Some).ok_or_else(fault)
     }
 
@@ -99,7 +99,11 @@ impl Page {
         let token = params.get("page_token").unwrap_or_default().to_owned();
         let offset = params.number_or_nothing("offset")?.unwrap_or(0);
         if offset > page::MAX_SKIP && token.is_empty() {
-            return Err(Error::invalid("offset", FieldError::Range, "must be at most 100000; follow next instead"));
+            return Err(Error::invalid(
+                "offset",
+                FieldError::Range,
+                "must be at most 100000; use next for deeper pages",
+            ));
         }
         Ok(Self { limit: limit as i32, offset, token })
     }

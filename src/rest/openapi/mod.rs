@@ -78,7 +78,7 @@ pub fn document() -> Value {
         "paths": paths,
         "components": {
             "securitySchemes": { "bearer": {
-                "type": "http", "scheme": "bearer", "description": "A token of a service or of a user.",
+                "type": "http", "scheme": "bearer", "description": "A service token or a user token.",
             } },
             "schemas": components,
         },
@@ -145,7 +145,7 @@ fn headers(route: &Route) -> Value {
     if !route.has_etag() {
         return json!({});
     }
-    json!({ "ETag": { "description": "The etag of what is returned.", "schema": { "type": "string" } } })
+    json!({ "ETag": { "description": "The etag of the returned resource.", "schema": { "type": "string" } } })
 }
 
 fn parameters(route: &Route, input: &MessageDescriptor) -> Vec<Value> {
@@ -167,7 +167,7 @@ fn parameters(route: &Route, input: &MessageDescriptor) -> Vec<Value> {
         condition("If-None-Match", told, "^(\\*|(W/)?\"[0-9a-f]+\"(, *(W/)?\"[0-9a-f]+\")*)$");
     }
     if !route.is_read() && input.get_field_by_name("etag").is_some() {
-        let told = "The etag that must still be in force, in quotation marks; else 412.";
+        let told = "The etag that the resource must still have, quoted; otherwise 412.";
         condition("If-Match", told, "^(\\*|\"[0-9a-f-]+\")$");
     }
     if !route.has_body {

@@ -120,7 +120,7 @@ impl Serve {
     }
 
     async fn address(&self, what: &str) -> SocketAddr {
-        let line = self.logged(|line| line["message"] == format!("serving {what}")).await;
+        let line = self.logged(|line| line["message"] == format!("listening for {what}")).await;
         line["address"].as_str().unwrap().parse().unwrap()
     }
 
@@ -151,7 +151,7 @@ impl Serve {
         let request = HealthCheckRequest { service: String::new() };
         let mut watch = self.health().await.watch(request).await.unwrap().into_inner();
         let reached = async { while watch.message().await.unwrap().unwrap().status() != status {} };
-        tokio::time::timeout(PATIENCE, reached).await.expect("health changes");
+        tokio::time::timeout(PATIENCE, reached).await.expect("health status changed");
     }
 
     /// Sends it a signal, `TERM` or `INT`.
