@@ -28,10 +28,10 @@ use user_service::{
     clock::Clock,
     config::{Config, Secret, SecretKey, key_text},
     convert::pb,
+    dev::postgres,
     domain::caller::Caller,
     grpc,
     model::{scope::Scope, token::Subject},
-    postgres,
     store::schema,
 };
 

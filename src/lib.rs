@@ -8,10 +8,9 @@
 //! settings, `app` puts the parts together, and `server` runs them on the `threads` of the process; `health`,
 //! `operations` and `telemetry` are what operators see of it. `net` accepts, limits and closes the connections of the
 //! ports. Time and chance come from `clock`, `tls` says whom we
-//! trust, and `postgres` runs a server for `dev` and the tests.
+//! trust, and `dev` holds the development tooling.
 //!
-//! The feature `dev` holds what production does not need: the command `dev`, its examples and generated users,
-//! `postgres` and COPY. It is on unless `--no-default-features` builds without it, as for the image.
+//! The feature `dev` compiles that tooling; it is on unless `--no-default-features` builds without it, as for the image.
 //!
 //! An [`error::Error`] is a fact with a stable reason; only the two transports turn it into a status of their transport.
 
@@ -25,6 +24,8 @@ pub mod clock;
 pub mod config;
 pub mod convert;
 pub mod decompress;
+#[cfg(feature = "dev")]
+pub mod dev;
 pub mod domain;
 pub mod error;
 pub mod grpc;
@@ -33,8 +34,6 @@ pub mod model;
 pub mod net;
 pub mod notify;
 pub mod operations;
-#[cfg(feature = "dev")]
-pub mod postgres;
 pub mod rest;
 pub mod server;
 pub mod store;

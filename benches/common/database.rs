@@ -5,7 +5,7 @@ use std::path::Path;
 use diesel::sql_types::BigInt;
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use user_service::{
-    postgres,
+    dev::postgres,
     store::{schema, sql::Sql},
 };
 

@@ -12,12 +12,12 @@ use anyhow::{Context, bail, ensure};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use user_service::{
     app,
-    cli::{crowd, demo},
     clock::Clock,
     config::{Config, Secret, SecretKey, key_text},
-    postgres::{Server, Settings},
+    dev::postgres::{Server, Settings},
+    dev::{demo_data, seed_data},
     store::{
-        schema::{self, Mark},
+        schema::{self, DevMarker},
         sql::Sql,
     },
 };
@@ -154,9 +154,9 @@ pub async fn fill(url: &str, users: u64) -> anyhow::Result<()> {
     let mut config = Config::default();
     config.database.url = Secret(url.to_owned());
     config.secrets.keys = vec![SecretKey { id: "faults".to_owned(), key: Secret(key_text([7; 32])) }];
-    demo::fill(&app::build(&config, Clock::System)?.api).await?;
-    schema::set_mark(&mut schema::connect(url, None).await?, Mark::Filled { crowd: 0 }).await?;
-    crowd::fill(url, None, users, Clock::System.now(), drop).await?;
+    demo_data::fill(&app::build(&config, Clock::System)?.api).await?;
+    schema::set_mark(&mut schema::connect(url, None).await?, DevMarker::Filled { users: 0 }).await?;
+    seed_data::fill(url, None, users, Clock::System.now(), drop).await?;
     Ok(())
 }
 

@@ -6,10 +6,10 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use user_service::{
-    cli::{crowd, demo},
     clock::Clock,
+    dev::{demo_data, seed_data},
     store::{
-        schema::{self, Mark},
+        schema::{self, DevMarker},
         sql::Sql,
     },
 };
@@ -23,13 +23,13 @@ use crate::{
 pub async fn fill(url: &str, users: u64) -> anyhow::Result<Data> {
     schema::migrate(url, None).await?;
     let mut conn = schema::connect(url, None).await?;
-    if schema::mark(&mut conn).await?.as_deref().and_then(Mark::parse).is_none() {
-        demo::fill(&server::build(url)?.api).await?;
-        schema::set_mark(&mut conn, Mark::Filled { crowd: 0 }).await?;
+    if schema::mark(&mut conn).await?.as_deref().and_then(DevMarker::parse).is_none() {
+        demo_data::fill(&server::build(url)?.api).await?;
+        schema::set_mark(&mut conn, DevMarker::Filled { users: 0 }).await?;
     }
     let begin = std::time::Instant::now();
     let told = |made| eprintln!("{made} users after {:.0} s", begin.elapsed().as_secs_f64());
-    crowd::fill(url, None, users, Clock::System.now(), told).await?;
+    seed_data::fill(url, None, users, Clock::System.now(), told).await?;
     let one = async |conn: &mut AsyncPgConnection, statement| {
         Sql::<BigInt>::new(statement).get_result::<i64>(conn).await.context(statement)
     };

@@ -6,11 +6,11 @@ use anyhow::{Context, bail};
 use diesel_async::SimpleAsyncConnection;
 use tonic::{metadata::MetadataValue, transport::Endpoint};
 use user_service::{
-    cli::crowd,
     clock::Clock,
     convert::pb::{self, user_admin_service_client::UserAdminServiceClient},
+    dev::{copy, seed_data},
     model::field::Fields,
-    store::{connector::Connector, copy, fields, schema},
+    store::{connector::Connector, fields, schema},
 };
 
 use crate::client::Outcome;
@@ -19,7 +19,8 @@ use crate::client::Outcome;
 async fn people(url: &str, size: u64, count: u64) -> anyhow::Result<(Vec<pb::CreateUserRequest>, Fields)> {
     let mut conn = schema::connect(url, None).await?;
     let known = Fields::new(fields::list(&mut conn).await?, Vec::new());
-    let person = |number| crowd::person(size + number, number as f64 / count as f64, Clock::System.now(), &known);
+    let person =
+        |number| seed_data::fake_user(size + number, number as f64 / count as f64, Clock::System.now(), &known);
     Ok(((0..count).map(person).collect(), known))
 }
 
@@ -73,7 +74,7 @@ impl Copy {
         let (client, connection) = Connector::new(None)?.connect(url).await?;
         tokio::spawn(connection);
         let ids = copy::draw_ids(&client, count).await?;
-        let rows = crowd::rows(people.into_iter().zip(ids), &known, Clock::System.now())?;
+        let rows = seed_data::rows(people.into_iter().zip(ids), &known, Clock::System.now())?;
         Ok(Self { count, rows, client })
     }
 

@@ -17,7 +17,7 @@ use std::{path::PathBuf, process::Stdio, time::Duration};
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
-use user_service::{postgres, threads};
+use user_service::{dev::postgres, threads};
 
 use client::{Job, Load, Outcome};
 use common::{

@@ -1,18 +1,12 @@
 //! The command line: a thin transport over the same use cases as gRPC, with an operator as the caller.
 
 mod account;
-#[cfg(feature = "dev")]
-pub mod crowd;
-#[cfg(feature = "dev")]
-pub mod demo;
-#[cfg(feature = "dev")]
-mod dev;
 mod field;
 mod import;
 mod mail;
 mod outbox;
-mod output;
-mod serve;
+pub(crate) mod output;
+pub(crate) mod serve;
 mod token;
 mod user;
 
@@ -33,6 +27,9 @@ use crate::{
     threads,
 };
 use output::Output;
+
+#[cfg(feature = "dev")]
+use crate::dev::run;
 
 /// The profiles and login accounts of an application's users, over gRPC and REST, on Postgres.
 #[derive(Debug, Parser)]
@@ -56,7 +53,7 @@ struct Cli {
 enum Command {
     /// Runs everything on this machine: Postgres, demo data, and the service.
     #[cfg(feature = "dev")]
-    Dev(dev::Dev),
+    Dev(run::Dev),
     /// Runs the service with its configuration.
     Serve,
     /// Applies the database migrations of this binary.
@@ -139,11 +136,11 @@ async fn execute(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
     let settings = Settings {
         config: cli.config,
         #[cfg(feature = "dev")]
-        data_dir: cli.data_dir.unwrap_or_else(crate::postgres::default_folder),
+        data_dir: cli.data_dir.unwrap_or_else(crate::dev::postgres::default_folder),
     };
     match cli.command {
         #[cfg(feature = "dev")]
-        Command::Dev(dev) => dev::run(dev, &settings.data_dir, output).await?,
+        Command::Dev(dev) => run::run(dev, &settings.data_dir, output).await?,
         Command::Serve => serve::run(settings.config.as_deref()).await?,
         Command::Migrate(Migrate { distribute }) => {
             let database = settings.load()?.database;
@@ -179,7 +176,7 @@ impl Settings {
     /// The file that was named, else what `dev` wrote into its folder; none where variables name the database.
     fn file(&self) -> Option<PathBuf> {
         #[cfg(feature = "dev")]
-        let of_dev = || dev::written_config(&self.data_dir);
+        let of_dev = || run::written_config(&self.data_dir);
         #[cfg(not(feature = "dev"))]
         let of_dev = || None;
         self.config.clone().or_else(of_dev)

@@ -7,8 +7,6 @@ pub mod bulk;
 pub mod codes;
 pub mod connection_driver;
 pub mod connector;
-#[cfg(feature = "dev")]
-pub mod copy;
 pub mod distribution;
 mod document;
 pub mod error;

@@ -143,7 +143,7 @@ pub async fn mark(conn: &mut AsyncPgConnection) -> anyhow::Result<Option<String>
 }
 
 /// Leaves a mark on the schema by which `dev` and the tests know their own databases.
-pub async fn set_mark(conn: &mut AsyncPgConnection, mark: Mark) -> anyhow::Result<()> {
+pub async fn set_mark(conn: &mut AsyncPgConnection, mark: DevMarker) -> anyhow::Result<()> {
     let statement = Sql::<()>::new("select set_config('user_service.mark', ").bind(mark.to_string());
     statement.push(", false)").execute(conn).await?;
     conn.batch_execute(MARK).await?;
@@ -157,33 +157,33 @@ end $$";
 
 /// How far `dev` has come with a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mark {
+pub enum DevMarker {
     /// It made the tables.
     Migrated,
     /// The examples are in them, and so many users of a crowd.
-    Filled { crowd: u64 },
+    Filled { users: u64 },
 }
 
 const MIGRATED: &str = "user-service dev";
 const FILLED: &str = "user-service dev, filled";
 
-impl Mark {
+impl DevMarker {
     /// The mark that [`mark`] read, where it is one.
     pub fn parse(text: &str) -> Option<Self> {
         match text.strip_prefix(FILLED) {
-            None => (text == MIGRATED).then_some(Mark::Migrated),
-            Some("") => Some(Mark::Filled { crowd: 0 }),
-            Some(more) => Some(Mark::Filled { crowd: more.strip_prefix(", a crowd of ")?.parse().ok()? }),
+            None => (text == MIGRATED).then_some(DevMarker::Migrated),
+            Some("") => Some(DevMarker::Filled { users: 0 }),
+            Some(more) => Some(DevMarker::Filled { users: more.strip_prefix(", generated users: ")?.parse().ok()? }),
         }
     }
 }
 
-impl std::fmt::Display for Mark {
+impl std::fmt::Display for DevMarker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Mark::Migrated => f.write_str(MIGRATED),
-            Mark::Filled { crowd: 0 } => f.write_str(FILLED),
-            Mark::Filled { crowd } => write!(f, "{FILLED}, a crowd of {crowd}"),
+            DevMarker::Migrated => f.write_str(MIGRATED),
+            DevMarker::Filled { users: 0 } => f.write_str(FILLED),
+            DevMarker::Filled { users } => write!(f, "{FILLED}, generated users: {users}"),
         }
     }
 }
@@ -249,9 +249,9 @@ mod tests {
 
     #[test]
     fn marks_are_read_as_they_are_written() {
-        for mark in [Mark::Migrated, Mark::Filled { crowd: 0 }, Mark::Filled { crowd: 1_000_000 }] {
-            assert_eq!(Mark::parse(&mark.to_string()), Some(mark));
+        for mark in [DevMarker::Migrated, DevMarker::Filled { users: 0 }, DevMarker::Filled { users: 1_000_000 }] {
+            assert_eq!(DevMarker::parse(&mark.to_string()), Some(mark));
         }
-        assert_eq!(Mark::parse("somebody's own"), None);
+        assert_eq!(DevMarker::parse("somebody's own"), None);
     }
 }

@@ -1,3 +1,5 @@
+//! BulkUpdateFields: one change for many users, chosen by ids or by a filter, resumed and idempotent.
+
 use diesel_async::SimpleAsyncConnection;
 use futures_util::future::join_all;
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! The configuration: layers, validation, and the commented default file.
+
 use user_service::config::{self, Config};
 
 const REFERENCE: &str = "deploy/user-service.default.toml";

@@ -1,3 +1,5 @@
+//! Errors: code, reason and details of every reason, the same over gRPC and REST.
+
 use std::{collections::HashMap, convert::Infallible, process::Command};
 
 use tonic::{Code, Status, body::Body};

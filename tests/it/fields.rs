@@ -1,3 +1,5 @@
+//! Custom fields: creating, changing and deleting definitions, indexes, defaults and unique fields.
+
 use diesel::sql_types::{BigInt, Text};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! GetProfile: by user id and by every other key, masks, and what each caller sees.
+
 use tonic::Code;
 use user_service::{
     convert::pb::{self, get_profile_request::Key},

@@ -1,3 +1,5 @@
+//! Health and readiness: what is published while the database comes, goes and comes back.
+
 use std::time::Duration;
 
 use tonic::{Code, transport::Endpoint};

@@ -1,3 +1,5 @@
+//! ImportUsers: the stream, its responses in order, validation of every user, and what a repeat does.
+
 use tokio_stream::StreamExt;
 use user_service::convert::pb;
 

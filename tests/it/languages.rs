@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 use user_service::{
-    cli::demo,
     convert::{pb, proto_json},
+    dev::demo_data,
 };
 
 use crate::support::{Client, TestApp, json};
@@ -29,7 +29,7 @@ fn blocks(part: &str) -> Vec<Value> {
 
 async fn dev() -> (TestApp, Client) {
     let app = TestApp::new().await;
-    demo::fill(&app.api).await.unwrap();
+    demo_data::fill(&app.api).await.unwrap();
     let client = app.service().await;
     (app, client)
 }

@@ -1,3 +1,5 @@
+//! Module boundaries that visibility can't express: which module may name which.
+
 use std::{collections::BTreeSet, fs, path::Path};
 
 /// What each module may name of ours, besides itself.

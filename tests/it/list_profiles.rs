@@ -1,3 +1,5 @@
+//! ListProfiles: order, pages, filters, tokens and their limits.
+
 use serde_json::json;
 use tonic::Code;
 use user_service::{convert::pb, model::scope::Scope};

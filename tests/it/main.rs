@@ -1,12 +1,15 @@
-//! The one integration binary: every test goes through the door, with a real client and a database of its own.
+//! The one integration binary: every test is a real client of a service with a database of its own.
 #![expect(clippy::disallowed_types, reason = "tests are a client, and look at statuses")]
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod support;
 
+mod abandoned_calls;
 mod auth;
+mod backfill;
 mod bad_input;
 mod batch_get_profiles;
+mod batch_loader;
 mod bulk_update_fields;
 mod cli;
 mod codes;
@@ -16,28 +19,26 @@ mod confirm_email_change;
 mod confirm_phone_change;
 mod connections;
 mod crashes;
-mod crowd;
 mod deadlines;
 mod delete_user;
 mod delivery;
-mod doors;
 mod errors;
 mod fairness;
 mod field_definitions;
-mod field_work;
 mod fields;
+mod fresns;
 mod fresns_edit;
-mod gathered;
 mod get_profile;
-mod given_up;
 mod groups;
 mod health;
 mod housekeeping;
 mod import_users;
+mod lancens;
 mod languages;
 mod layering;
 mod link_connection;
 mod list_profiles;
+mod minapp;
 mod minapp_account;
 mod names;
 mod notices;
@@ -54,15 +55,14 @@ mod request_ids;
 mod rest;
 mod restarts;
 mod schema;
-mod seeds_fresns;
-mod seeds_lancens;
-mod seeds_minapp;
+mod seed_data;
 mod send_code;
 mod smtp;
 mod statements;
 mod takeover;
 mod telemetry;
 mod tokens;
+mod transports;
 mod update_account;
 mod update_profile;
 mod users;

@@ -11,7 +11,7 @@ use diesel_async::{AsyncConnection, AsyncPgConnection};
 use serde_json::{Value, json};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 use user_service::{
-    cli::{crowd, demo},
+    dev::{demo_data, seed_data},
     model::{field::Fields, filter, order},
     store::{
         accounts,
@@ -19,7 +19,7 @@ use user_service::{
         bulk, fields,
         listing::{self, Selection},
         profiles,
-        schema::{self, Mark},
+        schema::{self, DevMarker},
         tokens, unique_values,
     },
 };
@@ -49,10 +49,10 @@ struct Plan {
 impl Planner {
     async fn new() -> Self {
         let app = TestApp::new().await;
-        demo::fill(&app.api).await.unwrap();
+        demo_data::fill(&app.api).await.unwrap();
         let mut conn = app.database.connect().await;
-        schema::set_mark(&mut conn, Mark::Filled { crowd: 0 }).await.unwrap();
-        crowd::fill(&app.database.url(), None, 1000, start_time(), |_| {}).await.unwrap();
+        schema::set_mark(&mut conn, DevMarker::Filled { users: 0 }).await.unwrap();
+        seed_data::fill(&app.database.url(), None, 1000, start_time(), |_| {}).await.unwrap();
         let fields = Fields::new(fields::list(&mut conn).await.unwrap(), Vec::new());
         let sent = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&sent);

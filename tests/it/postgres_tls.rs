@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
 use diesel::sql_types::{Bool, Text};
 use diesel_async::RunQueryDsl;
 use user_service::{
-    postgres::{self, Settings},
+    dev::postgres::{self, Settings},
     store::{schema, sql::Sql},
 };
 

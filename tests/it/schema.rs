@@ -1,3 +1,5 @@
+//! The database schema: comments, names, indexes, and migrations up, down and up again.
+
 use diesel::sql_types::{BigInt, Text};
 use diesel_async::RunQueryDsl;
 use user_service::store::{

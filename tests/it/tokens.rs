@@ -1,3 +1,5 @@
+//! Tokens: issuing, listing, expiry and revocation.
+
 use std::time::{Duration, Instant};
 
 use futures_util::{

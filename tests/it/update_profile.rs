@@ -1,3 +1,5 @@
+//! UpdateProfile: masks, update operators on custom fields, etags and races.
+
 use futures_util::future::join_all;
 use serde_json::json;
 use tonic::Code;

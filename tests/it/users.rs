@@ -1,3 +1,5 @@
+//! CreateUser and DeleteUser: unique values, races, and what is erased.
+
 use futures_util::future::join_all;
 use tonic::Code;
 use user_service::convert::pb;

@@ -1,3 +1,5 @@
+//! Forged, stolen and malformed tokens are rejected.
+
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};

@@ -1,3 +1,5 @@
+//! Client certificates: which service they identify, and which are rejected.
+
 use std::{net::SocketAddr, time::Duration};
 
 use tonic::{

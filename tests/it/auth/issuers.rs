@@ -1,3 +1,5 @@
+//! Signed tokens of external issuers: key sets, algorithms, claims and outages.
+
 use chrono::TimeDelta;
 use serde_json::json;
 use tonic::Code;

@@ -1,3 +1,5 @@
+//! Revocation: how soon a revoked token is rejected on every replica.
+
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};

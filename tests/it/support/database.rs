@@ -9,7 +9,7 @@ use std::{
 };
 
 use diesel_async::SimpleAsyncConnection;
-use user_service::{postgres, store::schema};
+use user_service::{dev::postgres, store::schema};
 
 /// A database that goes with the test.
 pub struct TestDatabase {

@@ -3,7 +3,7 @@
 use std::{net::TcpListener, process::Command};
 
 use user_service::{
-    postgres::{Server, Settings},
+    dev::postgres::{Server, Settings},
     store::schema,
 };
 

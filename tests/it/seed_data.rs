@@ -4,10 +4,10 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde_json::json;
 use user_service::{
-    cli::{crowd, demo},
     convert::pb::{self, get_profile_request::Key},
+    dev::{demo_data, seed_data},
     store::{
-        schema::{self, Mark},
+        schema::{self, DevMarker},
         sql::Sql,
     },
 };
@@ -20,14 +20,14 @@ const EXAMPLES: i64 = 243;
 /// A service whose database has the examples and a crowd, which came in two parts.
 async fn crowded() -> TestApp {
     let app = TestApp::new().await;
-    demo::fill(&app.api).await.unwrap();
+    demo_data::fill(&app.api).await.unwrap();
     let mut conn = app.database.connect().await;
-    schema::set_mark(&mut conn, Mark::Filled { crowd: 0 }).await.unwrap();
+    schema::set_mark(&mut conn, DevMarker::Filled { users: 0 }).await.unwrap();
     let url = app.database.url();
     let now = start_time();
-    assert_eq!(crowd::fill(&url, None, 1500, now, |_| {}).await.unwrap(), 1500);
-    assert_eq!(crowd::fill(&url, None, USERS, now, |_| {}).await.unwrap(), USERS - 1500);
-    assert_eq!(crowd::fill(&url, None, USERS, now, |_| {}).await.unwrap(), 0, "it is remembered");
+    assert_eq!(seed_data::fill(&url, None, 1500, now, |_| {}).await.unwrap(), 1500);
+    assert_eq!(seed_data::fill(&url, None, USERS, now, |_| {}).await.unwrap(), USERS - 1500);
+    assert_eq!(seed_data::fill(&url, None, USERS, now, |_| {}).await.unwrap(), 0, "it is remembered");
     app
 }
 

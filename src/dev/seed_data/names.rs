@@ -1,6 +1,6 @@
 //! What people call themselves, each list from the commonest to the rarest.
 
-use super::dice::Dice;
+use super::rng::SeededRng;
 
 /// Surnames in the order of how many people bear them, with their sound.
 const SURNAMES: &[(&str, &str)] = &[
@@ -238,37 +238,37 @@ pub struct Name {
 }
 
 /// A name: most are Chinese, of two to four characters.
-pub fn name(dice: &mut Dice) -> Name {
-    match dice.below(100) {
-        0..62 => chinese(dice),
-        62..68 => Name { nickname: (*dice.pick(PHRASES)).to_owned(), ..chinese(dice) },
-        68..88 => latin(dice),
-        88..97 => decorated(dice),
-        _ => Name { nickname: (*dice.pick(OTHERS)).to_owned(), latin: "guest".to_owned() },
+pub fn name(rng: &mut SeededRng) -> Name {
+    match rng.below(100) {
+        0..62 => chinese(rng),
+        62..68 => Name { nickname: (*rng.pick(PHRASES)).to_owned(), ..chinese(rng) },
+        68..88 => latin(rng),
+        88..97 => decorated(rng),
+        _ => Name { nickname: (*rng.pick(OTHERS)).to_owned(), latin: "guest".to_owned() },
     }
 }
 
-fn chinese(dice: &mut Dice) -> Name {
-    let (surname, sound) = dice.pick(SURNAMES);
+fn chinese(rng: &mut SeededRng) -> Name {
+    let (surname, sound) = rng.pick(SURNAMES);
     let mut name = Name { nickname: (*surname).to_owned(), latin: (*sound).to_owned() };
-    for _ in 0..if dice.percent(35) { 1 } else { 2 } {
-        let (given, sound) = dice.pick(GIVEN);
+    for _ in 0..if rng.percent(35) { 1 } else { 2 } {
+        let (given, sound) = rng.pick(GIVEN);
         name.nickname.push_str(given);
         name.latin.push_str(sound);
     }
     name
 }
 
-fn latin(dice: &mut Dice) -> Name {
-    let first = dice.pick(FIRST);
-    let nickname = if dice.percent(50) { format!("{first} {}", dice.pick(LAST)) } else { (*first).to_owned() };
+fn latin(rng: &mut SeededRng) -> Name {
+    let first = rng.pick(FIRST);
+    let nickname = if rng.percent(50) { format!("{first} {}", rng.pick(LAST)) } else { (*first).to_owned() };
     let latin = nickname.chars().filter(char::is_ascii_alphabetic).collect::<String>().to_lowercase();
     Name { nickname, latin }
 }
 
-fn decorated(dice: &mut Dice) -> Name {
-    let Name { nickname, latin } = if dice.percent(60) { chinese(dice) } else { latin(dice) };
-    let emoji = dice.pick(EMOJI);
-    let nickname = if dice.percent(70) { format!("{nickname}{emoji}") } else { format!("{emoji} {nickname}") };
+fn decorated(rng: &mut SeededRng) -> Name {
+    let Name { nickname, latin } = if rng.percent(60) { chinese(rng) } else { latin(rng) };
+    let emoji = rng.pick(EMOJI);
+    let nickname = if rng.percent(70) { format!("{nickname}{emoji}") } else { format!("{emoji} {nickname}") };
     Name { nickname, latin }
 }

@@ -11,7 +11,7 @@ use crate::{
     model::{account::Normalized, profile::Profile},
     store::{
         fields::IndexRow,
-        schema::{MARK, Mark},
+        schema::{DevMarker, MARK},
         users::NewAccount,
     },
 };
@@ -107,7 +107,7 @@ pub async fn draw_ids(client: &Client, count: u64) -> Result<Vec<i64>, Error> {
 }
 
 /// Leaves a mark, as [`schema::set_mark`](crate::store::schema::set_mark), with the rows that it tells of.
-pub async fn set_mark(transaction: &Transaction<'_>, mark: Mark) -> Result<(), Error> {
+pub async fn set_mark(transaction: &Transaction<'_>, mark: DevMarker) -> Result<(), Error> {
     transaction.execute("select set_config('user_service.mark', $1, true)", &[&mark.to_string()]).await?;
     transaction.batch_execute(MARK).await
 }

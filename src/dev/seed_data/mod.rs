@@ -1,11 +1,11 @@
 //! A crowd of made-up users for `dev` and for measuring: each is read by the same rules as a CreateUser, and all are
 //! written by COPY.
 
-mod dice;
+mod fake_user;
 mod names;
-mod person;
+mod rng;
 
-pub use person::person;
+pub use fake_user::fake_user;
 
 use std::{ops::Range, path::Path, sync::Arc};
 
@@ -16,13 +16,13 @@ use tokio_postgres::Client;
 
 use crate::{
     convert::{pb, user::new_user},
+    dev::copy::{self, Rows},
     domain::fields::index_rows,
     model::{field::Fields, password::Lengths, username::UsernameRules},
     store::{
         connector::Connector,
-        copy::{self, Rows},
         fields,
-        schema::{self, Mark},
+        schema::{self, DevMarker},
     },
 };
 
@@ -47,7 +47,8 @@ pub async fn fill(
         bail!("at most {} users can be generated", MOST - 1);
     }
     let mut conn = schema::connect(url, ca_file).await?;
-    let Some(Mark::Filled { crowd: there }) = schema::mark(&mut conn).await?.as_deref().and_then(Mark::parse) else {
+    let Some(DevMarker::Filled { users: there }) = schema::mark(&mut conn).await?.as_deref().and_then(DevMarker::parse)
+    else {
         bail!("the database has no example users");
     };
     if there >= total {
@@ -64,7 +65,7 @@ pub async fn fill(
         next = part.make(&client, made.end).await?;
         let transaction = client.transaction().await?;
         rows.send(&transaction).await.context("the crowd cannot be written")?;
-        copy::set_mark(&transaction, Mark::Filled { crowd: made.end }).await?;
+        copy::set_mark(&transaction, DevMarker::Filled { users: made.end }).await?;
         transaction.commit().await?;
         told(made.end);
     }
@@ -121,7 +122,7 @@ impl Part {
         Ok(Some(tokio::task::spawn_blocking(move || {
             let people = numbers.clone().map(|number| {
                 let share = (number - first) as f64 / whole as f64;
-                person(number, share, now, &fields)
+                fake_user(number, share, now, &fields)
             });
             let rows = rows(people.zip(ids), &fields, now)?;
             Ok((numbers, rows))

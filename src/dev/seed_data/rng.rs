@@ -1,13 +1,13 @@
 //! Choices that look like chance and are the same each time.
 
 /// A stream of numbers that follows from its seed alone (SplitMix64), so that a crowd can be made again as it was.
-pub struct Dice(u64);
+pub struct SeededRng(u64);
 
 /// How much the first of a list come before the others: with 4, the first is taken by 8 % where there are sixty, as
 /// the commonest surname is.
 const LEAD: f64 = 4.0;
 
-impl Dice {
+impl SeededRng {
     pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x2545_f491_4f6c_dd1d))
     }
@@ -58,10 +58,10 @@ mod tests {
 
     #[test]
     fn earlier_ones_are_likelier() {
-        let mut dice = Dice::new(1);
+        let mut rng = SeededRng::new(1);
         let mut counts = [0; 60];
         for _ in 0..100_000 {
-            counts[dice.rank(60)] += 1;
+            counts[rng.rank(60)] += 1;
         }
         assert!((7_000..9_500).contains(&counts[0]), "{}", counts[0]);
         assert!(counts[0] > counts[5] && counts[5] > counts[30] && counts[59] > 0);

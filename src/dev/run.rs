@@ -17,22 +17,22 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{
-    crowd, demo,
-    output::Output,
-    serve::{bind, limits},
-};
+use super::{demo_data, postgres, seed_data};
 use crate::{
     api::Api,
     app::{self, App},
+    cli::{
+        output::Output,
+        serve::{bind, limits},
+    },
     clock::{Clock, random_bytes},
     config::{self, Config, Secret, SecretKey},
     domain::caller::Caller,
     model::{scope::Scope, token::Subject},
-    net, postgres,
+    net,
     server::{self, Ports, Signals},
     store::{
-        schema::{self, Mark},
+        schema::{self, DevMarker},
         sql::Sql,
     },
 };
@@ -143,24 +143,24 @@ async fn start(
     let config = configure(folder, url, addresses)?;
     let app = app::build(&config, Clock::System)?;
     let mut conn = schema::connect(&config.database.url.0, config.database.ca_file.as_deref()).await?;
-    let mark = schema::mark(&mut conn).await?.as_deref().and_then(Mark::parse);
-    if !matches!(mark, Some(Mark::Filled { .. })) {
-        demo::fill(&app.api).await?;
-        schema::set_mark(&mut conn, Mark::Filled { crowd: 0 }).await?;
+    let mark = schema::mark(&mut conn).await?.as_deref().and_then(DevMarker::parse);
+    if !matches!(mark, Some(DevMarker::Filled { .. })) {
+        demo_data::fill(&app.api).await?;
+        schema::set_mark(&mut conn, DevMarker::Filled { users: 0 }).await?;
     }
     if dev.users > 0 {
-        gather(&config.database, dev.users, output).await?;
+        generate(&config.database, dev.users, output).await?;
     }
     let tokens = tokens(&app.api, folder, scopes).await?;
     Ok(Started { app, config, tokens, postgres })
 }
 
 /// Makes the crowd, and shows how far it has come.
-async fn gather(database: &config::Database, users: u64, output: Output) -> anyhow::Result<()> {
+async fn generate(database: &config::Database, users: u64, output: Output) -> anyhow::Result<()> {
     let progress = if output.is_json() { ProgressBar::hidden() } else { ProgressBar::new(users) };
     let progress = progress.with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} users {eta}")?);
     let told = |made| progress.set_position(made);
-    crowd::fill(&database.url.0, database.ca_file.as_deref(), users, Clock::System.now(), told).await?;
+    seed_data::fill(&database.url.0, database.ca_file.as_deref(), users, Clock::System.now(), told).await?;
     progress.finish_and_clear();
     Ok(())
 }
@@ -194,7 +194,7 @@ async fn database(folder: &Path, reset: bool) -> anyhow::Result<(String, Option<
 /// Migrates. A database that someone else made is migrated never, and cleared never.
 async fn prepare(url: &str, reset: bool, is_ours: bool) -> anyhow::Result<()> {
     let mut conn = schema::connect(url, None).await?;
-    let mark = schema::mark(&mut conn).await?.as_deref().and_then(Mark::parse);
+    let mark = schema::mark(&mut conn).await?.as_deref().and_then(DevMarker::parse);
     if mark.is_none() && !is_ours && !schema::is_empty(&mut conn).await? {
         bail!("the database in DATABASE_URL wasn't created by dev, so it is left unchanged; use an empty database");
     }
@@ -203,7 +203,7 @@ async fn prepare(url: &str, reset: bool, is_ours: bool) -> anyhow::Result<()> {
     }
     schema::migrate(url, None).await?;
     if reset || mark.is_none() {
-        schema::set_mark(&mut conn, Mark::Migrated).await?;
+        schema::set_mark(&mut conn, DevMarker::Migrated).await?;
     }
     Ok(())
 }
@@ -246,7 +246,7 @@ async fn tokens(api: &Api, folder: &Path, scopes: &[Scope]) -> anyhow::Result<To
         tokens.service = api.tokens().issue(&service, scopes, TimeDelta::days(2 * 365)).await?.1;
     }
     if api.verify(&tokens.user).await.is_err() {
-        tokens.user_id = demo::USER_ID;
+        tokens.user_id = demo_data::USER_ID;
         let user = Subject::User(tokens.user_id);
         match api.tokens().issue(&user, &[], TimeDelta::days(30)).await {
             Ok((_, secret)) => tokens.user = secret,

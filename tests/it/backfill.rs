@@ -21,9 +21,9 @@ const VARIABLES: &[(&str, &str)] = &[("FIELDS__CACHE_SECONDS", "1"), ("FIELDS__W
 const LONGEST_WRITE: Duration = Duration::from_secs(1);
 
 /// A source of chance: SplitMix64.
-struct Dice(u64);
+struct SeededRng(u64);
 
-impl Dice {
+impl SeededRng {
     /// The one of a test.
     fn of(test: u64) -> Self {
         let seed = std::env::var("USER_SERVICE_ORACLE_SEED").map_or(1, |seed| seed.parse().expect("a number"));
@@ -109,11 +109,11 @@ impl World {
     }
 
     /// Begins to write by many hands at once.
-    fn write(&self, dice: &mut Dice, change: fn(&mut Dice) -> Value) -> Writers {
+    fn write(&self, rng: &mut SeededRng, change: fn(&mut SeededRng) -> Value) -> Writers {
         let stop = watch::Sender::new(false);
         let hands = (0..4).map(|_| {
-            let (clients, stop, dice) = (self.clients.subscribe(), stop.subscribe(), Dice(dice.next()));
-            tokio::spawn(write(clients, stop, dice, change))
+            let (clients, stop, rng) = (self.clients.subscribe(), stop.subscribe(), SeededRng(rng.next()));
+            tokio::spawn(write(clients, stop, rng, change))
         });
         Writers { hands: hands.collect(), stop }
     }
@@ -176,42 +176,42 @@ impl Writers {
 async fn write(
     mut clients: watch::Receiver<Vec<Client>>,
     stop: watch::Receiver<bool>,
-    mut dice: Dice,
-    change: fn(&mut Dice) -> Value,
+    mut rng: SeededRng,
+    change: fn(&mut SeededRng) -> Value,
 ) -> usize {
     let mut done = 0;
     while !*stop.borrow() {
         let client = {
             let living = clients.wait_for(|living| !living.is_empty()).await.unwrap();
-            living[dice.below(living.len() as u64) as usize].clone()
+            living[rng.below(living.len() as u64) as usize].clone()
         };
         // A write may be refused, or die with its process: the database alone tells what became of it.
-        done += usize::from(write_one(client, &mut dice, change).await.is_ok());
+        done += usize::from(write_one(client, &mut rng, change).await.is_ok());
     }
     done
 }
 
-async fn write_one(mut client: Client, dice: &mut Dice, change: fn(&mut Dice) -> Value) -> Result<(), Status> {
-    let user_id = dice.user_id();
-    match dice.below(20) {
+async fn write_one(mut client: Client, rng: &mut SeededRng, change: fn(&mut SeededRng) -> Value) -> Result<(), Status> {
+    let user_id = rng.user_id();
+    match rng.below(20) {
         0 => client.admin.delete_user(within(pb::DeleteUserRequest { user_id, ..Default::default() })).await.map(drop),
         1 | 2 => {
             let mut new = person("new");
-            let values = json!({ "level": dice.below(50), "tags": [dice.below(7)] });
+            let values = json!({ "level": rng.below(50), "tags": [rng.below(7)] });
             new.profile.get_or_insert_default().custom_fields = Some(fields(values));
             client.admin.create_user(within(new)).await.map(drop)
         }
         3 => {
-            let user_ids = [user_id, dice.user_id(), dice.user_id()];
+            let user_ids = [user_id, rng.user_id(), rng.user_id()];
             let request = pb::BulkUpdateFieldsRequest {
                 filter: Some(fields(json!({ "user_id": { "$in": user_ids } }))),
-                custom_fields: Some(fields(change(dice))),
+                custom_fields: Some(fields(change(rng))),
                 ..Default::default()
             };
             client.users.bulk_update_fields(within(request)).await.map(drop)
         }
         _ => {
-            let custom_fields = Some(fields(change(dice)));
+            let custom_fields = Some(fields(change(rng)));
             let request = pb::UpdateProfileRequest { user_id, custom_fields, ..Default::default() };
             client.users.update_profile(within(request)).await.map(drop)
         }
@@ -230,29 +230,29 @@ fn field(name: &str, kind: pb::FieldType) -> pb::FieldDefinition {
 }
 
 /// A change of what is indexed.
-fn of_indexed(dice: &mut Dice) -> Value {
-    match dice.below(8) {
-        0 => json!({ "level": dice.below(50) }),
+fn of_indexed(rng: &mut SeededRng) -> Value {
+    match rng.below(8) {
+        0 => json!({ "level": rng.below(50) }),
         1 => json!({ "level": null, "tags": null }),
         2 => json!({ "$unset": { "level": "", "tags": "" } }),
-        3 => json!({ "tags": [dice.below(7), dice.below(7)] }),
-        4 => json!({ "tags": { "$append_unique": [dice.below(7)] }, "level": dice.below(50) }),
-        5 => json!({ "tags": { "$remove": [dice.below(7)] } }),
+        3 => json!({ "tags": [rng.below(7), rng.below(7)] }),
+        4 => json!({ "tags": { "$append_unique": [rng.below(7)] }, "level": rng.below(50) }),
+        5 => json!({ "tags": { "$remove": [rng.below(7)] } }),
         _ => json!({ "level": { "$incr_by": 1 } }),
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p8_indexes_are_what_the_documents_say_though_processes_die_while_they_are_filled() {
-    let mut dice = Dice::of(1);
+    let mut rng = SeededRng::of(1);
     let mut world = World::new().await;
-    let writers = world.write(&mut dice, of_indexed);
+    let writers = world.write(&mut rng, of_indexed);
 
     world.set_indexed(true).await;
     world.in_the_middle().await;
     world.kill();
     world.start().await;
-    for _ in 0..=dice.below(3) {
+    for _ in 0..=rng.below(3) {
         world.set_indexed(false).await;
         world.set_indexed(true).await;
     }
@@ -277,21 +277,21 @@ async fn by_level_of_documents(conn: &mut AsyncPgConnection) -> Vec<i64> {
 }
 
 /// A change of a field that is being deleted, or of another of the same user.
-fn of_deleted(dice: &mut Dice) -> Value {
-    match dice.below(2) {
-        0 => json!({ "card": format!("w{}", dice.below(100)) }),
+fn of_deleted(rng: &mut SeededRng) -> Value {
+    match rng.below(2) {
+        0 => json!({ "card": format!("w{}", rng.below(100)) }),
         _ => json!({ "level": { "$incr_by": 1 } }),
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deleted_field_is_erased_though_processes_die_and_its_name_begins_anew() {
-    let mut dice = Dice::of(2);
+    let mut rng = SeededRng::of(2);
     let mut world = World::new().await;
     let card = |kind| pb::FieldDefinition { unique: true, indexed: true, ..field("card", kind) };
     world.client().create_field(card(pb::FieldType::String)).await.unwrap();
     world.conn.batch_execute(CARDS).await.unwrap();
-    let writers = world.write(&mut dice, of_deleted);
+    let writers = world.write(&mut rng, of_deleted);
 
     let mut client = world.client();
     client.admin.delete_field(pb::DeleteFieldRequest { name: "card".to_owned(), ..Default::default() }).await.unwrap();
