@@ -132,6 +132,9 @@ fn fault(key: &str, kind: &Kind) -> String {
             format!("{key}: expected {expected}")
         }
         _ if is_secret => format!("{key} cannot be read"),
+        Kind::UnknownVariant(found, known) => {
+            format!("{key}: unknown value `{found}`; valid values: {}", known.join(", "))
+        }
         kind => format!("{key}: {kind}"),
     };
     match [variable(key), file_variable(key)].into_iter().find(|name| environment(name).is_some()) {

@@ -366,7 +366,7 @@ impl Secrets {
         }
         for (place, key) in self.keys.iter().enumerate() {
             if key_bytes(&key.key.0).is_none() {
-                errors.push(format!("secrets.keys.{place}.key is not 32 bytes in base64"));
+                errors.push(format!("secrets.keys.{place}.key must be 32 bytes in base64"));
             }
             if key.id.is_empty() || self.keys[..place].iter().any(|earlier| earlier.id == key.id) {
                 errors.push(format!("secrets.keys.{place}.id is empty or duplicate"));

@@ -151,7 +151,7 @@ fn dev_says_what_is_in_its_way() {
     let holder = format!("process {}", running.process.id());
     assert!(!second.status.success() && said(&second).contains(&holder), "{}", said(&second));
     for busy in busy {
-        assert!(!busy.status.success() && said(&busy).contains("port in use"), "{}", said(&busy));
+        assert!(!busy.status.success() && said(&busy).contains("the port may be in use"), "{}", said(&busy));
     }
     assert!(!scopes.status.success() && said(&scopes).contains("profiles.raed"), "{}", said(&scopes));
     running.stop();
@@ -161,7 +161,7 @@ fn dev_says_what_is_in_its_way() {
 fn commands_speak_to_people_and_to_scripts() {
     let folder = Folder::new();
     let nothing = run(&folder.0, &["user", "get", "1"]);
-    assert!(said(&nothing).contains("no `dev` was started here"), "{}", said(&nothing));
+    assert!(said(&nothing).contains("no configuration found: run `dev` first"), "{}", said(&nothing));
     let dev = Dev::start(&folder.0, &[]);
     let file = folder.0.join("users.jsonl");
     let lines = [
@@ -275,7 +275,7 @@ async fn dev_leaves_a_database_of_somebody_else_alone() {
     let refused = async || {
         let folder = Folder::new();
         let refused = dev_command(&folder.0, &[]).env("DATABASE_URL", &url).output().unwrap();
-        assert!(!refused.status.success() && said(&refused).contains("was not made by dev"), "{}", said(&refused));
+        assert!(!refused.status.success() && said(&refused).contains("wasn't created by dev"), "{}", said(&refused));
     };
     refused().await;
     schema::revert(&url, None).await.unwrap();
@@ -317,15 +317,15 @@ fn configuration_is_checked_whole_and_printed_without_secrets() {
     let misspelt = run(&folder.0, &["config", "check", "--config", misspelt.to_str().unwrap()]);
 
     for fault in [
-        "database.url is no postgres://",
-        "database.pool_sise is no key; there are url, listen_url, pool_size, ca_file",
-        "operatoins is no key; there are database, grpc",
-        "telemetry.log_format: unknown variant",
+        "database.url must be postgres://",
+        "unknown key database.pool_sise; valid keys: url, listen_url, pool_size, ca_file",
+        "unknown key operatoins; valid keys: database, grpc",
+        "telemetry.log_format: unknown value `xml`; valid values: text, json",
         "tokens.user_max_days must be 1 to 3650",
         "auth.max_token_bytes must be 1024 to 65536",
         "auth.issuers: https://id.example.com: audiences is missing",
         "mail.smtp.port: invalid type",
-        "secrets.keys is missing",
+        "secrets.keys must contain at least one key",
     ] {
         assert!(said(&misspelt).contains(fault), "{fault} in {}", said(&misspelt));
     }
@@ -358,14 +358,17 @@ fn faults_of_the_configuration_show_no_secret() {
     let hidden = hidden.to_str().unwrap();
 
     let told = [
-        (check("[database]\nurl = \"postgress://me:S3cret@db/users?sslmode=require\"\n", &[]), "database.url is no"),
+        (
+            check("[database]\nurl = \"postgress://me:S3cret@db/users?sslmode=require\"\n", &[]),
+            "database.url must be postgres://",
+        ),
         (check("[database]\nurl = postgres://me:S3cret@db/users\n", &[]), "line 2: "),
         (check("[secrets]\nkeys = \"S3cret\"\n", &[]), "secrets.keys: expected a sequence"),
-        (check("[secrets]\nkeys = [{ id = \"a\", kye = \"S3cret\" }]\n", &[]), "secrets.keys.0.kye is no key"),
+        (check("[secrets]\nkeys = [{ id = \"a\", kye = \"S3cret\" }]\n", &[]), "unknown key secrets.keys.0.kye"),
         (check("", &[("USER_SERVICE__SECRETS__KEYS_FILE", hidden)]), "secrets.keys: expected a sequence"),
         (check("", &[("USER_SERVICE__SMS__SECRET_FILE", "/nope")]), "SMS__SECRET_FILE names a file"),
         (check("", &[("USER_SERVICE__DATABASE", "postgres://me:S3cret@db/users")]), "database: expected"),
-        (check("[secrets]\nkeys = [{ id = \"S3cret\", key = \"a\" }]\n", &[]), "secrets.keys.0.key is not 32 bytes"),
+        (check("[secrets]\nkeys = [{ id = \"S3cret\", key = \"a\" }]\n", &[]), "secrets.keys.0.key must be 32 bytes"),
         (check("[sms]\nsecret = \"S3cret\"\nsecret = \"S3cret\"\n", &[]), "line 3: duplicate key"),
     ];
     let number = [

@@ -388,7 +388,7 @@ async fn p46_the_language_falls_back_and_the_application_is_named() {
     let english = app.newest("fr@example.org").await;
 
     assert!(chinese.to_lowercase().contains("content-transfer-encoding: base64"), "{chinese}");
-    assert!(english.contains("The code is good for 10 minutes"), "{english}");
+    assert!(english.contains("The code expires in 10 minutes"), "{english}");
     assert!(english.contains("Ros=C3=A9 & Co"), "{english}");
 }
 

@@ -91,7 +91,7 @@ async fn p57_logs_are_for_people_unless_json_is_asked_for() {
         (&json!("userservice.v1.UserService/GetProfile"), &json!("service:bootstrap"))
     );
     assert!(json.log().iter().all(|line| serde_json::from_str::<Value>(line).is_ok_and(|line| line.is_object())));
-    let serving = text.line(|line| line.contains("serving gRPC").then(|| line.to_owned())).await;
+    let serving = text.line(|line| line.contains("listening for gRPC").then(|| line.to_owned())).await;
     assert!(serving.contains(" INFO ") && !serving.contains('{') && !serving.contains('\u{1b}'), "{serving}");
 }
 
