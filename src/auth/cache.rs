@@ -9,13 +9,14 @@ use std::{
     future::Future,
     hash::Hash,
     sync::{
-        Arc, RwLock,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
 use moka::future::Cache as Moka;
+use parking_lot::RwLock;
 
 use super::Grant;
 use crate::{
@@ -179,7 +180,7 @@ impl Revocations {
     /// Whether one came after the verdict's look-up began.
     fn concern(&self, hash: &TokenHash, verdict: &Verdict) -> bool {
         let before = |mark: Option<&Mark>| mark.is_some_and(|mark| verdict.revocations < mark.count);
-        let marks = self.marks.read().expect("valid: no holder panics");
+        let marks = self.marks.read();
         let of_subject = || match verdict.outcome.as_ref().map(|grant| &grant.caller.subject) {
             Ok(Subject::User(user_id)) => before(marks.users.get(user_id)),
             Ok(Subject::Service(name)) => before(marks.services.get(name)),
@@ -190,7 +191,7 @@ impl Revocations {
 
     /// Adds a mark; false where there are too many.
     fn mark<K: Eq + Hash>(&self, of: impl Fn(&mut Marks) -> &mut HashMap<K, Mark>, key: K, now: DateTime<Utc>) -> bool {
-        let mut marks = self.marks.write().expect("valid: no holder panics");
+        let mut marks = self.marks.write();
         let count = self.count.fetch_add(1, Ordering::SeqCst) + 1;
         if marks.len() >= marks.sweep_at.max(MIN_SWEEP) {
             marks.sweep(now);
@@ -200,7 +201,7 @@ impl Revocations {
     }
 
     fn forget_all(&self) {
-        let mut marks = self.marks.write().expect("valid: no holder panics");
+        let mut marks = self.marks.write();
         let floor = self.count.fetch_add(1, Ordering::SeqCst) + 1;
         *marks = Marks { floor, ..Marks::default() };
     }

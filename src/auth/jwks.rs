@@ -1,10 +1,6 @@
 //! The keys of an issuer, from a file or URL, read again as they change.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -15,6 +11,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use parking_lot::Mutex;
 use rustls::ClientConfig;
 use tokio::io::AsyncReadExt;
 
@@ -248,11 +245,11 @@ impl Jwks {
     }
 
     fn hold(&self, held: &Held) {
-        self.held.lock().expect("valid: no holder panics").clone_from(held);
+        self.held.lock().clone_from(held);
     }
 
     fn held(&self) -> Held {
-        self.held.lock().expect("valid: no holder panics").clone()
+        self.held.lock().clone()
     }
 }
 

@@ -7,11 +7,12 @@
 use std::{
     collections::{HashMap, VecDeque},
     hash::Hash,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, oneshot},
     task::JoinSet,
@@ -146,7 +147,7 @@ struct Queue {
 
 impl Queue {
     fn push(&self, request: Request) {
-        self.requests.lock().expect("valid: no holder panics").push_back(request);
+        self.requests.lock().push_back(request);
         self.arrived.notify_one();
     }
 
@@ -163,7 +164,7 @@ impl Queue {
     }
 
     fn take(&self) -> Vec<Request> {
-        let mut requests = self.requests.lock().expect("valid: no holder panics");
+        let mut requests = self.requests.lock();
         let mut size = 0;
         let fits = |request: &&Request| {
             let is_first = size == 0;

@@ -2,13 +2,14 @@
 
 use std::{
     ops::{Deref, DerefMut},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bb8::{ManageConnection, Pool, PooledConnection, QueueStrategy, RunError};
 use diesel::ConnectionError;
 use diesel_async::{AsyncConnection, AsyncPgConnection, TransactionManager, pooled_connection::PoolableConnection};
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -128,7 +129,7 @@ impl ManageConnection for PgManager {
     type Error = ConnectionError;
 
     async fn connect(&self) -> Result<PgConnection, ConnectionError> {
-        let tell = |why| *self.failure.lock().expect("valid: no holder panics") = why;
+        let tell = |why| *self.failure.lock() = why;
         let made = self.connector.establish_driven(&self.url).await;
         tell(made.as_ref().err().map(ToString::to_string));
         let (conn, driver) = made?;
@@ -196,7 +197,7 @@ impl Db {
                 RunError::TimedOut if self.pool.state().connections > 0 => Reason::Overloaded,
                 RunError::TimedOut | RunError::User(_) => Reason::DatabaseUnavailable,
             };
-            match self.failure.lock().expect("valid: no holder panics").clone() {
+            match self.failure.lock().clone() {
                 Some(why) if reason == Reason::DatabaseUnavailable => Error::new(reason).with_source(why),
                 _ => Error::new(reason).with_source(error),
             }

@@ -2,13 +2,11 @@
 //!
 //! What rests on every replica knowing a change is left to a second step, which `field_work` does when all of them do.
 
-use std::{
-    sync::{Arc, RwLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
+use parking_lot::RwLock;
 use serde_json::{Map, Value};
 use tokio::{sync::Mutex, time::Instant};
 
@@ -71,7 +69,7 @@ impl Fields {
     }
 
     fn cached(&self) -> Option<Arc<Definitions>> {
-        let cache = self.cache.read().expect("valid: no holder panics");
+        let cache = self.cache.read();
         cache.as_ref().filter(|loaded| loaded.at.elapsed() < self.age).map(|loaded| loaded.definitions.clone())
     }
 
@@ -87,7 +85,7 @@ impl Fields {
         let (loaded, hidden) =
             self.db.run(async |conn| Ok((fields::list(conn).await?, fields::list_hidden(conn).await?))).await?;
         let definitions = Arc::new(Definitions::new(loaded, hidden));
-        let mut cache = self.cache.write().expect("valid: no holder panics");
+        let mut cache = self.cache.write();
         // An older reading that was slower must not hide a newer one.
         if cache.as_ref().is_none_or(|loaded| loaded.at < at) {
             *cache = Some(Loaded { at, definitions: definitions.clone() });
@@ -100,7 +98,7 @@ impl Fields {
     async fn refresh(&self) {
         if let Err(error) = self.reload().await {
             tracing::warn!(reason = error.reason().as_str(), "the field definitions could not be read again");
-            *self.cache.write().expect("valid: no holder panics") = None;
+            *self.cache.write() = None;
         }
     }
 

@@ -1,12 +1,9 @@
 //! Which kinds of password hashes the database holds, over replicas and restarts.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use diesel_async::AsyncPgConnection;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::{
@@ -46,12 +43,12 @@ impl HashKinds {
     pub async fn refresh(&self, conn: &mut AsyncPgConnection) -> Result<()> {
         let now = Instant::now();
         let is_fresh = |at: Instant| now.saturating_duration_since(at) < MAX_AGE;
-        if self.state.lock().expect("valid: no holder panics").read_at.is_some_and(is_fresh) {
+        if self.state.lock().read_at.is_some_and(is_fresh) {
             return Ok(());
         }
         let kinds: Vec<HashKind> = hash_kinds::list(conn).await?.into_iter().map(HashKind::stored).collect();
         self.passwords.know(kinds.iter().cloned());
-        let mut state = self.state.lock().expect("valid: no holder panics");
+        let mut state = self.state.lock();
         state.read_at = Some(now);
         state.stored.extend(kinds);
         Ok(())
@@ -64,13 +61,13 @@ impl HashKinds {
     /// The database's.
     pub async fn note(&self, hash: &str) -> Result<()> {
         let Some(kind) = PasswordHash::parse(hash).ok().and_then(|hash| hash.kind()) else { return Ok(()) };
-        let is_stored = self.state.lock().expect("valid: no holder panics").stored.contains(&kind);
+        let is_stored = self.state.lock().stored.contains(&kind);
         if is_stored || kind == HashKind::current() {
             return Ok(());
         }
         self.db.run(async |conn| Ok(hash_kinds::insert_if_missing(conn, kind.as_str()).await?)).await?;
         self.passwords.know([kind.clone()]);
-        self.state.lock().expect("valid: no holder panics").stored.insert(kind);
+        self.state.lock().stored.insert(kind);
         Ok(())
     }
 }

@@ -1,12 +1,10 @@
 //! Requests that count once: a repeated request id gets the first reply and changes nothing.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex},
-};
+use std::{collections::HashSet, sync::Arc};
 
 use chrono::TimeDelta;
 use diesel_async::AsyncPgConnection;
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::{
@@ -164,7 +162,7 @@ impl InFlightRequests {
     /// REQUEST_IN_PROGRESS where it is already.
     pub fn enter(&self, once: &IdempotencyKey) -> Result<InFlightGuard> {
         let key = once.key.clone();
-        let is_new = self.0.lock().expect("valid: no holder panics").insert(key.clone());
+        let is_new = self.0.lock().insert(key.clone());
         if is_new {
             Ok(InFlightGuard { running: self.clone(), key })
         } else {
@@ -175,7 +173,7 @@ impl InFlightRequests {
 
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        self.running.0.lock().expect("valid: no holder panics").remove(&self.key);
+        self.running.0.lock().remove(&self.key);
     }
 }
 

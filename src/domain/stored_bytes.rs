@@ -1,12 +1,10 @@
 //! How many bytes of stored responses each caller may add. A response is stored for a day, so a caller with a new
 //! `request_id` per call could fill the database.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 
 use crate::error::{Error, Reason, Result};
 
@@ -32,7 +30,7 @@ impl StoredBytes {
     /// # Errors
     /// RATE_LIMITED until the hour is over.
     pub fn add(&self, caller: &str, bytes: usize, quota: u64, now: DateTime<Utc>) -> Result<()> {
-        let mut windows = self.0.lock().expect("valid: no holder panics");
+        let mut windows = self.0.lock();
         if windows.len() >= SWEEP_FROM && windows.len() == windows.capacity() {
             windows.retain(|_, window| now - window.since < WINDOW);
         }

@@ -4,12 +4,9 @@
 //! caller that sends a hundred concurrent changes of one user would exhaust the pool, and writes of all other users
 //! would fail with OVERLOADED.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Error, Reason, Result};
@@ -46,7 +43,7 @@ impl UserTurns {
     /// WRITE_CONFLICT after five seconds.
     pub async fn wait(&self, user_id: i64) -> Result<UserTurn> {
         let queue = {
-            let mut queues = self.queues.lock().expect("valid: no holder panics");
+            let mut queues = self.queues.lock();
             Arc::clone(queues.entry(user_id).or_insert_with(|| Arc::new(Semaphore::new(1))))
         };
         // Created before the wait, so that a call that ends during the wait leaves no empty queue behind.
@@ -61,7 +58,7 @@ impl UserTurns {
 impl Drop for UserTurn {
     fn drop(&mut self) {
         drop(self.permit.take());
-        let mut queues = self.queues.lock().expect("valid: no holder panics");
+        let mut queues = self.queues.lock();
         // A waiting or running write has a second reference: clones are only created under this lock.
         if queues.get(&self.user_id).is_some_and(|queue| Arc::strong_count(queue) == 1) {
             queues.remove(&self.user_id);
@@ -88,7 +85,7 @@ mod tests {
         drop(first);
 
         second.await.unwrap().unwrap();
-        assert!(turns.queues.lock().unwrap().is_empty());
+        assert!(turns.queues.lock().is_empty());
     }
 
     #[tokio::test]
@@ -100,6 +97,6 @@ mod tests {
 
         assert_eq!(error.reason(), Reason::WriteConflict);
         drop(first);
-        assert!(turns.queues.lock().unwrap().is_empty());
+        assert!(turns.queues.lock().is_empty());
     }
 }

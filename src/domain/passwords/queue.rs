@@ -1,9 +1,8 @@
 //! The queue of the hashing threads: logins come first, and the callers take turns.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Condvar, Mutex, MutexGuard},
-};
+use std::collections::{HashMap, VecDeque};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// Work for one of the threads.
 pub(super) type Job = Box<dyn FnOnce() + Send>;
@@ -74,7 +73,7 @@ impl Queue {
             if state.is_closed {
                 return None;
             }
-            state = self.changed.wait(state).expect("valid: no holder panics");
+            self.changed.wait(&mut state);
         }
     }
 
@@ -85,7 +84,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("valid: no holder panics")
+        self.state.lock()
     }
 }
 

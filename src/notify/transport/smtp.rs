@@ -7,7 +7,7 @@
 use std::{
     fmt,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -18,6 +18,7 @@ use lettre::transport::smtp::{
     commands::Starttls,
     extension::{ClientId, Extension},
 };
+use parking_lot::Mutex;
 use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{net::TcpStream, time::timeout};
@@ -196,7 +197,7 @@ impl Smtp {
     /// One that lay idle and still answers.
     async fn idle_connection(&self) -> Option<AsyncSmtpConnection> {
         loop {
-            let (mut connection, since) = self.idle.lock().expect("valid: no holder panics").pop()?;
+            let (mut connection, since) = self.idle.lock().pop()?;
             let answers = since.elapsed() < IDLE && timeout(CONNECT, connection.test_connected()).await == Ok(true);
             if answers {
                 return Some(connection);
@@ -205,7 +206,7 @@ impl Smtp {
     }
 
     fn keep(&self, connection: AsyncSmtpConnection) {
-        let mut idle = self.idle.lock().expect("valid: no holder panics");
+        let mut idle = self.idle.lock();
         idle.retain(|(_, since)| since.elapsed() < IDLE);
         if idle.len() < self.most_idle && !connection.has_broken() {
             idle.push((connection, Instant::now()));
