@@ -11,7 +11,7 @@ use rand::Rng;
 pub enum Clock {
     /// The machine's own.
     System,
-    /// One that moves only when it is told to.
+    /// A clock that moves only when a test moves it.
     Manual(ManualClock),
 }
 
@@ -33,7 +33,7 @@ impl Clock {
 pub struct ManualClock(Arc<Mutex<DateTime<Utc>>>);
 
 impl ManualClock {
-    /// Stands at `start`.
+    /// Starts at `start`.
     pub fn new(start: DateTime<Utc>) -> Self {
         Self(Arc::new(Mutex::new(start)))
     }

@@ -1,7 +1,7 @@
 //! What can go wrong, as facts of this service; the transports turn a fact into their transport's status.
 //!
-//! A fact has one [`Reason`], and a reason has one [`Kind`] for ever. Whatever else a caller may need to know
-//! (which field, how long to wait) stands beside it. Nothing here knows of a transport.
+//! A fact has one [`Reason`], and a reason always has the same [`Kind`]. Whatever else a caller may need to know
+//! (which field, how long to wait) is stored beside it. Nothing here knows of a transport.
 
 use std::{collections::BTreeMap, error::Error as StdError, fmt, sync::Arc, time::Duration};
 
@@ -62,7 +62,7 @@ macro_rules! reasons {
                 match self { $(Reason::$name => $text,)* }
             }
 
-            /// The kind, which a reason keeps for ever.
+            /// The kind, which never changes for a reason.
             pub fn kind(self) -> Kind {
                 match self { $(Reason::$name => Kind::$kind,)* }
             }
@@ -155,7 +155,7 @@ impl Reason {
     }
 }
 
-/// Why one field of a request is refused.
+/// Why one field of a request is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldError {
     Required,
@@ -182,16 +182,16 @@ impl FieldError {
     }
 }
 
-/// One field of a request that is refused.
+/// One field of a request that is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// Path in the request, for example `profile.nickname`.
     pub field: String,
-    pub fault: FieldError,
+    pub error: FieldError,
     pub description: String,
 }
 
-/// Gathers the faults of a request, so that all of them are told at once.
+/// Collects the violations of a request, so that all of them are reported at once.
 #[derive(Debug, Default)]
 pub struct Violations(Vec<Violation>);
 
@@ -201,17 +201,17 @@ impl Violations {
         Self::default()
     }
 
-    /// Adds a fault of a field.
-    pub fn add(&mut self, field: impl Into<String>, fault: FieldError, description: impl Into<String>) {
-        self.0.push(Violation { field: field.into(), fault, description: description.into() });
+    /// Adds a violation of a field.
+    pub fn add(&mut self, field: impl Into<String>, error: FieldError, description: impl Into<String>) {
+        self.0.push(Violation { field: field.into(), error, description: description.into() });
     }
 
-    /// Takes the value, or notes why it is refused.
+    /// Returns the value, or adds the violation.
     pub fn check<T>(&mut self, field: &str, parsed: Result<T, (FieldError, &str)>) -> Option<T> {
-        parsed.map_err(|(fault, description)| self.add(field, fault, description)).ok()
+        parsed.map_err(|(error, description)| self.add(field, error, description)).ok()
     }
 
-    /// Takes another's faults over.
+    /// Moves the violations of another one here.
     pub fn extend(&mut self, others: Vec<Violation>) {
         self.0.extend(others);
     }
@@ -247,7 +247,7 @@ pub struct Resource {
     pub name: String,
 }
 
-/// The cause of a refused token whose user was deleted: the reason tells of the token alone.
+/// The cause of a rejected token whose user was deleted: the reason names the token alone.
 #[derive(Debug)]
 struct DeletedUser(i64);
 
@@ -300,8 +300,8 @@ impl Error {
     }
 
     /// INVALID_REQUEST for one field.
-    pub fn invalid(field: impl Into<String>, fault: FieldError, description: impl Into<String>) -> Self {
-        Self::new(Reason::InvalidRequest).with_violation(field, fault, description)
+    pub fn invalid(field: impl Into<String>, error: FieldError, description: impl Into<String>) -> Self {
+        Self::new(Reason::InvalidRequest).with_violation(field, error, description)
     }
 
     /// The user is not there.
@@ -328,14 +328,14 @@ impl Error {
     pub fn with_violation(
         mut self,
         field: impl Into<String>,
-        fault: FieldError,
+        error: FieldError,
         description: impl Into<String>,
     ) -> Self {
-        self.0.violations.push(Violation { field: field.into(), fault, description: description.into() });
+        self.0.violations.push(Violation { field: field.into(), error, description: description.into() });
         self
     }
 
-    /// Adds faults of several fields.
+    /// Adds violations of several fields.
     pub fn with_violations(mut self, violations: Vec<Violation>) -> Self {
         self.0.violations.extend(violations);
         self
@@ -383,12 +383,12 @@ impl Error {
         self
     }
 
-    /// Says that it is about a token whose user was deleted, which some older clients are told.
+    /// Marks the error of a token whose user was deleted; some legacy APIs report that.
     pub fn with_deleted_user(self, user_id: i64) -> Self {
         self.with_source(DeletedUser(user_id))
     }
 
-    /// The deleted user whose token was refused.
+    /// The deleted user whose token was rejected.
     pub fn deleted_user(&self) -> Option<i64> {
         self.0.source.as_deref()?.downcast_ref::<DeletedUser>().map(|deleted| deleted.0)
     }

@@ -25,7 +25,7 @@ const FAILURES: u32 = 3;
 /// The longest that a ping may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Asks the database over a connection of its own: that the pool is busy does not mean that the database is gone.
+/// Pings the database over a connection of its own: a busy pool doesn't mean that the database is unreachable.
 pub struct Probe {
     url: String,
     connector: Connector,
@@ -39,7 +39,7 @@ impl Probe {
         Self { url, connector, conn: None, is_unshared: false }
     }
 
-    /// Asks once, anew where the connection of last time is gone.
+    /// Pings once, over a new connection if the last one was closed.
     ///
     /// # Errors
     /// What is the matter with the database or its schema.
@@ -48,7 +48,7 @@ impl Probe {
     }
 
     async fn compatibility(&mut self) -> anyhow::Result<SchemaCompatibility> {
-        // Kept again only after an answer, so that a ping that was given up leaves no connection behind in mid-air.
+        // Kept again only after a response, so that an abandoned ping leaves no connection in the middle of a statement.
         if let Some(mut conn) = self.conn.take()
             && let Ok(fit) = schema::compatibility(&mut conn).await
         {
@@ -66,7 +66,7 @@ impl Probe {
     }
 }
 
-/// Tells whoever asks: the gRPC health service, the operations port, the metrics.
+/// Publishes it to the gRPC health service, the operations port and the metrics.
 #[derive(Clone)]
 pub struct Health {
     reporter: HealthReporter,
@@ -96,7 +96,7 @@ impl Health {
         metrics::serving(is_serving);
     }
 
-    /// Follows the database for ever: lost after three failed pings, or at once where its schema is not one that this
+    /// Monitors the database until the process ends: lost after three failed pings, or at once if its schema is not one that this
     /// binary knows; back after one that succeeds.
     pub async fn follow(&self, mut probe: Probe, every: Duration) {
         let mut failures = FAILURES;

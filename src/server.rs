@@ -1,4 +1,4 @@
-//! Runs the ports until it is told to stop.
+//! Runs the ports until it is asked to stop.
 
 use std::{future::Future, time::Duration};
 
@@ -144,7 +144,7 @@ pub async fn acceptor(section: &str, tls: Option<Tls>, protocols: &[&str]) -> an
 
 /// Comes when the stop does.
 async fn heard(mut stopped: watch::Receiver<bool>) {
-    // The sender is gone only where the process is.
+    // The sender is dropped only when the process ends.
     stopped.wait_for(|stopped| *stopped).await.map(drop).unwrap_or_default();
 }
 

@@ -1,4 +1,4 @@
-//! TLS on our side of a connection that we make or take: one provider, and whom we trust.
+//! TLS of inbound and outbound connections: one crypto provider, and the trusted authorities.
 
 use std::{path::Path, sync::Arc};
 

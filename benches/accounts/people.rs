@@ -47,7 +47,7 @@ pub fn with_slow_hash(number: usize) -> String {
     user(WITH_PASSWORD + WITHOUT_PASSWORD + MAILED + MIGRATED, number % MIGRATED).1
 }
 
-/// Nobody's name.
+/// No one's name.
 pub fn nobody(number: usize) -> String {
     format!("nobody-{number:05}")
 }

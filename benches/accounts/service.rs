@@ -101,7 +101,7 @@ fn find_address(log: &mut impl BufRead) -> anyhow::Result<SocketAddr> {
     anyhow::bail!("the service ended: {told}")
 }
 
-/// Shows what of the log tells of a bug; the rest is read so that nobody waits.
+/// Shows what of the log tells of a bug; the rest is read so that no one waits.
 fn tell_errors(log: impl BufRead) {
     log.lines().map_while(Result::ok).filter(|line| line.contains("ERROR")).for_each(|line| eprintln!("{line}"));
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// A folder that goes with the run, unless somebody named it.
+/// A folder that goes with the run, unless someone named it.
 pub struct Folder {
     pub path: PathBuf,
     is_kept: bool,

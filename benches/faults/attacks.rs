@@ -46,7 +46,7 @@ const SHORT_AGE: [(&str, &str); 2] = [("LIMITS__AGE_SECONDS", "2"), ("LIMITS__AG
 enum Attack {
     /// 108 000 watches, over one connection as long as it is let.
     Watches,
-    /// 10 000 responses that nobody reads.
+    /// 10 000 responses that no one reads.
     Unread,
     /// So many silent sockets at a TLS port, again and again.
     Silent(usize),
@@ -267,7 +267,7 @@ async fn flood(address: SocketAddr, path: &str, count: u32, window: Option<u32>,
                 crate::frames::frame(crate::frames::DATA, 1, 2 * number + 1, &[0; 5]),
             ]
             .concat();
-            // Nobody reads what comes back, until nothing more can be sent.
+            // No one reads what comes back, until nothing more can be sent.
             if !matches!(timeout(PAUSE * 4, raw.stream.write_all(&bytes)).await, Ok(Ok(()))) {
                 break;
             }

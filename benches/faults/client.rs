@@ -114,7 +114,7 @@ impl Callers {
                 while began.elapsed() < time {
                     let sent = Instant::now();
                     let answer = own.call(calls[turn % calls.len()].clone()).await;
-                    notes.lock().expect("valid: nobody panics").add(answer, sent);
+                    notes.lock().expect("valid: no one panics").add(answer, sent);
                     turn += callers;
                 }
             });
@@ -135,7 +135,7 @@ impl Callers {
                 let at = began + Duration::from_secs_f64((sent + 1) as f64 / rate);
                 tasks.spawn(async move {
                     let answer = own.call(call).await;
-                    notes.lock().expect("valid: nobody panics").add(answer, at);
+                    notes.lock().expect("valid: no one panics").add(answer, at);
                 });
                 sent += 1;
             }
@@ -190,7 +190,7 @@ pub struct Made {
 }
 
 fn taken(notes: &Mutex<Notes>, took: Duration) -> Notes {
-    let mut notes = notes.lock().expect("valid: nobody panics");
+    let mut notes = notes.lock().expect("valid: no one panics");
     Notes { took, ..std::mem::replace(&mut *notes, Notes::new()) }
 }
 

@@ -109,7 +109,7 @@ impl Service {
             .context("the service does not start")
         };
         let (address, operations) = (serving("serving gRPC")?, serving("serving operations")?);
-        // Read on, or the service would lose lines; nobody needs them.
+        // Read on, or the service would lose lines; no one needs them.
         std::thread::spawn(move || log.for_each(drop));
         let mut service = Self { child, address, operations, start: Duration::ZERO };
         if options.tls.is_some() {

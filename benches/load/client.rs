@@ -245,7 +245,7 @@ impl Callers {
                 let (number, at) = (sent, begin + Duration::from_secs_f64((sent + 1) as f64 / rate));
                 tasks.spawn(async move {
                     let answer = callers.call(number, body).await;
-                    notes.lock().expect("valid: nobody panics").add(answer, at.elapsed());
+                    notes.lock().expect("valid: no one panics").add(answer, at.elapsed());
                 });
                 sent += 1;
             }
@@ -257,7 +257,7 @@ impl Callers {
         let all_came = tokio::time::timeout(PATIENCE, drained).await.is_ok();
         let left = tasks.len() as u64;
         drop(tasks);
-        let mut notes = std::mem::replace(&mut *notes.lock().expect("valid: nobody panics"), Notes::new());
+        let mut notes = std::mem::replace(&mut *notes.lock().expect("valid: no one panics"), Notes::new());
         if !all_came {
             notes.errors += left;
             notes.first_error.get_or_insert_with(|| "no answer at the end".to_owned());

@@ -98,7 +98,7 @@ fn measure(arguments: &Arguments, runtime: &tokio::runtime::Runtime) -> anyhow::
         return Ok(());
     }
     let folder = Folder::open(arguments.folder.clone(), "load")?;
-    // A database that somebody has made for this, for example a distributed one.
+    // A database that someone has made for this, for example a distributed one.
     let (postgres, url) = match std::env::var("DATABASE_URL") {
         Ok(url) => (None, url),
         Err(_) => {
@@ -117,7 +117,7 @@ fn measure(arguments: &Arguments, runtime: &tokio::runtime::Runtime) -> anyhow::
     let mut bench = Bench {
         time: Duration::from_secs(arguments.seconds),
         client: Worker::start(&["--role", "client"], Stdio::inherit())?,
-        // Its log is written as in production, and read by nobody.
+        // Its log is written as in production, and read by no one.
         services: vec![Server::start(&["--role", "service", "--url", &url], Stdio::null())?],
         floor: Server::start(&["--role", "floor"], Stdio::inherit())?,
         runtime,

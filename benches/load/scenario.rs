@@ -46,7 +46,7 @@ pub enum Requests {
     Update(Value),
     /// BulkUpdateFields of a thousand users from one on that is chosen by chance.
     Bulk(Value),
-    /// UpdateAccount of users by chance, who get usernames that nobody had.
+    /// UpdateAccount of users by chance, who get usernames that no one had.
     Rename,
     /// One ImportUsers of so many users, which no caller sends round and round.
     Import,

@@ -147,7 +147,7 @@ fn read(caller: &Caller, channel: Channel, given: Given) -> Result<SendCode> {
     };
     violations.into_result()?;
     Ok(SendCode {
-        user_id: user_id.expect("valid: a bad id is a fault"),
+        user_id: user_id.expect("valid: a bad id is a violation"),
         channel,
         purpose,
         address,

@@ -1,4 +1,4 @@
-//! Every RPC once, between the transports and the domain: permission, a kept reply, the request's faults, the work, the
+//! Every RPC once, between the transports and the domain: authorization, a stored response, the request's violations, the work, the
 //! reply. Whatever transport a call came through, it meets this.
 
 mod accounts;
@@ -196,10 +196,10 @@ mod tests {
 
     #[test]
     fn an_id_of_zero_is_missing() {
-        let fault = |id| check_id("token_id", id).unwrap_err().violations()[0].clone();
+        let error = |id| check_id("token_id", id).unwrap_err().violations()[0].clone();
 
-        assert_eq!((fault(0).field.as_str(), fault(0).fault), ("token_id", FieldError::Required));
-        assert_eq!(fault(-1).fault, FieldError::Range);
+        assert_eq!((error(0).field.as_str(), error(0).error), ("token_id", FieldError::Required));
+        assert_eq!(error(-1).error, FieldError::Range);
         assert!(check_id("token_id", 1).is_ok());
     }
 }

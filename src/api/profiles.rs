@@ -47,12 +47,12 @@ impl InFlightPermit {
         Self::beside(0)
     }
 
-    /// The room beside so many bytes of other fields.
+    /// The budget that remains beside this many bytes of other fields.
     fn beside(others: usize) -> Self {
         Self { left: RESPONSE_BYTES - others, is_empty: true }
     }
 
-    /// Takes the room for so many bytes; false where there is no more.
+    /// Takes this many bytes from the budget; returns false if it is exhausted.
     fn take(&mut self, bytes: usize) -> bool {
         let is_first = std::mem::replace(&mut self.is_empty, false);
         let left = self.left.checked_sub(bytes);
@@ -76,7 +76,7 @@ impl Api {
                 caller.must_own(user_id)?;
                 Some(UserKey::Id(own))
             }
-            // Another's key and nobody's are the same to a user.
+            // A user can't tell the key of another user from one that no user has.
             (Some(own), Some(UserKey::Unique(kind, value))) => match self.0.profiles.find_user(kind, &value).await? {
                 Some(found) if found == own => Some(UserKey::Id(own)),
                 _ => return Err(Error::new(Reason::NotOwner)),
@@ -86,7 +86,7 @@ impl Api {
         let fields = self.0.fields.load_including(mask::custom_names(request.read_mask.as_ref())).await?;
         let mask = mask::read(request.read_mask, &fields, &mut violations);
         violations.into_result()?;
-        let lookup = lookup.expect("valid: a key that cannot be read is a fault");
+        let lookup = lookup.expect("valid: a key that cannot be read is a violation");
         let with_account = mask.account != AccountMask::None;
         let (found, account) = self.0.profiles.get(&lookup, with_account).await?;
         // Another caller of the same moment has a copy.
@@ -251,7 +251,7 @@ impl Api {
         let changes = update::parse(custom, &fields, &mut violations);
         violations.into_result()?;
         let update = Update {
-            user_id: user_id.expect("valid: a bad id is a fault"),
+            user_id: user_id.expect("valid: a bad id is a violation"),
             builtin,
             groups,
             changes: changes?,

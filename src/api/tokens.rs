@@ -30,7 +30,7 @@ impl Api {
             return Err(Error::scope_missing(scope.as_str()));
         }
         if let Some(once) = &once {
-            // What was stored is no reply to a repeat, but another body is told apart before its faults.
+            // The stored response is not returned for a repeat, but a different body is detected before it is validated.
             once.stored(&self.0.db).await?;
         }
         let mut violations = Violations::new();
@@ -41,7 +41,7 @@ impl Api {
         let max = subject.as_ref().map_or(lifetimes.service, |subject| lifetimes.of(subject));
         let ttl = token::ttl(request.ttl, subject.as_ref(), max, &mut violations);
         violations.into_result()?;
-        let subject = subject.expect("valid: a missing subject is a fault");
+        let subject = subject.expect("valid: a missing subject is a violation");
         let issue = Issue { subject: &subject, scopes: &scopes, ttl };
         let issued = self.0.tokens.issue_for(caller, &issue, once.as_ref()).await?;
         self.apply_revocations(issued.revoked);
@@ -60,7 +60,7 @@ impl Api {
         let subject = token::known_subject(given, &mut violations);
         let limit = page::size(request.page_size, &mut violations);
         violations.into_result()?;
-        let subject = subject.expect("valid: a missing subject is a fault");
+        let subject = subject.expect("valid: a missing subject is a violation");
         let query = format!("tokens of {subject:?}");
         let now = self.0.clock.now();
         let before = match request.page_token.as_str() {
@@ -114,7 +114,7 @@ impl Api {
         let mut violations = Violations::new();
         let subject = token::known_subject(given, &mut violations);
         violations.into_result()?;
-        let subject = subject.expect("valid: a missing subject is a fault");
+        let subject = subject.expect("valid: a missing subject is a violation");
         let (count, revoked) = self.0.tokens.revoke_all(&subject).await?;
         self.apply_revocations(revoked);
         Ok(pb::RevokeTokensResponse { revoked: i32::try_from(count).unwrap_or(i32::MAX) })

@@ -89,10 +89,10 @@ impl Api {
     }
 
     /// Takes the users of a batch, committed together; the first has the place `index` in its stream, by which each
-    /// that fails is told.
+    /// that fails is reported.
     ///
     /// # Errors
-    /// What kept the whole batch from being written; none of it stands then.
+    /// What kept the whole batch from being written; nothing is stored then.
     pub async fn import_batch(&self, caller: &Caller, index: i64, batch: Batch) -> Result<pb::ImportUsersResponse> {
         let next_index = index + batch.users.len() as i64;
         let mut tries = 0;

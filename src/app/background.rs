@@ -46,7 +46,7 @@ impl App {
         let (stop, mut stopped) = watch::channel(false);
         self.mail_worker.transports.warn();
         let sending = tokio::spawn(self.mail_worker.clone().run(async move {
-            // A sender that is gone says the same.
+            // A dropped sender means the same.
             stopped.wait_for(|stop| *stop).await.map(|_| ()).unwrap_or_default();
         }));
         Background { _tasks: tasks, sending, stop }
@@ -87,7 +87,7 @@ impl App {
     }
 }
 
-/// A message that has waited for so long is overdue: its first two tries have failed, or nobody sends.
+/// A message that has waited for so long is overdue: its first two attempts have failed, or no worker is running.
 const OVERDUE: TimeDelta = TimeDelta::minutes(2);
 
 /// Keeps the metrics of the outbox up to date.

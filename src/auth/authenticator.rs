@@ -74,7 +74,7 @@ impl Authenticator {
         Ok(verdict?.caller.clone())
     }
 
-    /// Looks a token up in a task of its own: all who ask together wait for it, and whoever leaves takes it from none.
+    /// Looks a token up in a task of its own: concurrent callers wait for the same lookup, and one that leaves doesn't cancel it.
     async fn judge(&self, hash: TokenHash, secret: String) -> Result<Arc<Grant>> {
         let this = self.clone();
         let room = self.room.clone().try_acquire_owned().map_err(|_| Error::new(Reason::Overloaded))?;
@@ -124,7 +124,7 @@ impl Authenticator {
         }
     }
 
-    /// Asks the database when it is its turn, within the time that a call has: nobody else ends it.
+    /// Queries the database when it is its turn, within the time that a call has: nothing else ends it.
     async fn in_turn<T>(&self, ask: impl Future<Output = Result<T>>) -> Result<T> {
         let late = |what: &'static str| move |_| Error::new(Reason::AuthBackendUnavailable).with_source(what);
         let turn = timeout(TURN, self.look_ups.acquire()).await.map_err(late("look-ups before it take too long"))?;

@@ -4,7 +4,7 @@ use subtle::ConstantTimeEq;
 
 use crate::model::token::{self, TokenHash};
 
-/// Characters that it must have, so that nobody guesses it.
+/// Minimum length in characters, so that it can't be guessed.
 const MIN_LENGTH: usize = 16;
 
 /// The bootstrap token, of which only the hash is kept.

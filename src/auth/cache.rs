@@ -73,7 +73,7 @@ impl Cache {
     /// The verdict on a token: a kept one, or what `look_up` says, which is called once for all who ask together.
     ///
     /// # Errors
-    /// Those of `look_up`. Only those that tell of the token itself are kept; that nobody could tell is not.
+    /// Those of `look_up`. Only verdicts about the token itself are cached; a failed lookup is not.
     pub async fn get<F>(&self, hash: TokenHash, look_up: impl Fn() -> F) -> Result<Arc<Grant>>
     where
         F: Future<Output = Result<Grant>> + Send,
@@ -157,7 +157,7 @@ struct Revocations {
 
 #[derive(Default)]
 struct Marks {
-    /// Verdicts from before this count are void, whatever their token.
+    /// Verdicts from before this count are invalid, whatever their token.
     floor: u64,
     tokens: HashMap<TokenHash, Mark>,
     users: HashMap<i64, Mark>,
@@ -212,7 +212,7 @@ impl Marks {
         self.tokens.len() + self.users.len() + self.services.len()
     }
 
-    /// Forgets marks older than any verdict that counts; the floor stands in for them.
+    /// Removes marks older than any verdict that counts; the floor replaces them.
     fn sweep(&mut self, now: DateTime<Utc>) {
         let mut floor = self.floor;
         let mut is_young = |mark: &Mark| {

@@ -173,7 +173,7 @@ fn coordinate(text: &Option<String>, length: usize) -> Option<Vec<u8>> {
     bytes(text).filter(|bytes| bytes.len() == length)
 }
 
-/// A big number without the leading zeros that some issuers write and `ring` refuses.
+/// A big number without the leading zeros that some issuers write and `ring` rejects.
 fn number(text: &Option<String>) -> Option<Vec<u8>> {
     let bytes = bytes(text)?;
     let first = bytes.iter().position(|byte| *byte != 0)?;

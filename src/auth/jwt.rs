@@ -84,8 +84,8 @@ impl JwtIssuer {
         let (mut errors, mut names) = (Vec::new(), HashSet::new());
         for config in issuers {
             let name = &config.issuer;
-            match config.fault() {
-                Some(fault) => errors.push(format!("auth.issuers: {name}: {fault}")),
+            match config.error() {
+                Some(error) => errors.push(format!("auth.issuers: {name}: {error}")),
                 None if !names.insert(name) => errors.push(format!("auth.issuers: {name} is there twice")),
                 None => {}
             }
@@ -93,7 +93,7 @@ impl JwtIssuer {
         errors
     }
 
-    fn fault(&self) -> Option<String> {
+    fn error(&self) -> Option<String> {
         if self.issuer.is_empty() {
             return Some("issuer is missing".to_owned());
         }
@@ -121,13 +121,13 @@ impl JwtIssuer {
         if self.max_lifetime_hours == 0 {
             return Some("max_lifetime_hours must be at least 1".to_owned());
         }
-        Source::uri(&self.jwks).err().map(|fault| format!("jwks {fault}"))
+        Source::uri(&self.jwks).err().map(|error| format!("jwks {error}"))
     }
 
     fn build(&self, clock: &Clock) -> Result<Issuer, String> {
-        let told = |fault| format!("auth.issuers: {}: {fault}", self.issuer);
+        let told = |error| format!("auth.issuers: {}: {error}", self.issuer);
         let tls = client_config(self.ca.as_deref()).map_err(|error| told(format!("ca: {error:#}")))?;
-        let source = Source::parse(&self.jwks, tls).map_err(|fault| told(format!("jwks {fault}")))?;
+        let source = Source::parse(&self.jwks, tls).map_err(|error| told(format!("jwks {error}")))?;
         Ok(Issuer {
             rules: Rules {
                 audiences: self.audiences.clone(),
@@ -163,7 +163,7 @@ impl Jwts {
     /// Checks tokens of these issuers. Their keys are read when the first token comes.
     ///
     /// # Errors
-    /// All faults of the configuration, a sentence each.
+    /// All errors of the configuration, one sentence per error.
     pub fn new(configs: &[JwtIssuer], clock: Clock) -> Result<Self, Vec<String>> {
         let mut issuers = HashMap::new();
         let mut errors = JwtIssuer::errors(configs);
@@ -171,7 +171,7 @@ impl Jwts {
         for config in sound {
             match config.build(&clock) {
                 Ok(issuer) => drop(issuers.insert(config.issuer.clone(), issuer)),
-                Err(fault) => errors.push(fault),
+                Err(error) => errors.push(error),
             }
         }
         if !errors.is_empty() {
@@ -198,7 +198,7 @@ impl Jwts {
     /// Who a token speaks for.
     ///
     /// # Errors
-    /// TOKEN_MALFORMED where it is too large, TOKEN_EXPIRED, TOKEN_INVALID for all other faults;
+    /// TOKEN_MALFORMED where it is too large, TOKEN_EXPIRED, TOKEN_INVALID for all other causes;
     /// AUTH_BACKEND_UNAVAILABLE where the keys that would tell cannot be read.
     pub async fn verify(&self, token: &str) -> Result<Verified> {
         if token.len() > self.max_bytes {
@@ -224,7 +224,7 @@ impl Jwts {
     }
 }
 
-/// The refusal of a token; why is told to logs alone.
+/// The error of a token that is not accepted; the cause is only logged.
 fn invalid(why: &'static str) -> Error {
     Error::new(Reason::TokenInvalid).with_source(why)
 }

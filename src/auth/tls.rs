@@ -1,6 +1,6 @@
 //! TLS at our ports.
 //!
-//! A port's certificate, key and authorities are read again every few seconds. Whoever replaces them does so file by
+//! A port's certificate, key and authorities are read again every few seconds. They are replaced file by
 //! file: as long as they do not fit together, the old ones stay.
 
 use std::{io, path::Path, path::PathBuf, sync::Arc, time::Duration};

@@ -21,7 +21,7 @@ use crate::{
     error::{Error, FieldError, Kind, Result},
 };
 
-/// How often a batch is sent again while the database is away.
+/// How often a batch is retried while the database is unavailable.
 const TRIES: u32 = 60;
 const WAIT: Duration = Duration::from_secs(1);
 
@@ -56,7 +56,7 @@ pub async fn run(file: &Path, api: &Api, output: &Output) -> anyhow::Result<Exit
     );
     match failed {
         0 => Ok(told.map(|()| ExitCode::SUCCESS)?),
-        // It counts also where nobody reads the sentence.
+        // It counts even if the sentence is not read.
         _ => Ok(ExitCode::FAILURE),
     }
 }
@@ -117,7 +117,7 @@ fn parse(line: &[u8], number: u64) -> Result<User> {
     Ok(user)
 }
 
-/// Sends a batch, again and again while the database is away: request ids keep what was committed from doubling.
+/// Sends a batch, with retries while the database is unavailable: request ids keep committed users from being created twice.
 async fn send(api: &Api, index: i64, batch: Batch) -> anyhow::Result<pb::ImportUsersResponse> {
     let caller = Caller::operator();
     let mut tries = 0;

@@ -91,7 +91,7 @@ struct Migrate {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Reports every fault of the configuration at once, or warns of what is risky.
+    /// Reports every error of the configuration at once, or warns of risky settings.
     Check,
     /// Prints the effective configuration, with secrets masked.
     Print,
@@ -186,8 +186,8 @@ impl Settings {
         config::load(self.file().as_deref())
     }
 
-    /// Reports all faults of the configuration; where there are none, those of the files that it names. Gives what is
-    /// risky, though no fault.
+    /// Reports all errors of the configuration; if there are none, those of the files that it names. Returns what is
+    /// risky, but no error.
     async fn check(&self) -> anyhow::Result<Vec<String>> {
         let (config, mut violations) = config::inspect(self.file().as_deref())?;
         let warnings = config::warnings(&config);

@@ -82,7 +82,7 @@ impl Output {
     /// Tells why the command failed.
     pub fn fail(self, error: &anyhow::Error) -> ExitCode {
         if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
-            // Whoever reads has seen enough.
+            // The reader has seen enough.
             return ExitCode::SUCCESS;
         }
         let fact = error.downcast_ref::<Error>();
@@ -90,7 +90,7 @@ impl Output {
             .map(Error::violations)
             .unwrap_or_default()
             .iter()
-            .map(|v| json!({ "field": v.field, "reason": v.fault.as_str(), "description": v.description }))
+            .map(|v| json!({ "field": v.field, "reason": v.error.as_str(), "description": v.description }))
             .collect();
         let reason = fact.map(|fact| fact.reason().as_str());
         let message = format!("{error:#}");

@@ -15,7 +15,7 @@ use crate::{
     store::schema::SchemaCompatibility,
 };
 
-/// Serves until it is told to stop.
+/// Serves until it is asked to stop.
 pub async fn run(file: Option<&Path>) -> anyhow::Result<()> {
     net::files::raise();
     let config = config::load(file)?;
@@ -44,7 +44,7 @@ pub fn limits(config: &Config) -> Limits {
     net::files::fit(config.limits.clone(), config.database.pool_size as usize + 4 + config.operations.connections)
 }
 
-/// A database that is away, or not yet migrated, is waited for; one that was migrated by a newer binary is no place to
+/// Waits for a database that is unavailable or not yet migrated; one that was migrated by a newer binary is no place to
 /// be, unless that is safe, and one behind a pooler that shares connections never is.
 async fn reject_unfit_database(mut probe: Probe) -> anyhow::Result<()> {
     match probe.check().await {

@@ -54,13 +54,13 @@ pub fn key_text(bytes: [u8; 32]) -> String {
 /// Reads all layers and checks them whole.
 ///
 /// # Errors
-/// One report of all faults.
+/// One report of all errors.
 pub fn load(file: Option<&Path>) -> anyhow::Result<Config> {
     let (config, errors) = inspect(file)?;
     if errors.is_empty() { Ok(config) } else { Err(report(errors)) }
 }
 
-/// Section `[telemetry]` alone, for the logs, which begin before everything else. [`load`] reports its faults.
+/// Section `[telemetry]` alone, for the logs, which begin before everything else. [`load`] reports its errors.
 pub fn telemetry(file: Option<&Path>) -> Telemetry {
     let section = read::layers(file).ok().and_then(|layers| layers.extract_inner("telemetry").ok());
     let section: Telemetry = section.unwrap_or_default();
@@ -69,9 +69,9 @@ pub fn telemetry(file: Option<&Path>) -> Telemetry {
     if errors.is_empty() { section } else { Telemetry::default() }
 }
 
-/// The error of a configuration with these faults.
+/// The error of an invalid configuration.
 pub fn report(errors: Vec<String>) -> anyhow::Error {
-    let lines: Vec<String> = errors.into_iter().map(|fault| format!("- {fault}")).collect();
+    let lines: Vec<String> = errors.into_iter().map(|error| format!("- {error}")).collect();
     anyhow::anyhow!("the configuration is invalid:\n{}", lines.join("\n"))
 }
 

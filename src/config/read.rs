@@ -48,7 +48,7 @@ pub fn is_set(key: &str) -> bool {
     environment(&variable(key)).is_some() || environment(&file_variable(key)).is_some()
 }
 
-/// Reads all layers, and tells what is wrong with them. No fault shows the value of a secret.
+/// Reads all layers, and returns what is wrong with them. No error shows the value of a secret.
 ///
 /// # Errors
 /// A file that is no TOML.
@@ -59,7 +59,7 @@ pub fn inspect(file: Option<&Path>) -> anyhow::Result<(Config, Vec<String>)> {
         match secret(key) {
             Ok(Some(text)) => layers = layers.merge((*key, value(key, &text))),
             Ok(None) => {}
-            Err(fault) => errors.misread((*key).to_owned(), fault),
+            Err(error) => errors.misread((*key).to_owned(), error),
         }
     }
     let config = match read(&layers, &mut errors) {
@@ -81,18 +81,18 @@ struct Errors {
 }
 
 impl Errors {
-    fn misread(&mut self, key: String, fault: String) {
+    fn misread(&mut self, key: String, error: String) {
         self.misread.push(key);
-        self.told.push(fault);
+        self.told.push(error);
     }
 
     /// Rules that the rest breaks; what was left out is not missing too.
     fn broken_rules(&mut self, errors: Vec<String>) {
-        let names = |fault: &str, key: &str| {
-            let mut words = fault.split(|c: char| !(c.is_ascii_alphanumeric() || "._".contains(c)));
+        let names = |error: &str, key: &str| {
+            let mut words = error.split(|c: char| !(c.is_ascii_alphanumeric() || "._".contains(c)));
             words.any(|word| word.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
         };
-        let is_new = |fault: &String| !self.misread.iter().any(|key| names(fault, key));
+        let is_new = |error: &String| !self.misread.iter().any(|key| names(error, key));
         self.told.extend(errors.into_iter().filter(is_new));
     }
 }
@@ -109,11 +109,11 @@ fn read(layers: &Figment, errors: &mut Errors) -> Option<Config> {
     loop {
         match value.deserialize::<Config>() {
             Ok(config) => return Some(config),
-            // One at a time is told. What it is about is taken away, a list as a whole, and the rest read again.
+            // serde reports one error at a time. Its value is removed, a list as a whole, and the rest read again.
             Err(error) => {
                 let is_name = |name: &&String| name.parse::<usize>().is_err();
                 let path: Vec<String> = error.path.iter().take_while(is_name).cloned().collect();
-                errors.misread(path.join("."), fault(&error.path.join("."), &error.kind));
+                errors.misread(path.join("."), describe(&error.path.join("."), &error.kind));
                 if !remove(&mut value, &path) {
                     return None;
                 }
@@ -122,8 +122,8 @@ fn read(layers: &Figment, errors: &mut Errors) -> Option<Config> {
     }
 }
 
-fn fault(key: &str, kind: &Kind) -> String {
-    // What stands in the place of a section may be a secret too.
+fn describe(key: &str, kind: &Kind) -> String {
+    // A value in the place of a section may be a secret too.
     let is_secret = FROM_FILES.iter().any(|secret| key.starts_with(secret) || secret.starts_with(&format!("{key}.")));
     let told = match kind {
         Kind::UnknownField(_, known) => format!("unknown key {key}; valid keys: {}", known.join(", ")),
@@ -143,7 +143,7 @@ fn fault(key: &str, kind: &Kind) -> String {
     }
 }
 
-/// Takes away what stands at a path; tells whether anything did.
+/// Removes the value at a path; returns whether there was one.
 fn remove(value: &mut Value, path: &[String]) -> bool {
     let (Some((key, rest)), Value::Dict(_, entries)) = (path.split_first(), value) else { return false };
     match rest {

@@ -1,4 +1,4 @@
-//! The sections of the configuration, with their defaults and their faults.
+//! The sections of the configuration, with their defaults and their rules.
 
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf};
 

@@ -135,7 +135,7 @@ pub fn new_secret(
     if given.is_empty() {
         return None;
     }
-    password::parse(kind, given, lengths).map_err(|(fault, why)| violations.add(path, fault, why)).ok()
+    password::parse(kind, given, lengths).map_err(|(error, why)| violations.add(path, error, why)).ok()
 }
 
 fn shown_secret(path: &str, given: String, violations: &mut Violations) -> Option<Secret> {
@@ -241,7 +241,7 @@ pub fn purpose(given: i32, violations: &mut Violations) -> Purpose {
 /// Reads a login that is tried.
 ///
 /// # Errors
-/// INVALID_REQUEST with all faults.
+/// INVALID_REQUEST with all violations.
 pub fn verify(request: pb::VerifyPasswordRequest) -> Result<VerifyPassword> {
     use pb::{profile_key::Key as ProfileKey, verify_password_request::Key};
     let mut violations = Violations::new();
@@ -262,8 +262,8 @@ pub fn verify(request: pb::VerifyPasswordRequest) -> Result<VerifyPassword> {
     let client = violations.check("client", text::line(request.client, 0, 128, "must have at most 128 characters"));
     violations.into_result()?;
     Ok(VerifyPassword {
-        key: key.expect("valid: a missing key is a fault"),
-        secret: secret.expect("valid: a missing password is a fault"),
+        key: key.expect("valid: a missing key is a violation"),
+        secret: secret.expect("valid: a missing password is a violation"),
         kind: if request.wallet { Kind::Wallet } else { Kind::Login },
         client: client.unwrap_or_default(),
     })
@@ -272,7 +272,7 @@ pub fn verify(request: pb::VerifyPasswordRequest) -> Result<VerifyPassword> {
 /// Reads a third-party login.
 ///
 /// # Errors
-/// INVALID_REQUEST with all faults.
+/// INVALID_REQUEST with all violations.
 pub fn link(request: pb::LinkConnectionRequest) -> Result<Link> {
     let mut violations = Violations::new();
     check_request_id(&request.request_id, &mut violations);

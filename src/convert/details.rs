@@ -64,7 +64,7 @@ fn cut(violations: &[Violation]) -> (Vec<FieldViolation>, usize) {
     for violation in violations {
         let field = text::cut(&violation.field, MAX_NAME);
         let description = text::cut(&violation.description, MAX_NAME);
-        let reason = violation.fault.as_str();
+        let reason = violation.error.as_str();
         let size = tonic_types::pb::bad_request::FieldViolation {
             field: field.clone(),
             description: description.clone(),

@@ -73,7 +73,7 @@ fn type_name(number: i32) -> Option<String> {
 /// Reads a new definition.
 ///
 /// # Errors
-/// INVALID_REQUEST with all faults.
+/// INVALID_REQUEST with all violations.
 pub fn new_field(request: pb::CreateFieldRequest) -> Result<Field> {
     let mut violations = Violations::new();
     check_request_id(&request.request_id, &mut violations);
@@ -119,7 +119,7 @@ pub fn new_field(request: pb::CreateFieldRequest) -> Result<Field> {
     };
     let Some(field_type) = field_type else {
         violations.into_result()?;
-        unreachable!("valid: a missing type is a fault");
+        unreachable!("valid: a missing type is a violation");
     };
     if given.unique && !field_type.can_be_unique() {
         violations.add("field.unique", FieldError::Type, "only a string, integer, number or date can be unique");
@@ -135,7 +135,7 @@ pub fn new_field(request: pb::CreateFieldRequest) -> Result<Field> {
         default_value: None,
         required: given.required,
         unique: given.unique,
-        // Nobody has a value of it yet, so that nothing needs filling.
+        // No profile has a value of it yet, so there is nothing to backfill.
         index: if given.indexed { Index::Ready } else { Index::None },
         user_writable: given.user_writable,
         created_at: DateTime::<Utc>::UNIX_EPOCH,
@@ -147,7 +147,7 @@ pub fn new_field(request: pb::CreateFieldRequest) -> Result<Field> {
                 violations.add("field.default_value", FieldError::Format, "a unique field can't have a default value");
             }
             Ok(value) => field.default_value = Some(value),
-            Err((inside, fault, why)) => violations.add(format!("field.default_value{inside}"), fault, why),
+            Err((inside, error, why)) => violations.add(format!("field.default_value{inside}"), error, why),
         }
     }
     violations.into_result()?;
@@ -174,7 +174,7 @@ pub fn known_name(path: &str, given: String, violations: &mut Violations) -> Opt
 /// Reads which field is meant, and what of it changes.
 ///
 /// # Errors
-/// INVALID_REQUEST with all faults.
+/// INVALID_REQUEST with all violations.
 pub fn patch(request: pb::UpdateFieldRequest) -> Result<(String, FieldPatch)> {
     let mut violations = Violations::new();
     let given = request.field.unwrap_or_default();
@@ -202,5 +202,5 @@ pub fn patch(request: pb::UpdateFieldRequest) -> Result<(String, FieldPatch)> {
         }
     }
     violations.into_result()?;
-    Ok((name.expect("valid: a bad name is a fault"), patch))
+    Ok((name.expect("valid: a bad name is a violation"), patch))
 }

@@ -12,7 +12,7 @@ use crate::{
 /// Maximum number of keys in a batch.
 const MAX_KEYS: usize = 500;
 
-/// Characters of a key beyond which nobody holds it, and to fold it all would be work for nothing.
+/// Longest lookup key that is normalized; no stored key is longer, so longer input can't match.
 const MAX_KEY: usize = 1024;
 
 /// A single read identifies its user in the same way as a batch.

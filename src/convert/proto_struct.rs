@@ -118,7 +118,7 @@ fn put_text(out: &mut Vec<u8>, key: u8, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Writes a part whose length is known when it stands there. Nearly all lengths have one byte.
+/// Writes a part whose length is known once it is written. Nearly all lengths have one byte.
 fn put_part<T, E>(out: &mut Vec<u8>, key: u8, write: impl FnOnce(&mut Vec<u8>) -> Result<T, E>) -> Result<T, E> {
     out.extend([key, 0]);
     let start = out.len();

@@ -46,7 +46,7 @@ pub fn known_subject(given: Option<Subject>, violations: &mut Violations) -> Opt
 }
 
 fn subject(given: Option<Subject>, max: usize, length: &'static str, violations: &mut Violations) -> Option<Subject> {
-    let fault = match given {
+    let error = match given {
         Some(Subject::Service(name)) => {
             let name = violations.check("service", text::line(name, 1, max, length))?;
             return Some(Subject::Service(name));
@@ -55,7 +55,7 @@ fn subject(given: Option<Subject>, max: usize, length: &'static str, violations:
         Some(Subject::User(_)) => ("user_id", FieldError::Range, "must be positive"),
         None => ("service", FieldError::Required, "must set service or user_id"),
     };
-    violations.add(fault.0, fault.1, fault.2);
+    violations.add(error.0, error.1, error.2);
     None
 }
 

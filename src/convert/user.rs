@@ -76,7 +76,7 @@ pub fn check_request_id(given: &str, violations: &mut Violations) {
 /// Reads a new user.
 ///
 /// # Errors
-/// INVALID_REQUEST with all faults.
+/// INVALID_REQUEST with all violations.
 pub fn new_user(
     given: pb::CreateUserRequest,
     fields: &Fields,
@@ -173,7 +173,7 @@ pub fn deletion(request: &pb::DeleteUserRequest) -> Result<DeleteUser> {
     })
 }
 
-/// What of a new user nobody else may hold.
+/// The unique values of a new user.
 fn reservations(
     profile: &Profile,
     account: &NewAccount,

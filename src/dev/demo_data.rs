@@ -55,7 +55,7 @@ fn known_users() -> Vec<Value> {
     ]
 }
 
-/// One of the made-up users.
+/// One of the demo users.
 fn user(number: i64) -> Value {
     const NAMES: [&str; 16] = [
         "王芳",

@@ -118,7 +118,7 @@ struct Started {
     app: App,
     config: Config,
     tokens: Tokens,
-    /// Absent where the database is somebody else's.
+    /// `None` if the database belongs to something else.
     postgres: Option<postgres::Server>,
 }
 
@@ -155,7 +155,7 @@ async fn start(
     Ok(Started { app, config, tokens, postgres })
 }
 
-/// Makes the crowd, and shows how far it has come.
+/// Generates seed data, and shows the progress.
 async fn generate(database: &config::Database, users: u64, output: Output) -> anyhow::Result<()> {
     let progress = if output.is_json() { ProgressBar::hidden() } else { ProgressBar::new(users) };
     let progress = progress.with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} users {eta}")?);
@@ -221,7 +221,7 @@ fn configure(folder: &Path, url: String, addresses: &Addresses) -> anyhow::Resul
     config.rest = config.rest.with_legacy_flavors();
     config.rest.address = Some(addresses.rest);
     config.operations.address = Some(addresses.operations);
-    // One replica alone, so that nobody else has to hear of a change.
+    // There is one replica only, so no other has to be notified of a change.
     config.fields.wait_seconds = 2;
     if !config::is_set("mail.smtp.host") {
         let mails = std::path::absolute(folder.join("mails")).context("the folder of the data has no path")?;

@@ -1,6 +1,6 @@
 //! Loads the reads of concurrent callers into few statements over few connections.
 //!
-//! A batch is what was asked while the one before was on its way, so that nobody waits for company and a lone read goes
+//! A batch is what was requested while the previous one was on its way, so that no read waits for others and a single read goes
 //! at once. A read joins only a batch whose statement was not yet sent: its snapshot is taken after it was asked, and
 //! whatever was committed before that is seen.
 
@@ -183,7 +183,7 @@ impl Queue {
 }
 
 impl BatchLoader {
-    /// Begins to gather; no connection is made before the first read.
+    /// Starts the batch loader; no connection is opened before the first read.
     ///
     /// # Panics
     /// Outside of a runtime.
@@ -264,7 +264,7 @@ struct BatchConnection {
     driver: ConnectionDriver,
 }
 
-/// Sends batch after batch over one connection, and over a new one where it is gone.
+/// Sends batch after batch over one connection, and over a new one if it was closed.
 async fn serve(queue: Arc<Queue>, url: String, connector: Connector) {
     let mut batch = queue.batch().await;
     loop {
@@ -279,7 +279,7 @@ async fn serve(queue: Arc<Queue>, url: String, connector: Connector) {
 }
 
 impl BatchConnection {
-    /// Answers until the connection is gone; gives the batch that came then.
+    /// Responds until the connection is closed; returns the batch that arrived then.
     async fn serve(mut self, queue: &Queue, first: Vec<Request>) -> Vec<Request> {
         let (client, statements) = (&self.client, &self.statements);
         let responding = async {
@@ -341,7 +341,7 @@ where
         return;
     }
     match find(distinct(&pending)).await {
-        // A node of a distributed database is gone, and the others answer: only those who ask for its users shall fail.
+        // A node of a distributed database is unreachable, and the others respond: only reads of its users fail.
         Err(error) if pending.len() > 1 && is_of_a_node(client, &error) => {
             let alone = pending.into_iter().map(|pending| {
                 let finding = find(distinct(std::slice::from_ref(&pending)));

@@ -24,7 +24,7 @@ use crate::{
     store::{bulk, fields, listing, unique_values},
 };
 
-/// What is to be changed, and on whom.
+/// The change and the users that it applies to.
 pub struct BulkUpdate {
     pub filter: Filter,
     pub changes: Vec<Change>,
@@ -137,7 +137,7 @@ async fn change(
             match rejection {
                 Some(bulk::BulkRejection::TooManyGroups) => failures.insert(user_id, too_many_groups()),
                 Some(bulk::BulkRejection::Document(rejection)) => failures.insert(user_id, rejected(&rejection)),
-                // Another made it possible after it had been refused.
+                // A concurrent write made the change possible after it had been rejected.
                 None => return Err(Error::new(Reason::WriteConflict)),
             };
         }
@@ -255,7 +255,7 @@ async fn settle_index(conn: &mut AsyncPgConnection, indexed: &[&Field], changed:
     Ok(())
 }
 
-/// Refuses what cannot be decided for many profiles at once.
+/// Rejects a change that can't be decided for many profiles at once.
 ///
 /// # Errors
 /// INVALID_REQUEST for `$incr_by` on a unique field.

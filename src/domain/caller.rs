@@ -34,7 +34,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// A caller of whom no token is known.
+    /// A caller without a token.
     pub fn new(subject: Subject, scopes: Vec<Scope>) -> Self {
         Self { subject, scopes, token: None, validity: None }
     }
@@ -79,7 +79,7 @@ impl Caller {
     /// The user that `user_id` of a request means: 0 is the token's own.
     ///
     /// # Errors
-    /// The fault of the field.
+    /// The violation of the field.
     pub fn target(&self, user_id: i64) -> Result<i64, (FieldError, &'static str)> {
         match (user_id, self.user()) {
             (0, Some(own)) => Ok(own),

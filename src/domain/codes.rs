@@ -1,4 +1,4 @@
-//! Sending codes: to whom, how often, and what the mail's owner is told.
+//! Sending codes: to which address, how often, and what the owner of the address is notified of.
 
 use std::time::Duration;
 
@@ -98,7 +98,7 @@ impl Codes {
 
     async fn wait_for_delivery(&self, delivery_id: i64) {
         if self.wait_for_delivery.is_zero() {
-            // A look that is given up at once would cost a statement and a connection.
+            // A poll that is abandoned at once would cost a statement and a connection.
             return;
         }
         let sent = async {
@@ -106,7 +106,7 @@ impl Codes {
                 tokio::time::sleep(LOOK).await;
             }
         };
-        // One that takes longer is late, which is no fault of the call.
+        // A message that takes longer is only late; the call has succeeded.
         tokio::time::timeout(self.wait_for_delivery, sent).await.unwrap_or_default();
     }
 
@@ -175,7 +175,7 @@ impl Codes {
             owner_caller: Some(send.caller.clone()),
         };
         if let Some((owner, address)) = owner {
-            // The owner is told instead; whoever asked sees no difference.
+            // The owner is notified instead; the caller sees no difference.
             (delivery.recipient, delivery.user_id) = (address, Some(owner));
             (delivery.template, delivery.code_id) = (Template::AddressInUse, None);
         }

@@ -21,9 +21,9 @@ use crate::{
 
 /// How long a call waits for a connection.
 const WAIT: Duration = Duration::from_secs(1);
-/// Between two requests to cancel a statement that was given up.
+/// Between two requests to cancel an abandoned statement.
 const CANCEL_AGAIN: Duration = Duration::from_millis(50);
-/// How often a transaction is begun anew after a deadlock or a serialization failure.
+/// How often a transaction is retried after a deadlock or a serialization failure.
 const RETRIES: usize = 3;
 /// Only a transaction that failed this early is retried: one that waited for a lock without success has used its time.
 const RETRY_WITHIN: Duration = Duration::from_secs(2);
@@ -70,7 +70,7 @@ impl Lanes {
     async fn acquire(&self, lane: Lane) -> [Option<OwnedSemaphorePermit>; 3] {
         let is_search = lane == Lane::Searches;
         let is_call = is_search || lane == Lane::Calls;
-        // Always in this order, so that no deadlock is possible.
+        // Always in this order, to avoid deadlocks.
         [
             acquire_if(is_search, &self.searches).await,
             acquire_if(is_call, &self.calls).await,
@@ -278,7 +278,7 @@ async fn try_transaction<T>(
     }
 }
 
-/// A connection in use. Where its call is given up in the middle, the statement is cancelled in the database, and the
+/// A connection in use. If its call ends early, the statement is cancelled in the database, and the
 /// connection is closed when the server has answered.
 struct Lease<'a> {
     taken: Option<(PooledConnection<'static, PgManager>, Held)>,

@@ -10,7 +10,7 @@ use crate::{
     store::outbox::{self, Requeue},
 };
 
-/// What is older is news to nobody.
+/// Older deliveries are of no use to a caller.
 const RECENT: TimeDelta = TimeDelta::days(1);
 
 /// Use cases of the outbox.

@@ -1,6 +1,6 @@
 //! The application's own fields: making and changing them, and the definitions that a replica works with.
 //!
-//! What rests on every replica knowing a change is left to a second step, which `field_work` does when all of them do.
+//! Changes that require every replica to have seen the new definition are applied in a second phase by `backfill`, after the cache TTL.
 
 use std::{sync::Arc, time::Duration};
 
@@ -73,13 +73,13 @@ impl Fields {
         cache.as_ref().filter(|loaded| loaded.at.elapsed() < self.age).map(|loaded| loaded.definitions.clone())
     }
 
-    /// The definitions, read anew where they do not know all of `names`: another replica may have just made one.
+    /// The definitions, reloaded if they don't have all of `names`: another replica may have just created one.
     pub async fn load_including<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> Result<Arc<Definitions>> {
         let current = self.current().await?;
         if names.all(|name| current.get(name).is_some()) { Ok(current) } else { self.reload().await }
     }
 
-    /// Reads the definitions anew.
+    /// Reloads the definitions.
     pub async fn reload(&self) -> Result<Arc<Definitions>> {
         let at = Instant::now();
         let (loaded, hidden) =
@@ -224,7 +224,7 @@ async fn reject_beyond_limit(conn: &mut AsyncPgConnection, name: &str) -> Result
     Err(Error::new(Reason::FieldLimitReached).with_limit("field_definitions"))
 }
 
-/// Refuses defaults that do not fit into one document with those of all other fields, as they are in this transaction,
+/// Rejects defaults that do not fit into one document with those of all other fields, as they are in this transaction,
 /// which holds the lock of all definitions. Without this no user could be created any more.
 async fn check_defaults(conn: &mut AsyncPgConnection) -> Result<()> {
     if defaults_fit(&fields::list(conn).await?) {
@@ -289,8 +289,8 @@ fn patched(old: &Field, patch: &FieldPatch) -> Result<Field> {
     match &patch.default_value {
         None => {
             let kept = new.default_value.clone().filter(|_| new.index == Index::Filling);
-            if let Some(Err((_, fault, why))) = kept.map(|value| new.check(value)) {
-                violations.add("field.indexed", fault, format!("default_value {why}"));
+            if let Some(Err((_, error, why))) = kept.map(|value| new.check(value)) {
+                violations.add("field.indexed", error, format!("default_value {why}"));
             }
         }
         Some(None) => new.default_value = None,
@@ -299,7 +299,7 @@ fn patched(old: &Field, patch: &FieldPatch) -> Result<Field> {
         }
         Some(Some(value)) => match new.check(value.clone()) {
             Ok(value) => new.default_value = Some(value),
-            Err((inside, fault, why)) => violations.add(format!("field.default_value{inside}"), fault, why),
+            Err((inside, error, why)) => violations.add(format!("field.default_value{inside}"), error, why),
         },
     }
     violations.into_result()?;
@@ -307,7 +307,7 @@ fn patched(old: &Field, patch: &FieldPatch) -> Result<Field> {
 }
 
 /// Keeps the filling of these fields' indexes out of a write's transaction: a batch that had read a value before the
-/// write and put it into the index after it would leave a row that nobody takes away.
+/// write and put it into the index after it would leave a row that is never deleted.
 pub async fn join_fill<'a>(conn: &mut AsyncPgConnection, fields: impl Iterator<Item = &'a Field>) -> Result<()> {
     for field in fields.filter(|field| field.index == Index::Filling) {
         backfill::join_fill(conn, field.field_id).await?;

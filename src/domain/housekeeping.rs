@@ -1,4 +1,4 @@
-//! Removes what nobody asks about any more.
+//! Purges expired rows.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ const EVERY: Duration = Duration::from_secs(600);
 const BATCH: i64 = 1000;
 /// How long it can be asked what became of a message.
 const DELIVERIES: TimeDelta = TimeDelta::days(30);
-/// How long an expired or revoked token is told apart from an unknown one.
+/// How long an expired or revoked token is distinguished from an unknown one.
 const TOKENS: TimeDelta = TimeDelta::days(30);
 
 /// What is cleaned.
@@ -88,7 +88,7 @@ impl Housekeeping {
     /// Removes all that is old; gives the number of rows.
     ///
     /// # Errors
-    /// A database that is away.
+    /// DATABASE_UNAVAILABLE.
     pub async fn clean(&self) -> Result<usize> {
         let mut total = 0;
         for table in TABLES {
@@ -109,7 +109,7 @@ impl Housekeeping {
     /// older release; gives the number of users. Of two names that look alike already, both stay.
     ///
     /// # Errors
-    /// A database that is away.
+    /// DATABASE_UNAVAILABLE.
     pub async fn reserve_look_alikes(&self) -> Result<usize> {
         let mut total = 0;
         loop {

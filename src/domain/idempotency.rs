@@ -96,7 +96,7 @@ impl IdempotencyKey {
         end(conn, vec![(self, user_id, reply)]).await
     }
 
-    /// A number that stands for the request among the locks of the database.
+    /// The id of the request's advisory lock.
     fn lock_number(&self) -> i64 {
         let RequestKey { caller, rpc, request_id } = &self.key;
         let hash = token::hash(&format!("{caller}/{rpc}/{request_id}"));

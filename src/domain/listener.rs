@@ -1,5 +1,5 @@
 //! Hears what other replicas have done, over LISTEN and NOTIFY. It only makes things sooner: whatever is cached has an
-//! age of its own, and a connection that was lost is told of when it is back.
+//! age of its own, and a lost connection is reported when it is back.
 
 use std::{future::poll_fn, time::Duration};
 

@@ -107,7 +107,7 @@ impl Profiles {
 
     /// The profiles of users by any mixture of keys, in that order, with their accounts where they are asked for; `None`
     /// for a key that no user has. `show` makes of each profile what becomes of it; before the first for which it has no
-    /// room the list ends.
+    /// budget the list ends.
     ///
     /// # Errors
     /// DATABASE_UNAVAILABLE.
@@ -173,7 +173,7 @@ impl Profiles {
     }
 
     /// One page of a list. `show` makes of each profile what becomes of it, as they come; with the first for which it
-    /// has no room the page ends.
+    /// exceeds the budget the page ends.
     ///
     /// # Errors
     /// QUERY_TOO_SLOW after two seconds.
@@ -223,7 +223,7 @@ impl Profiles {
     /// Changes what is named of one profile. `reply` makes what is kept for a repeated request id.
     ///
     /// # Errors
-    /// USER_NOT_FOUND, ETAG_MISMATCH, VALUE_TAKEN, LAST_CREDENTIAL, INVALID_REQUEST for too many groups, and the faults of
+    /// USER_NOT_FOUND, ETAG_MISMATCH, VALUE_TAKEN, LAST_CREDENTIAL, INVALID_REQUEST for too many groups, and the errors of
     /// operators.
     pub async fn update(
         &self,
@@ -274,7 +274,7 @@ impl Profiles {
         }
     }
 
-    /// Tells why the database refused a change of the document, which it does without a word.
+    /// Returns why the database rejected a change of the document; its error doesn't say.
     async fn explain(&self, error: Error, update: &Update) -> Error {
         if error.reason() != Reason::OpTypeMismatch {
             return error;
@@ -300,7 +300,7 @@ pub async fn search_in_time<T>(search: impl Future<Output = Result<T>>) -> Resul
     tokio::time::timeout(SEARCH, search).await.unwrap_or_else(|_| Err(Error::new(Reason::QueryTooSlow)))
 }
 
-/// The error of a refusal of `change_document`, `REASON:field`.
+/// The error of a rejection of `change_document`, `REASON:field`.
 pub fn rejected(rejection: &str) -> Error {
     let (reason, field) = rejection.split_once(':').unwrap_or((rejection, ""));
     let reason = match reason {
@@ -332,7 +332,7 @@ async fn apply(conn: &mut AsyncPgConnection, update: &Update, now: DateTime<Utc>
     }
 }
 
-/// Brings unique values and the index in line with the profile as it is now; `stored` is the one before, where a unique
+/// Brings unique values and the index in line with the profile as it is now; `stored` is the previous one, where a unique
 /// value may change.
 async fn reservation(
     conn: &mut AsyncPgConnection,

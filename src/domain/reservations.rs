@@ -11,11 +11,11 @@ use crate::{
 /// A value that is to be one user's alone.
 #[derive(Clone, Debug)]
 pub struct Reservation {
-    /// Where it stands in the request.
+    /// Its path in the request.
     pub path: String,
     /// As `unique_values` names it.
     pub kind: String,
-    /// The folded value.
+    /// The normalized value.
     pub value: String,
 }
 
@@ -42,7 +42,7 @@ pub async fn reserve(conn: &mut AsyncPgConnection, user_id: i64, reservations: &
     reject_conflicts(reservations.iter().filter(|reservation| !held.contains(&reservation.pair())))
 }
 
-/// Refuses where there is a value that another user holds.
+/// Rejects a value that another user holds.
 ///
 /// # Errors
 /// The first reason of the table of errors, with a violation for each value that is taken.

@@ -361,7 +361,7 @@ fn lock_number(subject: &Subject) -> i64 {
     i64::from_le_bytes(hash[..8].try_into().expect("valid: eight of 32 bytes"))
 }
 
-/// That nobody could tell is not that the token is bad.
+/// A failed lookup is not an invalid token: report UNAVAILABLE, not UNAUTHENTICATED.
 fn unavailable(error: Error) -> Error {
     match error.reason() {
         Reason::DeadlineExceeded => error,

@@ -313,7 +313,7 @@ impl<'a> Decisions<'a> {
         if self.made.is_empty() {
             return Ok(());
         }
-        // Plain inserts: to go around a conflict costs more than to begin anew where there is one, which is seldom.
+        // Plain inserts: ON CONFLICT costs more than starting again after a conflict, which is rare.
         let profiles = self.made.iter().map(|(_, profile)| profile);
         users::insert_profiles(conn, profiles).await.map_err(raced)?;
         let reservations = self.made.iter().flat_map(|(new, profile)| {

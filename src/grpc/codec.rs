@@ -1,4 +1,4 @@
-//! The codec of all messages: what cannot be decoded is the caller's fault, and says so.
+//! The codec of all messages: a message that can't be decoded is INVALID_REQUEST, not INTERNAL.
 
 use std::marker::PhantomData;
 

@@ -1,4 +1,4 @@
-//! What stands around every call: its request id, its caller, its deadline, and details for the statuses that the
+//! The layer around every call: its request id, its caller, its deadline, and details for the statuses that the
 //! transport makes by itself.
 
 use std::{

@@ -48,7 +48,7 @@ impl user_admin_service_server::UserAdminService for UserAdminService {
             // The import goes on after its response has begun, and is in flight until then.
             let _permits = permits;
             if let Err(status) = import(api, caller, request.into_inner(), &answers).await {
-                // The receiver is gone where the client is; there is no one left to tell.
+                // The receiver is dropped when the client disconnects; there is no one left to respond to.
                 tell(&answers, Err(status)).await.unwrap_or_default();
             }
         }));
@@ -200,7 +200,7 @@ async fn answer(
     tell(answers, Ok(told)).await
 }
 
-/// Hands an answer on. A client that reads none for as long as it may send none is given up.
+/// Passes a response on. The stream ends if its client reads nothing for as long as it may send nothing.
 async fn tell(
     answers: &mpsc::Sender<Result<pb::ImportUsersResponse, Status>>,
     answer: Result<pb::ImportUsersResponse, Status>,

@@ -88,7 +88,7 @@ impl Standing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserKey {
     Id(i64),
-    /// A kind of unique value, as a caller knows it, and the folded value.
+    /// A kind of unique value, as a caller knows it, and the normalized value.
     Unique(&'static str, String),
 }
 
@@ -107,7 +107,7 @@ pub fn is_provider(text: &str) -> bool {
 /// The subject of a third-party login: 1 to 255 characters, in NFC.
 ///
 /// # Errors
-/// The fault of the field.
+/// The violation of the field.
 pub fn parse_subject(given: String) -> Result<String, Rejection> {
     text::line(given, 1, 255, "must have 1 to 255 characters")
 }

@@ -83,7 +83,7 @@ impl Paths {
 pub struct Rules {
     /// A user must prove what a service need not.
     pub is_user: bool,
-    /// The codes of an address are needed whoever asks.
+    /// The codes of an address are needed for every caller.
     pub needs_codes: bool,
     /// Whether a verified email is replaced only with the code that was sent to it.
     pub requires_current_code: bool,
@@ -150,7 +150,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Refuses to bind a verified address again.
+    /// Rejects to bind a verified address again.
     ///
     /// # Errors
     /// ADDRESS_UNCHANGED.

@@ -76,8 +76,8 @@ mod tests {
             "x:y",
         ];
         for name in refused {
-            let (fault, _) = parse_app_name(name.to_owned()).expect_err(name);
-            assert_eq!(fault, FieldError::Format, "{name:?}");
+            let (error, _) = parse_app_name(name.to_owned()).expect_err(name);
+            assert_eq!(error, FieldError::Format, "{name:?}");
         }
         assert_eq!(parse_app_name("a".repeat(65)).unwrap_err().0, FieldError::Length);
     }

@@ -67,7 +67,7 @@ templates! {
     UsernameChanged "notice.username_changed" "The username was set, changed or removed.";
     ConnectionLinked "notice.connection_linked" "A connection was linked.";
     MoreChanges "notice.more_changes" "A summary of changes beyond the limit of notices.";
-    AddressInUse "notice.address_in_use" "Somebody tried to bind an address that is this owner's.";
+    AddressInUse "notice.address_in_use" "Someone tried to bind an address that is this owner's.";
 }
 
 impl Template {
@@ -113,7 +113,7 @@ macro_rules! states {
 states! {
     Queued "queued" "It waits for its first try or its next.";
     Accepted "accepted" "The relay took it.";
-    Failed "failed" "It was refused for good, or too often.";
+    Failed "failed" "It was rejected permanently, or too often.";
     Expired "expired" "Its time passed before it could be sent.";
 }
 

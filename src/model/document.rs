@@ -6,7 +6,7 @@ use diesel::deserialize::FromSqlRow;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// The JSON text of an object. Most profiles are only handed on, so what stands in it is read where somebody asks.
+/// The JSON text of an object. Most profiles are only passed on, so it is parsed only when it is needed.
 #[derive(Clone, Debug, PartialEq, Eq, FromSqlRow)]
 pub struct Document(String);
 

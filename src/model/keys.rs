@@ -26,7 +26,7 @@ impl Keys {
     /// The keys in the order of configuration.
     ///
     /// # Panics
-    /// Where there is none: configuration refuses that.
+    /// If there is none; configuration validation rejects that.
     pub fn new(keys: Vec<Key>) -> Self {
         assert!(!keys.is_empty(), "valid: configuration asks for one key at least");
         Self(keys)

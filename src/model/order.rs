@@ -37,7 +37,7 @@ pub struct OrderKey {
 /// Parses `-created_at,nickname`, or `created_at desc, nickname` for the same, with the keys of [`with_ties`].
 ///
 /// # Errors
-/// ORDER_BY_UNSUPPORTED with all faults.
+/// ORDER_BY_UNSUPPORTED with all violations.
 pub fn parse(given: &str, fields: &Fields) -> Result<Vec<OrderKey>> {
     Ok(with_ties(parse_named(given, fields)?))
 }

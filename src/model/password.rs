@@ -123,7 +123,7 @@ pub fn parse(kind: Kind, given: String, lengths: Lengths) -> Result<Secret, (Fie
     if given.len() > lengths.max * 36 {
         return Err(length());
     }
-    let secret = text::nfc(given).map_err(|(fault, why)| (fault, why.to_owned()))?;
+    let secret = text::nfc(given).map_err(|(error, why)| (error, why.to_owned()))?;
     if !(min..=lengths.max).contains(&secret.chars().count()) {
         return Err(length());
     }
@@ -152,8 +152,8 @@ mod tests {
         parse_attempt(text.into()).unwrap()
     }
 
-    fn fault(kind: Kind, text: &str) -> Option<FieldError> {
-        parse(kind, text.into(), Lengths::default()).err().map(|(fault, _)| fault)
+    fn error(kind: Kind, text: &str) -> Option<FieldError> {
+        parse(kind, text.into(), Lengths::default()).err().map(|(error, _)| error)
     }
 
     #[test]
@@ -170,10 +170,10 @@ mod tests {
         ];
         for (kind, length, expected) in cases {
             for character in ["x", "e\u{301}", "😀"] {
-                assert_eq!(fault(kind, &character.repeat(length)), expected, "{kind:?} {length} {character}");
+                assert_eq!(error(kind, &character.repeat(length)), expected, "{kind:?} {length} {character}");
             }
         }
-        assert_eq!(fault(Kind::Login, &"x".repeat(1_000_000)), Some(FieldError::Length));
+        assert_eq!(error(Kind::Login, &"x".repeat(1_000_000)), Some(FieldError::Length));
     }
 
     #[test]
@@ -187,9 +187,9 @@ mod tests {
 
     #[test]
     fn nul_is_refused_and_other_characters_are_not() {
-        assert_eq!(fault(Kind::Login, "violet\0lantern"), Some(FieldError::Format));
+        assert_eq!(error(Kind::Login, "violet\0lantern"), Some(FieldError::Format));
         assert_eq!(parse_attempt("\0".into()).unwrap_err().0, FieldError::Format);
-        assert_eq!(fault(Kind::Login, " tab\tand\u{202e}line\n"), None);
+        assert_eq!(error(Kind::Login, " tab\tand\u{202e}line\n"), None);
     }
 
     #[test]

@@ -139,7 +139,7 @@ pub struct BuiltinPatch {
     pub group_ids: Option<Vec<i64>>,
 }
 
-/// Which parts of a profile a reply holds. The etag always stands in it.
+/// Which parts of a profile a response holds. The etag is always in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadMask {
     /// Names of built-in fields; `None` for all of them.

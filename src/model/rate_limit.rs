@@ -17,7 +17,7 @@ pub const SEND_COOLDOWN: Window = Window { name: "code_send_cooldown", limit: 1,
 pub const SEND_USER_HOUR: Window = Window { name: "code_send_user_hour", limit: 6, span: TimeDelta::hours(1) };
 /// Twenty codes a day for a user.
 pub const SEND_USER_DAY: Window = Window { name: "code_send_user_day", limit: 20, span: TimeDelta::days(1) };
-/// Three BIND codes an hour for an address, whoever asks.
+/// Three BIND codes per hour for an address, over all callers.
 pub const SEND_ADDRESS_HOUR: Window = Window { name: "code_send_address_hour", limit: 3, span: TimeDelta::hours(1) };
 /// Ten wrong codes a day for a user and purpose.
 pub const CODE_WRONG_DAY: Window = Window { name: "code_wrong_day", limit: 10, span: TimeDelta::days(1) };

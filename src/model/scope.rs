@@ -64,7 +64,7 @@ pub struct Rule {
     pub user: bool,
 }
 
-/// The rule of a method, by its full name. A method that has none here is refused to everyone.
+/// The rule of a method, by its full name. A method that has none here is rejected to everyone.
 pub fn rule(service: &str, method: &str) -> Option<Rule> {
     let (scopes, user): (&[Scope], bool) = match (service, method) {
         ("userservice.v1.UserService", method) => match method {

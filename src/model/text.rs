@@ -5,7 +5,7 @@ use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCa
 
 use crate::error::FieldError;
 
-/// Why a text is refused: the fault and what a person should know of it.
+/// Why a text is rejected: the error and its description.
 pub type Rejection = (FieldError, &'static str);
 
 /// What stands for NaN and the infinities, which JSON values can't hold. It contains a NUL, so that no type accepts it.
@@ -26,7 +26,7 @@ pub fn nfc(given: String) -> Result<String, Rejection> {
 }
 
 /// A text in one line that shows as it is written: NFC, `min` to `max` code points, no control characters and none
-/// that turn the direction of what stands around them.
+/// that turn the direction of the text around them.
 pub fn line(given: String, min: usize, max: usize, length: &'static str) -> Result<String, Rejection> {
     // A cheap bound first: no code point of NFC stands for more than 36 bytes.
     if given.len() > max * 36 {
@@ -78,7 +78,7 @@ pub fn suggestion<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Stri
     }
 }
 
-/// Why an operator is refused where only those of `level` stand: similar ones of that level, else those that belong in
+/// Why an operator is rejected where only those of `level` are allowed: similar ones of that level, or else those that belong in
 /// the value of a field.
 pub fn misplaced<'a>(given: &str, level: &[&str], of_fields: impl Iterator<Item = &'a str>) -> String {
     let here = suggestion(given, level.iter().copied());

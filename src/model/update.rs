@@ -14,7 +14,7 @@ use crate::{
 
 /// Most fields that a change names.
 const MAX_CHANGES: usize = 1000;
-/// To so many names that are unknown those near to them are told.
+/// The maximum number of unknown names for which suggestions are computed.
 const MAX_HINTS: usize = 10;
 
 /// The operators in the value of a field.
@@ -90,7 +90,7 @@ pub fn is_empty(given: &Map<String, Value>) -> bool {
 ///
 /// # Errors
 /// OP_TYPE_MISMATCH where an operator does not fit a field's type and nothing else is wrong, else INVALID_REQUEST; all
-/// faults together.
+/// violations.
 pub fn parse(given: Map<String, Value>, fields: &Fields, violations: &mut Violations) -> Result<Vec<Change>> {
     if names(&given).len() > MAX_CHANGES {
         violations.add("custom_fields", FieldError::Length, "must contain at most 1000 fields");
@@ -263,7 +263,7 @@ impl Reader<'_> {
     fn checked(&mut self, field: &Field, value: Value, path: &str) -> Option<Value> {
         field
             .check(value)
-            .map_err(|(inside, fault, why)| self.violations.add(format!("{path}{inside}"), fault, why))
+            .map_err(|(inside, error, why)| self.violations.add(format!("{path}{inside}"), error, why))
             .ok()
     }
 

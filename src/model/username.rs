@@ -59,9 +59,9 @@ impl UsernameRules {
     /// # Errors
     /// The first violated rule.
     pub fn parse(&self, given: String) -> Result<Normalized, (FieldError, &str)> {
-        let shown = text::line(given, self.min, self.max, "").map_err(|(fault, why)| match fault {
-            FieldError::Length => (fault, self.length.as_str()),
-            fault => (fault, why),
+        let shown = text::line(given, self.min, self.max, "").map_err(|(error, why)| match error {
+            FieldError::Length => (error, self.length.as_str()),
+            error => (error, why),
         })?;
         let is_symbol = |c: char| self.symbols.contains(c);
         let mut marks = 0;

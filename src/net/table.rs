@@ -19,7 +19,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use super::Limits;
 use crate::telemetry::metrics;
 
-/// Refused public calls after which a connection is closed.
+/// Rejected public calls after which a connection is closed.
 const MAX_REFUSALS: u32 = 32;
 
 /// Why the service closed a connection.
@@ -41,7 +41,7 @@ pub(super) enum Cause {
     Unread,
     /// The client doesn't acknowledge PINGs.
     Ping,
-    /// Too many refused calls.
+    /// Too many rejected calls.
     Abuse,
 }
 

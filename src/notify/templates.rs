@@ -36,8 +36,8 @@ pub enum TemplateError {
     Unreadable { path: PathBuf, source: io::Error },
     #[error("mail templates: {name}: {source}")]
     Invalid { name: String, source: minijinja::Error },
-    #[error("mail templates: {name} for {template}: {fault}")]
-    Refused { name: String, template: &'static str, fault: &'static str },
+    #[error("mail templates: {name} for {template}: {error}")]
+    Refused { name: String, template: &'static str, error: &'static str },
 }
 
 /// What a text is made from.

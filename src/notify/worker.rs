@@ -2,7 +2,7 @@
 //!
 //! Each replica runs one. A row is leased only when its send can begin at once, so a lease need not outlive more than one
 //! send; where its holder dies, the lease runs out and another worker sends the row with the same Message-ID.
-//! [`Waker::wake`] saves the time until the next look, and nothing but that time is lost where nobody calls it.
+//! [`Waker::wake`] saves the time until the next poll; without it, only that time is lost.
 
 mod attempt;
 
@@ -23,10 +23,10 @@ use crate::{
     store::outbox::{self, CodeSeed, Leased, Outcome},
 };
 
-/// How often the end of a try is noted anew where the database does not take it.
+/// How often storing the result of an attempt is retried.
 const SETTLE_PAUSE: Duration = Duration::from_millis(500);
 
-/// The digits of a code; `None` where the key that it was made with is gone.
+/// The digits of a code; `None` if the key that it was derived from was removed.
 pub type Digits = Arc<dyn Fn(&CodeSeed) -> Option<String> + Send + Sync>;
 
 /// Tells a worker that something may be due.
@@ -34,7 +34,7 @@ pub type Digits = Arc<dyn Fn(&CodeSeed) -> Option<String> + Send + Sync>;
 pub struct Waker(Arc<Notify>);
 
 impl Waker {
-    /// Lets the worker look at once, or once more where it is looking just now.
+    /// Lets the worker poll at once, or once more if it is polling.
     pub fn wake(&self) {
         self.0.notify_one();
     }
@@ -47,7 +47,7 @@ pub struct Settings {
     pub concurrency: usize,
     /// How long a row is one worker's.
     pub lease: Duration,
-    /// How often it looks where nobody wakes it.
+    /// How often it polls without being woken.
     pub poll: Duration,
     /// Longest send; half the lease where that is shorter.
     pub send_timeout: Duration,
@@ -55,7 +55,7 @@ pub struct Settings {
     pub tries: u32,
     /// The pause after the first try; each later one is four times as long.
     pub backoff: Duration,
-    /// How long sends under way may take when the worker is told to stop.
+    /// How long sends in progress may take during shutdown.
     pub grace: Duration,
 }
 
@@ -68,7 +68,7 @@ impl Default for Settings {
             send_timeout: Duration::from_secs(30),
             tries: 5,
             backoff: Duration::from_secs(5),
-            // Nearly as long as the process has: a send that is given up in the middle may come twice.
+            // Nearly as long as the process has: a send that is abandoned in the middle may arrive twice.
             grace: Duration::from_secs(22),
         }
     }
@@ -249,7 +249,7 @@ impl UnderWay {
     }
 }
 
-/// The pause after the `tried`-th try: four times the one before, give or take a fifth, so that what failed together
+/// The pause after the `tried`-th try: four times the previous one, give or take a fifth, so that what failed together
 /// does not come back together.
 fn backoff(first: Duration, tried: u32, fraction: f64) -> Duration {
     let grown = first.saturating_mul(4_u32.saturating_pow(tried.saturating_sub(1).min(8)));

@@ -52,7 +52,7 @@ impl Config {
         Self { minapp: true, fresns: true, lancens: true, ..self }
     }
 
-    /// What is wrong with it, one sentence a fault.
+    /// What is wrong with it, one sentence per error.
     pub fn errors(&self) -> Vec<String> {
         let mut errors: Vec<String> = self.tls.iter().flat_map(|tls| tls.errors("rest.tls")).collect();
         if !is_country_code(&self.country_code) {

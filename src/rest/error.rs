@@ -63,7 +63,7 @@ impl RestError {
         }
     }
 
-    /// The same fact for the clients of an older API, whose rules tell them of a user who is gone, not of the token.
+    /// The same fact for the clients of an older API, whose rules name a user who was deleted, not the token.
     pub fn of_user(&self) -> Self {
         match self.error.deleted_user() {
             Some(user_id) => Error::user_not_found(user_id).into(),
@@ -71,7 +71,7 @@ impl RestError {
         }
     }
 
-    /// Whether the service is at fault, and not the request.
+    /// Whether the service failed, rather than the request being invalid.
     pub fn is_ours(&self) -> bool {
         matches!(self.error.kind(), Kind::Unavailable | Kind::Internal | Kind::DeadlineExceeded | Kind::Aborted)
             || self.error.reason() == Reason::MethodUnknown

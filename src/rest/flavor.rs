@@ -32,7 +32,7 @@ impl Flavor {
         }
     }
 
-    /// Gives a refusal its form; any other response stays as it is.
+    /// Renders an error in this flavor; any other response is unchanged.
     pub fn render(self, mut response: Response) -> Response {
         let Some(rest_error) = response.extensions_mut().remove::<RestError>() else {
             return response;

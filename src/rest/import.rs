@@ -60,7 +60,7 @@ pub async fn serve(State(gateway): State<Gateway>, request: Request) -> Result<R
     let mut import =
         Import { api: gateway.guard.api(), caller, told: pb::ImportUsersResponse::default(), batch: Batch::default() };
     let done = import.run(stream).await;
-    // What stands already stands: who carries on begins there.
+    // Committed batches stay committed; `nextIndex` is where a retry should resume.
     let next_index = import.told.next_index;
     done.map_err(|rest_error| RestError {
         error: rest_error.error.with_metadata("nextIndex", next_index),

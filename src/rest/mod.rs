@@ -1,9 +1,9 @@
 //! The REST gateway: an HTTP transport over the same use cases as gRPC.
 //!
 //! [`native`] serves every RPC in canonical proto3 JSON. [`minapp`], [`fresns`] and [`lancens`] serve the clients of
-//! three older systems; each only translates, and each can be switched off. Around them all stands one layer: a
+//! three older systems; each only translates, and each can be switched off. Around them all is one layer: a
 //! request id, and errors in the form of the surface that was addressed. An endpoint asks who calls, then reads the body
-//! within bounds, then takes room for the call.
+//! within bounds, then takes an in-flight permit.
 #![expect(clippy::disallowed_types, reason = "the REST boundary")]
 
 mod body;
@@ -58,7 +58,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Tells who calls. Nothing of a body is kept before that, and while one comes its call takes no room. A browser
+    /// Tells who calls. Nothing of a body is kept before that, and while a body arrives its call holds no permit. A browser
     /// shows its user's certificate whichever page has it call, so a certificate counts for pages of our own site and of
     /// the configured origins alone.
     ///
@@ -106,7 +106,7 @@ pub fn router(guard: CallGuard, config: &Config) -> Router {
     if config.cors_origins.is_empty() { router } else { router.layer(cors(&config.cors_origins)) }
 }
 
-/// What stands around every call.
+/// The layers around every call.
 async fn around(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
     let flavor = Flavor::of(request.uri().path(), request.headers(), &gateway.config);
     let call = Call::new(request.headers(), Transport::Http);
@@ -136,7 +136,7 @@ fn hidden(mut request: Request) -> Request {
     request
 }
 
-/// Refuses what has no endpoint.
+/// Rejects requests without an endpoint.
 async fn render_error(request: Request, reason: Reason) -> RestError {
     body::drain(request.into_body()).await;
     reason.into()

@@ -222,7 +222,7 @@ enum Given {
 
 /// Fills the field at `path` with a value that came as text.
 fn fill(json: &mut JsonValue, message: &MessageDescriptor, path: &str, value: &str, given: Given) -> Result<()> {
-    // What is no object is told when the request is read.
+    // A body that is not an object is rejected when the request is read.
     let JsonValue::Object(entries) = json else { return Ok(()) };
     let (name, rest) = path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)));
     let unknown = || Error::invalid(text::cut(path, 64), FieldError::Unknown, "unknown field");
@@ -292,18 +292,18 @@ fn from_text(kind: &Kind, name: &str, value: &str) -> Result<JsonValue> {
 
 /// The etag that `If-Match` names; `*` asks for nothing that every write does not.
 fn if_match(headers: &HeaderMap) -> Result<Option<String>> {
-    let fault = || Error::invalid("etag", FieldError::Format, "If-Match must be a single etag or *");
+    let error = || Error::invalid("etag", FieldError::Format, "If-Match must be a single etag or *");
     let mut values = headers.get_all(header::IF_MATCH).iter();
     let Some(value) = values.next() else { return Ok(None) };
-    let given = value.to_str().map_err(|_| fault())?.trim();
+    let given = value.to_str().map_err(|_| error())?.trim();
     if values.next().is_some() {
-        return Err(fault());
+        return Err(error());
     }
     if given == "*" {
         return Ok(None);
     }
     let etag = opaque(given);
-    if etag.is_empty() || etag.contains(['"', ',']) { Err(fault()) } else { Ok(Some(etag.to_owned())) }
+    if etag.is_empty() || etag.contains(['"', ',']) { Err(error()) } else { Ok(Some(etag.to_owned())) }
 }
 
 /// An etag without its quotation marks. A proxy that compresses makes it weak, but it identifies the same resource.

@@ -17,7 +17,7 @@ pub fn parse(query: &str) -> Result<Vec<(String, String)>> {
 }
 
 fn decode(given: &str) -> Result<String> {
-    let fault = || Error::invalid("", FieldError::Format, "has invalid percent-encoding in the query");
+    let error = || Error::invalid("", FieldError::Format, "has invalid percent-encoding in the query");
     let mut bytes = Vec::with_capacity(given.len());
     let mut rest = given.bytes();
     while let Some(byte) = rest.next() {
@@ -25,13 +25,13 @@ fn decode(given: &str) -> Result<String> {
             b'+' => b' ',
             b'%' => {
                 let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
-                let (high, low) = (digit().ok_or_else(fault)?, digit().ok_or_else(fault)?);
+                let (high, low) = (digit().ok_or_else(error)?, digit().ok_or_else(error)?);
                 (high * 16 + low) as u8
             }
             byte => byte,
         });
     }
-    String::from_utf8(bytes).map_err(|_| fault())
+    String::from_utf8(bytes).map_err(|_| error())
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub struct Work {
     pub field_type: FieldType,
     pub index: Index,
     pub is_deleted: bool,
-    /// The user up to whom the work has come.
+    /// The last user that the backfill has processed.
     pub position: Option<i64>,
 }
 

@@ -1,6 +1,6 @@
 //! Reads of many callers at once, each in one statement: profiles by id, and users by what is theirs alone.
 //!
-//! They are prepared once a connection and sent without waiting for the answer to the one before, which Diesel's own
+//! They are prepared once a connection and sent without waiting for the answer to the previous one, which Diesel's own
 //! connection does not do. A lone read takes the form with `=`, which is cheaper to plan and to run.
 
 use std::collections::{HashMap, HashSet};
@@ -30,7 +30,7 @@ impl Statements {
     pub async fn prepare(client: &Client) -> Result<Self, Error> {
         let one = format!("select {COLUMNS} from users where user_id = $1");
         let many = format!("select {COLUMNS} from users where user_id = any($1)");
-        // Each kind with each value: of the kinds there are few, and nobody asks for what else is found. A join with a
+        // Each kind with each value: there are few kinds, and other rows that are found are not requested. A join with a
         // list of pairs would ask every node of a distributed database.
         let holders = "select kind, value, user_id from unique_values where kind = any($1) and value = any($2)";
         let (profile, profiles, holder, holders) = tokio::try_join!(

@@ -55,7 +55,7 @@ pub type Changed = (i64, DateTime<Utc>, Document);
 /// Changes the documents and groups of these users, where they still match; gives those that were changed.
 /// `with_documents` says whether anyone asks for the documents themselves.
 ///
-/// One profile that cannot be changed refuses the whole statement; then it runs again over the others alone.
+/// One profile that cannot be changed rejects the whole statement; then it runs again over the others alone.
 pub async fn update(
     conn: &mut AsyncPgConnection,
     user_ids: &[i64],
@@ -90,7 +90,7 @@ pub async fn update(
         statement.push(" returning u.user_id, u.created_at, ").push(returned).one_off()
     };
     scan_by_id(conn).await?;
-    // A savepoint, so that the refusal of one row leaves the transaction whole.
+    // A savepoint, so that an error of one row doesn't abort the transaction.
     let whole = conn.transaction(async |conn| statement(false).load(conn).await).await;
     match whole {
         Err(error) if Rejected::of(&error).is_some() => statement(true).load(conn).await,

@@ -77,7 +77,7 @@ pub async fn count(conn: &mut AsyncPgConnection, user_id: i64, code_id: i64, by:
     statement.bind(user_id).push(" and code_id = ").bind(code_id).execute(conn).await
 }
 
-/// Uses a code up; false where it was used or voided in the meantime.
+/// Consumes a code; returns false if it was consumed or invalidated in the meantime.
 pub async fn consume(
     conn: &mut AsyncPgConnection,
     user_id: i64,
@@ -89,13 +89,13 @@ pub async fn consume(
     Ok(statement.push(" and used_at is null and superseded_at is null").execute(conn).await? > 0)
 }
 
-/// Voids the live codes of a user.
+/// Invalidates the live codes of a user.
 pub async fn invalidate(conn: &mut AsyncPgConnection, user_id: i64, now: DateTime<Utc>) -> QueryResult<usize> {
     let statement = Sql::<()>::new("update codes set superseded_at = ").bind(now).push(" where user_id = ");
     statement.bind(user_id).push(" and used_at is null and superseded_at is null").execute(conn).await
 }
 
-/// Removes up to `limit` codes that nobody asks about any more.
+/// Removes up to `limit` expired codes.
 pub async fn purge(conn: &mut AsyncPgConnection, before: DateTime<Utc>, limit: i64) -> QueryResult<usize> {
     Sql::<()>::new(
         "delete from codes where (user_id, code_id) in (select user_id, code_id from codes where created_at < ",

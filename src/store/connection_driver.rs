@@ -1,6 +1,6 @@
 //! The second half of a connection, which reads and writes its socket.
 //!
-//! Whoever runs statements drives it too, so that a statement wakes no other task on its way to the server and back. In a
+//! The task that runs statements drives it too, so that a statement wakes no other task on its way to the server and back. In a
 //! task of its own it would cost two of the scheduler's hand-overs a statement, mostly to another core.
 
 use std::{
@@ -14,7 +14,7 @@ use tokio_postgres::Connection;
 
 use crate::store::connector::Stream;
 
-/// Reads and writes the socket of one connection while somebody drives it, and says goodbye when it is dropped after its
+/// Reads and writes the socket of one connection while a task polls it, and terminates the session when it is dropped after its
 /// client.
 pub struct ConnectionDriver(Option<Connection<tokio_postgres::Socket, Stream>>);
 
@@ -47,7 +47,7 @@ impl ConnectionDriver {
         unconstrained(look).await
     }
 
-    /// Whoever waits for an answer learns from it that the connection is gone.
+    /// A caller that waits for a response learns from it that the connection was closed.
     fn poll(&mut self, cx: &mut Context<'_>) {
         if let Some(connection) = &mut self.0
             && let Poll::Ready(ended) = Pin::new(connection).poll(cx)
@@ -63,7 +63,7 @@ impl ConnectionDriver {
 impl Drop for ConnectionDriver {
     fn drop(&mut self) {
         if let (Some(connection), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
-            // Ends when its client is gone and the server knows it; an error on the way there tells nobody anything.
+            // Ends when its client is dropped and the server knows it; an error until then has no one to be reported to.
             runtime.spawn(async move { connection.await.unwrap_or_default() });
         }
     }

@@ -47,7 +47,7 @@ impl Connector {
         Ok(Self { tls: MakeRustlsConnect::new(tls::client_config(ca_file)?) })
     }
 
-    /// A bare connection, whose second half somebody has to drive. The server's chain and name are checked wherever TLS
+    /// A bare connection, whose second half has to be polled. The server's chain and name are checked wherever TLS
     /// is used, so that `sslmode=verify-ca` and `sslmode=verify-full` ask for no more than `require` does. The URL may
     /// name several hosts, which are tried in turn.
     pub async fn connect(&self, url: &str) -> Result<(Client, Connection<Socket, Stream>), tokio_postgres::Error> {
@@ -60,7 +60,7 @@ impl Connector {
         Ok(watched(AsyncPgConnection::try_from_client_and_connection(client, connection).await?))
     }
 
-    /// A connection for statements, and its wire, which whoever runs them drives.
+    /// A connection for statements, and its driver, which the task that runs them polls.
     pub async fn establish_driven(&self, url: &str) -> ConnectionResult<(AsyncPgConnection, ConnectionDriver)> {
         let (client, connection) = self.connect(url).await.map_err(bad)?;
         let mut driver = ConnectionDriver::new(connection);
@@ -82,7 +82,7 @@ pub fn is_url(url: &str) -> bool {
 }
 
 /// Whether a connection by a URL may cross a network in plain text: it doesn't require TLS, and names another machine.
-/// Where TLS is merely preferred, whoever is on the way can take the offer out.
+/// If TLS is merely preferred, an attacker on the path can remove the offer.
 pub fn may_be_plain(url: &str) -> bool {
     let Ok(config) = config(url) else { return false };
     let is_remote = |host: &Host| match host {
@@ -97,7 +97,7 @@ pub fn may_be_plain(url: &str) -> bool {
     config.get_ssl_mode() != SslMode::Require && names_another
 }
 
-/// What a URL says, and where it says nothing, how long a host that is gone is waited for.
+/// What a URL says, and if it says nothing, how long an unreachable host is waited for.
 fn config(url: &str) -> Result<Config, tokio_postgres::Error> {
     let url = url.replace("sslmode=verify-full", "sslmode=require").replace("sslmode=verify-ca", "sslmode=require");
     let mut config: Config = url.parse()?;

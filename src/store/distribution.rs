@@ -150,7 +150,7 @@ pub async fn check(conn: &mut AsyncPgConnection) -> anyhow::Result<()> {
 /// stays where a later step fails, and is not done again.
 ///
 /// # Errors
-/// As [`check`], and a step that the database refuses.
+/// As [`check`], and a step that the database rejects.
 pub async fn distribute(conn: &mut AsyncPgConnection) -> anyhow::Result<Vec<String>> {
     check(conn).await?;
     let current = list_current(conn).await?;
@@ -184,7 +184,7 @@ async fn has_extension(conn: &mut AsyncPgConnection) -> QueryResult<bool> {
     statement.get_result(conn).await
 }
 
-/// Refuses a database whose tables can't be distributed.
+/// Rejects a database whose tables can't be distributed.
 async fn check_database(conn: &mut AsyncPgConnection) -> anyhow::Result<()> {
     ensure!(
         has_extension(conn).await?,
@@ -202,7 +202,7 @@ async fn check_database(conn: &mut AsyncPgConnection) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Refuses a role that doesn't own the tables.
+/// Rejects a role that doesn't own the tables.
 async fn check_owner(conn: &mut AsyncPgConnection, current: &[Current]) -> anyhow::Result<()> {
     let Some(foreign) = current.iter().find(|current| !current.is_owned) else { return Ok(()) };
     let role: String = Sql::<Text>::new("select current_user::text").get_result(conn).await?;

@@ -17,7 +17,7 @@ use crate::error::{Error, Reason};
 pub enum Class {
     /// A unique value is in use.
     Unique,
-    /// A check of the table refuses the row.
+    /// A check of the table rejects the row.
     Check,
     /// A column that needs a value has none.
     NotNull,
@@ -27,7 +27,7 @@ pub enum Class {
     Unavailable,
     /// The statement took too long.
     TooSlow,
-    /// Anything else: a fault of the service.
+    /// Anything else: an internal error.
     Other,
 }
 
@@ -104,12 +104,12 @@ const TEXTS: &[(&str, Class)] = &[
     ("remaining connection slots", Class::Unavailable),
     ("too many clients", Class::Unavailable),
     ("too many connections", Class::Unavailable),
-    // A client whose server is gone.
+    // A client whose server has closed the connection.
     ("connection closed", Class::Unavailable),
     ("error communicating with the server", Class::Unavailable),
     ("error connecting to server", Class::Unavailable),
     ("server closed", Class::Unavailable),
-    // A node of a distributed database that is gone, as the node that has the client reports it.
+    // An unreachable node of a distributed database, as the node that has the client reports it.
     ("connection to the remote node", Class::Unavailable),
     ("could not establish any connections to the node", Class::Unavailable),
     ("failed to execute task", Class::Unavailable),

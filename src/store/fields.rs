@@ -171,7 +171,7 @@ pub async fn delete(conn: &mut AsyncPgConnection, field_id: i64, now: DateTime<U
     statement.bind(now).push(", fill_from = null where field_id = ").bind(field_id).execute(conn).await
 }
 
-/// Makes a field; `None` where its name is taken. The index of a field that nobody has a value of is ready at once.
+/// Creates a field; `None` where its name is taken. The index of a field without values is ready at once.
 pub async fn insert(conn: &mut AsyncPgConnection, new: &Field) -> QueryResult<Option<Field>> {
     let (kind, item) = new.field_type.names();
     let statement = Sql::<Row>::new(

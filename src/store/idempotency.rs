@@ -148,7 +148,7 @@ pub async fn purge(conn: &mut AsyncPgConnection, before: DateTime<Utc>, limit: i
     .bind(before)
     .push(" limit ")
     .bind(limit)
-    // One that was kept anew meanwhile is looked at again.
+    // A row that was stored again meanwhile is read again.
     .push(") and created_at < ")
     .bind(before)
     .execute(conn)

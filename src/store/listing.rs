@@ -63,7 +63,7 @@ pub async fn list(conn: &mut AsyncPgConnection, selection: &Selection, take: &mu
     let page = match (driver, by_value(&selection.order)) {
         // By the index of a value, whose rows come in the order of time: the first page of a rare value and of a common
         // one are both there at once. The planner must not see the value, for it would take each plan for a little
-        // cheaper than the one that it keeps, and so plan every page anew.
+        // cheaper than the one that it keeps, and so plan every page again.
         (Some((field_id, value)), _) if is_by_time(&selection.order) => {
             let from = Sql::new("field_values d join users u on u.user_id = d.user_id where d.field_id = (select ")
                 .bind(field_id)
@@ -111,7 +111,7 @@ fn page(selection: &Selection, from: Sql, path: AccessPath, source: SortSource, 
     let is_by_own_value = is_simple && source == SortSource::Values && filter::index_value(filter).is_some();
     let predicate = filter::predicate(filter, path);
     statement = match is_by_own_value {
-        // All whom the index names pass. The planner, to whom one in two hundred would, must not search for another way.
+        // Every user in the index matches. The planner estimates one in two hundred, and must not choose another access path.
         true => statement.push(" and case when ").append(predicate).push(" then true else false end"),
         false => statement.push(" and ").append(predicate),
     };
@@ -128,7 +128,7 @@ fn page(selection: &Selection, from: Sql, path: AccessPath, source: SortSource, 
         };
         statement = statement.push(if index == 0 { "" } else { ", " }).append(expression(key, source)).push(direction);
     }
-    // Whatever the values are: everyone in order of an index, or those whom an index's value names.
+    // For any values: all users in the order of an index, or those of one value of an index.
     let has_one_plan = is_by_own_value || is_simple && filter.required().is_empty();
     statement = match limit_text(*limit).filter(|_| has_one_plan) {
         Some(text) => statement.push(text),
@@ -147,8 +147,8 @@ fn is_tie_break(key: &OrderKey) -> bool {
     matches!(key.key, Key::CreatedAt | Key::UserId)
 }
 
-/// A limit of usual page sizes, with the row that tells of more, as it stands in the statement. One that is bound is
-/// unknown to the planner, which then takes a tenth of all rows for it and plans each execution anew.
+/// A limit of usual page sizes, with the row that tells of more, as it is in the statement. A bound one is
+/// unknown to the planner, which then assumes a tenth of all rows and plans each execution again.
 fn limit_text(limit: i64) -> Option<&'static str> {
     match limit {
         21 => Some(" limit 21"),

@@ -1,7 +1,7 @@
 //! Table `outbox`: mails and text messages that wait, and what became of them.
 //!
 //! A row is written in the transaction of its cause. Workers take due rows under a lease; the moment that a lease ends
-//! is also its token, so a worker whose lease another has taken over can settle nothing any more.
+//! is also its token, so a worker whose lease another has taken over can't store a result any more.
 
 use chrono::{DateTime, Utc};
 use diesel::{
@@ -16,7 +16,7 @@ use crate::{
     store::sql::Sql,
 };
 
-/// The channel on which every insert is told, so that workers need not wait for their next look.
+/// The channel on which every insert is announced, so that workers need not wait for their next poll.
 pub const CHANNEL: &str = "user_service_outbox";
 
 /// What is to be sent.
@@ -178,7 +178,7 @@ pub async fn add_change(
     Ok(added > 0)
 }
 
-/// Takes up to `limit` due rows until `leased_until`, skipping those that another worker is taking just now.
+/// Takes up to `limit` due rows until `leased_until`, skipping those that another worker is leasing.
 pub async fn lease(
     conn: &mut AsyncPgConnection,
     limit: i64,
@@ -209,7 +209,7 @@ pub async fn lease(
 }
 
 /// What the live codes of these deliveries are derived from. A code that was used, invalidated, or superseded by a newer
-/// one of its user, channel, and purpose is left out, and so is one that was purged: nobody should type it any more.
+/// one of its user, channel, and purpose is left out, and so is one that was purged: it should not be used any more.
 pub async fn code_seeds(conn: &mut AsyncPgConnection, leased: &[Leased]) -> QueryResult<Vec<CodeSeed>> {
     let (users, codes): (Vec<i64>, Vec<i64>) = leased.iter().filter_map(|row| row.user_id.zip(row.code_id)).unzip();
     if codes.is_empty() {
@@ -280,7 +280,7 @@ pub async fn free(
         .await
 }
 
-/// Ends what nobody holds and whose time has passed; says how many there were.
+/// Ends messages without a lease whose time has passed; returns how many there were.
 pub async fn expire(conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> QueryResult<usize> {
     let statement = Sql::<()>::new("update outbox set state = 'expired', leased_until = null, updated_at = ").bind(now);
     statement
@@ -314,7 +314,7 @@ pub async fn list_failed(conn: &mut AsyncPgConnection, before: Option<i64>, limi
     statement.push(" order by outbox_id desc limit ").bind(limit).load(conn).await
 }
 
-/// Which messages are queued anew.
+/// Which messages are queued again.
 #[derive(Clone, Copy, Debug)]
 pub enum Requeue {
     One(i64),
@@ -322,7 +322,7 @@ pub enum Requeue {
     Since(DateTime<Utc>),
 }
 
-/// Queues messages that failed anew with all their tries, but for those whose time has passed.
+/// Queues dead letters again with all their attempts, except those whose time has passed.
 pub async fn requeue(conn: &mut AsyncPgConnection, which: Requeue, now: DateTime<Utc>) -> QueryResult<usize> {
     let statement = Sql::<()>::new("update outbox set state = 'queued', attempts = 0, next_attempt_at = ").bind(now);
     let statement = statement
@@ -356,7 +356,7 @@ pub async fn count_dead(conn: &mut AsyncPgConnection) -> QueryResult<i64> {
     Sql::<BigInt>::new("select count(*) from outbox where state in ('failed', 'expired')").get_result(conn).await
 }
 
-/// Removes up to `limit` that were settled before `before`; says how many went.
+/// Removes up to `limit` that ended before `before`; returns how many were deleted.
 pub async fn purge(conn: &mut AsyncPgConnection, before: DateTime<Utc>, limit: i64) -> QueryResult<usize> {
     let statement = Sql::<()>::new(
         "delete from outbox where outbox_id in (select outbox_id from outbox where state <> 'queued' and updated_at < ",

@@ -40,7 +40,7 @@ pub(super) type Row = (
 pub(super) const COLUMNS: &str = "u.user_id, u.nickname, u.avatar_url, u.gender, u.country, u.province, u.city, u.language, \
     u.openid, u.unionid, u.is_authorized, u.group_ids, u.custom_fields, u.created_at, u.updated_at, u.version";
 
-/// The same for whom no custom field interests: a large document stays where it is.
+/// [`COLUMNS`] with an empty document, for callers that don't read custom fields: Postgres then never de-TOASTs `custom_fields`.
 pub(super) const COLUMNS_WITHOUT_DOCUMENT: &str = "u.user_id, u.nickname, u.avatar_url, u.gender, u.country, u.province, \
     u.city, u.language, u.openid, u.unionid, u.is_authorized, u.group_ids, '{}'::jsonb, u.created_at, u.updated_at, \
     u.version";
@@ -73,7 +73,7 @@ pub enum Updated {
 }
 
 /// Why an UPDATE of profiles can't be done: the functions that make the new values never raise, but return what the
-/// column refuses.
+/// column rejects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejected {
     /// The new document is not an object.
@@ -83,7 +83,7 @@ pub enum Rejected {
 }
 
 impl Rejected {
-    /// Why an UPDATE of profiles was refused, if it was. `users` has one check, and of its columns that need a value
+    /// Why an UPDATE of profiles was rejected, if it was. `users` has one check, and of its columns that need a value
     /// only the groups are ever set to null.
     pub fn of(error: &DieselError) -> Option<Self> {
         match Class::of(error) {
@@ -168,7 +168,7 @@ pub async fn update(
     }
 }
 
-/// The document after the changes, or a fault as a JSON string. The most usual ones are part of the statement itself; to
+/// The document after the changes, or an error as a JSON string. The most usual ones are part of the statement itself; to
 /// go through a list of any others costs more than they do.
 fn changed(changes: &[Change]) -> Sql {
     if let [Change { op: Op::IncrBy(operand), path, field }] = changes

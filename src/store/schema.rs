@@ -14,7 +14,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use crate::store::{connector::Connector, distribution, pooler, sql::Sql};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
-/// The advisory lock of whoever migrates; an arbitrary number that nothing else uses.
+/// The advisory lock of `migrate`; an arbitrary number that nothing else uses.
 const LOCK: i64 = 7_305_114_202;
 const POLL: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -50,7 +50,7 @@ pub struct Migrated {
 /// later version belongs beside them.
 ///
 /// # Errors
-/// A migration that fails; it leaves nothing behind, the ones before it stay. What [`distribution::distribute`] refuses.
+/// A migration that fails; it leaves nothing behind, the ones before it stay. What [`distribution::distribute`] rejects.
 ///
 /// # Panics
 /// On a runtime with one thread alone.
@@ -84,7 +84,7 @@ pub async fn revert(url: &str, ca: Option<&Path>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How a database's schema stands to this binary.
+/// Whether a database's schema is compatible with this binary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SchemaCompatibility {
     /// It is this binary's, or a later one that is marked as safe for it.
@@ -160,7 +160,7 @@ end $$";
 pub enum DevMarker {
     /// It made the tables.
     Migrated,
-    /// The examples are in them, and so many users of a crowd.
+    /// They contain the demo data, and this many generated users.
     Filled { users: u64 },
 }
 

@@ -16,7 +16,7 @@ pub async fn find(conn: &mut AsyncPgConnection, kind: &str, value: &str) -> Quer
     statement.push(" and value = ").bind(value).get_result(conn).await.optional()
 }
 
-/// Of these kinds and values, those that somebody holds, each with its holder.
+/// Of these kinds and values, those that a user holds, each with its holder.
 pub async fn find_held(
     conn: &mut AsyncPgConnection,
     kinds: Vec<String>,
@@ -105,7 +105,7 @@ pub async fn free(conn: &mut AsyncPgConnection, user_id: i64, held: Vec<(String,
     statement.push(")").execute(conn).await
 }
 
-/// Gives back one value.
+/// Releases one value.
 pub async fn release(conn: &mut AsyncPgConnection, user_id: i64, kind: &str, value: &str) -> QueryResult<usize> {
     let statement = Sql::<()>::new("delete from unique_values where kind = ").bind(kind).push(" and value = ");
     statement.bind(value).push(" and user_id = ").bind(user_id).execute(conn).await

@@ -125,7 +125,7 @@ pub fn request_id() -> String {
 
 /// Notes which RPC the call is.
 pub fn set_rpc(rpc: Rpc) {
-    // Outside of a call nobody asks.
+    // Not used outside of a call.
     CURRENT.try_with(|current| current.rpc.set(Some(rpc))).unwrap_or_default();
 }
 
@@ -168,7 +168,7 @@ struct End {
 impl Drop for End {
     fn drop(&mut self) {
         let took = self.started.elapsed();
-        // A scope that is gone has told nothing.
+        // A scope that was dropped has recorded nothing.
         CURRENT.try_with(|current| self.tell(current, took)).unwrap_or_default();
     }
 }
@@ -243,7 +243,7 @@ impl End {
                 tracing::error!(request_id, %rpc, code, reason, caller, milliseconds, trace_id, ?error, "call failed");
             }
             Some(error) => {
-                // Its caller is told no more than that it does not count.
+                // Its caller learns only that it is invalid.
                 let why = error.source().filter(|_| error.reason() == Reason::TokenInvalid).map(ToString::to_string);
                 tracing::info!(request_id, %rpc, code, reason, why, caller, milliseconds, trace_id, "call rejected");
             }

@@ -26,11 +26,11 @@ use crate::config::LogFormat;
 /// Lines that wait for stderr. Beyond them lines are lost: a reader that hangs must not hold calls up.
 const WAITING: usize = 16_384;
 
-/// How long lines gather before they are written.
+/// How long lines are buffered before they are written.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Stderr, which takes lines together: its thread rests after each writing, so that under load a call puts its line where
-/// the thread will look, and wakes nobody.
+/// the thread will poll, so it isn't woken.
 struct Batches(BufWriter<Stderr>);
 
 impl Write for Batches {
@@ -66,7 +66,7 @@ pub fn start(format: LogFormat) -> WorkerGuard {
     guard
 }
 
-/// Fields of a line of text, in which no value ends the line or commands the terminal that shows it: whoever chose the
+/// Fields of a line of text, in which no value ends the line or commands the terminal that shows it: a caller who chose the
 /// value could forge a line otherwise. A text is quoted besides, with its own quotation marks escaped.
 #[derive(Default)]
 struct OneLine(DefaultFields);
@@ -137,7 +137,7 @@ mod tests {
     fn p57_no_value_of_a_caller_forges_a_line_of_text() {
         let forged = "a\n2026-12-01T00:00:00Z ERROR forged\r\x1b[2J\u{85}\u{2028}b";
         let text = logged(|| {
-            tracing::info!(caller = forged, why = %forged, seen = ?Some(forged), "refused {forged}");
+            tracing::info!(caller = forged, why = %forged, seen = ?Some(forged), "rejected {forged}");
         });
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(

@@ -114,7 +114,7 @@ pub fn serving(is_serving: bool) {
 }
 
 /// Notes what lies in the outbox: how long the oldest message has been waiting, how many have for too long, and how many
-/// were given up.
+/// were abandoned.
 pub fn outbox(oldest_age: Duration, overdue: u64, dead_letters: u64) {
     INSTRUMENTS.outbox_oldest_age.record(oldest_age.as_secs_f64(), &[]);
     INSTRUMENTS.outbox_overdue.record(overdue, &[]);
@@ -169,7 +169,7 @@ pub fn public_call_refused(kind: &'static str) {
     INSTRUMENTS.public_calls_refused.add(1, &[KeyValue::new("kind", kind)]);
 }
 
-/// Counts a response that was given up because its client did not read it.
+/// Counts a response that was abandoned because its client did not read it.
 pub fn response_unread() {
     INSTRUMENTS.responses_unread.add(1, &[]);
 }
@@ -246,7 +246,10 @@ impl Instruments {
                 "user_service.public_calls.refused",
                 "Calls without a token that a limit turned away",
             ),
-            responses_unread: counter("user_service.responses.unread", "Responses given up because nobody read them"),
+            responses_unread: counter(
+                "user_service.responses.unread",
+                "Responses abandoned because their client didn't read them",
+            ),
             jwks_failures: counter("user_service.jwks.failures", "Readings of an issuer's keys that failed"),
         }
     }

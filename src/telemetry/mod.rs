@@ -61,7 +61,7 @@ pub fn start(settings: &Telemetry, role: Role) -> anyhow::Result<Guard> {
 fn over_otlp<B: WithExportConfig + WithTonicConfig>(exporter: B, endpoint: &str) -> B {
     let exporter = exporter.with_endpoint(endpoint);
     match endpoint.starts_with("https:") {
-        // By itself it trusts nobody.
+        // By default it trusts no certificate.
         true => exporter.with_tls_config(ClientTlsConfig::new().with_enabled_roots()),
         false => exporter,
     }
@@ -75,7 +75,7 @@ impl Drop for Guard {
         thread::spawn(move || {
             let flushed = traces.map_or(Ok(()), |traces| traces.shutdown_with_timeout(FLUSH));
             let flushed = flushed.and(metrics.map_or(Ok(()), |metrics| metrics.shutdown_with_timeout(FLUSH)));
-            // The receiver is gone where it took too long.
+            // The receiver was dropped if it took too long.
             done.send(flushed).unwrap_or_default();
         });
         match is_done.recv_timeout(FLUSH) {

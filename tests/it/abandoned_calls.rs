@@ -1,4 +1,4 @@
-//! Calls that are given up in the middle are in nobody's way.
+//! Calls that are given up in the middle are in no one's way.
 
 use std::time::Duration;
 

@@ -185,7 +185,7 @@ async fn write(
             let living = clients.wait_for(|living| !living.is_empty()).await.unwrap();
             living[rng.below(living.len() as u64) as usize].clone()
         };
-        // A write may be refused, or die with its process: the database alone tells what became of it.
+        // A write may be rejected, or die with its process: the database alone tells what became of it.
         done += usize::from(write_one(client, &mut rng, change).await.is_ok());
     }
     done

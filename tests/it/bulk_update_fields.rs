@@ -39,7 +39,7 @@ fn id() -> String {
 }
 
 /// A crowd that no connection is left for is told to come again, and the request id makes that safe. Changes of the same
-/// users wait for each other in order of their ids, so nobody is told of a deadlock.
+/// users wait for each other in order of their ids, so no one is told of a deadlock.
 fn may_be_repeated(refused: &tonic::Status) -> bool {
     refused.code() == Code::Unavailable
 }
@@ -252,7 +252,7 @@ async fn p23_a_user_who_is_changed_meanwhile_is_not_passed_over() {
             .bulk_update_fields(bulk(json!({ "user_id": { "$gt": 0 } }), json!({ "level": { "$incr_by": 1 } })))
             .await
     });
-    // The first was refused, and the change of the second waits.
+    // The first was rejected, and the change of the second waits.
     until_waiting(&mut other, 1).await;
 
     other.batch_execute(&level(5)).await.unwrap();

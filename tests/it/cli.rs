@@ -366,7 +366,10 @@ fn faults_of_the_configuration_show_no_secret() {
         (check("[secrets]\nkeys = \"S3cret\"\n", &[]), "secrets.keys: expected a sequence"),
         (check("[secrets]\nkeys = [{ id = \"a\", kye = \"S3cret\" }]\n", &[]), "unknown key secrets.keys.0.kye"),
         (check("", &[("USER_SERVICE__SECRETS__KEYS_FILE", hidden)]), "secrets.keys: expected a sequence"),
-        (check("", &[("USER_SERVICE__SMS__SECRET_FILE", "/nope")]), "SMS__SECRET_FILE names a file"),
+        (
+            check("", &[("USER_SERVICE__SMS__SECRET_FILE", "/nope")]),
+            "cannot read the file in USER_SERVICE__SMS__SECRET_FILE",
+        ),
         (check("", &[("USER_SERVICE__DATABASE", "postgres://me:S3cret@db/users")]), "database: expected"),
         (check("[secrets]\nkeys = [{ id = \"S3cret\", key = \"a\" }]\n", &[]), "secrets.keys.0.key must be 32 bytes"),
         (check("[sms]\nsecret = \"S3cret\"\nsecret = \"S3cret\"\n", &[]), "line 3: duplicate key"),

@@ -182,7 +182,7 @@ async fn p40_twenty_right_confirmations_at_once_are_one_success() {
 #[tokio::test]
 async fn p30_three_who_confirm_one_address_at_once_are_one_owner() {
     let app = TestApp::new().await;
-    // Somebody who never proved it does not matter.
+    // Someone who never proved it does not matter.
     let squatter = pb::Account { email_verified: false, ..given("new@example.org", "+8613800138009") };
     app.join(squatter, "").await;
     let mut tries = Vec::new();

@@ -106,7 +106,7 @@ async fn p63_reflection_streams_of_a_connection_are_limited() {
     raw.begin(1, REFLECTION).await;
     raw.call(3, REFLECTION).await;
 
-    // The first has responded with its headers alone, and is open; the second is refused by headers that end it.
+    // The first has responded with its headers alone, and is open; the second is rejected by headers that end it.
     let mut ended = Vec::new();
     while ended.len() < 2 {
         let headers = timeout(PATIENCE, raw.next_of(HEADERS)).await.expect("responses").unwrap();

@@ -21,7 +21,7 @@ use crate::support::{
 
 const ID: &str = "6d1b3c1e-3f8a-4b7e-9f39-1c2d3e4f5a6b";
 
-/// Asks a process that is killed while its transaction is held; whoever asked hears nothing.
+/// Asks a process that is killed while its transaction is held; anyone who asked hears nothing.
 async fn ask_killed<A: std::fmt::Debug>(app: &TestApp, hold: Hold, ask: &impl AsyncFn(Client) -> Result<A, Status>) {
     let gate = Gate::open(&app.database, hold).await;
     let mut serve = Serve::start_with(&app.database, &[("DATABASE__URL", gate.url())]);

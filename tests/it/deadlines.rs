@@ -13,7 +13,7 @@ use user_service::{
 
 use crate::support::{TestApp, fault, person, statements::until_waiting};
 
-/// An app with one connection, one user, and somebody who holds that user's row.
+/// An app with one connection, one user, and someone who holds that user's row.
 async fn stage() -> (TestApp, i64, AsyncPgConnection) {
     let app = TestApp::configured(|config| config.database.pool_size = 1).await;
     let user_id = app.service().await.create_named("Ann").await.user_id;

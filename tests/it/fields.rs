@@ -247,7 +247,7 @@ async fn worked(app: &TestApp, state: &str) {
     .await;
 }
 
-/// Waits until somebody waits for the lock of a row.
+/// Waits until someone waits for the lock of a row.
 async fn a_writer_waits(app: &TestApp) {
     let mut conn = app.database.connect().await;
     eventually("a writer who waits", async || {

@@ -107,7 +107,7 @@ async fn header_uid_is_needed_and_the_tokens_own() {
     for (uid, told) in [(ben.to_string(), 30113), ("77777".to_owned(), 30113), ("ann".to_owned(), 30111)] {
         assert_eq!(number(&without.with("uid", &uid), EDIT, json!({})).await, told, "{uid}");
     }
-    // The verdict on the token is still good, for nobody told of the change.
+    // The verdict on the token is still good, for no one told of the change.
     assert_eq!(bench.edit(json!({})).await, 0);
     let mut conn = bench.app.database.connect().await;
     Sql::<()>::new("delete from users").execute(&mut conn).await.unwrap();

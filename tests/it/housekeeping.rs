@@ -66,7 +66,7 @@ async fn p41_a_count_that_begins_anew_is_not_taken_away() {
     let (mut counting, mut watcher) = (app.database.connect().await, app.database.connect().await);
     let now = start_time();
     rate_limits::lock(&mut counting, "key", now).await.unwrap();
-    // It is over, and somebody counts once more while the row is to be removed.
+    // It is over, and someone counts once more while the row is to be removed.
     counting.batch_execute("begin").await.unwrap();
     rate_limits::lock(&mut counting, "key", now).await.unwrap();
     let later = now + TimeDelta::days(1);

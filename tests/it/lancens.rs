@@ -45,7 +45,7 @@ impl Bench {
         curl(line, &[&own, words].concat()).await
     }
 
-    /// The text that refuses a call.
+    /// The text that rejects a call.
     async fn refused(&self, path: &str, body: Value) -> String {
         refused(&self.user, path, body).await
     }
@@ -253,7 +253,7 @@ async fn email_exist_shows_after_the_right_code_alone() {
 async fn no_data_error_is_a_user_who_is_gone() {
     let mut bench = Bench::new().await;
     bench.client.get_own().await;
-    // Its verdict on the token is still good, for nobody told of the change.
+    // Its verdict on the token is still good, for no one told of the change.
     assert_eq!(bench.user.send("PUT", "/v1/api/user", r#"{"realm": "Ann"}"#).await.status.as_u16(), 204);
     let mut conn = bench.app.database.connect().await;
     Sql::<()>::new("delete from users").execute(&mut conn).await.unwrap();

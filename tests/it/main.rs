@@ -61,6 +61,7 @@ mod smtp;
 mod statements;
 mod takeover;
 mod telemetry;
+mod terms;
 mod tokens;
 mod transports;
 mod update_account;

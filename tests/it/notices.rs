@@ -1,4 +1,4 @@
-//! Notices: to what was bound before a change, and to nobody where nothing changed.
+//! Notices: to what was bound before a change, and to no one where nothing changed.
 
 use user_service::convert::pb::{self, CodePurpose};
 

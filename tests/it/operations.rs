@@ -113,7 +113,11 @@ async fn p59_a_newer_schema_is_served_only_where_it_says_that_it_is_safe() {
     running.wait_for(NotServing).await;
     let mut refused = Serve::start(&database);
     assert_eq!(refused.ended().await.code(), Some(1));
-    assert!(refused.log().iter().any(|line| line.contains("aren't marked safe for this binary")), "{:?}", refused.log());
+    assert!(
+        refused.log().iter().any(|line| line.contains("aren't marked safe for this binary")),
+        "{:?}",
+        refused.log()
+    );
     execute(&url, SAFE).await;
     running.wait_for(Serving).await;
     let started = Serve::start(&database);

@@ -56,7 +56,7 @@ async fn crash_of_postgres_is_unavailable_and_over_within_five_seconds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn url_with_two_hosts_finds_the_one_that_takes_writes() {
-    // A listener whose queue is full answers nobody, as a host without power.
+    // A listener whose queue is full answers no one, as a host without power.
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let dark = socket.listen(1).unwrap();

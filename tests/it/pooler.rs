@@ -1,4 +1,4 @@
-//! A connection pooler before the database: one in session mode serves, one that shares connections is refused.
+//! A connection pooler before the database: one in session mode serves, one that shares connections is rejected.
 
 use user_service::store::{connector::Connector, pooler::is_shared};
 

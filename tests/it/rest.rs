@@ -361,7 +361,7 @@ async fn a_deletion_takes_its_fields_from_the_query() {
     assert_eq!(contradiction["field"], "etag");
     let contradiction = refused(&service.with("if-match", "\"1f\""), "/v1/fields/level?etag=2f", "").await;
     assert_eq!(contradiction["field"], "etag");
-    // A dry run that is asked for where nobody reads it would delete.
+    // A dry run that is asked for where no one reads it would delete.
     assert_eq!(refused(&service, &path, r#"{"validateOnly": true}"#).await["reason"], "UNKNOWN_FIELD");
     assert_eq!(service.get(&format!("{path}/profile")).await.status, StatusCode::OK);
     service.good("DELETE", &path, json!({})).await;

@@ -1,4 +1,4 @@
-//! SendEmailCode, SendPhoneCode and GetDelivery: to whom, how often, and what nobody learns by it.
+//! SendEmailCode, SendPhoneCode and GetDelivery: to whom, how often, and what no one learns by it.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::sql_types::{BigInt, Bytea, Text};

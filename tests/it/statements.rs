@@ -1,4 +1,4 @@
-//! No statement has a form that a distributed Postgres refuses: what a walk through the RPCs sends is read.
+//! No statement has a form that a distributed Postgres rejects: what a walk through the RPCs sends is read.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use user_service::{
 
 use crate::support::{Client, TestApp, json as object, person, statements};
 
-/// A form that is refused, and how its text is known, in lower case.
+/// A form that is rejected, and how its text is known, in lower case.
 type Refused = (&'static str, fn(&str) -> bool);
 
 const REFUSED: &[Refused] = &[

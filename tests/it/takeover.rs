@@ -11,7 +11,7 @@ const PASSWORD: &str = "violet-lantern-93";
 const NEW_PASSWORD: &str = "amber-harbour-51";
 const THIEFS_PHONE: &str = "+8613900139000";
 
-/// An account with a verified email and a password, and the client of somebody who stole its token.
+/// An account with a verified email and a password, and the client of someone who stole its token.
 async fn stolen(app: &TestApp) -> (i64, Client) {
     app.join(given(OWNER, ""), PASSWORD).await
 }

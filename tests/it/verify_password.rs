@@ -77,7 +77,7 @@ async fn p33_unknown_user_no_password_and_wrong_password_are_one_answer() {
 
     let mut answers = Vec::new();
     for (place, key) in keys.into_iter().enumerate() {
-        // The whole way to the limit for some of them; each try of nobody's costs a hash.
+        // The whole way to the limit for some of them; each try of no one's costs a hash.
         let tries = if place < 4 { 6 } else { 1 };
         let mut told = Vec::new();
         for _ in 0..tries {

@@ -174,7 +174,7 @@ async fn p67_a_revocation_reaches_all_tokens_of_its_service_alone() {
     assert_eq!(ask("billing").await, 4, "it is older than 30 seconds by now");
 }
 
-/// What a revocation is told by.
+/// How a revocation is announced.
 type Revoke = fn(&Cache);
 
 #[tokio::test]

@@ -85,7 +85,7 @@ async fn p50_the_last_keys_stay_while_their_source_is_down() {
     assert!(bench.jwts.verify(&token).await.is_ok());
     bench.server.is_down();
     bench.clock.advance(TimeDelta::seconds(60));
-    // A key that nobody can tell of is not called bad.
+    // A key that could not be looked up is not reported as invalid.
     assert_eq!(bench.reason(&Signer::new("second").sign(&claims())).await, Reason::AuthBackendUnavailable);
     assert_eq!(bench.reason(&Signer::new("third").sign(&claims())).await, Reason::AuthBackendUnavailable);
     assert_eq!(bench.server.asked(), 2);

@@ -22,7 +22,7 @@ pub struct Compact<'a> {
 }
 
 impl<'a> Compact<'a> {
-    /// Takes a token apart. A header that asks for more than we know (`crit`) is refused; what it says of keys
+    /// Takes a token apart. A header that asks for more than we know (`crit`) is rejected; what it says of keys
     /// (`jku`, `jwk`, `x5c` and their like) is never looked at.
     pub fn parse(token: &'a str) -> Option<Self> {
         let (message, signature) = token.rsplit_once('.')?;

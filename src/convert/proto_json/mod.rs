@@ -25,7 +25,7 @@ pub fn descriptor<M: Name>() -> MessageDescriptor {
 /// Reads a message from JSON.
 ///
 /// # Errors
-/// INVALID_REQUEST with the first fault and its path.
+/// INVALID_REQUEST with the first violation and its path.
 pub fn from_json<M: Message + Name + Default>(text: &str) -> Result<M> {
     read(&JsonValue::parse(text.as_bytes())?)
 }

@@ -1,4 +1,4 @@
-//! JSON to messages, with the path of the first fault.
+//! JSON to messages, with the path of the first violation.
 
 use std::collections::HashSet;
 
@@ -20,7 +20,7 @@ const MASK_TYPE: &str = "must be text: a mask in ProtoJSON is text, for example 
 /// Reads a message.
 ///
 /// # Errors
-/// INVALID_REQUEST with the first fault and its path, in the contract's names.
+/// INVALID_REQUEST with the first violation and its path, in the contract's names.
 pub fn read<M: Message + Name + Default>(json: &JsonValue) -> Result<M> {
     let mut bytes = Vec::new();
     read_into(&descriptor::<M>(), json, &mut bytes)?;
@@ -258,8 +258,8 @@ mod tests {
     use crate::convert::{pb, proto_json::from_json};
 
     fn first_fault(text: &str) -> (String, FieldError) {
-        let fault = from_json::<pb::UpdateProfileRequest>(text).unwrap_err();
-        (fault.violations()[0].field.clone(), fault.violations()[0].fault)
+        let error = from_json::<pb::UpdateProfileRequest>(text).unwrap_err();
+        (error.violations()[0].field.clone(), error.violations()[0].error)
     }
 
     #[test]
@@ -293,9 +293,9 @@ mod tests {
     #[test]
     fn a_mask_is_text() {
         for given in [r#"{"updateMask": {"paths": ["nickname"]}}"#, r#"{"updateMask": ["nickname"]}"#] {
-            let fault = from_json::<pb::UpdateProfileRequest>(given).unwrap_err();
-            let violation = &fault.violations()[0];
-            assert_eq!((violation.field.as_str(), violation.fault), ("update_mask", FieldError::Type));
+            let error = from_json::<pb::UpdateProfileRequest>(given).unwrap_err();
+            let violation = &error.violations()[0];
+            assert_eq!((violation.field.as_str(), violation.error), ("update_mask", FieldError::Type));
             assert!(violation.description.contains("is text, for example \"nickname,city\""), "{given}");
         }
     }
@@ -321,8 +321,8 @@ mod tests {
 
     #[test]
     fn one_of_a_choice_excludes_the_others() {
-        let fault = from_json::<pb::GetProfileRequest>(r#"{"userId": 1, "email": "x"}"#).unwrap_err();
-        assert_eq!(fault.violations()[0].field, "email");
+        let error = from_json::<pb::GetProfileRequest>(r#"{"userId": 1, "email": "x"}"#).unwrap_err();
+        assert_eq!(error.violations()[0].field, "email");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::{
     threads,
 };
 
-/// A JSON value with every key that stands in it, in order.
+/// A JSON value with all of its keys, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum JsonValue {
     Null,
@@ -41,7 +41,7 @@ impl JsonValue {
 
     fn parse_checked(given: &[u8]) -> Result<Self> {
         let read: Self = serde_json::from_slice(given)
-            .map_err(|fault| Error::invalid("", FieldError::Format, format!("is not valid JSON: {fault}")))?;
+            .map_err(|error| Error::invalid("", FieldError::Format, format!("is not valid JSON: {error}")))?;
         match long_integers(given) {
             long if long.is_empty() => Ok(read),
             long => Ok(read.with_integers(&long)),
@@ -87,7 +87,7 @@ impl JsonValue {
     /// The entries of an object as serde_json has them.
     ///
     /// # Errors
-    /// INVALID_REQUEST where it is no object, or a key stands twice.
+    /// INVALID_REQUEST if it is not an object, or a key is specified more than once.
     pub fn into_object(self, path: &str) -> Result<Map<String, Value>> {
         match self {
             JsonValue::Object(entries) => into_map(entries, Path::Text(path)),
@@ -246,8 +246,8 @@ mod tests {
 
     #[test]
     fn a_key_that_stands_twice_is_a_fault_with_its_path() {
-        let fault = JsonValue::parse(br#"{"a": [{"b": 1, "b": 2}]}"#).unwrap().into_object("where");
-        assert_eq!(fault.unwrap_err().violations()[0].field, "where.a[0].b");
+        let error = JsonValue::parse(br#"{"a": [{"b": 1, "b": 2}]}"#).unwrap().into_object("where");
+        assert_eq!(error.unwrap_err().violations()[0].field, "where.a[0].b");
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub fn to_text_with_defaults<M: Message + Name>(message: &M) -> Vec<u8> {
 
 fn object(message: &MessageDescriptor, mut bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'{');
-    // The list that is being written, and whether anything stands before.
+    // The list that is being written, and whether it has an item already.
     let (mut open, mut is_first) = (None, true);
     while bytes.has_remaining() {
         let (number, wire_type) = encoding::decode_key(&mut bytes).expect(VALID);

@@ -1,4 +1,4 @@
-//! The user that Postgres runs as: ourselves, or where we are root, which it refuses, one without rights.
+//! The user that Postgres runs as: ourselves, or where we are root, which it rejects, one without rights.
 
 use std::fs::{DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, bail};
 
-/// Whom to run Postgres as.
+/// The user to run Postgres as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Account {
     /// As the user that we are.

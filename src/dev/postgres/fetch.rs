@@ -79,7 +79,7 @@ fn folder() -> PathBuf {
     super::default_folder().join("binaries")
 }
 
-/// Installs under a name that nobody looks for, and renames only what runs.
+/// Installs under a temporary name, and renames only what runs.
 fn install_whole(package: Package, partial: &Path, root: &Path, account: &Account) -> anyhow::Result<Binaries> {
     account::make_folder(partial)?;
     package.install(partial)?;

@@ -133,7 +133,7 @@ fn asked_dir() -> Option<PathBuf> {
     Some(PathBuf::from(str::from_utf8(&answer.stdout).ok()?.trim())).filter(|dir| dir.is_absolute())
 }
 
-/// The folders of PATH that have a server: where a link leads to, then where it stands.
+/// The folders of PATH that have a server: the target of a link first, then the folder itself.
 fn path_dirs() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)

@@ -42,7 +42,7 @@ pub fn lock_holder(folder: &Path) -> Option<u32> {
 
 impl Drop for FolderLock {
     fn drop(&mut self) {
-        // Emptied, so that nobody reads the number of a process that is gone; the lock itself goes with the file.
+        // Emptied, so that no reader sees the id of a process that has ended; the lock itself goes with the file.
         super::process::forget_error("cannot empty the lock file", self.file.set_len(0));
     }
 }

@@ -19,7 +19,7 @@ pub use server::{Server, Settings};
 
 /// The folder that holds data, and fetched binaries, where the caller names none.
 ///
-/// Root gets a folder outside its home: Postgres refuses to run as root, and the user it runs as instead cannot look
+/// Root gets a folder outside its home: Postgres rejects to run as root, and the user it runs as instead cannot look
 /// into `/root`.
 pub fn default_folder() -> PathBuf {
     const NAME: &str = "user-service-dev";

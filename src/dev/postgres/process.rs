@@ -50,7 +50,7 @@ fn parse_postmaster(text: &str) -> Option<Postmaster> {
 
 /// Whether this process is a server on this data folder.
 ///
-/// The number alone proves nothing: after a kill another process may have it, or a zombie that nobody waits for.
+/// The id alone is no evidence: after a kill another process may have it, or a zombie that was never waited for.
 fn is_server(pid: u32, data: &Path) -> bool {
     let command_line = if Path::new("/proc/self/cmdline").exists() {
         std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()
@@ -64,7 +64,7 @@ fn is_server(pid: u32, data: &Path) -> bool {
 
 /// Makes Postgres take over what a killed server left, where its number belongs to a living process now.
 ///
-/// Postgres refuses to start while any process has the number in the file, but not where that is its own parent, which
+/// Postgres rejects to start while any process has the number in the file, but not where that is its own parent, which
 /// we are. Removing the file would also lose its check that no process still uses the killed one's shared memory.
 pub(super) fn disown(data: &Path) -> anyhow::Result<()> {
     let path = data.join(PID_FILE);

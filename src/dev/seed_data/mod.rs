@@ -1,4 +1,4 @@
-//! A crowd of made-up users for `dev` and for measuring: each is read by the same rules as a CreateUser, and all are
+//! Generated users for `dev` and for measuring: each is read by the same rules as a CreateUser, and all are
 //! written by COPY.
 
 mod fake_user;
@@ -31,7 +31,7 @@ const BATCH: u64 = 20_000;
 /// So many that each has its own telephone number.
 const MOST: u64 = 1_000_000_000;
 
-/// Makes the crowd as large as `total`, where it is not yet, and gives how many came new. What is made is remembered with
+/// Generates users until there are `total`, and returns how many were created. What is created is recorded with
 /// each transaction, so that one which is cut short goes on where it was.
 ///
 /// # Errors
@@ -64,12 +64,12 @@ pub async fn fill(
         // The next are made while these are written.
         next = part.make(&client, made.end).await?;
         let transaction = client.transaction().await?;
-        rows.send(&transaction).await.context("the crowd cannot be written")?;
+        rows.send(&transaction).await.context("the seed data can't be written")?;
         copy::set_mark(&transaction, DevMarker::Filled { users: made.end }).await?;
         transaction.commit().await?;
         told(made.end);
     }
-    copy::settle(&client).await.context("the crowd cannot be analysed")?;
+    copy::settle(&client).await.context("the seed data can't be analyzed")?;
     drop(client);
     driving.await.context("the database connection failed")?.context("the database connection failed")?;
     Ok(total - there)

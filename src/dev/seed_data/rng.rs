@@ -1,6 +1,6 @@
 //! Choices that look like chance and are the same each time.
 
-/// A stream of numbers that follows from its seed alone (SplitMix64), so that a crowd can be made again as it was.
+/// A stream of numbers that follows from its seed alone (SplitMix64), so that seed data can be generated again as it was.
 pub struct SeededRng(u64);
 
 /// How much the first of a list come before the others: with 4, the first is taken by 8 % where there are sixty, as

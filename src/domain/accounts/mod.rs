@@ -56,7 +56,7 @@ pub struct UpdateAccount {
     pub patch: AccountPatch,
     pub proof: Proof,
     pub paths: Paths,
-    /// Whether the codes of an address are needed whoever asks.
+    /// Whether the codes of an address are needed for every caller.
     pub needs_codes: bool,
     /// The version that the account must still have; `Some(None)` for an etag that matches nothing.
     pub version: Option<Option<i64>>,
@@ -77,7 +77,7 @@ pub struct Accounts {
 
 impl UpdateAccount {
     /// Whether the account is looked at before it is locked: a proof is checked and a secret hashed without the lock, and
-    /// that a connection is not there is told before all else.
+    /// a missing connection is reported before everything else.
     fn is_looked_at_first(&self) -> bool {
         let patch = &self.patch;
         let sets_secret = patch.password.is_some() || patch.wallet_password.is_some();

@@ -1,4 +1,4 @@
-//! Notifies whoever had verified an address of the account before a change. What exceeds the limits of notices is summed up
+//! Notifies the owner of each address that was verified of the account before a change. What exceeds the limits of notices is summed up
 //! in one message.
 
 use chrono::{DateTime, Utc};

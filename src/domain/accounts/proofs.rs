@@ -40,7 +40,7 @@ pub struct Proofs {
     pub wrong: Window,
 }
 
-/// Codes that were right. They are used up in the transaction of the change, or their tries given back: at the latest
+/// Verified codes. They are consumed in the transaction of the change, or their attempts refunded: at the latest
 /// when this is dropped, where the call is cut off.
 pub struct VerifiedCodes {
     proofs: Proofs,
@@ -77,7 +77,7 @@ impl Proofs {
     /// Checks all that is shown.
     ///
     /// # Errors
-    /// In this order: a limit, the state of a code, a mismatch; all faults of that step.
+    /// In this order: a limit, the state of a code, a mismatch; all errors of that step.
     pub async fn check(&self, caller: &Caller, login: &Login, plan: &Plan) -> Result<VerifiedCodes> {
         let now = self.clock.now();
         let user_id = login.user_id;
@@ -234,7 +234,7 @@ impl Proofs {
             .await
     }
 
-    /// Gives the tries of right codes back, for a call that failed for another reason, which its caller is told even
+    /// Refunds the attempts of correct codes, for a call that failed for another reason, which is returned even
     /// where this fails.
     async fn refund(&self, user_id: i64, right: &[VerifiedCode]) {
         let now = self.clock.now();
@@ -258,7 +258,7 @@ impl VerifiedCodes {
     /// # Errors
     /// CODE_USED where another call was sooner.
     pub async fn consume(&self, conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> Result<()> {
-        // Buckets first, as whoever checks a code locks them: the other order is a deadlock.
+        // Buckets first, in the order in which checking a code locks them: the other order is a deadlock.
         give_back_hits(conn, &self.codes, now).await?;
         for code in &self.codes {
             if !codes::consume(conn, self.user_id, code.code_id, now).await? {
@@ -273,7 +273,7 @@ impl VerifiedCodes {
         self.codes.clear();
     }
 
-    /// Gives their tries back. A call that is cut off here has them given back all the same.
+    /// Refunds their attempts, also if the call is cancelled here.
     pub async fn refund(mut self) {
         if let Some(given) = self.giving_back()
             && let Err(error) = given.await
@@ -291,7 +291,7 @@ impl VerifiedCodes {
 
 impl Drop for VerifiedCodes {
     fn drop(&mut self) {
-        // Nobody waits for it any more.
+        // No caller waits for it any more.
         self.giving_back();
     }
 }

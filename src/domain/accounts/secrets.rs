@@ -21,10 +21,10 @@ pub struct Hashes {
 }
 
 impl NewSecrets<'_> {
-    /// Refuses a password that is easy to guess for who knows these names of its user, and two that are the same.
+    /// Rejects a password that is easy to guess with these names of its user, and a new one that equals the current one.
     ///
     /// # Errors
-    /// PASSWORD_REJECTED, all faults together.
+    /// PASSWORD_REJECTED, with all violations.
     pub async fn check(
         &self,
         passwords: &Passwords,

@@ -180,7 +180,7 @@ impl Fields {
                     Ok(value) => {
                         document.insert(name, value);
                     }
-                    Err((inside, fault, why)) => violations.add(format!("{}{inside}", at()), fault, why),
+                    Err((inside, error, why)) => violations.add(format!("{}{inside}", at()), error, why),
                 },
             }
         }
@@ -192,7 +192,7 @@ impl Fields {
                 Some(value) => {
                     document.insert(field.name.clone(), value.clone());
                 }
-                // A value that was given and refused has its fault already; naming it twice says nothing more.
+                // A value that was sent and rejected has its violation already.
                 None if field.required => {
                     violations.add(format!("{path}.{}", field.name), FieldError::Required, "is required");
                 }

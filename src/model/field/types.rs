@@ -87,7 +87,7 @@ impl FieldType {
         })
     }
 
-    /// Whether one value of it stands alone and has an order.
+    /// Whether its values are scalar and have an order.
     pub fn is_scalar(self) -> bool {
         matches!(
             self,
@@ -134,7 +134,7 @@ impl FieldType {
                         (ItemType::Object, value @ Value::Object(_)) => nested(value, 2),
                         (item, value) => item.as_field().check(value),
                     };
-                    checked.map_err(|(path, fault, why)| (format!("[{index}]{path}"), fault, why))
+                    checked.map_err(|(path, error, why)| (format!("[{index}]{path}"), error, why))
                 });
                 Ok(Value::Array(checked.collect::<Result<_, _>>()?))
             }

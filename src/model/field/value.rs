@@ -6,18 +6,18 @@ use serde_json::{Map, Number, Value};
 use super::{MAX_DEPTH, MAX_DOCUMENT, MAX_FIELDS, MAX_ITEMS, MAX_SAFE_INTEGER, MAX_TEXT};
 use crate::{error::FieldError, model::text};
 
-/// Why a value is refused: where inside it (empty, or such as `[3]` or `.a`), the fault, and what to know of it.
+/// Why a value is rejected: where inside it (empty, or such as `[3]` or `.a`), the error, and its description.
 pub type Rejection = (String, FieldError, String);
 
-pub(super) fn reject<T>(fault: FieldError, description: impl Into<String>) -> Result<T, Rejection> {
-    Err((String::new(), fault, description.into()))
+pub(super) fn reject<T>(error: FieldError, description: impl Into<String>) -> Result<T, Rejection> {
+    Err((String::new(), error, description.into()))
 }
 
 pub(super) fn checked_text(given: String) -> Result<String, Rejection> {
     if given.len() > MAX_TEXT * 4 {
         return reject(FieldError::Length, "must have at most 16 KiB");
     }
-    let text = text::nfc(given).map_err(|(fault, why)| (String::new(), fault, why.to_owned()))?;
+    let text = text::nfc(given).map_err(|(error, why)| (String::new(), error, why.to_owned()))?;
     if text.len() > MAX_TEXT {
         return reject(FieldError::Length, "must have at most 16 KiB");
     }
@@ -85,7 +85,7 @@ pub(super) fn nested(value: Value, depth: usize) -> Result<Value, Rejection> {
                     return reject(FieldError::Format, why);
                 }
                 let value = nested(value, depth + 1)
-                    .map_err(|(path, fault, why)| (format!(".{}{path}", text::cut(&key, 64)), fault, why))?;
+                    .map_err(|(path, error, why)| (format!(".{}{path}", text::cut(&key, 64)), error, why))?;
                 checked.insert(key, value);
             }
             Value::Object(checked)

@@ -1,7 +1,7 @@
 //! Unique values in filters, and the users who hold them.
 //!
 //! A test of a username, an email and so on is a test of the user's ID once the user is known. Asked that way it uses the
-//! primary key wherever it stands in the filter. As a subquery, a distributed Postgres refuses it below `$or` and `$not`,
+//! primary key wherever it is in the filter. As a subquery, a distributed Postgres rejects it below `$or` and `$not`,
 //! and asks every node.
 
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{Column, Filter, Operand, Subject, Test};
 
-/// A kind of unique value, and the folded value.
+/// A kind of unique value, and the normalized value.
 pub type UniqueKey = (&'static str, String);
 
 impl Filter {

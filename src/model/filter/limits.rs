@@ -18,7 +18,7 @@ const MAX_VALUES: usize = 500;
 /// Most characters of a pattern.
 const MAX_PATTERN: usize = 128;
 
-/// Refuses a filter that is too long, deep or wide, before anything else reads it.
+/// Rejects a filter that is too long, deep or wide, before anything else reads it.
 ///
 /// # Errors
 /// FILTER_TOO_COMPLEX.

@@ -59,7 +59,7 @@ pub enum Test {
     HasKey(String),
 }
 
-/// How a value stands to an operand.
+/// How a value compares to an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     Less,
@@ -83,7 +83,7 @@ impl Filter {
         Filter::Not(Box::new(self))
     }
 
-    /// Tests that every match passes, for whoever looks for a fast way in.
+    /// Tests that every match passes; the listing chooses an access path from them.
     pub fn required(&self) -> Vec<(&Subject, &Test)> {
         match self {
             Filter::All(parts) => parts.iter().flat_map(Filter::required).collect(),

@@ -20,8 +20,8 @@ pub struct Period {
     pub end: DateTime<Utc>,
 }
 
-fn reject<T>(fault: FieldError, why: &str) -> Result<T, Rejection> {
-    Err((String::new(), fault, why.to_owned()))
+fn reject<T>(error: FieldError, why: &str) -> Result<T, Rejection> {
+    Err((String::new(), error, why.to_owned()))
 }
 
 /// Reads Unix seconds, or RFC 3339 text with an offset.
@@ -98,7 +98,7 @@ fn free(value: Value) -> Result<Value, Rejection> {
 }
 
 fn normal(given: String) -> Result<String, Rejection> {
-    text::nfc(given).map_err(|(fault, why)| (String::new(), fault, why.to_owned()))
+    text::nfc(given).map_err(|(error, why)| (String::new(), error, why.to_owned()))
 }
 
 /// Reads a text that is looked for.

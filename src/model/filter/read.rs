@@ -1,4 +1,4 @@
-//! Reads a filter; every fault is told with its path.
+//! Reads a filter; every violation is reported with its path.
 
 use serde_json::{Map, Value};
 
@@ -30,7 +30,7 @@ pub fn names(filter: &Map<String, Value>) -> Vec<&str> {
 /// Reads a filter.
 ///
 /// # Errors
-/// FILTER_TOO_COMPLEX, or FILTER_INVALID with every fault and its path.
+/// FILTER_TOO_COMPLEX, or FILTER_INVALID with every violation and its path.
 pub fn parse(given: Map<String, Value>, fields: &Fields) -> Result<Filter> {
     check_cost(&given)?;
     let mut reader = Reader { fields, violations: Violations::new() };
@@ -157,8 +157,8 @@ impl Reader<'_> {
         }
         match read_test(subject, operator, operand) {
             Ok(filter) => Some(filter),
-            Err((inside, fault, why)) => {
-                self.violations.add(format!("{path}{inside}"), fault, format!("{operator}: {why}"));
+            Err((inside, error, why)) => {
+                self.violations.add(format!("{path}{inside}"), error, format!("{operator}: {why}"));
                 None
             }
         }
@@ -275,7 +275,7 @@ fn items(given: Value) -> Rejected<Vec<Value>> {
 /// Reads values, each with its place.
 fn operands(subject: &Subject, given: impl IntoIterator<Item = (usize, Value)>) -> Rejected<Vec<Operand>> {
     let read = given.into_iter().map(|(index, value)| {
-        operand::one(subject, value).map_err(|(inside, fault, why)| (format!("[{index}]{inside}"), fault, why))
+        operand::one(subject, value).map_err(|(inside, error, why)| (format!("[{index}]{inside}"), error, why))
     });
     read.collect()
 }

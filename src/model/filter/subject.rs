@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::model::field::{Field, FieldType, ItemType};
 
-/// Where the tested value stands.
+/// Where the tested value is stored.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Subject {
     /// A column of the profile or the account.

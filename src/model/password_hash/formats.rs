@@ -145,7 +145,7 @@ fn sha_crypt(id: &str, text: &str) -> Result<Function, Rejection> {
     Ok(Function::ShaCrypt(narrow(rounds)?, text.to_owned()))
 }
 
-/// `{SSHA}` and its longer kin: base64 of the digest and the salt behind it.
+/// `{SSHA}` and its longer variants: base64 of the digest and the salt behind it.
 fn ldap(text: &str) -> Result<Function, Rejection> {
     const LABELS: [(&str, &digest::Algorithm); 3] =
         [("{SSHA}", &digest::SHA1_FOR_LEGACY_USE_ONLY), ("{SSHA256}", &digest::SHA256), ("{SSHA512}", &digest::SHA512)];
@@ -391,7 +391,7 @@ const UNSUPPORTED: &[(&str, Rejection)] = &[
     ("AQAAAA", named!("aspnet_identity")),
 ];
 
-/// The refusal of a form that is known but not verified.
+/// The error of a known form that can't be verified.
 fn unsupported(text: &str) -> Option<Rejection> {
     // A form that is supported, with something wrong in it, is no other form.
     let known = UNSUPPORTED.iter().find(|(start, _)| text.starts_with(start)).map(|(_, rejection)| *rejection);

@@ -345,11 +345,11 @@ mod tests {
     }
 
     fn parsed(text: &str) -> PasswordHash {
-        PasswordHash::parse(text).unwrap_or_else(|(fault, _)| panic!("{text} is {fault:?}"))
+        PasswordHash::parse(text).unwrap_or_else(|(error, _)| panic!("{text} is {error:?}"))
     }
 
-    fn fault(given: &str) -> Option<FieldError> {
-        PasswordHash::parse(given).err().map(|(fault, _)| fault)
+    fn error(given: &str) -> Option<FieldError> {
+        PasswordHash::parse(given).err().map(|(error, _)| error)
     }
 
     #[test]
@@ -388,9 +388,9 @@ mod tests {
             "$pbkdf2-sha512$i=5000000000",
         ];
         for costly in costly {
-            assert_eq!(fault(&format!("{costly}{SALT}")), Some(FieldError::Range), "{costly}");
+            assert_eq!(error(&format!("{costly}{SALT}")), Some(FieldError::Range), "{costly}");
         }
-        assert_eq!(fault(&KNOWN[6].replace("$04$", "$17$")), Some(FieldError::Range));
+        assert_eq!(error(&KNOWN[6].replace("$04$", "$17$")), Some(FieldError::Range));
     }
 
     #[test]
@@ -402,9 +402,9 @@ mod tests {
             "$pbkdf2-sha1$i=2000000",
         ];
         for dear in dear {
-            assert_eq!(fault(&format!("{dear}{SALT}")), None, "{dear}");
+            assert_eq!(error(&format!("{dear}{SALT}")), None, "{dear}");
         }
-        assert_eq!(fault(&KNOWN[6].replace("$04$", "$16$")), None);
+        assert_eq!(error(&KNOWN[6].replace("$04$", "$16$")), None);
     }
 
     #[test]
@@ -435,16 +435,16 @@ mod tests {
             "$pbkdf2$i=1000",
         ];
         for malformed in malformed {
-            assert_eq!(fault(&format!("{malformed}{SALT}")), Some(FieldError::Format), "{malformed}");
+            assert_eq!(error(&format!("{malformed}{SALT}")), Some(FieldError::Format), "{malformed}");
         }
         for malformed in
             ["", "$", "plain", "5f4dcc3b5aa765d61d8327deb882cf99", "$2b$", "$1$salt$hash", OURS.trim_start_matches('$')]
         {
-            assert_eq!(fault(malformed), Some(FieldError::Format), "{malformed}");
+            assert_eq!(error(malformed), Some(FieldError::Format), "{malformed}");
         }
-        assert_eq!(fault(&KNOWN[6].replace("$04$", "$03$")), Some(FieldError::Format));
-        assert_eq!(fault(&OURS[..OURS.len() - 44]), Some(FieldError::Format));
-        assert_eq!(fault(&format!("{OURS}=")), Some(FieldError::Format));
+        assert_eq!(error(&KNOWN[6].replace("$04$", "$03$")), Some(FieldError::Format));
+        assert_eq!(error(&OURS[..OURS.len() - 44]), Some(FieldError::Format));
+        assert_eq!(error(&format!("{OURS}=")), Some(FieldError::Format));
     }
 
     #[test]
@@ -470,10 +470,10 @@ mod tests {
             "$wp$2y$17$8IIJC3pc2snCrOclajrYp.4RlfcpvHhxFackqKAKObnrzp9dptG4K",
         ];
         for costly in costly {
-            assert_eq!(fault(costly), Some(FieldError::Range), "{costly}");
+            assert_eq!(error(costly), Some(FieldError::Range), "{costly}");
         }
-        assert_eq!(fault("$P$JsaltSALTg6fciLIMYNG5yjWIdDeVw0"), None);
-        assert_eq!(fault(&"x".repeat(1025)), Some(FieldError::Length));
+        assert_eq!(error("$P$JsaltSALTg6fciLIMYNG5yjWIdDeVw0"), None);
+        assert_eq!(error(&"x".repeat(1025)), Some(FieldError::Length));
     }
 
     #[test]
@@ -498,8 +498,8 @@ mod tests {
             ),
         ];
         for (given, name) in named {
-            let (fault, why) = PasswordHash::parse(given).err().unwrap();
-            assert_eq!(fault, FieldError::Format, "{given}");
+            let (error, why) = PasswordHash::parse(given).err().unwrap();
+            assert_eq!(error, FieldError::Format, "{given}");
             let is_named = why == format!("the hash format `{name}` isn't supported");
             assert_eq!(is_named, !name.is_empty(), "{given}: {why}");
         }

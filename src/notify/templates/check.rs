@@ -1,4 +1,4 @@
-//! Renders every text once, so that a fault in one stops the start and not a mail.
+//! Renders every text once, so that an error in one stops the start and not a mail.
 
 use chrono::DateTime;
 
@@ -38,11 +38,11 @@ impl Templates {
         ];
         for (channel, form, has_code) in forms {
             let rendered = self.render(&context, channel, form)?;
-            if let Some(fault) = fault(&rendered, has_code) {
+            if let Some(error) = error(&rendered, has_code) {
                 return Err(TemplateError::Refused {
                     name: format!("{language}/{}.{form}", template.parts().0),
                     template: template.as_str(),
-                    fault,
+                    error,
                 });
             }
         }
@@ -51,7 +51,7 @@ impl Templates {
 }
 
 /// What is wrong with the numbers of a text. Programs read codes out of messages, and must find one alone.
-fn fault(rendered: &str, has_code: bool) -> Option<&'static str> {
+fn error(rendered: &str, has_code: bool) -> Option<&'static str> {
     let long: Vec<&str> = rendered.split(|c: char| !c.is_ascii_digit()).filter(|run| run.len() >= CODE.len()).collect();
     if long.iter().any(|run| *run != CODE) || (!has_code && !long.is_empty()) {
         Some("it contains six consecutive digits outside the code placeholder (a color such as #000000 counts too)")

@@ -32,7 +32,7 @@ impl MailDir {
     /// Keeps a letter. The file appears whole or not at all.
     ///
     /// # Errors
-    /// One that may pass, where the file system refuses.
+    /// A temporary failure, if the file system reports an error.
     pub async fn keep(&self, mail: &Message<Mail>, mime: &lettre::Message) -> Result<(), SendError> {
         let path = self.path(mail);
         let unfinished = path.with_extension("part");

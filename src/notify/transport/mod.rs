@@ -76,7 +76,7 @@ impl Transports {
     }
 }
 
-/// Ends a send that takes too long. Both transports close the connection of a send that is given up.
+/// Ends a send that takes too long. Both transports close the connection of an abandoned send.
 async fn within(limit: Duration, send: impl Future<Output = Result<(), SendError>>) -> Result<(), SendError> {
     tokio::time::timeout(limit, send).await.unwrap_or_else(|_| Err(SendError::retry("timeout")))
 }

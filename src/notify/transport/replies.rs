@@ -88,7 +88,7 @@ impl<S> Replies<S> {
 impl<S> Drop for Replies<S> {
     fn drop(&mut self) {
         if let (Some(stream), Some(lender)) = (self.stream.take(), self.lender.take()) {
-            // Without a receiver, the connection was given up, and closes.
+            // Without a receiver, the connection was abandoned, and closes.
             drop(lender.send(stream));
         }
     }

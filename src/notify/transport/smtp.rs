@@ -1,8 +1,8 @@
 //! SMTP, through lettre's connections and a small pool of our own.
 //!
-//! lettre's pool takes a connection back whose send was given up in the middle of the protocol; the next mail would
-//! then be written into the one before. Here a connection belongs to its send and comes back only after a success, so
-//! that one that is given up is closed.
+//! lettre's pool takes a connection back whose send was abandoned in the middle of the protocol; the next mail would
+//! then be written into the previous one. Here a connection belongs to its send and comes back only after a success, so
+//! that the connection of an abandoned send is closed.
 
 use std::{
     fmt,
@@ -181,7 +181,7 @@ impl Smtp {
         connection.map_err(|error| classify("smtp", &error))
     }
 
-    /// Has the relay expect TLS next. Whatever it sent besides its reply is dropped with the replies, so that nobody on
+    /// Has the relay expect TLS next. Whatever it sent besides its reply is dropped with the replies, so that no one on
     /// the way can put words into the encrypted session.
     async fn start_tls(&self, stream: TcpStream) -> Result<TcpStream, SendError> {
         let (replies, back) = Replies::lent(stream);

@@ -1,14 +1,14 @@
 //! Text messages through a webhook, by which any provider can be reached.
 //!
 //! One `POST` a message, with the body `{"id": "<uuid>", "to": "+8613800138000", "text": "…"}`. The id is the same over
-//! all tries, and stands in the header `Idempotency-Key` too; a receiver sends what it has an id of once.
+//! all attempts, and is in the header `Idempotency-Key` too; a receiver sends what it has an id of once.
 //!
 //! `X-Signature-Timestamp` holds the time in Unix seconds and `X-Signature` holds `sha256=` with the lower-case hex of
 //! HMAC-SHA256 under the shared secret over the timestamp, a dot, and the body as it came. A receiver compares it in
-//! constant time and refuses a timestamp that is more than five minutes off.
+//! constant time and rejects a timestamp that is more than five minutes off.
 //!
 //! Any 2xx says that the message was taken. 408, 425, 429, 5xx and a broken connection are tried again; any other
-//! answer, a redirect too, refuses the message for good.
+//! answer, a redirect too, rejects the message for good.
 
 use std::{
     fmt::{self, Write},

@@ -46,8 +46,8 @@ impl Body {
             Value::String(digits) => digits.parse().ok(),
             value => value.as_i64(),
         };
-        let fault = || Error::invalid(name, FieldError::Type, "must be a whole number");
-        number.map(Some).ok_or_else(fault)
+        let error = || Error::invalid(name, FieldError::Type, "must be a whole number");
+        number.map(Some).ok_or_else(error)
     }
 
     /// A secret in Base64.
@@ -56,9 +56,9 @@ impl Body {
             let bytes = STANDARD.decode(text).ok()?;
             String::from_utf8(bytes).ok()
         };
-        let fault = || Error::invalid(name, FieldError::Format, "must be text in Base64");
+        let error = || Error::invalid(name, FieldError::Format, "must be text in Base64");
         let given = self.text(name)?;
-        given.map(|text| decode(text).ok_or_else(fault)).transpose()
+        given.map(|text| decode(text).ok_or_else(error)).transpose()
     }
 
     /// 1 for mail, 2 for text messages.
@@ -76,14 +76,14 @@ impl Body {
         let Some(rest) = self.text(number)? else {
             return Ok(None);
         };
-        let fault = || Error::invalid(country_code, FieldError::Format, "must be a country code without the plus sign");
+        let error = || Error::invalid(country_code, FieldError::Format, "must be a country code without the plus sign");
         let code = match self.get(country_code) {
             Some(Value::String(code)) => code.clone(),
             Some(code) => code.to_string(),
-            None => return Err(fault()),
+            None => return Err(error()),
         };
         if !is_country_code(&code) {
-            return Err(fault());
+            return Err(error());
         }
         if !rest.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(Error::invalid(number, FieldError::Format, "must be digits"));

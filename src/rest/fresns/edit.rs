@@ -124,9 +124,9 @@ impl Edit {
             return Err(Error::invalid("wallet", FieldError::Required, "doesn't exist"));
         }
         if let Some(email) = &self.email
-            && let Err((fault, why)) = parse_email(email.clone())
+            && let Err((error, why)) = parse_email(email.clone())
         {
-            return Err(Error::invalid("editEmail", fault, why));
+            return Err(Error::invalid("editEmail", error, why));
         }
         // One that is not confirmed gives way to the password.
         let protects =
@@ -205,13 +205,13 @@ fn provider(number: i64) -> Result<&'static str> {
 
 /// The moment that a clock in this zone shows.
 fn moment(given: &str, zone: &str) -> Result<prost_types::Timestamp> {
-    let fault = |why| move || Error::invalid("editLastLoginTime", FieldError::Format, why);
-    let form = fault("must be YYYY-MM-DD HH:MM:SS");
+    let error = |why| move || Error::invalid("editLastLoginTime", FieldError::Format, why);
+    let form = error("must be YYYY-MM-DD HH:MM:SS");
     if given.len() != "YYYY-MM-DD HH:MM:SS".len() {
         return Err(form());
     }
     let local = NaiveDateTime::parse_from_str(given, "%Y-%m-%d %H:%M:%S").map_err(|_| form())?;
-    let offset = offset(zone).ok_or_else(fault("the timezone header must be a UTC offset"))?;
+    let offset = offset(zone).ok_or_else(error("the timezone header must be a UTC offset"))?;
     let time = local.and_local_timezone(offset).single().ok_or_else(form)?;
     Ok(timestamp(time.with_timezone(&Utc)))
 }

@@ -34,7 +34,7 @@ pub fn routes() -> Router<Gateway> {
     )
 }
 
-/// An error in this surface's form: the status is 200 for all that the two methods themselves refuse.
+/// An error in this flavor: the status is 200 for every error of the two methods themselves.
 pub fn render_error(rest_error: &RestError, language: Language) -> Response {
     let rest_error = &rest_error.of_user();
     let (status, number) = match rest_error.error.reason() {

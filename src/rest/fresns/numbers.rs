@@ -4,7 +4,7 @@ use axum::http::HeaderMap;
 
 use crate::error::{Error, FieldError, Kind, Reason, Violation};
 
-/// A fault of the parameters.
+/// Invalid parameters.
 pub const PARAMETER: u32 = 30014;
 /// The service cannot answer.
 pub const UNANSWERED: u32 = 30000;
@@ -66,13 +66,13 @@ pub fn number(error: &Error) -> u32 {
         Reason::PhoneTaken => PHONE_TAKEN,
         Reason::AddressUnchanged if error.preconditions().iter().any(|path| path.contains("phone")) => PHONE_BOUND,
         Reason::AddressUnchanged => EMAIL_BOUND,
-        Reason::InvalidRequest => error.violations().first().map_or(PARAMETER, fault),
+        Reason::InvalidRequest => error.violations().first().map_or(PARAMETER, of_violation),
         _ => PARAMETER,
     }
 }
 
-fn fault(violation: &Violation) -> u32 {
-    match (violation.field.as_str(), violation.fault) {
+fn of_violation(violation: &Violation) -> u32 {
+    match (violation.field.as_str(), violation.error) {
         ("uid", FieldError::Required) => UID_MISSING,
         ("uid", _) => USER_UNKNOWN,
         ("wallet", _) => WALLET_MISSING,
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn faults_have_the_numbers_of_their_parameters() {
-        let told = |field: &str, fault| number(&Error::invalid(field, fault, ""));
+        let told = |field: &str, error| number(&Error::invalid(field, error, ""));
         assert_eq!(told("account.email", FieldError::Format), 30221);
         assert_eq!(told("new_password", FieldError::Length), 30204);
         assert_eq!(told("proof.new_code", FieldError::Format), 30008);

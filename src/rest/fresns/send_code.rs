@@ -44,11 +44,11 @@ pub async fn send_code(call: Call) -> Result<Response, RestError> {
     Ok(done())
 }
 
-/// What `account` holds, whose faults are those of a phone or an email.
+/// What `account` holds, whose violations are those of a phone or an email.
 fn given(channel: &'static str, account: Result<Option<String>>) -> Result<Option<String>> {
     account.map_err(|error| match error.violations() {
         [violation] if violation.field == "account" => {
-            Error::invalid(channel, violation.fault, violation.description.clone())
+            Error::invalid(channel, violation.error, violation.description.clone())
         }
         _ => error,
     })

@@ -21,16 +21,16 @@ pub fn word(error: &Error) -> String {
         Reason::UserNotFound => "no data error".to_owned(),
         // Without a database no token can be looked up either.
         Reason::DatabaseUnavailable | Reason::AuthBackendUnavailable => "10001".to_owned(),
-        Reason::InvalidRequest => fault(error).unwrap_or_else(|| "paramer error".to_owned()),
+        Reason::InvalidRequest => of_violation(error).unwrap_or_else(|| "paramer error".to_owned()),
         _ => "paramer error".to_owned(),
     }
 }
 
-/// The first fault of a parameter that Lancens has.
-fn fault(error: &Error) -> Option<String> {
+/// The first violation of a parameter that Lancens has.
+fn of_violation(error: &Error) -> Option<String> {
     error.violations().iter().find_map(|violation| {
         let name = parameter(&violation.field)?;
-        Some(match violation.fault {
+        Some(match violation.error {
             FieldError::Required => format!("undefined {name}"),
             FieldError::Length => format!("{name} length error"),
             _ => format!("{name} format error"),
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn faults_are_told_by_lancens_own_names() {
-        let told = |field: &str, fault| word(&Error::invalid(field, fault, ""));
+        let told = |field: &str, error| word(&Error::invalid(field, error, ""));
         assert_eq!(told("profile.nickname", FieldError::Length), "realm length error");
         assert_eq!(told("account.username", FieldError::Format), "username format error");
         assert_eq!(told("email", FieldError::Required), "undefined email");

@@ -50,7 +50,7 @@ async fn update(call: Call, is_counted: bool) -> Result<Response, RestError> {
         allow_all: filter.is_empty(),
         filter: Some(json::to_struct(filter.iter())),
         custom_fields: Some(json::to_struct(change.iter())),
-        // A page of nobody is checked and counted all the same.
+        // An empty page is checked and counted all the same.
         limit: page.limit.max(1),
         validate_only: page.limit == 0,
         page_token: page.token.clone(),

@@ -323,7 +323,7 @@ mod tests {
             json!({ "$set": { "stats.n": { "$incr_by": 18_446_744_073_709_551_615_u64 } } }),
         ] {
             let error = change(rounded.clone()).unwrap_err();
-            assert_eq!(error.violations()[0].fault, FieldError::Range, "{rounded}");
+            assert_eq!(error.violations()[0].error, FieldError::Range, "{rounded}");
         }
         let fields = Fields::new([field("stats", FieldType::Object), field("score", FieldType::Number)], Vec::new());
         let language = Language { fields: &fields, country_code: "86" };
@@ -332,7 +332,7 @@ mod tests {
             r#"{"stats": {"n": 18446744073709551617}}"#,
             r#"{"$set": {"stats.n": {"$incr_by": 1e1}, "stats": [-18446744073709551617]}}"#,
         ] {
-            assert_eq!(change(long).unwrap_err().violations()[0].fault, FieldError::Range, "{long}");
+            assert_eq!(change(long).unwrap_err().violations()[0].error, FieldError::Range, "{long}");
         }
         assert!(change(r#"{"stats": {"n": 1e20}, "score": 18446744073709551617}"#).is_ok());
     }

@@ -70,7 +70,7 @@ pub async fn first_version(call: Call) -> Result<Response, RestError> {
     {
         return single::show_v1(&call, id(value)?).await;
     }
-    // A list is not for users, whom the rule of one user let in.
+    // Users may not list; the rule of the single user let the call through.
     call.caller.require(Scope::ProfilesRead)?;
     let params = Params::read(&call, &[CONDITIONS, &["order_by", "keys", "expand"]].concat())?;
     let request = pb::ListProfilesRequest {
@@ -131,8 +131,8 @@ fn conditions(params: &Params<'_>) -> Result<Map<String, Value>> {
         conditions.push(json!({ "nickname": { "$contains": text } }));
     }
     if let Some(groups) = params.get("group__in") {
-        let fault = || Error::invalid("group__in", FieldError::Format, "must be comma-separated group IDs");
-        let groups = groups.split(',').map(|group| group.trim().parse::<i64>().map_err(|_| fault()));
+        let error = || Error::invalid("group__in", FieldError::Format, "must be comma-separated group IDs");
+        let groups = groups.split(',').map(|group| group.trim().parse::<i64>().map_err(|_| error()));
         let groups: Vec<i64> = groups.collect::<Result<_>>()?;
         conditions.push(json!({ "group_ids": { "$in": groups } }));
     }

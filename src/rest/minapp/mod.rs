@@ -89,7 +89,7 @@ pub fn render_error(rest_error: &RestError) -> Response {
     error::response(rest_error, status, json!({ "status": "error", "error_msg": names::message(&rest_error.error) }))
 }
 
-/// Refuses a call that asks for a test environment: who believes to write there must not write here.
+/// Rejects a call that asks for a test environment: a client that expects to write there must not write here.
 fn in_production(call: &Call) -> Result<()> {
     match call.headers.contains_key("x-hydrogen-env-id") {
         true => Err(Error::invalid("X-Hydrogen-Env-ID", FieldError::Format, "environments aren't supported")),
@@ -97,7 +97,7 @@ fn in_production(call: &Call) -> Result<()> {
     }
 }
 
-/// The user of the path; what is no id is nobody's.
+/// The user of the path; what is not an id belongs to no user.
 fn user_id(call: &Call) -> Result<i64> {
     id(call.param("id"))
 }

@@ -56,7 +56,7 @@ pub fn message(error: &Error) -> String {
 }
 
 fn description(reason: Reason, violation: &Violation) -> String {
-    match (reason, violation.fault) {
+    match (reason, violation.error) {
         (Reason::FilterRequired, _) => "matches every user".to_owned(),
         // Names similar fields.
         (Reason::FilterInvalid, FieldError::Unknown) => {
@@ -102,8 +102,8 @@ mod tests {
 
     #[test]
     fn errors_name_what_minapp_names() {
-        let error = |reason: Reason, field: &str, fault, why: &str| {
-            message(&Error::new(reason).with_violation(field, fault, why))
+        let error = |reason: Reason, field: &str, error, why: &str| {
+            message(&Error::new(reason).with_violation(field, error, why))
         };
         let unknown = error(
             Reason::FilterInvalid,

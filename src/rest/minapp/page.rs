@@ -58,8 +58,8 @@ impl<'a> Params<'a> {
     pub fn number(&self, name: &str) -> Result<Option<i64>> {
         let Some(given) = self.get(name) else { return Ok(None) };
         let digits = Some(given).filter(|given| given.bytes().all(|byte| byte.is_ascii_digit()));
-        let fault = || Error::invalid(name, FieldError::Format, "must be a non-negative integer");
-        digits.and_then(|digits| digits.parse().ok()).map(Some).ok_or_else(fault)
+        let error = || Error::invalid(name, FieldError::Format, "must be a non-negative integer");
+        digits.and_then(|digits| digits.parse().ok()).map(Some).ok_or_else(error)
     }
 
     /// 1 or true; 0, false or nothing.
@@ -87,7 +87,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// Reads limit and offset; a limit above the most is cut to it where `is_cut`. A limit of 0 is a page of nobody.
+    /// Reads limit and offset; a limit above the most is cut to it where `is_cut`. A limit of 0 is an empty page.
     pub fn read(params: &Params, is_cut: bool) -> Result<Self> {
         let limit = match params.number_or_nothing("limit")? {
             None => page::DEFAULT_SIZE,

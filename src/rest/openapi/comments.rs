@@ -2,7 +2,7 @@
 
 use prost_types::FileDescriptorProto;
 
-/// What stands before a declaration, unwrapped: lines of a paragraph become one.
+/// The comment before a declaration, unwrapped: lines of a paragraph become one.
 pub fn comment(file: &FileDescriptorProto, path: &[i32]) -> String {
     let locations = file.source_code_info.iter().flat_map(|info| &info.location);
     let mut found = locations.filter(|location| location.path == path);

@@ -1,4 +1,4 @@
-//! Tests of custom fields, on the document itself. For an indexed field a look into its index stands beside the test:
+//! Tests of custom fields, on the document itself. For an indexed field a lookup in its index is added to the test:
 //! it narrows, the document decides.
 
 use chrono::{DateTime, Datelike, Utc};

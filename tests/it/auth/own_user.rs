@@ -76,7 +76,7 @@ async fn p51_a_user_sees_its_own_user_alone_on_every_rpc() {
         let is_of_users = OF_USERS.contains(&name);
         let rule = scope::rule(method.parent_service().full_name(), name).unwrap();
         assert_eq!(rule.user, is_of_users, "{name}");
-        // Nobody's number is refused like another's.
+        // No one's number is rejected like another's.
         for user_id in [other, 1 << 40] {
             let refused = fault(user.call(&method, user_id).await);
             let reason = if is_of_users { "NOT_OWNER" } else { "SCOPE_MISSING" };

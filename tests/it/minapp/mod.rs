@@ -72,7 +72,7 @@ impl Bench {
         self.found(&format!("{LIST}?order_by=created_at&where={}", encoded(&given.to_string()))).await
     }
 
-    /// The status and body that refuse a call in this surface's form.
+    /// The status and body that reject a call in this surface's form.
     async fn refused(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
         let body = if method == "GET" { String::new() } else { body.to_string() };
         refused(&self.service, method, path, body).await

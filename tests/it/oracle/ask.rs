@@ -205,7 +205,7 @@ fn ordered(subject: &Subject) -> BoxedStrategy<Value> {
     }
 }
 
-/// A part of a text that someone has, or any short text; never empty, for that is refused.
+/// A part of a text that someone has, or any short text; never empty, for that is rejected.
 fn pattern(subject: &Subject) -> BoxedStrategy<Value> {
     let held: Vec<String> = subject.held.iter().filter_map(Value::as_str).map(str::to_owned).collect();
     let new = value(Kind::Text).prop_map(|text| text.as_str().unwrap().to_owned());

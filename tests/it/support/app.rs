@@ -186,7 +186,7 @@ impl TestApp {
 
 impl Drop for TestApp {
     fn drop(&mut self) {
-        // The service may have stopped by itself, and then nobody listens.
+        // The service may have stopped by itself, and then no one listens.
         if let Some(stop) = self.stop.take() {
             stop.send(()).unwrap_or_default();
         }

@@ -18,7 +18,7 @@ pub struct TestDatabase {
 
 struct Cluster {
     url: String,
-    /// Held for the run; absent where `DATABASE_URL` names a server of somebody's.
+    /// Held for the run; absent where `DATABASE_URL` names a server of someone's.
     _owned: Option<(postgres::FolderLock, postgres::Server)>,
 }
 

@@ -1,4 +1,4 @@
-//! Waiting for what another replica or the database does in its own time, and tells nobody.
+//! Waiting for what another replica or the database does in its own time, and tells no one.
 
 use std::time::Duration;
 

@@ -20,12 +20,12 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    /// The fields that are refused.
+    /// The fields that are rejected.
     pub fn paths(&self) -> Vec<&str> {
         self.fields.iter().map(|(path, _)| path.as_str()).collect()
     }
 
-    /// Reason and refused fields.
+    /// Reason and rejected fields.
     pub fn told(&self) -> (&str, Vec<&str>) {
         (&self.reason, self.paths())
     }

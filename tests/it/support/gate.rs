@@ -100,7 +100,7 @@ async fn accept(listener: TcpListener, server: String, holding: (Hold, Arc<Semap
     loop {
         let (client, _) = listener.accept().await.unwrap();
         let server = TcpStream::connect(&server).await.unwrap();
-        // Else a small message waits until the one before is acknowledged.
+        // Else a small message waits until the previous one is acknowledged.
         client.set_nodelay(true).unwrap();
         server.set_nodelay(true).unwrap();
         let (hold, reached) = (holding.0, Arc::clone(&holding.1));

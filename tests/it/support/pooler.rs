@@ -11,7 +11,7 @@ use url::Url;
 
 use super::{TestDatabase, eventually, folder::Folder};
 
-/// Debian's `nobody`: PgBouncer refuses to run as root.
+/// Debian's `nobody`: PgBouncer rejects to run as root.
 const NOBODY: u32 = 65534;
 
 /// A running PgBouncer; it goes with the test.

@@ -61,7 +61,7 @@ pub struct SmtpServer {
     manner: Manner,
     /// Ends all conversations with it.
     accepting: JoinHandle<()>,
-    /// Holds the port while nobody listens.
+    /// Holds the port while no one listens.
     away: Option<TcpSocket>,
 }
 
@@ -81,7 +81,7 @@ struct Shared {
 }
 
 impl SmtpServer {
-    /// Starts on a free port of 127.0.0.1; it asks nobody for a password.
+    /// Starts on a free port of 127.0.0.1; it asks no one for a password.
     pub async fn start(security: Security) -> Self {
         Self::listen(security, Login::None).await
     }
@@ -111,7 +111,7 @@ impl SmtpServer {
         Self { address, ca_file, manner, accepting, away: None }
     }
 
-    /// Breaks all connections and refuses new ones.
+    /// Breaks all connections and rejects new ones.
     pub async fn go_away(&mut self) {
         self.accepting.abort();
         assert!((&mut self.accepting).await.is_err(), "it accepts until it is told to end");

@@ -26,7 +26,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end -}}
 
-{{/* What both containers are told of files with secrets; `.urlKey` is that of the database's URL. */}}
+{{/* The file settings for secrets of both containers; `.urlKey` is that of the database's URL. */}}
 {{- define "user-service.env" -}}
 - name: USER_SERVICE__DATABASE__URL_FILE
   value: /run/secrets/user-service/{{ .urlKey }}
