@@ -90,7 +90,7 @@ async fn measure(database: String, folder: &Path) {
     let of_service: Vec<String> = (0..FEW).map(|number| signer.sign("bench", number)).collect();
 
     let empty = service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(Body::empty())));
-    let guarded = CallGuard::new(app.api.clone(), app.callers.clone()).layer(empty);
+    let guarded = CallGuard::new(app.api.clone(), app.callers.clone(), app.deadlines).layer(empty);
     let services =
         grpc::Services::new(app.api.clone(), tonic_health::server::health_reporter().1, &Config::default().grpc);
     let admitted = Arc::new(Caller::new(service, Scope::ALL.to_vec()));

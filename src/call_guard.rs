@@ -17,10 +17,6 @@ use crate::{
 
 /// Calls in flight, beyond which new ones are shed.
 const MAX_IN_FLIGHT: usize = 512;
-/// The longest a call may take.
-const DEADLINE: Duration = Duration::from_secs(10);
-/// The longest a bulk change may take.
-const BULK_DEADLINE: Duration = Duration::from_secs(20);
 /// Characters of the longest token that a configuration may allow; headers have room for it.
 pub const MAX_TOKEN: usize = 64 * 1024;
 
@@ -45,6 +41,16 @@ pub struct CallGuard {
     api: Api,
     in_flight: Arc<Semaphore>,
     callers: CallerLimits,
+    deadlines: Deadlines,
+}
+
+/// How long a call may take if its caller sets no shorter deadline.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// For every method without a deadline of its own.
+    pub call: Duration,
+    /// For BulkUpdateFields.
+    pub bulk: Duration,
 }
 
 /// A caller who may make the call, with a permit of their own. The body is read next, and then the call takes an in-flight permit.
@@ -64,8 +70,17 @@ impl AuthenticatedCall {
 
 impl CallGuard {
     /// The rules around these use cases.
-    pub fn new(api: Api, callers: CallerLimits) -> Self {
-        Self { api, in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)), callers }
+    pub fn new(api: Api, callers: CallerLimits, deadlines: Deadlines) -> Self {
+        Self { api, in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)), callers, deadlines }
+    }
+
+    /// How long a method may take; an import has only its caller's deadline.
+    pub fn deadline(&self, method: &str) -> Option<Duration> {
+        match method {
+            "ImportUsers" => None,
+            "BulkUpdateFields" => Some(self.deadlines.bulk),
+            _ => Some(self.deadlines.call),
+        }
     }
 
     /// The use cases.
@@ -150,15 +165,6 @@ fn one_token(token: &str) -> Result<&str> {
     let is_one =
         (1..=MAX_TOKEN).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
     if is_one { Ok(token) } else { Err(Error::new(Reason::TokenMalformed)) }
-}
-
-/// The longest that a method may take; an import has its caller's patience alone.
-pub fn longest(method: &str) -> Option<Duration> {
-    match method {
-        "ImportUsers" => None,
-        "BulkUpdateFields" => Some(BULK_DEADLINE),
-        _ => Some(DEADLINE),
-    }
 }
 
 /// Runs a call for so long at most.

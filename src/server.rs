@@ -74,7 +74,7 @@ pub async fn serve(
     let grpc_acceptor = acceptor("grpc.tls", config.tls.clone(), &["h2"]).await?;
     let rest_tls = ports.rest.as_ref().and_then(|(_, config)| config.tls.clone());
     let rest_acceptor = acceptor("rest.tls", rest_tls, &["h2", "http/1.1"]).await?;
-    let (api, callers) = (app.api.clone(), app.callers.clone());
+    let (api, callers, deadlines) = (app.api.clone(), app.callers.clone(), app.deadlines);
     let background = app.spawn();
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let health = Health::new(reporter).await;
@@ -96,7 +96,7 @@ pub async fn serve(
         stopping.send_replace(true);
     });
     let services = grpc::Services::new(api.clone(), health_service, &config);
-    let guard = CallGuard::new(api, callers);
+    let guard = CallGuard::new(api, callers, deadlines);
     let table = ConnectionTable::new(ports.limits);
     table.show();
     let port = |listener, acceptor, protocols| Port { listener, acceptor, protocols, table: table.clone() };

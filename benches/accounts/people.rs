@@ -4,7 +4,10 @@ use anyhow::{Context, bail};
 use tokio_stream::iter;
 use user_service::{
     convert::pb,
-    model::{password, password_hash},
+    model::{
+        password,
+        password_hash::{self, HashParameters},
+    },
 };
 
 use crate::service::Client;
@@ -60,7 +63,8 @@ fn user(first: usize, number: usize) -> (i64, String) {
 /// Makes them all.
 pub async fn move_in(client: &Client) -> anyhow::Result<()> {
     let secret = password::parse_attempt(PASSWORD.to_owned()).ok().context("the password is none")?;
-    let hash = password_hash::hash(&secret, *b"salt of the test").map_err(|error| anyhow::anyhow!("{error}"))?;
+    let hash = password_hash::hash(&secret, *b"salt of the test", HashParameters::default())
+        .map_err(|error| anyhow::anyhow!("{error}"))?;
     let native = WITH_PASSWORD + WITHOUT_PASSWORD + MAILED;
     let all = native + COSTS.len() * MIGRATED;
     let migrated = COSTS.map(|cost| bcrypt::hash(PASSWORD, cost));

@@ -64,7 +64,9 @@ impl Api {
         let now = self.0.clock.now();
         let after = match request.page_token.as_str() {
             "" => None,
-            token => page::read(&self.0.keys, &query, token, now)?.first().and_then(serde_json::Value::as_i64),
+            token => page::read(&self.0.keys, &query, token, self.0.pages.token_lifetime, now)?
+                .first()
+                .and_then(serde_json::Value::as_i64),
         };
         if let Some(cause) = filter::find_match_all(&given)
             && !request.allow_all

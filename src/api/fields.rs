@@ -47,7 +47,9 @@ impl Api {
         let now = self.0.clock.now();
         let after = match request.page_token.as_str() {
             "" => None,
-            token => page::read(&self.0.keys, QUERY, token, now)?.first().and_then(serde_json::Value::as_i64),
+            token => page::read(&self.0.keys, QUERY, token, self.0.pages.token_lifetime, now)?
+                .first()
+                .and_then(serde_json::Value::as_i64),
         };
         let (fields, last) = self.0.fields.list(after.unwrap_or_default(), limit).await?;
         let next_page_token = last.map(|last| page::write(&self.0.keys, QUERY, vec![last.into()], now));

@@ -38,7 +38,7 @@ use crate::{
     error::{Error, FieldError, Result},
     model::field::Fields as Definitions,
     model::keys::Keys,
-    model::{password::Lengths, username::UsernameRules},
+    model::{page::PageLimits, password::Lengths, username::UsernameRules},
 };
 
 /// All use cases, as the transports call them.
@@ -59,6 +59,7 @@ pub struct Parts {
     pub passwords: Passwords,
     pub hash_kinds: HashKinds,
     pub password_lengths: Lengths,
+    pub pages: PageLimits,
     pub users: Users,
     pub usernames: UsernameRules,
     pub tokens: Tokens,

@@ -150,7 +150,7 @@ impl Api {
         let named = named.chain(order::custom_names(&request.order_by));
         let fields = self.0.fields.load_including(named).await?;
         let mask = mask::read(request.read_mask, &fields, &mut violations);
-        let limit = page::size(request.page_size, &mut violations);
+        let limit = self.0.pages.size(request.page_size, &mut violations);
         let skip = page::skip(request.skip, &mut violations);
         violations.into_result()?;
         let query = query_hash(&filter);
@@ -160,7 +160,7 @@ impl Api {
         let now = self.0.clock.now();
         let after = match request.page_token.as_str() {
             "" => None,
-            token => Some(page::read(&self.0.keys, &query, token, now)?),
+            token => Some(page::read(&self.0.keys, &query, token, self.0.pages.token_lifetime, now)?),
         };
         let order = match &after {
             None => order::with_ties(named),

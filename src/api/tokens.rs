@@ -58,14 +58,16 @@ impl Api {
         may_handle(caller, given.as_ref())?;
         let mut violations = Violations::new();
         let subject = token::known_subject(given, &mut violations);
-        let limit = page::size(request.page_size, &mut violations);
+        let limit = self.0.pages.size(request.page_size, &mut violations);
         violations.into_result()?;
         let subject = subject.expect("valid: a missing subject is a violation");
         let query = format!("tokens of {subject:?}");
         let now = self.0.clock.now();
         let before = match request.page_token.as_str() {
             "" => None,
-            given => page::read(&self.0.keys, &query, given, now)?.first().and_then(serde_json::Value::as_i64),
+            given => page::read(&self.0.keys, &query, given, self.0.pages.token_lifetime, now)?
+                .first()
+                .and_then(serde_json::Value::as_i64),
         };
         let mut found = self.0.tokens.list(Some(&subject), before, limit + 1).await?;
         let has_more = found.len() as i64 > limit;

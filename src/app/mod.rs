@@ -13,6 +13,7 @@ use chrono::TimeDelta;
 use crate::{
     api::{Api, Parts, StoredQuotas},
     auth::{authenticator::Authenticator, bootstrap::Bootstrap, cache::Cache, jwt::Jwts},
+    call_guard::Deadlines,
     caller_limits::CallerLimits,
     clock::Clock,
     config::Config,
@@ -55,6 +56,8 @@ pub struct App {
     pub api: Api,
     /// The limits of single callers, for the transports.
     pub callers: CallerLimits,
+    /// The deadlines of calls, for the transports.
+    pub deadlines: Deadlines,
     /// Does the second steps of field definitions.
     pub field_worker: BackfillWorker,
     /// Removes what is old.
@@ -109,7 +112,15 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
     let texts = TextLimits::new(&config.sms.allowed_country_codes, daily_cap);
     let requires_current_code = config.email_change.require_current_code;
     let password_limits = config.passwords.limits();
-    let policy = Policy { requires_current_code, names, texts: texts.clone(), password_limits };
+    let code_limits = config.codes.limits();
+    let policy = Policy {
+        requires_current_code,
+        names,
+        texts: texts.clone(),
+        password_limits,
+        code_limits,
+        notices: config.mail.notice_limits(),
+    };
     let usernames = UsernameRules::new(
         config.accounts.username_min_length,
         config.accounts.username_max_length,
@@ -137,12 +148,13 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
             user: u64::from(config.callers.user_stored_mib) * 1024 * 1024,
         },
         bulk: Bulk::new(db.clone(), clock.clone(), reads.clone()),
-        codes: Codes::new(db.clone(), clock.clone(), keys.clone(), deliveries.clone(), texts, linger),
+        codes: Codes::new(db.clone(), clock.clone(), keys.clone(), deliveries.clone(), texts, code_limits, linger),
         deliveries,
         fields: fields.clone(),
         passwords,
         hash_kinds,
         password_lengths: config.passwords.lengths(),
+        pages: config.pages.limits(),
         profiles: Profiles::new(db.clone(), clock.clone(), reads),
         tokens,
         users: Users::new(db.clone(), clock.clone(), names),
@@ -157,6 +169,7 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
     Ok(App {
         api,
         callers: CallerLimits::new(&config.callers),
+        deadlines: config.deadlines.limits(),
         field_worker,
         housekeeping,
         mail_worker,
@@ -179,7 +192,8 @@ fn passwords(config: &Config) -> anyhow::Result<Passwords> {
     };
     let blocklist = Blocklist::new(&["user-service", &config.mail.app_name], &list);
     let threads = config.passwords.threads.unwrap_or_else(half_of_cores);
-    Passwords::new(threads, blocklist).context("the threads that hash cannot be started")
+    Passwords::new(threads, blocklist, config.passwords.hash_parameters())
+        .context("the threads that hash cannot be started")
 }
 
 fn keys(config: &Config) -> anyhow::Result<Keys> {

@@ -31,8 +31,11 @@ pub struct Config {
     pub auth: Auth,
     pub callers: caller_limits::Config,
     pub tokens: Tokens,
+    pub pages: Pages,
+    pub deadlines: Deadlines,
     pub fields: Fields,
     pub accounts: Accounts,
+    pub codes: Codes,
     pub email_change: EmailChange,
     pub passwords: Passwords,
     pub mail: Mail,
@@ -87,7 +90,10 @@ impl Config {
         self.auth.errors(&mut errors);
         errors.extend(self.callers.errors());
         self.tokens.errors(&mut errors);
+        self.pages.errors(&mut errors);
+        self.deadlines.errors(&mut errors);
         self.accounts.errors(&mut errors);
+        self.codes.errors(&mut errors);
         self.passwords.errors(&mut errors);
         self.mail.errors(&mut errors);
         self.sms.errors(&mut errors);

@@ -1,6 +1,6 @@
 //! The sections of the configuration, with their defaults and their rules.
 
-use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
@@ -10,9 +10,18 @@ use crate::{
         jwt::{self, JwtIssuer},
         tls::Tls,
     },
-    call_guard::MAX_TOKEN,
+    call_guard::{self, MAX_TOKEN},
     config::key_bytes,
-    model::{password::Lengths, rate_limit::PasswordLimits, username},
+    model::{
+        page::PageLimits,
+        password::Lengths,
+        password_hash::HashParameters,
+        rate_limit::{
+            CODE_WRONG_DAY, CodeLimits, NOTICE_DAY, NOTICE_HOUR, PasswordLimits, SEND_ADDRESS_HOUR, SEND_COOLDOWN,
+            SEND_USER_DAY, SEND_USER_HOUR, Window,
+        },
+        username,
+    },
     notify::transport::smtp,
 };
 
@@ -119,6 +128,40 @@ impl Default for Tokens {
     }
 }
 
+/// Section `[pages]`: pages of profiles and tokens.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pages {
+    /// Items on a page if the request names no size.
+    pub default_size: u32,
+    /// The maximum number of items on a page; a larger size is reduced to it.
+    pub max_size: u32,
+    /// How long a page token can be used, in days.
+    pub token_days: u32,
+}
+
+impl Default for Pages {
+    fn default() -> Self {
+        Self { default_size: 20, max_size: 1_000, token_days: 3 }
+    }
+}
+
+/// Section `[deadlines]`: how long a call may take if its caller sets no shorter deadline. An import has no limit.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Deadlines {
+    /// For every method but the following, in seconds.
+    pub call_seconds: u32,
+    /// For BulkUpdateFields, in seconds.
+    pub bulk_seconds: u32,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self { call_seconds: 10, bulk_seconds: 20 }
+    }
+}
+
 /// Section `[fields]`: how changes of field definitions spread over replicas.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -167,6 +210,40 @@ impl Default for Accounts {
     }
 }
 
+/// Section `[codes]`: verification codes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Codes {
+    /// How long a code can be used, in seconds.
+    pub lifetime_seconds: u32,
+    /// Attempts per code.
+    pub attempts: u32,
+    /// Wrong codes per day, user and purpose.
+    pub wrong_per_day: u32,
+    /// Seconds between two codes of one user, channel and purpose.
+    pub cooldown_seconds: u32,
+    /// Codes sent per hour and user.
+    pub user_sends_per_hour: u32,
+    /// Codes sent per day and user.
+    pub user_sends_per_day: u32,
+    /// BIND codes sent per hour and address, over all callers.
+    pub address_sends_per_hour: u32,
+}
+
+impl Default for Codes {
+    fn default() -> Self {
+        Self {
+            lifetime_seconds: 600,
+            attempts: 5,
+            wrong_per_day: 10,
+            cooldown_seconds: 60,
+            user_sends_per_hour: 6,
+            user_sends_per_day: 20,
+            address_sends_per_hour: 3,
+        }
+    }
+}
+
 /// Section `[email_change]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -207,6 +284,12 @@ pub struct Passwords {
     pub known_clients: u32,
     /// How many days they are remembered after their last login.
     pub known_client_days: u32,
+    /// Memory of a new hash (Argon2id), in KiB. Older hashes are upgraded at the next login.
+    pub argon2_memory_kib: u32,
+    /// Passes over that memory.
+    pub argon2_iterations: u32,
+    /// Lanes of a new hash.
+    pub argon2_lanes: u32,
 }
 
 impl Default for Passwords {
@@ -223,6 +306,9 @@ impl Default for Passwords {
             client_attempts_per_hour: 100,
             known_clients: 20,
             known_client_days: 90,
+            argon2_memory_kib: 19_456,
+            argon2_iterations: 2,
+            argon2_lanes: 1,
         }
     }
 }
@@ -240,6 +326,10 @@ pub struct Mail {
     pub smtp: Option<Smtp>,
     /// Mails are kept as files here instead, for development.
     pub folder: Option<PathBuf>,
+    /// Security notices per hour and account; further changes are summarized in one message.
+    pub notices_per_hour: u32,
+    /// Security notices per day and account.
+    pub notices_per_day: u32,
     /// How long a message is one replica's. Where that one dies, another sends the message after this time; a send
     /// takes half of it at most.
     pub lease_seconds: u32,
@@ -248,7 +338,16 @@ pub struct Mail {
 impl Default for Mail {
     fn default() -> Self {
         let (from, app_name) = ("user-service <no-reply@localhost>".to_owned(), "user-service".to_owned());
-        Self { from, app_name, templates: None, smtp: None, folder: None, lease_seconds: 60 }
+        Self {
+            from,
+            app_name,
+            templates: None,
+            smtp: None,
+            folder: None,
+            notices_per_hour: 5,
+            notices_per_day: 20,
+            lease_seconds: 60,
+        }
     }
 }
 
@@ -399,6 +498,39 @@ impl Tokens {
     }
 }
 
+impl Pages {
+    /// The limits on pages.
+    pub fn limits(&self) -> PageLimits {
+        PageLimits {
+            default_size: i64::from(self.default_size),
+            max_size: i64::from(self.max_size),
+            token_lifetime: TimeDelta::days(i64::from(self.token_days)),
+        }
+    }
+
+    pub(super) fn errors(&self, errors: &mut Vec<String>) {
+        let values = [
+            ("default_size", self.default_size, 1..=self.max_size.min(1_000)),
+            ("max_size", self.max_size, 1..=1_000),
+            ("token_days", self.token_days, 1..=30),
+        ];
+        check_bounds("pages", values, errors);
+    }
+}
+
+impl Deadlines {
+    /// The deadlines of calls.
+    pub fn limits(&self) -> call_guard::Deadlines {
+        let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
+        call_guard::Deadlines { call: seconds(self.call_seconds), bulk: seconds(self.bulk_seconds) }
+    }
+
+    pub(super) fn errors(&self, errors: &mut Vec<String>) {
+        let values = [("call_seconds", self.call_seconds, 1..=60), ("bulk_seconds", self.bulk_seconds, 1..=60)];
+        check_bounds("deadlines", values, errors);
+    }
+}
+
 impl Accounts {
     pub(super) fn errors(&self, errors: &mut Vec<String>) {
         if !(1..=self.username_max_length).contains(&self.username_min_length) || self.username_max_length > 128 {
@@ -412,6 +544,49 @@ impl Accounts {
     }
 }
 
+/// Adds an error for each value outside of its bounds.
+fn check_bounds<const N: usize>(
+    section: &str,
+    values: [(&str, u32, RangeInclusive<u32>); N],
+    errors: &mut Vec<String>,
+) {
+    for (key, value, bounds) in values {
+        if !bounds.contains(&value) {
+            errors.push(format!("{section}.{key} must be between {} and {}", bounds.start(), bounds.end()));
+        }
+    }
+}
+
+impl Codes {
+    /// The limits on codes.
+    pub fn limits(&self) -> CodeLimits {
+        CodeLimits {
+            lifetime: TimeDelta::seconds(i64::from(self.lifetime_seconds)),
+            attempts: self.attempts.cast_signed(),
+            cooldown: Window { span: TimeDelta::seconds(i64::from(self.cooldown_seconds)), ..SEND_COOLDOWN },
+            user: [
+                SEND_USER_DAY.with_limit(self.user_sends_per_day as usize),
+                SEND_USER_HOUR.with_limit(self.user_sends_per_hour as usize),
+            ],
+            address: SEND_ADDRESS_HOUR.with_limit(self.address_sends_per_hour as usize),
+            wrong: CODE_WRONG_DAY.with_limit(self.wrong_per_day as usize),
+        }
+    }
+
+    pub(super) fn errors(&self, errors: &mut Vec<String>) {
+        let values = [
+            ("lifetime_seconds", self.lifetime_seconds, 60..=3_600),
+            ("attempts", self.attempts, 1..=20),
+            ("wrong_per_day", self.wrong_per_day, 1..=1_000),
+            ("cooldown_seconds", self.cooldown_seconds, 1..=3_600),
+            ("user_sends_per_hour", self.user_sends_per_hour, 1..=1_000),
+            ("user_sends_per_day", self.user_sends_per_day, 1..=1_000),
+            ("address_sends_per_hour", self.address_sends_per_hour, 1..=1_000),
+        ];
+        check_bounds("codes", values, errors);
+    }
+}
+
 impl Passwords {
     /// The lengths of new passwords.
     pub fn lengths(&self) -> Lengths {
@@ -419,6 +594,15 @@ impl Passwords {
             min: self.min_length as usize,
             wallet_min: self.wallet_min_length as usize,
             max: self.max_length as usize,
+        }
+    }
+
+    /// The parameters of new hashes.
+    pub fn hash_parameters(&self) -> HashParameters {
+        HashParameters {
+            memory_kib: self.argon2_memory_kib,
+            iterations: self.argon2_iterations,
+            lanes: self.argon2_lanes,
         }
     }
 
@@ -437,20 +621,21 @@ impl Passwords {
     }
 
     pub(super) fn errors(&self, errors: &mut Vec<String>) {
-        let mut within = |key: &str, value: u32, bounds: RangeInclusive<u32>| {
-            if !bounds.contains(&value) {
-                errors.push(format!("passwords.{key} must be between {} and {}", bounds.start(), bounds.end()));
-            }
-        };
-        within("min_length", self.min_length, 6..=64);
-        within("wallet_min_length", self.wallet_min_length, 4..=64);
-        within("max_length", self.max_length, 64..=1024);
-        within("wrong_attempts", self.wrong_attempts, 1..=100);
-        within("wrong_attempts_seconds", self.wrong_attempts_seconds, 60..=86_400);
-        within("account_attempts_per_hour", self.account_attempts_per_hour, 1..=10_000);
-        within("client_attempts_per_hour", self.client_attempts_per_hour, 1..=1_000_000);
-        within("known_clients", self.known_clients, 0..=1_000);
-        within("known_client_days", self.known_client_days, 1..=3_650);
+        let values = [
+            ("min_length", self.min_length, 6..=64),
+            ("wallet_min_length", self.wallet_min_length, 4..=64),
+            ("max_length", self.max_length, 64..=1024),
+            ("wrong_attempts", self.wrong_attempts, 1..=100),
+            ("wrong_attempts_seconds", self.wrong_attempts_seconds, 60..=86_400),
+            ("account_attempts_per_hour", self.account_attempts_per_hour, 1..=10_000),
+            ("client_attempts_per_hour", self.client_attempts_per_hour, 1..=1_000_000),
+            ("known_clients", self.known_clients, 0..=1_000),
+            ("known_client_days", self.known_client_days, 1..=3_650),
+            ("argon2_memory_kib", self.argon2_memory_kib, 7_168..=262_144),
+            ("argon2_iterations", self.argon2_iterations, 1..=10),
+            ("argon2_lanes", self.argon2_lanes, 1..=4),
+        ];
+        check_bounds("passwords", values, errors);
         if self.threads.is_some_and(|threads| !(1..=256).contains(&threads)) {
             errors.push("passwords.threads must be between 1 and 256".to_owned());
         }
@@ -463,10 +648,20 @@ impl Passwords {
 }
 
 impl Mail {
+    /// The limits on security notices.
+    pub fn notice_limits(&self) -> [Window; 2] {
+        [NOTICE_DAY.with_limit(self.notices_per_day as usize), NOTICE_HOUR.with_limit(self.notices_per_hour as usize)]
+    }
+
     pub(super) fn errors(&self, errors: &mut Vec<String>) {
         if let Err(why) = crate::notify::transport::Sender::parse(&self.from) {
             errors.push(format!("mail.from: {why}"));
         }
+        let values = [
+            ("notices_per_hour", self.notices_per_hour, 1..=1_000),
+            ("notices_per_day", self.notices_per_day, 1..=1_000),
+        ];
+        check_bounds("mail", values, errors);
         if self.lease_seconds == 0 {
             errors.push("mail.lease_seconds must be at least 1".to_owned());
         }

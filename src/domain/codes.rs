@@ -20,7 +20,7 @@ use crate::{
         code::{self, Purpose},
         delivery::{Channel, State, Template},
         keys::Keys,
-        rate_limit::{SEND_ADDRESS_HOUR, SEND_COOLDOWN, SEND_USER_DAY, SEND_USER_HOUR, TEXT_MESSAGE_DAY, Window},
+        rate_limit::{CodeLimits, TEXT_MESSAGE_DAY},
         token,
     },
     store::{
@@ -63,6 +63,7 @@ pub struct Codes {
     keys: Keys,
     deliveries: Deliveries,
     texts: TextLimits,
+    limits: CodeLimits,
     /// How long an answer waits for its message to be on its way. Nothing in production, where a relay takes its time;
     /// in development the file is there when the call has answered.
     wait_for_delivery: Duration,
@@ -78,9 +79,10 @@ impl Codes {
         keys: Keys,
         deliveries: Deliveries,
         texts: TextLimits,
+        limits: CodeLimits,
         wait_for_delivery: Duration,
     ) -> Self {
-        Self { db, clock, keys, deliveries, texts, wait_for_delivery }
+        Self { db, clock, keys, deliveries, texts, limits, wait_for_delivery }
     }
 
     /// Queues a code.
@@ -146,11 +148,11 @@ impl Codes {
             Purpose::Bind => owner(conn, send, &target, now).await?,
             _ => None,
         };
-        let resend_after = spend(conn, send, &login, &target.key, now).await?;
+        let resend_after = self.consume_limits(conn, send, &login, &target.key, now).await?;
         if owner.is_some() && send.may_know_owner {
             return Err(taken(send.channel));
         }
-        let expires_at = now + code::LIFE;
+        let expires_at = now + self.limits.lifetime;
         let code = NewCode {
             user_id: send.user_id,
             channel: send.channel,
@@ -187,6 +189,46 @@ impl Codes {
         }
         let delivery_id = outbox::insert(conn, delivery, uuid::Uuid::new_v4(), now).await?;
         Ok(Sent { expires_at, resend_after, delivery_id })
+    }
+
+    /// Counts one send against every limit, and returns when the next one is possible.
+    ///
+    /// # Errors
+    /// CODE_SEND_COOLDOWN or CODE_SEND_QUOTA, with the longest wait.
+    async fn consume_limits(
+        &self,
+        conn: &mut AsyncPgConnection,
+        send: &SendCode,
+        login: &Login,
+        address: &str,
+        now: DateTime<Utc>,
+    ) -> Result<DateTime<Utc>> {
+        let CodeLimits { cooldown, user, address: per_address, .. } = self.limits;
+        let (user_id, channel) = (send.user_id, send.channel.as_str());
+        let mut wanted = vec![
+            (format!("send/{user_id}/{channel}/{}", send.purpose.as_str()), vec![cooldown]),
+            (format!("send_user/{user_id}"), user.to_vec()),
+        ];
+        let is_own = login.bound(send.channel).is_some_and(|bound| bound.key == address);
+        if send.purpose == Purpose::Bind && !is_own {
+            wanted.push((format!("send_address/{channel}/{}", fingerprint(address)), vec![per_address]));
+        }
+        let mut buckets = Vec::with_capacity(wanted.len());
+        for (key, windows) in wanted {
+            buckets.push(Bucket::lock(conn, key, &windows, now).await?);
+        }
+        if let Some((window, wait)) = buckets.iter().filter_map(Bucket::exceeded).max_by_key(|(_, wait)| *wait) {
+            let is_cooldown = window == cooldown;
+            let reason = if is_cooldown { Reason::CodeSendCooldown } else { Reason::CodeSendQuota };
+            return Err(exceeded(reason, window, wait));
+        }
+        let mut next = now;
+        for mut bucket in buckets {
+            bucket.add();
+            next = next.max(bucket.next());
+            bucket.save(conn).await?;
+        }
+        Ok(next)
     }
 }
 
@@ -253,44 +295,6 @@ async fn verified_owner(
         .and_then(|login| login.verified(channel))
         .filter(|bound| bound.key == key)
         .map(|bound| (owner, bound.shown)))
-}
-
-/// Counts one send against every limit, or tells the longest wait.
-async fn spend(
-    conn: &mut AsyncPgConnection,
-    send: &SendCode,
-    login: &Login,
-    address: &str,
-    now: DateTime<Utc>,
-) -> Result<DateTime<Utc>> {
-    const COOLDOWN: &[Window] = &[SEND_COOLDOWN];
-    const USER: &[Window] = &[SEND_USER_DAY, SEND_USER_HOUR];
-    const ADDRESS: &[Window] = &[SEND_ADDRESS_HOUR];
-    let (user_id, channel) = (send.user_id, send.channel.as_str());
-    let mut wanted = vec![
-        (format!("send/{user_id}/{channel}/{}", send.purpose.as_str()), COOLDOWN),
-        (format!("send_user/{user_id}"), USER),
-    ];
-    let is_own = login.bound(send.channel).is_some_and(|bound| bound.key == address);
-    if send.purpose == Purpose::Bind && !is_own {
-        wanted.push((format!("send_address/{channel}/{}", fingerprint(address)), ADDRESS));
-    }
-    let mut buckets = Vec::with_capacity(wanted.len());
-    for (key, windows) in wanted {
-        buckets.push(Bucket::lock(conn, key, windows, now).await?);
-    }
-    if let Some((window, wait)) = buckets.iter().filter_map(Bucket::exceeded).max_by_key(|(_, wait)| *wait) {
-        let is_cooldown = window == SEND_COOLDOWN;
-        let reason = if is_cooldown { Reason::CodeSendCooldown } else { Reason::CodeSendQuota };
-        return Err(exceeded(reason, window, wait));
-    }
-    let mut next = now;
-    for mut bucket in buckets {
-        bucket.add();
-        next = next.max(bucket.next());
-        bucket.save(conn).await?;
-    }
-    Ok(next)
 }
 
 /// An address in the table of limits is not readable.

@@ -62,7 +62,7 @@ impl HashKinds {
     pub async fn note(&self, hash: &str) -> Result<()> {
         let Some(kind) = PasswordHash::parse(hash).ok().and_then(|hash| hash.kind()) else { return Ok(()) };
         let is_stored = self.state.lock().stored.contains(&kind);
-        if is_stored || kind == HashKind::current() {
+        if is_stored || kind == self.passwords.current_kind() {
             return Ok(());
         }
         self.db.run(async |conn| Ok(hash_kinds::insert_if_missing(conn, kind.as_str()).await?)).await?;

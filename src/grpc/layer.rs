@@ -155,7 +155,7 @@ where
     rpc.inspect(|rpc| call::set_rpc(*rpc));
     // What is no RPC of ours has no rule, and a token is asked for all the same.
     let Rpc(service, method) = rpc.unwrap_or(Rpc("", ""));
-    let limit = deadline(request.headers(), method, came)?;
+    let limit = deadline(request.headers(), guard.deadline(method), came)?;
     // On the heap, and so moved no more: each wrapper around a future holds it once more than it need.
     let call = Box::pin(async {
         let certified = request.extensions().get::<Peer>().and_then(|peer| peer.caller.as_ref());
@@ -191,14 +191,14 @@ where
 
 /// How long a call that came then may still take: what its caller gives it, and our own bound. An import has its
 /// caller's alone.
-fn deadline(headers: &HeaderMap, method: &str, came: Instant) -> Result<Option<Duration>> {
+fn deadline(headers: &HeaderMap, bound: Option<Duration>, came: Instant) -> Result<Option<Duration>> {
     let given = match headers.get("grpc-timeout") {
         None => None,
         Some(value) => Some(value.to_str().ok().and_then(timeout).ok_or_else(|| {
             Error::invalid("grpc-timeout", FieldError::Format, "must be at most eight digits followed by a unit")
         })?),
     };
-    let Some(bound) = call_guard::longest(method) else {
+    let Some(bound) = bound else {
         return Ok(given);
     };
     // A moment earlier than the transport's own timer, which would answer CANCELLED.

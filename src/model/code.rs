@@ -11,12 +11,8 @@ use crate::{
     },
 };
 
-/// How long a code is good.
-pub const LIFE: TimeDelta = TimeDelta::minutes(10);
 /// How long the row of a code stays, to tell what became of it.
 pub const MEMORY: TimeDelta = TimeDelta::days(1);
-/// How often a code may be tried.
-pub const MAX_ATTEMPTS: i32 = 5;
 
 /// What a code may be used for, and for nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,4 +1,4 @@
-//! Page tokens: opaque to callers, signed, bound to their query and good for three days.
+//! Page tokens: opaque to callers, signed, bound to their query and valid for a limited time.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -10,15 +10,29 @@ use crate::{
     model::keys::Keys,
 };
 
-/// Profiles on a page where none is asked for.
+/// Profiles on a page if the request names no size, by default.
 pub const DEFAULT_SIZE: i64 = 20;
-/// Most profiles on a page; more are cut to it.
+/// The maximum number of profiles on a page that a deployment can configure.
 pub const MAX_SIZE: i64 = 1000;
 /// Most profiles that may be passed over.
 pub const MAX_SKIP: i64 = 100_000;
-/// How many are asked for, as a request says it.
-pub fn size(given: i32, violations: &mut Violations) -> i64 {
-    size_within(given, DEFAULT_SIZE, MAX_SIZE, violations)
+
+/// What a deployment permits of pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageLimits {
+    /// Items on a page if the request names no size.
+    pub default_size: i64,
+    /// The maximum number of items on a page; a larger size is reduced to it.
+    pub max_size: i64,
+    /// How long a page token can be used.
+    pub token_lifetime: TimeDelta,
+}
+
+impl PageLimits {
+    /// The number of items that a request asks for.
+    pub fn size(&self, given: i32, violations: &mut Violations) -> i64 {
+        size_within(given, self.default_size, self.max_size, violations)
+    }
 }
 
 /// How many are asked for, as a request says it; `default` where it does not, and at most `max`.
@@ -40,9 +54,6 @@ pub fn skip(given: i32, violations: &mut Violations) -> i64 {
     }
     skip
 }
-
-/// How long a token is good.
-const LIFE: TimeDelta = TimeDelta::days(3);
 
 #[derive(Serialize, Deserialize)]
 struct Content {
@@ -76,14 +87,14 @@ pub fn mismatch() -> Error {
 ///
 /// # Errors
 /// PAGE_TOKEN_INVALID, PAGE_TOKEN_MISMATCH or PAGE_TOKEN_EXPIRED.
-pub fn read(keys: &Keys, query: &str, token: &str, now: DateTime<Utc>) -> Result<Vec<Value>> {
+pub fn read(keys: &Keys, query: &str, token: &str, lifetime: TimeDelta, now: DateTime<Utc>) -> Result<Vec<Value>> {
     let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| rejected(Reason::PageTokenInvalid))?;
     let body = keys.verify("page", &bytes).ok_or_else(|| rejected(Reason::PageTokenInvalid))?;
     let content: Content = serde_json::from_slice(body).map_err(|_| rejected(Reason::PageTokenInvalid))?;
     if content.query != query {
         return Err(mismatch());
     }
-    if now.timestamp() - content.at > LIFE.num_seconds() {
+    if now.timestamp() - content.at > lifetime.num_seconds() {
         return Err(rejected(Reason::PageTokenExpired));
     }
     Ok(content.after)

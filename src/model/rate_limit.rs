@@ -11,18 +11,35 @@ pub struct Window {
     pub span: TimeDelta,
 }
 
-/// 60 s between two codes of one user, channel and purpose.
+/// 60 s between two codes of one user, channel and purpose, by default.
 pub const SEND_COOLDOWN: Window = Window { name: "code_send_cooldown", limit: 1, span: TimeDelta::seconds(60) };
-/// Six codes an hour for a user.
+/// Six codes per hour for a user, by default.
 pub const SEND_USER_HOUR: Window = Window { name: "code_send_user_hour", limit: 6, span: TimeDelta::hours(1) };
-/// Twenty codes a day for a user.
+/// Twenty codes per day for a user, by default.
 pub const SEND_USER_DAY: Window = Window { name: "code_send_user_day", limit: 20, span: TimeDelta::days(1) };
-/// Three BIND codes per hour for an address, over all callers.
+/// Three BIND codes per hour for an address, over all callers, by default.
 pub const SEND_ADDRESS_HOUR: Window = Window { name: "code_send_address_hour", limit: 3, span: TimeDelta::hours(1) };
-/// Ten wrong codes a day for a user and purpose.
+/// Ten wrong codes per day for a user and purpose, by default.
 pub const CODE_WRONG_DAY: Window = Window { name: "code_wrong_day", limit: 10, span: TimeDelta::days(1) };
 /// Five wrong passwords in 15 minutes, by default.
 pub const PASSWORD_WRONG: Window = Window { name: "password_wrong", limit: 5, span: TimeDelta::minutes(15) };
+
+/// What a deployment permits with verification codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodeLimits {
+    /// How long a code can be used.
+    pub lifetime: TimeDelta,
+    /// Attempts per code.
+    pub attempts: i32,
+    /// Between two codes of one user, channel and purpose.
+    pub cooldown: Window,
+    /// Codes sent per user.
+    pub user: [Window; 2],
+    /// BIND codes per address, over all callers.
+    pub address: Window,
+    /// Wrong codes per user and purpose.
+    pub wrong: Window,
+}
 
 /// How many wrong passwords a deployment permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +70,9 @@ impl PasswordLimits {
     }
 }
 
-/// Five notices an hour for a user.
+/// Five notices per hour for a user, by default.
 pub const NOTICE_HOUR: Window = Window { name: "notice_hour", limit: 5, span: TimeDelta::hours(1) };
-/// Twenty notices a day for a user.
+/// Twenty notices per day for a user, by default.
 pub const NOTICE_DAY: Window = Window { name: "notice_day", limit: 20, span: TimeDelta::days(1) };
 /// The name of the deployment's daily cap of text messages.
 pub const TEXT_MESSAGE_DAY: &str = "text_message_day";
@@ -65,6 +82,11 @@ pub const ALL: &[Window] =
     &[SEND_COOLDOWN, SEND_USER_HOUR, SEND_USER_DAY, SEND_ADDRESS_HOUR, CODE_WRONG_DAY, PASSWORD_WRONG];
 
 impl Window {
+    /// This window with another limit.
+    pub const fn with_limit(self, limit: usize) -> Self {
+        Self { limit, ..self }
+    }
+
     /// How long until it may happen again; zero where it may now. `hits` are the times so far, oldest first.
     pub fn wait(&self, hits: &[DateTime<Utc>], now: DateTime<Utc>) -> TimeDelta {
         let within = hits.iter().filter(|hit| **hit > now - self.span).count();

@@ -74,8 +74,9 @@ where
         async move |State(gateway): State<Gateway>,
                     params: Result<RawPathParams, RawPathParamsRejection>,
                     request: Request| {
+            let deadline = gateway.guard.deadline(rpc.1);
             let (call, spent) = read(gateway, rpc, token, params, request).await?;
-            let left = call_guard::longest(rpc.1).map(|longest| longest.saturating_sub(spent));
+            let left = deadline.map(|deadline| deadline.saturating_sub(spent));
             call_guard::within(left, run(call)).await
         },
     )

@@ -119,7 +119,7 @@ async fn a_call_that_panics_is_internal_and_says_so_to_its_caller() {
         .body(Body::empty())
         .unwrap();
 
-    let response = CallGuard::new(app.api.clone(), app.app.callers.clone())
+    let response = CallGuard::new(app.api.clone(), app.app.callers.clone(), app.app.deadlines)
         .layer(service_fn(broken))
         .oneshot(request)
         .await

@@ -26,6 +26,7 @@ mod errors;
 mod fairness;
 mod field_definitions;
 mod fields;
+mod figures;
 mod fresns;
 mod fresns_edit;
 mod get_profile;

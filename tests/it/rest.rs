@@ -83,7 +83,7 @@ async fn each_surface_refuses_in_its_own_form() {
 async fn pages_of_a_known_origin_may_call() {
     let app = TestApp::new().await;
     let config = rest::Config { cors_origins: vec!["https://app.example.com".to_owned()], ..Default::default() };
-    let router = rest::router(CallGuard::new(app.api.clone(), app.app.callers.clone()), &config);
+    let router = rest::router(CallGuard::new(app.api.clone(), app.app.callers.clone(), app.app.deadlines), &config);
     let ask = async |origin: &str| {
         let request = Request::builder()
             .method("OPTIONS")
@@ -103,7 +103,7 @@ async fn pages_of_a_known_origin_may_call() {
 async fn the_description_of_the_api_can_be_switched_off() {
     let app = TestApp::new().await;
     let ask = async |config: &rest::Config, path: &str| {
-        let router = rest::router(CallGuard::new(app.api.clone(), app.app.callers.clone()), config);
+        let router = rest::router(CallGuard::new(app.api.clone(), app.app.callers.clone(), app.app.deadlines), config);
         router.oneshot(Request::get(path).body(Full::<Bytes>::default()).unwrap()).await.unwrap().status()
     };
     let (on, off) = (rest::Config::default(), rest::Config { docs: false, ..Default::default() });

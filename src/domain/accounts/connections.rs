@@ -80,7 +80,8 @@ impl Accounts {
         let connection_id = accounts::insert_connection(conn, user_id, provider, subject, display_name, now).await?;
         accounts::update(conn, user_id, Changes::default()).await?;
         let happened = std::iter::once(Template::ConnectionLinked);
-        notices::queue(conn, &login, language.as_ref(), happened, &self.policy.texts, now).await?;
+        notices::queue(conn, &login, language.as_ref(), happened, (&self.policy.texts, &self.policy.notices), now)
+            .await?;
         Ok(Connection {
             connection_id,
             user_id,

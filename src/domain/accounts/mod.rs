@@ -32,7 +32,7 @@ use crate::{
         account_change::{AccountPatch, Paths, Plan, Proof, Rules, plan},
         keys::Keys,
         password::Kind,
-        rate_limit::PasswordLimits,
+        rate_limit::{CodeLimits, PasswordLimits, Window},
     },
     store::accounts::{self, Locked},
 };
@@ -47,6 +47,10 @@ pub struct Policy {
     pub texts: TextLimits,
     /// How many wrong passwords are permitted.
     pub password_limits: PasswordLimits,
+    /// How many attempts with codes are permitted.
+    pub code_limits: CodeLimits,
+    /// How many security notices an account gets before they are summarized.
+    pub notices: [Window; 2],
 }
 
 /// A change of one account.
@@ -129,8 +133,8 @@ impl Accounts {
         (passwords, hash_kinds): (Passwords, HashKinds),
         policy: Policy,
     ) -> Self {
-        let wrong = policy.password_limits.wrong;
-        let proofs = Proofs { db: db.clone(), clock: clock.clone(), keys, passwords: passwords.clone(), wrong };
+        let (wrong, codes) = (policy.password_limits.wrong, policy.code_limits);
+        let proofs = Proofs { db: db.clone(), clock: clock.clone(), keys, passwords: passwords.clone(), wrong, codes };
         Self { db, clock, passwords, hash_kinds, proofs, policy }
     }
 

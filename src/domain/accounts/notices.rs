@@ -10,12 +10,10 @@ use crate::{
     model::{
         account::{Bound, Login},
         delivery::{Channel, Template},
-        rate_limit::{NOTICE_DAY, NOTICE_HOUR, Window},
+        rate_limit::Window,
     },
     store::outbox::{self, NewDelivery},
 };
-
-const WINDOWS: &[Window] = &[NOTICE_DAY, NOTICE_HOUR];
 
 /// Queues the security notices of an account: by mail to the verified email; by text message to the verified phone, if
 /// the phone changes or no email is verified.
@@ -24,7 +22,7 @@ pub async fn queue(
     before: &Login,
     language: Option<&String>,
     happened: impl Iterator<Item = Template>,
-    texts: &TextLimits,
+    (texts, windows): (&TextLimits, &[Window]),
     now: DateTime<Utc>,
 ) -> Result<()> {
     let email = before.verified(Channel::Email);
@@ -35,7 +33,7 @@ pub async fn queue(
     }
     let notifier = Notifier { user_id: before.user_id, language, texts, now };
     // Concurrent changes of this user wait here.
-    let mut bucket = Bucket::lock(conn, format!("notice/{}", before.user_id), WINDOWS, now).await?;
+    let mut bucket = Bucket::lock(conn, format!("notice/{}", before.user_id), windows, now).await?;
     for template in happened {
         let by_text = email.is_none() || template == Template::PhoneChanged;
         let phone = phone.as_ref().filter(|_| by_text);

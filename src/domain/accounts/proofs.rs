@@ -20,10 +20,10 @@ use crate::{
     model::{
         account::Login,
         account_change::{CodeAttempt, PasswordAttempt, Plan},
-        code::{self, Code, MAX_ATTEMPTS},
+        code::{self, Code},
         keys::Keys,
         password::Kind,
-        rate_limit::{CODE_WRONG_DAY, Window},
+        rate_limit::{CodeLimits, Window},
     },
     store::codes,
     telemetry::metrics,
@@ -38,6 +38,8 @@ pub struct Proofs {
     pub passwords: Passwords,
     /// How many wrong passwords are permitted.
     pub wrong: Window,
+    /// How many attempts with codes are permitted.
+    pub codes: CodeLimits,
 }
 
 /// Verified codes. They are consumed in the transaction of the change, or their attempts refunded: at the latest
@@ -61,8 +63,6 @@ struct SubmittedCode {
     shown: CodeAttempt,
     rows: Vec<Code>,
 }
-
-const CODE: &[Window] = &[CODE_WRONG_DAY];
 
 fn code_bucket(user_id: i64, shown: &CodeAttempt) -> String {
     format!("wrong/{user_id}/{}", shown.purpose.as_str())
@@ -89,14 +89,14 @@ impl Proofs {
             .db
             .of_user(user_id)
             .transaction(End::Commit, async |conn| {
-                let mut buckets = lock(conn, user_id, plan, self.wrong, now).await?;
+                let mut buckets = self.lock(conn, user_id, plan, now).await?;
                 let tried = find(conn, user_id, &plan.codes, now).await?;
                 for tried in &tried {
                     reject_used(tried)?;
                 }
                 plan.reject_unchanged()?;
                 for tried in &tried {
-                    reject_by_state(tried, now)?;
+                    reject_by_state(tried, self.codes.attempts, now)?;
                 }
                 for tried in &tried {
                     codes::count(conn, user_id, tried.rows[0].code_id, 1).await?;
@@ -130,6 +130,32 @@ impl Proofs {
         }
     }
 
+    /// Locks the limits of every proof: codes first, in the order of the plan, then passwords.
+    async fn lock(
+        &self,
+        conn: &mut AsyncPgConnection,
+        user_id: i64,
+        plan: &Plan,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Bucket>> {
+        let mut buckets = Vec::new();
+        for shown in &plan.codes {
+            buckets.push(Bucket::lock(conn, code_bucket(user_id, shown), &[self.codes.wrong], now).await?);
+        }
+        for attempt in &plan.passwords_given {
+            buckets.push(Bucket::lock(conn, password_bucket(user_id, attempt.kind), &[self.wrong], now).await?);
+        }
+        let waits = |buckets: &[Bucket]| buckets.iter().filter_map(Bucket::exceeded).max_by_key(|(_, wait)| *wait);
+        let (of_codes, of_passwords) = buckets.split_at(plan.codes.len());
+        if let Some((window, wait)) = waits(of_passwords) {
+            return Err(exceeded(Reason::PasswordAttemptsExceeded, window, wait));
+        }
+        if let Some((window, wait)) = waits(of_codes) {
+            return Err(exceeded(Reason::CodeBudgetExceeded, window, wait));
+        }
+        Ok(buckets)
+    }
+
     fn compare_codes(
         &self,
         user_id: i64,
@@ -150,7 +176,7 @@ impl Proofs {
             } else if rows[1..].iter().any(|row| row.expires_at > now && row.used_at.is_none() && is(row)) {
                 wrong.push((shown, Wrong::Superseded));
             } else {
-                let left = (MAX_ATTEMPTS - rows[0].attempts - 1).max(0);
+                let left = (self.codes.attempts - rows[0].attempts - 1).max(0);
                 wrong.push((shown, Wrong::Invalid { left }));
             }
         }
@@ -240,7 +266,7 @@ impl Proofs {
         let now = self.clock.now();
         let db = self.db.of_user(user_id);
         let given = db.transaction(End::Commit, async |conn| {
-            give_back_hits(conn, right, now).await?;
+            refund_hits(conn, right, self.codes.wrong, now).await?;
             for code in right {
                 codes::count(conn, user_id, code.code_id, -1).await?;
             }
@@ -259,7 +285,7 @@ impl VerifiedCodes {
     /// CODE_USED where another call was sooner.
     pub async fn consume(&self, conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> Result<()> {
         // Buckets first, in the order in which checking a code locks them: the other order is a deadlock.
-        give_back_hits(conn, &self.codes, now).await?;
+        refund_hits(conn, &self.codes, self.proofs.codes.wrong, now).await?;
         for code in &self.codes {
             if !codes::consume(conn, self.user_id, code.code_id, now).await? {
                 return Err(Error::new(Reason::CodeUsed).with_precondition(code.path));
@@ -296,42 +322,21 @@ impl Drop for VerifiedCodes {
     }
 }
 
-/// Takes the tries of right codes out of the day's budget, which is of wrong ones.
-async fn give_back_hits(conn: &mut AsyncPgConnection, right: &[VerifiedCode], now: DateTime<Utc>) -> Result<()> {
+/// Takes the attempts of correct codes out of the limit on wrong ones.
+async fn refund_hits(
+    conn: &mut AsyncPgConnection,
+    right: &[VerifiedCode],
+    wrong: Window,
+    now: DateTime<Utc>,
+) -> Result<()> {
     let mut codes: Vec<&VerifiedCode> = right.iter().collect();
     codes.sort_by(|a, b| a.bucket.cmp(&b.bucket));
     for code in codes {
-        let mut bucket = Bucket::lock(conn, code.bucket.clone(), CODE, now).await?;
+        let mut bucket = Bucket::lock(conn, code.bucket.clone(), &[wrong], now).await?;
         bucket.refund(code.hit);
         bucket.save(conn).await?;
     }
     Ok(())
-}
-
-/// Locks the budgets of all that is shown: codes first, in the order of the plan, then passwords.
-async fn lock(
-    conn: &mut AsyncPgConnection,
-    user_id: i64,
-    plan: &Plan,
-    wrong: Window,
-    now: DateTime<Utc>,
-) -> Result<Vec<Bucket>> {
-    let mut buckets = Vec::new();
-    for shown in &plan.codes {
-        buckets.push(Bucket::lock(conn, code_bucket(user_id, shown), CODE, now).await?);
-    }
-    for attempt in &plan.passwords_given {
-        buckets.push(Bucket::lock(conn, password_bucket(user_id, attempt.kind), &[wrong], now).await?);
-    }
-    let waits = |buckets: &[Bucket]| buckets.iter().filter_map(Bucket::exceeded).max_by_key(|(_, wait)| *wait);
-    let (of_codes, of_passwords) = buckets.split_at(plan.codes.len());
-    if let Some((window, wait)) = waits(of_passwords) {
-        return Err(exceeded(Reason::PasswordAttemptsExceeded, window, wait));
-    }
-    if let Some((window, wait)) = waits(of_codes) {
-        return Err(exceeded(Reason::CodeBudgetExceeded, window, wait));
-    }
-    Ok(buckets)
 }
 
 async fn find(
@@ -357,13 +362,13 @@ fn reject_used(tried: &SubmittedCode) -> Result<()> {
 }
 
 /// What became of the newest code decides, whatever its address.
-fn reject_by_state(tried: &SubmittedCode, now: DateTime<Utc>) -> Result<()> {
+fn reject_by_state(tried: &SubmittedCode, max_attempts: i32, now: DateTime<Utc>) -> Result<()> {
     let reason = match tried.rows.first() {
         None => Reason::CodeNotRequested,
         Some(row) if row.superseded_at.is_some() => Reason::CodeSuperseded,
         Some(row) if row.address != tried.shown.address => Reason::CodeNotRequested,
         Some(row) if row.expires_at <= now => Reason::CodeExpired,
-        Some(row) if row.attempts >= MAX_ATTEMPTS => Reason::CodeAttemptsExhausted,
+        Some(row) if row.attempts >= max_attempts => Reason::CodeAttemptsExhausted,
         Some(_) => return Ok(()),
     };
     Err(Error::new(reason).with_precondition(tried.shown.path))

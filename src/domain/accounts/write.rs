@@ -102,7 +102,7 @@ pub async fn apply(
         (username.is_some_and(|username| username != login.username.as_ref()), Template::UsernameChanged),
     ];
     let happened = happened.into_iter().filter_map(|(is, template)| is.then_some(template));
-    notices::queue(conn, login, *language, happened, &policy.texts, now).await?;
+    notices::queue(conn, login, *language, happened, (&policy.texts, &policy.notices), now).await?;
     Ok(written)
 }
 

@@ -35,9 +35,9 @@ pub(super) struct Slowest {
 
 impl Costs {
     /// The kind of our own hashes, which is always possible.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(current: HashKind) -> Self {
         let costs = Self(Arc::default());
-        costs.add(HashKind::current());
+        costs.add(current);
         costs
     }
 
@@ -139,6 +139,11 @@ pub(super) fn thread_time() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::password_hash::HashParameters;
+
+    fn current() -> HashKind {
+        HashKind::of(HashParameters::default())
+    }
 
     fn kind(text: &str) -> HashKind {
         HashKind::stored(text.to_owned())
@@ -146,26 +151,26 @@ mod tests {
 
     #[test]
     fn the_slowest_kind_is_the_one_that_takes_longest() {
-        let costs = Costs::new();
+        let costs = Costs::new(current());
         let ours = costs.slowest().time;
         costs.add(kind("$2b$04$"));
-        assert!(costs.slowest().sample().is_current());
+        assert!(costs.slowest().sample().is_current(HashParameters::default()));
         costs.add(kind("$argon2id$v=19$m=65536,t=4,p=1$"));
         let slowest = costs.slowest();
-        assert!(!slowest.sample().is_current());
+        assert!(!slowest.sample().is_current(HashParameters::default()));
         assert!(slowest.time > ours * 2, "{:?} {ours:?}", slowest.time);
     }
 
     #[test]
     fn an_unknown_kind_changes_nothing() {
-        let costs = Costs::new();
+        let costs = Costs::new(current());
         costs.add(kind("$argon3$x=1$"));
-        assert!(costs.slowest().sample().is_current());
+        assert!(costs.slowest().sample().is_current(HashParameters::default()));
     }
 
     #[test]
     fn what_is_missing_is_filled_up() {
-        let slowest = Costs::new().slowest();
+        let slowest = Costs::new(current()).slowest();
         for times in [1, 2] {
             let since = thread_time();
             slowest.fill(since, times);
@@ -181,9 +186,9 @@ mod tests {
 
     #[test]
     fn a_slower_machine_is_noticed() {
-        let costs = Costs::new();
+        let costs = Costs::new(current());
         let before = costs.slowest().time;
-        let hash = HashKind::current().sample().map_err(|(_, why)| why).unwrap();
+        let hash = current().sample().map_err(|(_, why)| why).unwrap();
         for _ in 0..50 {
             costs.observe(&hash, before * 2);
         }

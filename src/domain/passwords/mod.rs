@@ -23,7 +23,7 @@ use crate::{
     error::{Error, Reason, Result},
     model::{
         password::Secret,
-        password_hash::{self, HashKind, PasswordHash},
+        password_hash::{self, HashKind, HashParameters, PasswordHash},
         password_strength::Blocklist,
     },
     telemetry::metrics,
@@ -65,6 +65,7 @@ pub struct Passwords {
     capacity: usize,
     costs: Costs,
     blocklist: Arc<Blocklist>,
+    parameters: HashParameters,
 }
 
 /// Closes the queue when it is dropped.
@@ -81,7 +82,7 @@ impl Passwords {
     ///
     /// # Errors
     /// If the system can't start the threads.
-    pub fn new(workers: usize, blocklist: Blocklist) -> io::Result<Self> {
+    pub fn new(workers: usize, blocklist: Blocklist, parameters: HashParameters) -> io::Result<Self> {
         let workers = workers.max(1);
         let capacity = workers * WAITING_PER_WORKER;
         let queue = Arc::new(OpenQueue(Arc::new(Queue::new(capacity))));
@@ -89,7 +90,13 @@ impl Passwords {
             let queue = Arc::clone(&queue.0);
             thread::Builder::new().name(format!("password-{number}")).spawn(move || work(&queue))?;
         }
-        Ok(Self { queue, queued: Arc::default(), capacity, costs: Costs::new(), blocklist: blocklist.into() })
+        let costs = Costs::new(HashKind::of(parameters));
+        Ok(Self { queue, queued: Arc::default(), capacity, costs, blocklist: blocklist.into(), parameters })
+    }
+
+    /// The kind of the hashes that are written now.
+    pub fn current_kind(&self) -> HashKind {
+        HashKind::of(self.parameters)
     }
 
     /// The number of jobs that wait for a thread.
@@ -120,8 +127,8 @@ impl Passwords {
     }
 
     async fn hash_at(&self, priority: Priority, caller: &Caller, secret: &Secret) -> Result<String> {
-        let secret = secret.clone();
-        self.run(caller, priority, move || Ok(password_hash::hash(&secret, random_bytes())?)).await
+        let (secret, parameters) = (secret.clone(), self.parameters);
+        self.run(caller, priority, move || Ok(password_hash::hash(&secret, random_bytes(), parameters)?)).await
     }
 
     /// Verifies a password. Without a hash, every password is wrong.
@@ -144,8 +151,9 @@ impl Passwords {
     async fn check(&self, caller: &Caller, secret: &Secret, hash: Option<&str>, time: Time) -> Result<Verdict> {
         let parsed = hash.map(PasswordHash::parse).transpose();
         let parsed = parsed.map_err(|(_, why)| Error::internal(format!("a stored hash {why}")))?;
-        let (secret, costs) = (secret.clone(), self.costs.clone());
-        self.run(caller, Priority::Login, move || compare(&secret, parsed.as_ref(), time, &costs)).await
+        let (secret, costs, parameters) = (secret.clone(), self.costs.clone(), self.parameters);
+        let job = move || compare(&secret, parsed.as_ref(), parameters, time, &costs);
+        self.run(caller, Priority::Login, job).await
     }
 
     /// Whether a new login password is too easy to guess, by [`Blocklist::rejects`].
@@ -197,6 +205,7 @@ impl Passwords {
 fn compare(
     secret: &Secret,
     hash: Option<&PasswordHash>,
+    parameters: HashParameters,
     time: Time,
     costs: &Costs,
 ) -> Result<Verdict, Box<dyn StdError + Send + Sync>> {
@@ -218,7 +227,7 @@ fn compare(
         if is_right {
             let is_upgraded = hash.is_upgraded_by(spelling.text());
             let right = spelling.into_secret();
-            let is_as_ours = hash.is_current() && right == *secret;
+            let is_as_ours = hash.is_current(parameters) && right == *secret;
             return Ok(if is_as_ours || !is_upgraded { Verdict::Right } else { Verdict::Outdated(right) });
         }
     }
@@ -259,7 +268,7 @@ mod tests {
     const OLD: &str = "$argon2id$v=19$m=256,t=2,p=1$c2l4dGVlbiBieXRlcyBvaw$DFJl3+LYuTnYvEglMJWlNe078oGA5gKVBvWvbqtptz4";
 
     fn start(workers: usize) -> Passwords {
-        Passwords::new(workers, Blocklist::default()).unwrap()
+        Passwords::new(workers, Blocklist::default(), HashParameters::default()).unwrap()
     }
 
     fn service(name: &str) -> Caller {
@@ -342,7 +351,7 @@ mod tests {
 
     #[test]
     fn a_wrong_password_costs_what_the_slowest_kind_does() {
-        let costs = Costs::new();
+        let costs = Costs::new(HashKind::of(HashParameters::default()));
         costs.add(HashKind::stored("$2b$04$".to_owned()));
         costs.add(HashKind::stored("$argon2id$v=19$m=32768,t=3,p=1$".to_owned()));
         let kinds = ["$2b$04$", "$argon2id$v=19$m=19456,t=2,p=1$", "$argon2id$v=19$m=32768,t=3,p=1$"];
@@ -358,7 +367,8 @@ mod tests {
         for hash in hashes.iter().map(Some).chain([None]) {
             for text in ["violet", "cafe\u{301}"] {
                 let since = thread_time();
-                let verdict = compare(&secret(text), hash, Time::OfTheSlowest, &costs).unwrap();
+                let verdict =
+                    compare(&secret(text), hash, HashParameters::default(), Time::OfTheSlowest, &costs).unwrap();
                 let took = thread_time() - since;
                 let times = secret(text).spellings().len() as u32;
                 assert_eq!(verdict, Verdict::Wrong);
@@ -367,7 +377,7 @@ mod tests {
             }
         }
         let since = thread_time();
-        compare(&secret("violet"), Some(&hashes[0]), Time::OfItsHash, &costs).unwrap();
+        compare(&secret("violet"), Some(&hashes[0]), HashParameters::default(), Time::OfItsHash, &costs).unwrap();
         assert!(thread_time() - since < slowest / 2, "a proof of an own password takes its own time");
     }
 

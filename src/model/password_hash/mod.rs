@@ -16,8 +16,6 @@ use subtle::ConstantTimeEq;
 
 use crate::model::{password::Secret, text::Rejection};
 
-/// How every hash of ours begins.
-const CURRENT: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
 /// The bytes of a salt of ours, and of what comes out.
 const CURRENT_LENGTHS: (usize, usize) = (16, 32);
 /// How much of a password bcrypt reads.
@@ -28,7 +26,24 @@ const MAX_ITERATED: usize = 512;
 /// A hash that secrets can be verified against. It has no `Debug`.
 pub struct PasswordHash {
     function: Function,
-    is_current: bool,
+}
+
+/// The Argon2id parameters of new hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashParameters {
+    /// Memory, in KiB.
+    pub memory_kib: u32,
+    /// Passes over the memory.
+    pub iterations: u32,
+    /// Lanes.
+    pub lanes: u32,
+}
+
+impl Default for HashParameters {
+    /// 19 MiB, 2 passes, 1 lane, as OWASP recommends.
+    fn default() -> Self {
+        Self { memory_kib: 19_456, iterations: 2, lanes: 1 }
+    }
 }
 
 /// The function and parameters of a hash, without its salt and output: to verify hashes of one kind takes the same
@@ -74,12 +89,12 @@ struct Salted {
     output: Vec<u8>,
 }
 
-/// Hashes a secret: Argon2id, 19 MiB, 2 passes, 1 lane.
+/// Hashes a secret with Argon2id.
 ///
 /// # Errors
-/// Fails where there is no memory for it.
-pub fn hash(secret: &Secret, salt: [u8; 16]) -> password_hash::Result<String> {
-    let params = Params::new(19_456, 2, 1, None)?;
+/// Fails if there is no memory for it.
+pub fn hash(secret: &Secret, salt: [u8; 16], parameters: HashParameters) -> password_hash::Result<String> {
+    let params = Params::new(parameters.memory_kib, parameters.iterations, parameters.lanes, None)?;
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     let hash = argon2.hash_password_with_salt(secret.expose().as_bytes(), &salt)?;
     Ok(hash.to_string())
@@ -92,19 +107,18 @@ impl PasswordHash {
     /// # Errors
     /// FIELD_FORMAT for any other, by its name if it has one; FIELD_RANGE if it costs too much to verify.
     pub fn parse(given: &str) -> Result<Self, Rejection> {
-        let function = formats::parse(given)?;
-        let is_current = match &function {
-            Function::Argon2(.., salted) => {
-                given.starts_with(CURRENT) && (salted.salt.len(), salted.output.len()) == CURRENT_LENGTHS
-            }
-            _ => false,
-        };
-        Ok(Self { function, is_current })
+        Ok(Self { function: formats::parse(given)? })
     }
 
-    /// Whether it is as [`hash`] makes them; any other is upgraded at the next right password.
-    pub fn is_current(&self) -> bool {
-        self.is_current
+    /// Whether [`hash`] makes it with these parameters; any other is upgraded at the next correct password.
+    pub fn is_current(&self, parameters: HashParameters) -> bool {
+        match &self.function {
+            Function::Argon2(.., salted) => {
+                self.kind() == Some(HashKind::of(parameters))
+                    && (salted.salt.len(), salted.output.len()) == CURRENT_LENGTHS
+            }
+            _ => false,
+        }
     }
 
     /// Whether a right password proves enough to replace the hash. bcrypt reads only the first 72 bytes: an upgrade
@@ -187,9 +201,10 @@ const SAMPLE_BYTES: usize = 32;
 const PHC_SAMPLE: &str = "AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 impl HashKind {
-    /// The kind of the hashes that are written now.
-    pub fn current() -> Self {
-        Self(CURRENT.to_owned())
+    /// The kind of the hashes that are written with these parameters.
+    pub fn of(parameters: HashParameters) -> Self {
+        let HashParameters { memory_kib, iterations, lanes } = parameters;
+        Self(format!("$argon2id$v=19$m={memory_kib},t={iterations},p={lanes}$"))
     }
 
     /// A kind as it was stored.
@@ -358,16 +373,16 @@ mod tests {
             let hash = parsed(known);
             assert!(hash.verify(PASSWORD).unwrap(), "{known}");
             assert!(!hash.verify("correct horse battery stapler").unwrap(), "{known}");
-            assert!(!hash.is_current(), "{known}");
+            assert!(!hash.is_current(HashParameters::default()), "{known}");
         }
     }
 
     #[test]
     fn a_hash_is_what_other_programs_make_with_its_parameters() {
-        let made = hash(&secret(PASSWORD), *b"sixteen bytes ok").unwrap();
+        let made = hash(&secret(PASSWORD), *b"sixteen bytes ok", HashParameters::default()).unwrap();
         assert_eq!(made, OURS);
         let hash = parsed(&made);
-        assert!(hash.is_current() && hash.verify(PASSWORD).unwrap());
+        assert!(hash.is_current(HashParameters::default()) && hash.verify(PASSWORD).unwrap());
     }
 
     #[test]
@@ -517,7 +532,7 @@ mod tests {
             assert_eq!(sample.kind(), Some(kind), "{known}");
             assert!(!sample.verify(PASSWORD).unwrap());
         }
-        assert_eq!(parsed(OURS).kind(), Some(HashKind::current()));
+        assert_eq!(parsed(OURS).kind(), Some(HashKind::of(HashParameters::default())));
         assert_eq!(parsed(KNOWN[6]).kind(), parsed(KNOWN[8]).kind());
         // Two digests' worth of output take twice the iterations.
         assert_eq!(parsed(KNOWN[14]).kind().unwrap().as_str(), "$pbkdf2-sha256$i=2000$");
