@@ -39,24 +39,32 @@ const HASHED: usize = 16;
 /// Users of an import that are written together, or what was wrong with their form.
 #[derive(Clone, Default)]
 pub struct Batch {
-    users: Vec<Result<pb::CreateUserRequest>>,
+    /// Each with its position among the items of the batch.
+    users: Vec<(usize, Result<pb::CreateUserRequest>)>,
+    items: usize,
     bytes: usize,
 }
 
 impl Batch {
     /// Adds a user who came in so many bytes.
     pub fn push(&mut self, user: Result<pb::CreateUserRequest>, bytes: usize) {
-        self.users.push(user);
+        self.users.push((self.items, user));
+        self.items += 1;
         self.bytes += bytes;
     }
 
+    /// Counts a blank line, so that the index of a user is that of its line.
+    pub fn skip_line(&mut self) {
+        self.items += 1;
+    }
+
     pub fn is_empty(&self) -> bool {
-        self.users.is_empty()
+        self.items == 0
     }
 
     /// Whether it is to be written before more are added.
     pub fn is_full(&self) -> bool {
-        self.users.len() >= BATCH || self.bytes >= BATCH_BYTES
+        self.items >= BATCH || self.bytes >= BATCH_BYTES
     }
 }
 
@@ -94,7 +102,7 @@ impl Api {
     /// # Errors
     /// What kept the whole batch from being written; nothing is stored then.
     pub async fn import_batch(&self, caller: &Caller, index: i64, batch: Batch) -> Result<pb::ImportUsersResponse> {
-        let next_index = index + batch.users.len() as i64;
+        let next_index = index + batch.items as i64;
         let mut tries = 0;
         let (fields, read) = loop {
             let fields = self.0.fields.reload().await?;
@@ -109,7 +117,8 @@ impl Api {
             }
         };
         let (mut users, mut places, mut failures) = (Vec::new(), Vec::new(), Vec::new());
-        for (place, user) in (index..).zip(read) {
+        for ((offset, _), user) in batch.users.iter().zip(read) {
+            let place = index + *offset as i64;
             match user {
                 Ok(user) => {
                     users.push(user);
@@ -129,7 +138,8 @@ impl Api {
         }
         failures.sort_by_key(|failure| failure.index);
         let failed = failures.len() as i64;
-        Ok(pb::ImportUsersResponse { created: next_index - index - failed, failures, failed, next_index })
+        let created = batch.users.len() as i64 - failed;
+        Ok(pb::ImportUsersResponse { created, failures, failed, next_index })
     }
 
     /// Reads the users of a batch, each by itself.
@@ -142,7 +152,8 @@ impl Api {
         batch: &Batch,
         fields: &Fields,
     ) -> Result<Vec<Result<(NewUser, Option<IdempotencyKey>)>>> {
-        let requests = stream::iter(batch.users.clone());
+        let users: Vec<_> = batch.users.iter().map(|(_, user)| user.clone()).collect();
+        let requests = stream::iter(users);
         let mut reading = requests.map(|request| self.read_imported(caller, request, fields)).buffered(HASHED);
         let mut read = Vec::with_capacity(batch.users.len());
         while let Some(user) = reading.next().await {

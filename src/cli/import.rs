@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::output::Output;
 use crate::{
     api::{Api, Batch, MAX_LINE},
-    convert::{pb, proto_json},
+    convert::{json_lines, pb, proto_json},
     domain::caller::Caller,
     error::{Error, FieldError, Kind, Result},
 };
@@ -31,11 +31,10 @@ type User = pb::CreateUserRequest;
 pub async fn run(file: &Path, api: &Api, output: &Output) -> anyhow::Result<ExitCode> {
     let (mut lines, progress) = open(file, *output)?;
     let (mut created, mut failed, mut index, mut line_number) = (0, 0, 0, 0);
-    // A line may be blank, so the place in the stream and the line in the file differ.
-    let mut numbers = Vec::new();
+    let mut has_text = false;
     loop {
         let batch =
-            next_batch(&mut lines, &mut line_number, &mut numbers, &progress).context("cannot read the file")?;
+            next_batch(&mut lines, (&mut line_number, &mut has_text), &progress).context("cannot read the file")?;
         if batch.is_empty() {
             break;
         }
@@ -44,15 +43,14 @@ pub async fn run(file: &Path, api: &Api, output: &Output) -> anyhow::Result<Exit
         created += told.created;
         failed += told.failed;
         for failure in &told.failures {
-            let line: u64 = numbers[failure.index as usize];
-            progress.suspend(|| report(*output, line, failure));
+            progress.suspend(|| report(*output, failure.index + 1, failure));
         }
         progress.set_message(format!("{created} imported, {failed} failed"));
     }
     progress.finish_and_clear();
     let told = output.line(
         &format!("{created} users imported, {failed} failed"),
-        &json!({ "created": created, "failed": failed, "nextIndex": numbers.len() }),
+        &json!({ "created": created, "failed": failed, "nextIndex": index }),
     );
     match failed {
         0 => Ok(told.map(|()| ExitCode::SUCCESS)?),
@@ -75,10 +73,9 @@ fn open(file: &Path, output: Output) -> anyhow::Result<(Box<dyn BufRead>, Progre
 
 fn next_batch(
     lines: &mut impl BufRead,
-    line_number: &mut u64,
-    numbers: &mut Vec<u64>,
+    (line_number, has_text): (&mut u64, &mut bool),
     progress: &ProgressBar,
-) -> std::io::Result<Batch> {
+) -> anyhow::Result<Batch> {
     let mut batch = Batch::default();
     let mut line = Vec::new();
     while !batch.is_full() {
@@ -91,9 +88,12 @@ fn next_batch(
         progress.inc(read as u64);
         *line_number += 1;
         if line.trim_ascii().is_empty() {
+            batch.skip_line();
             continue;
         }
-        numbers.push(*line_number);
+        if !std::mem::replace(has_text, true) {
+            line = json_lines::first_line(&line).map_err(|why| anyhow!("the file {why}"))?.to_owned();
+        }
         if read > MAX_LINE && line.last() != Some(&b'\n') {
             progress.inc(lines.skip_until(b'\n')? as u64);
             batch.push(Err(Error::invalid("", FieldError::Length, "must be at most 1 MiB")), 0);
@@ -137,7 +137,7 @@ async fn send(api: &Api, index: i64, batch: Batch) -> anyhow::Result<pb::ImportU
     }
 }
 
-fn report(output: Output, line: u64, failure: &pb::ImportFailure) {
+fn report(output: Output, line: i64, failure: &pb::ImportFailure) {
     let pb::ImportFailure { reason, field, message, .. } = failure;
     output.complain(
         &format!("line {line}: {reason}: {message}"),

@@ -6,6 +6,7 @@ pub mod details;
 pub mod field;
 pub mod fingerprint;
 pub mod json;
+pub mod json_lines;
 pub mod key;
 pub mod mask;
 pub mod profile;

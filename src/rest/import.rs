@@ -17,7 +17,7 @@ use super::{
 use crate::{
     api::{Api, Batch, MAX_LINE},
     convert::{
-        pb,
+        json_lines, pb,
         proto_json::{self, JsonValue},
     },
     domain::caller::Caller,
@@ -69,6 +69,21 @@ pub async fn serve(State(gateway): State<Gateway>, request: Request) -> Result<R
     Ok(json_response(proto_json::to_text_with_defaults(&import.told)))
 }
 
+/// The first line with text decides whether the body has lines of JSON at all.
+///
+/// # Errors
+/// As [`json_lines::first_line`].
+fn first(line: Result<Vec<u8>>, is_first: &mut bool) -> Result<Result<Vec<u8>>> {
+    match &line {
+        Ok(text) if *is_first && !text.trim_ascii().is_empty() => {
+            *is_first = false;
+            let text = json_lines::first_line(text).map_err(|why| Error::invalid("", FieldError::Format, why))?;
+            Ok(Ok(text.to_owned()))
+        }
+        _ => Ok(line),
+    }
+}
+
 struct Import<'a> {
     api: &'a Api,
     caller: Arc<Caller>,
@@ -79,6 +94,7 @@ struct Import<'a> {
 impl Import<'_> {
     async fn run(&mut self, mut stream: Body) -> Result<(), RestError> {
         let mut lines = Lines::default();
+        let mut is_first = true;
         loop {
             let frame = match tokio::time::timeout(IDLE_TIMEOUT, stream.frame()).await {
                 Ok(frame) => frame,
@@ -88,25 +104,22 @@ impl Import<'_> {
             let frame = frame.map_err(|_| Error::invalid("", FieldError::Format, "breaks off"))?;
             let Some(data) = frame.data_ref() else { continue };
             for line in lines.take(data) {
-                self.push(line).await?;
+                self.push(first(line, &mut is_first)?).await?;
             }
         }
         if let Some(line) = lines.rest() {
-            self.push(line).await?;
+            self.push(first(line, &mut is_first)?).await?;
         }
         self.send().await
     }
 
     async fn push(&mut self, line: Result<Vec<u8>>) -> Result<(), RestError> {
         match line {
-            Ok(line) if line.trim_ascii().is_empty() => return Ok(()),
+            Ok(line) if line.trim_ascii().is_empty() => self.batch.skip_line(),
             Ok(line) => self.batch.push(JsonValue::parse(&line).and_then(|json| proto_json::read(&json)), line.len()),
             Err(error) => self.batch.push(Err(error), 0),
         }
-        match self.batch.is_full() {
-            true => self.send().await,
-            false => Ok(()),
-        }
+        if self.batch.is_full() { self.send().await } else { Ok(()) }
     }
 
     async fn send(&mut self) -> Result<(), RestError> {
@@ -145,7 +158,7 @@ impl Lines {
                 self.open.extend_from_slice(piece);
             }
             if pieces.peek().is_some() {
-                whole.extend(self.rest());
+                whole.push(self.rest().unwrap_or_else(|| Ok(Vec::new())));
             }
         }
         whole
@@ -178,7 +191,8 @@ mod tests {
     fn lines_are_cut_wherever_the_pieces_end() {
         let expected = ["{1}", "{2}", "{3}"].map(|line| Some(line.to_owned()));
         assert_eq!(cut(&[b"{1}\n{2}\n{3}"]), expected);
-        assert_eq!(cut(&[b"{1", b"}\n{2}\n", b"\n{3}\n"]), expected);
+        assert_eq!(cut(&[b"{1", b"}\n{2}\n", b"{3}\n"]), expected);
+        assert_eq!(cut(&[b"{1}\n", b"\n{2}"])[1].as_deref(), Some(""), "a blank line counts");
     }
 
     #[test]

@@ -175,6 +175,9 @@ fn commands_speak_to_people_and_to_scripts() {
 
     let import = run(&folder.0, &["user", "import", file.to_str().unwrap()]);
     let again = run(&folder.0, &["user", "import", file.to_str().unwrap(), "--json"]);
+    let compressed = folder.0.join("users.jsonl.gz");
+    fs::write(&compressed, b"\x1f\x8b\x08\x00 and more").unwrap();
+    let compressed = run(&folder.0, &["user", "import", compressed.to_str().unwrap()]);
     let refused = run(&folder.0, &["user", "create", "--nickname", "x", "--email", "nope", "--json"]);
     let field = run_json(&folder.0, &["field", "create", "shoe_size", "--type", "number"]);
     let fields = run_json(&folder.0, &["field", "list"]);
@@ -204,6 +207,7 @@ fn commands_speak_to_people_and_to_scripts() {
     assert_eq!(import.status.code(), Some(1));
     assert_eq!(String::from_utf8_lossy(&import.stdout), "2 users imported, 2 failed\n");
     assert!(said(&import).contains("line 3: INVALID_REQUEST") && said(&import).contains("line 4: USERNAME_TAKEN"));
+    assert!(!compressed.status.success() && said(&compressed).contains("gzip"), "{}", said(&compressed));
     let again: Value = serde_json::from_slice(&again.stdout).unwrap();
     assert_eq!((&again["created"], &again["failed"]), (&json!(2), &json!(2)));
     let refused: Value = serde_json::from_str(said(&refused).lines().last().unwrap()).unwrap();

@@ -36,9 +36,30 @@ async fn an_import_tells_each_bad_line_by_its_index() {
     let service = Caller::service(&app).await;
     let lines = "{\"profile\": {\"nickname\": \"A\"}}\nno json\n\n{\"profile\": {\"gender\": 7}}\n{}";
     let told = service.send("POST", "/v1/users:import", lines).await.body;
-    assert_eq!((&told["created"], &told["failed"], &told["nextIndex"]), (&json!("2"), &json!("2"), &json!("4")));
+    assert_eq!(
+        (&told["created"], &told["failed"], &told["nextIndex"]),
+        (&json!("2"), &json!("2"), &json!("5")),
+        "a blank line counts"
+    );
     let failures: Vec<&Value> = told["failures"].as_array().unwrap().iter().map(|failure| &failure["index"]).collect();
-    assert_eq!(failures, [&json!("1"), &json!("2")]);
+    assert_eq!(failures, [&json!("1"), &json!("3")]);
+}
+
+#[tokio::test]
+async fn an_import_skips_a_byte_order_mark_and_rejects_other_formats_at_once() {
+    let app = TestApp::new().await;
+    let service = Caller::service(&app).await;
+    let line = "{\"profile\": {\"nickname\": \"A\"}}";
+
+    let marked = service.send("POST", "/v1/users:import", &format!("\u{feff}{line}\n{line}\n")).await;
+    let array = service.send("POST", "/v1/users:import", &format!("\n[{line},\n{line}]\n")).await;
+    let printed = service.send("POST", "/v1/users:import", "{\n  \"profile\": {}\n}\n").await;
+
+    assert_eq!((&marked.body["created"], &marked.body["failed"]), (&json!("2"), &json!("0")));
+    for (rejected, told) in [(array, "not a JSON array"), (printed, "on one line")] {
+        assert_eq!(rejected.status, StatusCode::BAD_REQUEST);
+        assert!(rejected.body["error"]["message"].as_str().unwrap().contains(told), "{}", rejected.body);
+    }
 }
 
 #[tokio::test]
