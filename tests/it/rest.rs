@@ -51,8 +51,8 @@ async fn an_import_skips_a_byte_order_mark_and_rejects_other_formats_at_once() {
     let service = Caller::service(&app).await;
     let line = "{\"profile\": {\"nickname\": \"A\"}}";
 
-    let marked = service.send("POST", "/v1/users:import", &format!("\u{feff}{line}\n{line}\n")).await;
-    let array = service.send("POST", "/v1/users:import", &format!("\n[{line},\n{line}]\n")).await;
+    let marked = service.send("POST", "/v1/users:import", format!("\u{feff}{line}\n{line}\n")).await;
+    let array = service.send("POST", "/v1/users:import", format!("\n[{line},\n{line}]\n")).await;
     let printed = service.send("POST", "/v1/users:import", "{\n  \"profile\": {}\n}\n").await;
 
     assert_eq!((&marked.body["created"], &marked.body["failed"]), (&json!("2"), &json!("0")));
