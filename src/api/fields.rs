@@ -1,11 +1,9 @@
 //! CreateField, ListFields, UpdateField and DeleteField.
 
-use prost::Message;
-
-use super::{Api, reply};
+use super::Api;
 use crate::{
     convert::{field, pb},
-    domain::caller::Caller,
+    domain::{caller::Caller, idempotency},
     error::{Result, Violations},
     model::{field::Field, page},
 };
@@ -27,13 +25,9 @@ impl Api {
         caller: &Caller,
         request: pb::CreateFieldRequest,
     ) -> Result<pb::CreateFieldResponse> {
-        let once = self.once(caller, "CreateField", &request.request_id, &request);
-        let create = async {
-            let new = field::new_field(request)?;
-            let outcome = self.0.fields.create(new, once.as_ref(), |made| created(made).encode_to_vec()).await?;
-            reply(outcome, |made| created(&made))
-        };
-        self.idempotent(once.as_ref(), create).await
+        let key = self.idempotency_key(caller, "CreateField", &request.request_id, &request);
+        let create = async { self.0.fields.create(field::new_field(request)?, key.as_ref(), created).await };
+        idempotency::respond(key.as_ref(), create).await
     }
 
     /// Lists fields, oldest first.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use prost::Message;
 use serde_json::Value;
 
-use super::{Api, reply};
+use super::Api;
 use crate::{
     convert::{
         json, key, mask,
@@ -15,6 +15,7 @@ use crate::{
     },
     domain::{
         caller::Caller,
+        idempotency,
         profiles::{Listing, Update},
     },
     error::{Error, FieldError, Reason, Result, Violations},
@@ -231,37 +232,33 @@ impl Api {
                 return Err(Error::scope_missing(Scope::ProfilesWrite.as_str()));
             }
         }
-        let once = match request.validate_only {
+        let key = match request.validate_only {
             true => None,
-            false => self.once(caller, "UpdateProfile", &request.request_id, &request),
+            false => self.idempotency_key(caller, "UpdateProfile", &request.request_id, &request),
         };
-        if let Some(kept) = self.stored(once.as_ref()).await? {
-            return Ok(kept);
-        }
-
-        check_request_id(&request.request_id, &mut violations);
-        let user_id = violations.check("user_id", caller.target(request.user_id));
-        let groups = profile::groups(request.add_group_ids, request.remove_group_ids, &mut violations);
-        profile::check_groups(&paths, &groups, &mut violations);
-        let changes_nothing_else = update::is_empty(&custom) && !names_group;
-        if paths.is_empty() && (request.profile.is_some() || changes_nothing_else) {
-            violations.add("update_mask", FieldError::Required, "must list the fields to update");
-        }
-        let builtin = profile::patch(request.profile.unwrap_or_default(), &paths, &mut violations);
-        let changes = update::parse(custom, &fields, &mut violations);
-        violations.into_result()?;
-        let update = Update {
-            user_id: user_id.expect("valid: a bad id is a fault"),
-            builtin,
-            groups,
-            changes: changes?,
-            version: (!request.etag.is_empty()).then(|| parse_etag(&request.etag)),
-            validate_only: request.validate_only,
-            once,
+        let update = async {
+            check_request_id(&request.request_id, &mut violations);
+            let user_id = violations.check("user_id", caller.target(request.user_id));
+            let groups = profile::groups(request.add_group_ids, request.remove_group_ids, &mut violations);
+            profile::check_groups(&paths, &groups, &mut violations);
+            let changes_nothing_else = update::is_empty(&custom) && !names_group;
+            if paths.is_empty() && (request.profile.is_some() || changes_nothing_else) {
+                violations.add("update_mask", FieldError::Required, "must list the fields to update");
+            }
+            let builtin = profile::patch(request.profile.unwrap_or_default(), &paths, &mut violations);
+            let changes = update::parse(custom, &fields, &mut violations);
+            violations.into_result()?;
+            let update = Update {
+                user_id: user_id.expect("valid: a bad id is a fault"),
+                builtin,
+                groups,
+                changes: changes?,
+                version: (!request.etag.is_empty()).then(|| parse_etag(&request.etag)),
+                validate_only: request.validate_only,
+            };
+            self.0.profiles.update(&update, key.as_ref(), |profile| updated(profile, &fields)).await
         };
-        let outcome =
-            self.0.profiles.update(&update, |profile| updated(profile.clone(), &fields).encode_to_vec()).await?;
-        reply(outcome, |profile| updated(profile, &fields))
+        idempotency::respond(key.as_ref(), update).await
     }
 }
 

@@ -11,7 +11,7 @@ use anyhow::{Context, anyhow};
 use chrono::TimeDelta;
 
 use crate::{
-    api::{Api, Parts, StoredQuotas},
+    api::{Api, Parts},
     auth::{authenticator::Authenticator, bootstrap::Bootstrap, cache::Cache, jwt::Jwts},
     caller_limits::CallerLimits,
     clock::Clock,
@@ -27,6 +27,7 @@ use crate::{
         fields::Fields,
         hash_kinds::HashKinds,
         housekeeping::Housekeeping,
+        idempotency::{Idempotency, StoredQuotas},
         names::NamePolicy,
         passwords::Passwords,
         profiles::Profiles,
@@ -121,6 +122,10 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
     let wait = TimeDelta::seconds(i64::from(config.fields.wait_seconds));
     let deliveries = Deliveries::new(db.clone(), clock.clone());
     let reads = BatchLoader::new(&url, &connector);
+    let quotas = StoredQuotas {
+        service: u64::from(config.callers.service_stored_mib) * 1024 * 1024,
+        user: u64::from(config.callers.user_stored_mib) * 1024 * 1024,
+    };
     let api = Api::new(Parts {
         accounts: Accounts::new(
             db.clone(),
@@ -130,12 +135,7 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
             policy,
         ),
         authenticator: authenticator.clone(),
-        running: Default::default(),
-        stored: Default::default(),
-        stored_quotas: StoredQuotas {
-            service: u64::from(config.callers.service_stored_mib) * 1024 * 1024,
-            user: u64::from(config.callers.user_stored_mib) * 1024 * 1024,
-        },
+        idempotency: Idempotency::new(db.clone(), clock.clone(), keys.clone(), quotas),
         bulk: Bulk::new(db.clone(), clock.clone(), reads.clone()),
         codes: Codes::new(db.clone(), clock.clone(), keys.clone(), deliveries.clone(), texts, linger),
         deliveries,

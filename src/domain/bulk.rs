@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
+use prost::Message;
 
 use crate::{
     clock::Clock,
@@ -11,7 +12,7 @@ use crate::{
         batch_loader::BatchLoader,
         db::{Db, End, Lane},
         fields::{index_rows, join_fill},
-        idempotency::{IdempotencyKey, Outcome},
+        idempotency::{self, IdempotencyKey, Outcome},
         profiles::{rejected, search_in_time, too_many_groups},
     },
     error::{Error, FieldError, Reason, Result},
@@ -37,7 +38,6 @@ pub struct BulkUpdate {
     pub expected_total: Option<i64>,
     pub validate_only: bool,
     pub all_or_nothing: bool,
-    pub once: Option<IdempotencyKey>,
 }
 
 /// What became of it.
@@ -63,35 +63,26 @@ impl Bulk {
         Self { searches: db.in_lane(Lane::Searches), db, clock, reads }
     }
 
-    /// Changes up to `limit` profiles, each by itself unless the call is all or nothing.
+    /// Changes up to `limit` profiles, each by itself unless the call is all or nothing, and makes the response of it.
     ///
     /// # Errors
     /// TOTAL_MISMATCH; with `all_or_nothing` the first profile's own failure.
-    pub async fn update(
+    pub async fn update<R: Message + Default>(
         &self,
         update: &BulkUpdate,
-        reply: impl Fn(&BulkDone) -> Vec<u8> + Sync,
-    ) -> Result<Outcome<BulkDone>> {
+        key: Option<&IdempotencyKey>,
+        respond: impl Fn(&BulkDone) -> R + Sync,
+    ) -> Result<R> {
         let now = self.clock.now();
         let end = if update.validate_only { End::DryRun } else { End::Commit };
         // Outside of the transaction, where a search that takes too long can be cancelled. The update repeats the filter,
         // with the unique values themselves: they may have other holders by then.
         let filter = self.reads.by_holders(&update.filter).await?;
         let found = search_in_time(self.searches.run(async |conn| find(conn, update, &filter).await)).await?;
-        self.db
-            .transaction(end, async |conn| {
-                if let Some(once) = &update.once
-                    && let Some(kept) = once.begin(conn).await?
-                {
-                    return Ok(Outcome::Stored(kept));
-                }
-                let done = change(conn, update, found.clone(), now).await?;
-                if let Some(once) = &update.once {
-                    once.end(conn, None, reply(&done)).await?;
-                }
-                Ok(Outcome::New(done))
-            })
-            .await
+        let write = idempotency::write(&self.db, end, key, None, async |conn| {
+            change(conn, update, found.clone(), now).await.map(|done| respond(&done))
+        });
+        write.await.map(Outcome::into_response)
     }
 }
 

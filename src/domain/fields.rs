@@ -9,6 +9,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
+use prost::Message;
 use serde_json::{Map, Value};
 use tokio::{sync::Mutex, time::Instant};
 
@@ -16,7 +17,7 @@ use crate::{
     clock::Clock,
     domain::{
         db::{Db, End},
-        idempotency::{IdempotencyKey, Outcome},
+        idempotency::{self, IdempotencyKey, Outcome},
     },
     error::{Error, FieldError, Reason, Result},
     model::field::{Field, Fields as Definitions, Index, MAX_DEFINITIONS, MAX_KEY_TEXT, defaults_fit},
@@ -104,51 +105,41 @@ impl Fields {
         }
     }
 
-    /// Creates a field. `reply` makes what is stored for a repeated request id.
+    /// Creates a field, and makes the response of it.
     ///
     /// # Errors
     /// FIELD_EXISTS, FIELD_LIMIT_REACHED; INVALID_REQUEST where its default does not fit beside those of the others;
     /// REQUEST_IN_PROGRESS.
-    pub async fn create(
+    pub async fn create<R: Message + Default>(
         &self,
         mut new: Field,
-        once: Option<&IdempotencyKey>,
-        reply: impl Fn(&Field) -> Vec<u8> + Sync,
-    ) -> Result<Outcome<Field>> {
+        key: Option<&IdempotencyKey>,
+        respond: impl Fn(&Field) -> R + Sync,
+    ) -> Result<R> {
         new.created_at = self.clock.now();
         let turn = self.turn.lock().await;
-        let outcome = self
-            .db
-            .transaction(End::Commit, async |conn| {
-                if let Some(once) = once
-                    && let Some(stored) = once.begin(conn).await?
-                {
-                    return Ok(Outcome::Stored(stored));
-                }
-                fields::lock_all(conn).await?;
-                reject_beyond_limit(conn, &new.name).await?;
-                let made = fields::insert(conn, &new).await?.ok_or_else(|| {
-                    Error::new(Reason::FieldExists).with_resource("field", "field.name").with_violation(
-                        "field.name",
-                        FieldError::Format,
-                        "is taken",
-                    )
-                })?;
-                if made.default_value.is_some() {
-                    check_defaults(conn).await?;
-                }
-                fields::notify(conn).await?;
-                if let Some(once) = once {
-                    once.end(conn, None, reply(&made)).await?;
-                }
-                Ok(Outcome::New(made))
-            })
-            .await?;
+        let outcome = idempotency::write(&self.db, End::Commit, key, None, async |conn| {
+            fields::lock_all(conn).await?;
+            reject_beyond_limit(conn, &new.name).await?;
+            let made = fields::insert(conn, &new).await?.ok_or_else(|| {
+                Error::new(Reason::FieldExists).with_resource("field", "field.name").with_violation(
+                    "field.name",
+                    FieldError::Format,
+                    "is taken",
+                )
+            })?;
+            if made.default_value.is_some() {
+                check_defaults(conn).await?;
+            }
+            fields::notify(conn).await?;
+            Ok(respond(&made))
+        })
+        .await?;
         drop(turn);
         if matches!(outcome, Outcome::New(_)) {
             self.refresh().await;
         }
-        Ok(outcome)
+        Ok(outcome.into_response())
     }
 
     /// Up to `limit` fields after the one of this id, oldest first, and the id of the last where there are more.

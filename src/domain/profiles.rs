@@ -4,6 +4,7 @@ use std::{collections::HashMap, ops::ControlFlow, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
+use prost::Message;
 
 use crate::{
     clock::Clock,
@@ -11,7 +12,7 @@ use crate::{
         batch_loader::BatchLoader,
         db::{Db, End, Lane},
         fields::{index_rows, join_fill},
-        idempotency::{IdempotencyKey, Outcome},
+        idempotency::{self, IdempotencyKey, Outcome},
         reservations::{Reservation, reserve},
     },
     error::{Error, FieldError, Reason, Result},
@@ -62,7 +63,6 @@ pub struct Update {
     /// The version that the profile must still have; `Some(None)` for an etag that matches nothing.
     pub version: Option<Option<i64>>,
     pub validate_only: bool,
-    pub once: Option<IdempotencyKey>,
 }
 
 /// Use cases of profiles.
@@ -220,37 +220,28 @@ impl Profiles {
         search_in_time(search).await
     }
 
-    /// Changes what is named of one profile. `reply` makes what is kept for a repeated request id.
+    /// Changes what is named of one profile, and makes the response of it.
     ///
     /// # Errors
     /// USER_NOT_FOUND, ETAG_MISMATCH, VALUE_TAKEN, LAST_CREDENTIAL, INVALID_REQUEST for too many groups, and the faults of
     /// operators.
-    pub async fn update(
+    pub async fn update<R: Message + Default>(
         &self,
         update: &Update,
-        reply: impl Fn(&Profile) -> Vec<u8> + Sync,
-    ) -> Result<Outcome<Profile>> {
+        key: Option<&IdempotencyKey>,
+        respond: impl Fn(Profile) -> R + Sync,
+    ) -> Result<R> {
         let now = self.clock.now();
         let end = if update.validate_only { End::DryRun } else { End::Commit };
         let db = self.db.of_user(update.user_id);
         let needs_claims = update.builtin.openid.is_some() || update.builtin.unionid.is_some();
         let needs_values =
             update.changes.iter().any(|change| change.field.unique || change.field.index.is_maintained());
-        if !needs_claims && !needs_values && update.once.is_none() && end == End::Commit {
+        let done = if !needs_claims && !needs_values && key.is_none() && end == End::Commit {
             // No other table changes, so the one statement is its own transaction.
-            let done = db.run(async |conn| apply(conn, update, now).await).await;
-            return match done {
-                Ok(profile) => Ok(Outcome::New(profile)),
-                Err(error) => Err(self.explain(error, update).await),
-            };
-        }
-        let done = db
-            .transaction(end, async |conn| {
-                if let Some(once) = &update.once
-                    && let Some(kept) = once.begin(conn).await?
-                {
-                    return Ok(Outcome::Stored(kept));
-                }
+            db.run(async |conn| apply(conn, update, now).await).await.map(respond)
+        } else {
+            let write = idempotency::write(&db, end, key, Some(update.user_id), async |conn| {
                 // The unique values that the user has until now are freed by their values.
                 let needs_stored = needs_claims || update.changes.iter().any(|change| change.field.unique);
                 let stored = match end {
@@ -262,14 +253,12 @@ impl Profiles {
                 if let Some(stored) = stored.filter(|_| end == End::DryRun) {
                     (profile.version, profile.updated_at) = (stored.version, stored.updated_at);
                 }
-                if let Some(once) = &update.once {
-                    once.end(conn, Some(profile.user_id), reply(&profile)).await?;
-                }
-                Ok(Outcome::New(profile))
-            })
-            .await;
+                Ok(respond(profile))
+            });
+            write.await.map(Outcome::into_response)
+        };
         match done {
-            Ok(outcome) => Ok(outcome),
+            Ok(response) => Ok(response),
             Err(error) => Err(self.explain(error, update).await),
         }
     }
