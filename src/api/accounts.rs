@@ -14,11 +14,10 @@ use crate::{
         accounts::UpdateAccount,
         caller::Caller,
         idempotency::{self, IdempotencyKey},
-        profiles::AccountView,
     },
     error::{Result, Violations},
     model::{
-        account::Connection,
+        account::{AccountView, Connection},
         account_change::UPDATE_ACCOUNT,
         profile::{AccountMask, parse_etag},
         token::Revoked,

@@ -1,9 +1,6 @@
 //! BulkUpdateFields.
 
-use super::{
-    Api,
-    profiles::{custom_names, names_account, query_hash},
-};
+use super::Api;
 use crate::{
     convert::{json, pb, profile, timestamp, user::check_request_id},
     domain::{
@@ -11,7 +8,7 @@ use crate::{
         caller::Caller,
         idempotency,
     },
-    error::{Error, FieldError, Reason, Result, Violations},
+    error::{FieldError, Result, Violations},
     model::{filter, page, scope::Scope, update},
 };
 
@@ -23,7 +20,7 @@ impl Api {
         request: pb::BulkUpdateFieldsRequest,
     ) -> Result<pb::BulkUpdateFieldsResponse> {
         let filter = request.filter.clone().map(json::object).unwrap_or_default();
-        if names_account(&filter) {
+        if filter::names_account(&filter) {
             caller.require(Scope::AccountsRead)?;
         }
         let key = match request.validate_only {
@@ -33,7 +30,7 @@ impl Api {
         let update = async {
             let custom = request.custom_fields.map(json::object).unwrap_or_default();
             let changed = update::names(&custom);
-            let named = custom_names(&filter).chain(changed.iter().map(String::as_str));
+            let named = filter::custom_names(&filter).chain(changed.iter().map(String::as_str));
             let fields = self.0.fields.load_including(named).await?;
             let mut violations = Violations::new();
             check_request_id(&request.request_id, &mut violations);
@@ -53,37 +50,22 @@ impl Api {
             violations.into_result()?;
             let changes = changes?;
             bulk::check(&changes)?;
-            let query = format!("bulk {}", query_hash(&filter));
-            let given = filter.clone();
-            let filter = filter::parse(filter, &fields)?;
-            let now = self.0.clock.now();
-            let after = match request.page_token.as_str() {
-                "" => None,
-                token => page::read(&self.0.keys, &query, token, now)?.first().and_then(serde_json::Value::as_i64),
-            };
-            if let Some(cause) = filter::find_match_all(&given)
-                && !request.allow_all
-            {
-                let why = "must not match every profile unless allow_all is set";
-                return Err(Error::new(Reason::FilterRequired).with_violation(cause, FieldError::Required, why));
-            }
+            let parsed = filter::parse(filter.clone(), &fields)?;
             let update = BulkUpdate {
-                filter,
+                filter: parsed,
+                query_hash: filter::query_hash(&filter),
+                match_all: if request.allow_all { None } else { filter::find_match_all(&filter) },
+                page_token: request.page_token,
                 changes,
                 groups,
-                after,
-                skip: if after.is_some() { 0 } else { skip },
+                skip,
                 limit: if request.limit == 0 { page::DEFAULT_SIZE } else { i64::from(request.limit) },
                 with_total: request.return_total_size,
                 expected_total: request.expected_total,
                 validate_only: request.validate_only,
                 all_or_nothing: request.all_or_nothing,
             };
-            let answer = |done: &BulkDone| {
-                let next = done.last.map(|last| page::write(&self.0.keys, &query, vec![last.into()], now));
-                response(done, next.unwrap_or_default())
-            };
-            self.0.bulk.update(&update, key.as_ref(), answer).await
+            self.0.bulk.update(&update, key.as_ref(), response).await
         };
         idempotency::respond(key.as_ref(), update).await
     }

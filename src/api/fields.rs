@@ -12,8 +12,6 @@ use crate::{
 const DEFAULT_SIZE: i64 = 100;
 /// Most definitions on a page; more are cut to it.
 const MAX_SIZE: i64 = 500;
-/// What a page token of fields is bound to.
-const QUERY: &str = "fields";
 
 impl Api {
     /// Creates a field.
@@ -38,17 +36,8 @@ impl Api {
         let mut violations = Violations::new();
         let limit = page::size_within(request.page_size, DEFAULT_SIZE, MAX_SIZE, &mut violations);
         violations.into_result()?;
-        let now = self.0.clock.now();
-        let after = match request.page_token.as_str() {
-            "" => None,
-            token => page::read(&self.0.keys, QUERY, token, now)?.first().and_then(serde_json::Value::as_i64),
-        };
-        let (fields, last) = self.0.fields.list(after.unwrap_or_default(), limit).await?;
-        let next_page_token = last.map(|last| page::write(&self.0.keys, QUERY, vec![last.into()], now));
-        Ok(pb::ListFieldsResponse {
-            fields: fields.iter().map(field::message).collect(),
-            next_page_token: next_page_token.unwrap_or_default(),
-        })
+        let (fields, next_page_token) = self.0.fields.list(&request.page_token, limit).await?;
+        Ok(pb::ListFieldsResponse { fields: fields.iter().map(field::message).collect(), next_page_token })
     }
 
     /// Changes a field's description, default and flags.

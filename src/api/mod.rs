@@ -36,7 +36,6 @@ use crate::{
     },
     error::{Error, FieldError, Result},
     model::field::Fields as Definitions,
-    model::keys::Keys,
     model::{password::Lengths, username::UsernameRules},
 };
 
@@ -48,7 +47,6 @@ pub struct Api(Arc<Parts>);
 pub struct Parts {
     pub db: Db,
     pub clock: Clock,
-    pub keys: Keys,
     pub fields: Fields,
     pub profiles: Profiles,
     pub accounts: Accounts,

@@ -63,19 +63,7 @@ impl Api {
         let limit = page::size(request.page_size, &mut violations);
         violations.into_result()?;
         let subject = subject.expect("valid: a missing subject is a fault");
-        let query = format!("tokens of {subject:?}");
-        let now = self.0.clock.now();
-        let before = match request.page_token.as_str() {
-            "" => None,
-            given => page::read(&self.0.keys, &query, given, now)?.first().and_then(serde_json::Value::as_i64),
-        };
-        let mut found = self.0.tokens.list(Some(&subject), before, limit + 1).await?;
-        let has_more = found.len() as i64 > limit;
-        found.truncate(limit as usize);
-        let next_page_token = match found.last() {
-            Some(last) if has_more => page::write(&self.0.keys, &query, vec![last.token_id.into()], now),
-            _ => String::new(),
-        };
+        let (found, next_page_token) = self.0.tokens.list_page(&subject, &request.page_token, limit).await?;
         Ok(pb::ListTokensResponse { tokens: found.iter().map(token::message).collect(), next_page_token })
     }
 

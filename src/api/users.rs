@@ -12,15 +12,14 @@ use crate::{
         accounts::{Hashes, NewSecrets},
         caller::Caller,
         idempotency::{self, IdempotencyKey},
-        profiles::AccountView,
-        users::NewUser,
     },
     error::{Error, FieldError, Kind, Reason, Result},
     model::{
-        account::{Account, Normalized},
+        account::{Account, AccountView, Normalized},
         field::Fields,
         profile::{AccountMask, Profile, ReadMask},
         token::Revoked,
+        user::NewUser,
     },
 };
 

@@ -18,9 +18,10 @@ use crate::{
     domain::{
         db::{Db, End},
         idempotency::{self, IdempotencyKey, Outcome},
+        page_tokens::PageTokens,
     },
     error::{Error, FieldError, Reason, Result},
-    model::field::{Field, Fields as Definitions, Index, MAX_DEFINITIONS, MAX_KEY_TEXT, defaults_fit},
+    model::field::{Field, FieldPatch, Fields as Definitions, Index, MAX_DEFINITIONS, MAX_KEY_TEXT, defaults_fit},
     store::{
         backfill,
         fields::{self, IndexRow},
@@ -38,6 +39,7 @@ pub struct Fields {
     /// Whose turn it is to lock all definitions: on each replica one waits for the database's lock with a connection, and
     /// the others wait without.
     turn: Arc<Mutex<()>>,
+    tokens: PageTokens,
 }
 
 /// Definitions, and when their reading began.
@@ -46,21 +48,10 @@ struct Loaded {
     definitions: Arc<Definitions>,
 }
 
-/// What of a field changes; absent parts stay.
-#[derive(Clone, Debug, Default)]
-pub struct FieldPatch {
-    pub description: Option<String>,
-    /// As it was given, to be checked against the field's type; `Some(None)` clears it.
-    pub default_value: Option<Option<serde_json::Value>>,
-    pub required: Option<bool>,
-    pub unique: Option<bool>,
-    pub indexed: Option<bool>,
-    pub user_writable: Option<bool>,
-}
-
 impl Fields {
-    pub fn new(db: Db, clock: Clock, age: Duration) -> Self {
-        Self { db, clock, age, cache: Arc::default(), turn: Arc::default() }
+    /// Use cases on this database, with definitions cached for `age`.
+    pub fn new(db: Db, clock: Clock, age: Duration, tokens: PageTokens) -> Self {
+        Self { db, clock, age, cache: Arc::default(), turn: Arc::default(), tokens }
     }
 
     /// The definitions, never older than the cache's age.
@@ -142,12 +133,15 @@ impl Fields {
         Ok(outcome.into_response())
     }
 
-    /// Up to `limit` fields after the one of this id, oldest first, and the id of the last where there are more.
+    /// One page of up to `limit` fields, oldest first, and the token of the next page; empty if there is none.
     ///
     /// # Errors
-    /// The database's.
-    pub async fn list(&self, after: i64, limit: i64) -> Result<(Vec<Field>, Option<i64>)> {
-        self.db.run(async |conn| Ok(fields::list_page(conn, after, limit).await?)).await
+    /// PAGE_TOKEN_INVALID, PAGE_TOKEN_MISMATCH or PAGE_TOKEN_EXPIRED.
+    pub async fn list(&self, page_token: &str, limit: i64) -> Result<(Vec<Field>, String)> {
+        let tokens = self.tokens.of("fields".to_owned());
+        let after = tokens.read_id(page_token)?.unwrap_or_default();
+        let (fields, last) = self.db.run(async |conn| Ok(fields::list_page(conn, after, limit).await?)).await?;
+        Ok((fields, tokens.write_id(last)))
     }
 
     /// Changes a field that has this etag; an empty one is none.

@@ -1,6 +1,10 @@
 //! Reading, listing and changing profiles.
 
-use std::{collections::HashMap, ops::ControlFlow, sync::Arc, time::Duration};
+mod list;
+
+pub use list::{Listing, Page, search_in_time};
+
+use std::{collections::HashMap, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
@@ -13,45 +17,22 @@ use crate::{
         db::{Db, End, Lane},
         fields::{index_rows, join_fill},
         idempotency::{self, IdempotencyKey, Outcome},
-        reservations::{Reservation, reserve},
+        page_tokens::PageTokens,
+        reservations::reserve,
     },
     error::{Error, FieldError, Reason, Result},
     model::{
-        account::{Account, Connection, UserKey},
+        account::{Account, AccountView, UserKey},
         field::Field,
         profile::{BuiltinPatch, GroupChange, Profile, TOO_MANY_GROUPS},
         update::Change,
+        user::Reservation,
     },
-    store::{
-        accounts, fields,
-        listing::{self, Selection},
-        profiles, unique_values,
-    },
+    store::{accounts, fields, profiles, unique_values},
 };
-
-/// An account with its connections.
-#[derive(Clone, Debug, Default)]
-pub struct AccountView {
-    pub account: Account,
-    pub connections: Vec<Connection>,
-}
 
 /// Profiles that one statement reads for a batch.
 const PART: usize = 100;
-
-/// A page to be listed.
-pub struct Listing {
-    pub selection: Selection,
-    pub with_total: bool,
-    pub with_accounts: bool,
-}
-
-/// A page.
-pub struct Page<T> {
-    pub rows: Vec<(T, Option<AccountView>)>,
-    pub has_more: bool,
-    pub total: Option<i64>,
-}
 
 /// A change of one profile.
 pub struct Update {
@@ -72,11 +53,13 @@ pub struct Profiles {
     searches: Db,
     clock: Clock,
     reads: BatchLoader,
+    tokens: PageTokens,
 }
 
 impl Profiles {
-    pub fn new(db: Db, clock: Clock, reads: BatchLoader) -> Self {
-        Self { searches: db.in_lane(Lane::Searches), db, clock, reads }
+    /// Use cases on this database.
+    pub fn new(db: Db, clock: Clock, reads: BatchLoader, tokens: PageTokens) -> Self {
+        Self { searches: db.in_lane(Lane::Searches), db, clock, reads, tokens }
     }
 
     /// The user who holds a key.
@@ -172,54 +155,6 @@ impl Profiles {
         Ok(shown)
     }
 
-    /// One page of a list. `show` makes of each profile what becomes of it, as they come; with the first for which it
-    /// has no room the page ends.
-    ///
-    /// # Errors
-    /// QUERY_TOO_SLOW after two seconds.
-    pub async fn list<T: Send>(
-        &self,
-        listing: Listing,
-        mut show: impl FnMut(Profile) -> Option<T> + Send,
-    ) -> Result<Page<T>> {
-        let Listing { mut selection, with_total, with_accounts } = listing;
-        let limit = selection.limit;
-        selection.limit += 1;
-        selection.filter = self.reads.by_holders(&selection.filter).await?;
-        let search = self.searches.run(async |conn| {
-            let total = match with_total {
-                true => Some(listing::count(conn, &selection.filter).await?),
-                false => None,
-            };
-            let (mut user_ids, mut shown, mut has_more) = (Vec::new(), Vec::new(), false);
-            let mut take = |profile: Profile| {
-                let user_id = profile.user_id;
-                let has_room = (shown.len() as i64) < limit;
-                match has_room.then(|| show(profile)).flatten() {
-                    Some(made) => {
-                        user_ids.push(user_id);
-                        shown.push(made);
-                        ControlFlow::Continue(())
-                    }
-                    None => {
-                        has_more = true;
-                        ControlFlow::Break(())
-                    }
-                }
-            };
-            listing::list(conn, &selection, &mut take).await?;
-            let accounts = match with_accounts {
-                true => views(conn, user_ids.clone()).await?,
-                false => Vec::new(),
-            };
-            let mut accounts: HashMap<i64, AccountView> =
-                accounts.into_iter().map(|view| (view.account.user_id, view)).collect();
-            let accounts = user_ids.iter().map(|user_id| accounts.remove(user_id));
-            Ok(Page { rows: shown.into_iter().zip(accounts).collect(), has_more, total })
-        });
-        search_in_time(search).await
-    }
-
     /// Changes what is named of one profile, and makes the response of it.
     ///
     /// # Errors
@@ -276,17 +211,6 @@ impl Profiles {
             Err(error) => error,
         }
     }
-}
-
-/// How long a search may take.
-const SEARCH: Duration = Duration::from_secs(2);
-
-/// Runs a search, whose statement is cancelled when it takes too long.
-///
-/// # Errors
-/// QUERY_TOO_SLOW after two seconds, and the search's own.
-pub async fn search_in_time<T>(search: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(SEARCH, search).await.unwrap_or_else(|_| Err(Error::new(Reason::QueryTooSlow)))
 }
 
 /// The error of a refusal of `change_document`, `REASON:field`.

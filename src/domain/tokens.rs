@@ -10,6 +10,7 @@ use crate::{
         caller::{Caller, Grant},
         db::{Db, End, Lane},
         idempotency::{self, IdempotencyKey},
+        page_tokens::PageTokens,
     },
     error::{Error, Reason, Result},
     model::{
@@ -71,12 +72,13 @@ pub struct Tokens {
     checks: Db,
     clock: Clock,
     lifetimes: MaxLifetimes,
+    page_tokens: PageTokens,
 }
 
 impl Tokens {
     /// Use cases on this database. Token checks have their own connections.
-    pub fn new(db: Db, clock: Clock, lifetimes: MaxLifetimes) -> Self {
-        Self { checks: db.in_lane(Lane::Tokens), db, clock, lifetimes }
+    pub fn new(db: Db, clock: Clock, lifetimes: MaxLifetimes, page_tokens: PageTokens) -> Self {
+        Self { checks: db.in_lane(Lane::Tokens), db, clock, lifetimes, page_tokens }
     }
 
     /// The longest lifetimes that a request may set.
@@ -161,6 +163,20 @@ impl Tokens {
     pub async fn list(&self, subject: Option<&Subject>, before: Option<i64>, limit: i64) -> Result<Vec<Token>> {
         let now = self.clock.now();
         self.db.run(async |conn| Ok(tokens::list(conn, subject, before, limit, now).await?)).await
+    }
+
+    /// One page of the tokens of a subject, as in [`Self::list`], and the token of the next page; empty if there is none.
+    ///
+    /// # Errors
+    /// PAGE_TOKEN_INVALID, PAGE_TOKEN_MISMATCH or PAGE_TOKEN_EXPIRED.
+    pub async fn list_page(&self, subject: &Subject, page_token: &str, limit: i64) -> Result<(Vec<Token>, String)> {
+        let page_tokens = self.page_tokens.of(format!("tokens of {subject:?}"));
+        let before = page_tokens.read_id(page_token)?;
+        let mut found = self.list(Some(subject), before, limit + 1).await?;
+        let has_more = found.len() as i64 > limit;
+        found.truncate(limit as usize);
+        let last = found.last().map(|token| token.token_id).filter(|_| has_more);
+        Ok((found, page_tokens.write_id(last)))
     }
 
     /// Revokes a token of a kind that the caller may revoke, and every token that it issued. Returns the revocations to

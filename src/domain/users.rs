@@ -14,42 +14,20 @@ use crate::{
         fields::{index_rows, join_fill},
         idempotency::{self, IdempotencyKey, Outcome, Responses},
         names::{self, NamePolicy, ReleasedNames},
-        reservations::{Reservation, reject_conflicts},
+        reservations::reject_conflicts,
     },
     error::{Error, FieldError, Reason, Result},
     model::{
         delivery::Channel,
         field::{Field, Fields},
         profile::Profile,
+        user::{DeleteUser, NewUser, Reservation},
     },
-    store::{
-        error::is_unique_violation,
-        fields, profiles, unique_values,
-        users::{self, NewAccount},
-    },
+    store::{error::is_unique_violation, fields, profiles, unique_values, users},
 };
 
 /// Ids from here on are kept, but the sequence does not follow them.
 const SEQUENCE_END: i64 = 1 << 52;
-
-/// A user to be made. A `user_id` of 0 is drawn.
-#[derive(Clone)]
-pub struct NewUser {
-    pub profile: Profile,
-    pub account: NewAccount,
-    /// Values that must be free.
-    pub reservations: Vec<Reservation>,
-}
-
-/// A user to delete.
-pub struct DeleteUser {
-    pub user_id: i64,
-    /// The version that the profile must have; `Some(None)` for an etag that can't match.
-    pub version: Option<Option<i64>>,
-    /// Whether a missing user is not an error.
-    pub allow_missing: bool,
-    pub validate_only: bool,
-}
 
 /// Use cases of whole users.
 #[derive(Clone)]

@@ -12,7 +12,7 @@ use crate::{
     },
     error::{Error, Reason, Result},
     model::{
-        account::{Connection, connection_key},
+        account::{Connection, Link, connection_key},
         delivery::Template,
     },
     store::{
@@ -20,14 +20,6 @@ use crate::{
         unique_values,
     },
 };
-
-/// A third-party login to link.
-pub struct Link {
-    pub user_id: i64,
-    pub provider: String,
-    pub subject: String,
-    pub display_name: String,
-}
 
 impl Accounts {
     /// Links a third-party login, and makes the response of it. If the user already has the login, it stays unchanged.

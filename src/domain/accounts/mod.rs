@@ -7,8 +7,6 @@ mod proofs;
 mod secrets;
 mod write;
 
-pub use connections::Link;
-pub use login::VerifyPassword;
 pub use secrets::{Hashes, NewSecrets};
 
 use chrono::{DateTime, Utc};
@@ -24,12 +22,11 @@ use crate::{
         idempotency::{self, IdempotencyKey, Outcome},
         names::NamePolicy,
         passwords::{Passwords, Verdict},
-        profiles::AccountView,
         texts::TextLimits,
     },
     error::{Error, FieldError, Reason, Result},
     model::{
-        account::{Connection, Login},
+        account::{AccountView, Connection, Login},
         account_change::{AccountPatch, Paths, Plan, Proof, Rules, plan},
         keys::Keys,
         password::Kind,
