@@ -2,7 +2,7 @@
 
 use prost::Message;
 
-use super::{Api, reply};
+use super::Api;
 use crate::{
     convert::{
         account::{self, Confirmation},
@@ -10,10 +10,14 @@ use crate::{
         profile::{account_message, connection},
         user::check_request_id,
     },
-    domain::{accounts::UpdateAccount, caller::Caller, idempotency::IdempotencyKey, profiles::AccountView},
+    domain::{
+        accounts::UpdateAccount,
+        caller::Caller,
+        idempotency::{self, IdempotencyKey},
+    },
     error::{Result, Violations},
     model::{
-        account::Connection,
+        account::{AccountView, Connection},
         account_change::UPDATE_ACCOUNT,
         profile::{AccountMask, parse_etag},
         token::Revoked,
@@ -38,41 +42,38 @@ impl Api {
         more_links: &[i64],
     ) -> Result<pb::UpdateAccountResponse> {
         caller.must_own(request.user_id)?;
-        let once = match request.validate_only {
+        let key = match request.validate_only {
             true => None,
-            false => self.once(caller, "UpdateAccount", &request.request_id, &request),
+            false => self.idempotency_key(caller, "UpdateAccount", &request.request_id, &request),
         };
-        let _run = self.enter(once.as_ref())?;
-        if let Some(kept) = self.stored(once.as_ref()).await? {
-            return Ok(kept);
-        }
-        let mut violations = Violations::new();
-        check_request_id(&request.request_id, &mut violations);
-        let user_id = violations.check("user_id", caller.target(request.user_id));
-        let version = (!request.etag.is_empty()).then(|| parse_etag(&request.etag));
-        let validate_only = request.validate_only;
-        let (now, lengths) = (self.0.clock.now(), self.0.password_lengths);
-        let (mut patch, proof) = account::update(request, &self.0.usernames, now, lengths, &mut violations);
-        patch.unlink.extend(more_links);
-        violations.into_result()?;
-        let update = UpdateAccount {
-            caller: caller.clone(),
-            user_id: user_id.expect("valid: a bad id is a violation"),
-            patch,
-            proof,
-            paths: UPDATE_ACCOUNT,
-            needs_codes: false,
-            version,
-            validate_only,
-            once,
+        let update = async {
+            let mut violations = Violations::new();
+            check_request_id(&request.request_id, &mut violations);
+            let user_id = violations.check("user_id", caller.target(request.user_id));
+            let version = (!request.etag.is_empty()).then(|| parse_etag(&request.etag));
+            let validate_only = request.validate_only;
+            let (now, lengths) = (self.0.clock.now(), self.0.password_lengths);
+            let (mut patch, proof) = account::update(request, &self.0.usernames, now, lengths, &mut violations);
+            patch.unlink.extend(more_links);
+            violations.into_result()?;
+            let update = UpdateAccount {
+                caller: caller.clone(),
+                user_id: user_id.expect("valid: a bad id is a fault"),
+                patch,
+                proof,
+                paths: UPDATE_ACCOUNT,
+                needs_codes: false,
+                version,
+                validate_only,
+            };
+            let response = self.0.accounts.update(&update, key.as_ref(), updated).await?;
+            let ends_tokens = update.patch.password.is_some() || !update.patch.unlink.is_empty();
+            if ends_tokens && !update.validate_only {
+                self.0.authenticator.apply_revocation(Revoked::User(update.user_id));
+            }
+            Ok(response)
         };
-        let done = self.0.accounts.update(&update, |view| updated(view).encode_to_vec()).await;
-        let done = done.and_then(|outcome| reply(outcome, |view| updated(&view)));
-        let ends_tokens = update.patch.password.is_some() || !update.patch.unlink.is_empty();
-        if done.is_ok() && ends_tokens && !update.validate_only {
-            self.0.authenticator.apply_revocation(Revoked::User(update.user_id));
-        }
-        self.or_stored(update.once.as_ref(), done).await
+        idempotency::respond(key.as_ref(), update).await
     }
 
     /// Changes the email address of an account to one that is verified by a code.
@@ -84,9 +85,9 @@ impl Api {
         caller: &Caller,
         request: pb::ConfirmEmailChangeRequest,
     ) -> Result<pb::ConfirmEmailChangeResponse> {
-        let once = self.once(caller, "ConfirmEmailChange", &request.request_id, &request);
+        let key = self.idempotency_key(caller, "ConfirmEmailChange", &request.request_id, &request);
         let response = |account| pb::ConfirmEmailChangeResponse { account };
-        self.confirm_change(caller, request.into(), once, response).await
+        self.confirm_change(caller, request.into(), key, response).await
     }
 
     /// Changes the phone number of an account to one that is verified by a code.
@@ -98,43 +99,39 @@ impl Api {
         caller: &Caller,
         request: pb::ConfirmPhoneChangeRequest,
     ) -> Result<pb::ConfirmPhoneChangeResponse> {
-        let once = self.once(caller, "ConfirmPhoneChange", &request.request_id, &request);
+        let key = self.idempotency_key(caller, "ConfirmPhoneChange", &request.request_id, &request);
         let response = |account| pb::ConfirmPhoneChangeResponse { account };
-        self.confirm_change(caller, request.into(), once, response).await
+        self.confirm_change(caller, request.into(), key, response).await
     }
 
     async fn confirm_change<R: Message + Default>(
         &self,
         caller: &Caller,
         confirmation: Confirmation,
-        once: Option<IdempotencyKey>,
+        key: Option<IdempotencyKey>,
         response: fn(Option<pb::Account>) -> R,
     ) -> Result<R> {
         caller.must_own(confirmation.user_id)?;
-        let _run = self.enter(once.as_ref())?;
-        if let Some(kept) = self.stored(once.as_ref()).await? {
-            return Ok(kept);
-        }
-        let mut violations = Violations::new();
-        check_request_id(&confirmation.request_id, &mut violations);
-        let user_id = violations.check("user_id", caller.target(confirmation.user_id));
-        let (patch, proof, paths) = account::confirm(confirmation, &mut violations);
-        violations.into_result()?;
-        let update = UpdateAccount {
-            caller: caller.clone(),
-            user_id: user_id.expect("valid: a bad id is a violation"),
-            patch,
-            proof,
-            paths,
-            needs_codes: true,
-            version: None,
-            validate_only: false,
-            once,
+        let confirm = async {
+            let mut violations = Violations::new();
+            check_request_id(&confirmation.request_id, &mut violations);
+            let user_id = violations.check("user_id", caller.target(confirmation.user_id));
+            let (patch, proof, paths) = account::confirm(confirmation, &mut violations);
+            violations.into_result()?;
+            let update = UpdateAccount {
+                caller: caller.clone(),
+                user_id: user_id.expect("valid: a bad id is a fault"),
+                patch,
+                proof,
+                paths,
+                needs_codes: true,
+                version: None,
+                validate_only: false,
+            };
+            let respond = |view: &AccountView| response(account_message(view, &AccountMask::All));
+            self.0.accounts.update(&update, key.as_ref(), respond).await
         };
-        let confirmed = |view: &AccountView| response(account_message(view, &AccountMask::All));
-        let done = self.0.accounts.update(&update, |view| confirmed(view).encode_to_vec()).await;
-        let done = done.and_then(|outcome| reply(outcome, |view| confirmed(&view)));
-        self.or_stored(update.once.as_ref(), done).await
+        idempotency::respond(key.as_ref(), confirm).await
     }
 
     /// Links a third-party login.
@@ -146,13 +143,9 @@ impl Api {
         caller: &Caller,
         request: pb::LinkConnectionRequest,
     ) -> Result<pb::LinkConnectionResponse> {
-        let once = self.once(caller, "LinkConnection", &request.request_id, &request);
-        let link = async {
-            let link = account::link(request)?;
-            let outcome = self.0.accounts.link(&link, once.as_ref(), |made| linked(made).encode_to_vec()).await?;
-            reply(outcome, |made| linked(&made))
-        };
-        self.idempotent(once.as_ref(), link).await
+        let key = self.idempotency_key(caller, "LinkConnection", &request.request_id, &request);
+        let link = async { self.0.accounts.link(&account::link(request)?, key.as_ref(), linked).await };
+        idempotency::respond(key.as_ref(), link).await
     }
 
     /// Checks a password for a login service.

@@ -1,19 +1,14 @@
 //! BulkUpdateFields.
 
-use prost::Message;
-
-use super::{
-    Api,
-    profiles::{custom_names, names_account, query_hash},
-    reply,
-};
+use super::Api;
 use crate::{
     convert::{json, pb, profile, timestamp, user::check_request_id},
     domain::{
         bulk::{self, BulkDone, BulkUpdate},
         caller::Caller,
+        idempotency,
     },
-    error::{Error, FieldError, Reason, Result, Violations},
+    error::{FieldError, Result, Violations},
     model::{filter, page, scope::Scope, update},
 };
 
@@ -25,76 +20,54 @@ impl Api {
         request: pb::BulkUpdateFieldsRequest,
     ) -> Result<pb::BulkUpdateFieldsResponse> {
         let filter = request.filter.clone().map(json::object).unwrap_or_default();
-        if names_account(&filter) {
+        if filter::names_account(&filter) {
             caller.require(Scope::AccountsRead)?;
         }
-        let once = match request.validate_only {
+        let key = match request.validate_only {
             true => None,
-            false => self.once(caller, "BulkUpdateFields", &request.request_id, &request),
+            false => self.idempotency_key(caller, "BulkUpdateFields", &request.request_id, &request),
         };
-        if let Some(kept) = self.stored(once.as_ref()).await? {
-            return Ok(kept);
-        }
-
-        let custom = request.custom_fields.map(json::object).unwrap_or_default();
-        let changed = update::names(&custom);
-        let named = custom_names(&filter).chain(changed.iter().map(String::as_str));
-        let fields = self.0.fields.load_including(named).await?;
-        let mut violations = Violations::new();
-        check_request_id(&request.request_id, &mut violations);
-        let names_no_group = request.add_group_ids.is_empty() && request.remove_group_ids.is_empty();
-        if update::is_empty(&custom) && names_no_group {
-            violations.add("custom_fields", FieldError::Required, "must contain at least one field to update");
-        }
-        let groups = profile::groups(request.add_group_ids, request.remove_group_ids, &mut violations);
-        if !(0..=page::MAX_SIZE).contains(&i64::from(request.limit)) {
-            violations.add("limit", FieldError::Range, "must be between 1 and 1000");
-        }
-        let skip = page::skip(request.skip, &mut violations);
-        if request.expected_total.is_some_and(|expected| expected < 0) {
-            violations.add("expected_total", FieldError::Range, "must not be negative");
-        }
-        let changes = update::parse(custom, &fields, &mut violations);
-        violations.into_result()?;
-        let changes = changes?;
-        bulk::check(&changes)?;
-        let query = format!("bulk {}", query_hash(&filter));
-        let given = filter.clone();
-        let filter = filter::parse(filter, &fields)?;
-        let now = self.0.clock.now();
-        let after = match request.page_token.as_str() {
-            "" => None,
-            token => page::read(&self.0.keys, &query, token, self.0.pages.token_lifetime, now)?
-                .first()
-                .and_then(serde_json::Value::as_i64),
+        let update = async {
+            let custom = request.custom_fields.map(json::object).unwrap_or_default();
+            let changed = update::names(&custom);
+            let named = filter::custom_names(&filter).chain(changed.iter().map(String::as_str));
+            let fields = self.0.fields.load_including(named).await?;
+            let mut violations = Violations::new();
+            check_request_id(&request.request_id, &mut violations);
+            let names_no_group = request.add_group_ids.is_empty() && request.remove_group_ids.is_empty();
+            if update::is_empty(&custom) && names_no_group {
+                violations.add("custom_fields", FieldError::Required, "must contain at least one field to update");
+            }
+            let groups = profile::groups(request.add_group_ids, request.remove_group_ids, &mut violations);
+            if !(0..=page::MAX_SIZE).contains(&i64::from(request.limit)) {
+                violations.add("limit", FieldError::Range, "must be between 1 and 1000");
+            }
+            let skip = page::skip(request.skip, &mut violations);
+            if request.expected_total.is_some_and(|expected| expected < 0) {
+                violations.add("expected_total", FieldError::Range, "must not be negative");
+            }
+            let changes = update::parse(custom, &fields, &mut violations);
+            violations.into_result()?;
+            let changes = changes?;
+            bulk::check(&changes)?;
+            let parsed = filter::parse(filter.clone(), &fields)?;
+            let update = BulkUpdate {
+                filter: parsed,
+                query_hash: filter::query_hash(&filter),
+                match_all: if request.allow_all { None } else { filter::find_match_all(&filter) },
+                page_token: request.page_token,
+                changes,
+                groups,
+                skip,
+                limit: if request.limit == 0 { page::DEFAULT_SIZE } else { i64::from(request.limit) },
+                with_total: request.return_total_size,
+                expected_total: request.expected_total,
+                validate_only: request.validate_only,
+                all_or_nothing: request.all_or_nothing,
+            };
+            self.0.bulk.update(&update, key.as_ref(), response).await
         };
-        if let Some(cause) = filter::find_match_all(&given)
-            && !request.allow_all
-        {
-            let why = "must not match every profile unless allow_all is set";
-            return Err(Error::new(Reason::FilterRequired).with_violation(cause, FieldError::Required, why));
-        }
-        let update = BulkUpdate {
-            filter,
-            changes,
-            groups,
-            after,
-            skip: if after.is_some() { 0 } else { skip },
-            limit: if request.limit == 0 { page::DEFAULT_SIZE } else { i64::from(request.limit) },
-            with_total: request.return_total_size,
-            expected_total: request.expected_total,
-            validate_only: request.validate_only,
-            all_or_nothing: request.all_or_nothing,
-            once,
-        };
-        let answer = |done: &BulkDone| {
-            let next = done.last.map(|last| page::write(&self.0.keys, &query, vec![last.into()], now));
-            response(done, next.unwrap_or_default())
-        };
-        let done = self.0.bulk.update(&update, |done| answer(done).encode_to_vec()).await;
-        let done = done.and_then(|outcome| reply(outcome, |done| answer(&done)));
-        // The first call may have committed after the search of this one, which then found other profiles.
-        self.or_stored(update.once.as_ref(), done).await
+        idempotency::respond(key.as_ref(), update).await
     }
 }
 

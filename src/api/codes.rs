@@ -2,13 +2,13 @@
 
 use prost::Message;
 
-use super::{Api, check_id, reply};
+use super::{Api, check_id};
 use crate::{
     convert::{account, pb, timestamp, user::check_request_id},
     domain::{
         caller::Caller,
         codes::{SendCode, Sent},
-        idempotency::IdempotencyKey,
+        idempotency::{self, IdempotencyKey},
     },
     error::{FieldError, Result, Violations},
     model::{
@@ -29,7 +29,6 @@ struct Given {
     app_name: String,
     language: String,
     request_id: String,
-    once: Option<IdempotencyKey>,
 }
 
 impl Api {
@@ -39,8 +38,8 @@ impl Api {
         caller: &Caller,
         request: pb::SendEmailCodeRequest,
     ) -> Result<pb::SendEmailCodeResponse> {
+        let key = self.idempotency_key(caller, "SendEmailCode", &request.request_id, &request);
         let given = Given {
-            once: self.once(caller, "SendEmailCode", &request.request_id, &request),
             user_id: request.user_id,
             purpose: request.purpose,
             address: request.email,
@@ -53,7 +52,9 @@ impl Api {
             resend_after: Some(timestamp(sent.resend_after)),
             delivery_id: sent.delivery_id,
         };
-        self.send_code(caller, Channel::Email, given, made).await
+        let response = self.send_code(caller, Channel::Email, given, key, made).await?;
+        self.0.codes.wait_for_delivery(response.delivery_id).await;
+        Ok(response)
     }
 
     /// Sends a code by text message.
@@ -62,8 +63,8 @@ impl Api {
         caller: &Caller,
         request: pb::SendPhoneCodeRequest,
     ) -> Result<pb::SendPhoneCodeResponse> {
+        let key = self.idempotency_key(caller, "SendPhoneCode", &request.request_id, &request);
         let given = Given {
-            once: self.once(caller, "SendPhoneCode", &request.request_id, &request),
             user_id: request.user_id,
             purpose: request.purpose,
             address: request.phone,
@@ -76,7 +77,9 @@ impl Api {
             resend_after: Some(timestamp(sent.resend_after)),
             delivery_id: sent.delivery_id,
         };
-        self.send_code(caller, Channel::Phone, given, made).await
+        let response = self.send_code(caller, Channel::Phone, given, key, made).await?;
+        self.0.codes.wait_for_delivery(response.delivery_id).await;
+        Ok(response)
     }
 
     async fn send_code<R: Message + Default>(
@@ -84,16 +87,12 @@ impl Api {
         caller: &Caller,
         channel: Channel,
         given: Given,
+        key: Option<IdempotencyKey>,
         made: fn(&Sent) -> R,
     ) -> Result<R> {
         caller.must_own(given.user_id)?;
-        let once = given.once.clone();
-        let send = async {
-            let send = read(caller, channel, given)?;
-            let outcome = self.0.codes.send(&send, |sent| made(sent).encode_to_vec()).await?;
-            reply(outcome, |sent| made(&sent))
-        };
-        self.idempotent(once.as_ref(), send).await
+        let send = async { self.0.codes.send(&read(caller, channel, given)?, key.as_ref(), made).await };
+        idempotency::respond(key.as_ref(), send).await
     }
 
     /// Tells what became of a mail or a text message.
@@ -155,6 +154,5 @@ fn read(caller: &Caller, channel: Channel, given: Given) -> Result<SendCode> {
         language,
         may_know_owner: caller.has(Scope::AccountsWrite),
         caller: caller.to_string(),
-        once: given.once,
     })
 }

@@ -1,11 +1,9 @@
 //! CreateField, ListFields, UpdateField and DeleteField.
 
-use prost::Message;
-
-use super::{Api, reply};
+use super::Api;
 use crate::{
     convert::{field, pb},
-    domain::caller::Caller,
+    domain::{caller::Caller, idempotency},
     error::{Result, Violations},
     model::{field::Field, page},
 };
@@ -14,8 +12,6 @@ use crate::{
 const DEFAULT_SIZE: i64 = 100;
 /// Most definitions on a page; more are cut to it.
 const MAX_SIZE: i64 = 500;
-/// What a page token of fields is bound to.
-const QUERY: &str = "fields";
 
 impl Api {
     /// Creates a field.
@@ -27,13 +23,9 @@ impl Api {
         caller: &Caller,
         request: pb::CreateFieldRequest,
     ) -> Result<pb::CreateFieldResponse> {
-        let once = self.once(caller, "CreateField", &request.request_id, &request);
-        let create = async {
-            let new = field::new_field(request)?;
-            let outcome = self.0.fields.create(new, once.as_ref(), |made| created(made).encode_to_vec()).await?;
-            reply(outcome, |made| created(&made))
-        };
-        self.idempotent(once.as_ref(), create).await
+        let key = self.idempotency_key(caller, "CreateField", &request.request_id, &request);
+        let create = async { self.0.fields.create(field::new_field(request)?, key.as_ref(), created).await };
+        idempotency::respond(key.as_ref(), create).await
     }
 
     /// Lists fields, oldest first.
@@ -44,19 +36,8 @@ impl Api {
         let mut violations = Violations::new();
         let limit = page::size_within(request.page_size, DEFAULT_SIZE, MAX_SIZE, &mut violations);
         violations.into_result()?;
-        let now = self.0.clock.now();
-        let after = match request.page_token.as_str() {
-            "" => None,
-            token => page::read(&self.0.keys, QUERY, token, self.0.pages.token_lifetime, now)?
-                .first()
-                .and_then(serde_json::Value::as_i64),
-        };
-        let (fields, last) = self.0.fields.list(after.unwrap_or_default(), limit).await?;
-        let next_page_token = last.map(|last| page::write(&self.0.keys, QUERY, vec![last.into()], now));
-        Ok(pb::ListFieldsResponse {
-            fields: fields.iter().map(field::message).collect(),
-            next_page_token: next_page_token.unwrap_or_default(),
-        })
+        let (fields, next_page_token) = self.0.fields.list(&request.page_token, limit).await?;
+        Ok(pb::ListFieldsResponse { fields: fields.iter().map(field::message).collect(), next_page_token })
     }
 
     /// Changes a field's description, default and flags.

@@ -28,17 +28,15 @@ use crate::{
         deliveries::Deliveries,
         fields::Fields,
         hash_kinds::HashKinds,
-        idempotency::{IdempotencyKey, InFlightGuard, InFlightRequests, Outcome, Quota},
+        idempotency::{Idempotency, IdempotencyKey},
         passwords::Passwords,
         profiles::Profiles,
-        stored_bytes::StoredBytes,
         tokens::Tokens,
         users::Users,
     },
     error::{Error, FieldError, Result},
     model::field::Fields as Definitions,
-    model::keys::Keys,
-    model::{page::PageLimits, password::Lengths, username::UsernameRules},
+    model::{password::Lengths, username::UsernameRules},
 };
 
 /// All use cases, as the transports call them.
@@ -49,7 +47,6 @@ pub struct Api(Arc<Parts>);
 pub struct Parts {
     pub db: Db,
     pub clock: Clock,
-    pub keys: Keys,
     pub fields: Fields,
     pub profiles: Profiles,
     pub accounts: Accounts,
@@ -64,18 +61,7 @@ pub struct Parts {
     pub usernames: UsernameRules,
     pub tokens: Tokens,
     pub authenticator: Authenticator,
-    pub running: InFlightRequests,
-    pub stored: StoredBytes,
-    pub stored_quotas: StoredQuotas,
-}
-
-/// The bytes of responses that one caller may have stored per hour, for its request ids.
-#[derive(Clone, Copy, Debug)]
-pub struct StoredQuotas {
-    /// Of a service.
-    pub service: u64,
-    /// Of a user.
-    pub user: u64,
+    pub idempotency: Idempotency,
 }
 
 impl Api {
@@ -115,58 +101,15 @@ impl Api {
         &self.0.db
     }
 
-    fn once<M: Message + Name>(
+    /// The idempotency key of a request that isn't a dry run.
+    fn idempotency_key<M: Message + Name>(
         &self,
         caller: &Caller,
         rpc: &'static str,
         request_id: &str,
         request: &M,
     ) -> Option<IdempotencyKey> {
-        if request_id.is_empty() {
-            return None;
-        }
-        let Parts { keys, clock, stored, stored_quotas, .. } = &*self.0;
-        let bytes_per_hour = if caller.user().is_some() { stored_quotas.user } else { stored_quotas.service };
-        let quota = Quota { stored: stored.clone(), bytes_per_hour };
-        IdempotencyKey::of(caller, rpc, request_id, canonical(request), keys, clock, quota)
-    }
-
-    /// Responds to a request that may have an idempotency key: with the stored response where the same request was done
-    /// before or meanwhile, else with that of `work`, which stores its response in its own transaction.
-    ///
-    /// # Errors
-    /// REQUEST_ID_REUSED where the key belongs to a different request, and those of `work`.
-    async fn idempotent<R: Message + Default>(
-        &self,
-        once: Option<&IdempotencyKey>,
-        work: impl Future<Output = Result<R>>,
-    ) -> Result<R> {
-        if let Some(stored) = self.stored(once).await? {
-            return Ok(stored);
-        }
-        self.or_stored(once, work.await).await
-    }
-
-    /// Notes that a request is under way; `None` where it bears no id.
-    fn enter(&self, once: Option<&IdempotencyKey>) -> Result<Option<InFlightGuard>> {
-        once.map(|once| self.0.running.enter(once)).transpose()
-    }
-
-    /// The kept reply, where the same request that came at the same time was done meanwhile; else the error as it is.
-    async fn or_stored<R: Message + Default>(&self, once: Option<&IdempotencyKey>, done: Result<R>) -> Result<R> {
-        match done {
-            Err(error) if once.is_some() => match self.stored(once).await {
-                Ok(Some(kept)) => Ok(kept),
-                Ok(None) | Err(_) => Err(error),
-            },
-            done => done,
-        }
-    }
-
-    /// The kept reply of a request that was done before.
-    async fn stored<R: Message + Default>(&self, once: Option<&IdempotencyKey>) -> Result<Option<R>> {
-        let Some(once) = once else { return Ok(None) };
-        once.stored(&self.0.db).await?.map(decode).transpose()
+        self.0.idempotency.key(caller, rpc, request_id, || canonical(request))
     }
 }
 
@@ -176,18 +119,6 @@ fn check_id(path: &'static str, id: i64) -> Result<()> {
         0 => Err(Error::invalid(path, FieldError::Required, "is required")),
         ..0 => Err(Error::invalid(path, FieldError::Range, "must not be negative")),
         1.. => Ok(()),
-    }
-}
-
-fn decode<R: Message + Default>(bytes: Vec<u8>) -> Result<R> {
-    R::decode(bytes.as_slice()).map_err(Error::internal)
-}
-
-/// The reply of a write, made now or kept from the first time.
-fn reply<T, R: Message + Default>(outcome: Outcome<T>, make: impl FnOnce(T) -> R) -> Result<R> {
-    match outcome {
-        Outcome::New(done) => Ok(make(done)),
-        Outcome::Stored(bytes) => decode(bytes),
     }
 }
 

@@ -5,6 +5,7 @@ use crate::{
     convert::{pb, token, user::check_request_id},
     domain::{
         caller::Caller,
+        idempotency::{self, IdempotencyKey},
         tokens::{Issue, Tokens},
     },
     error::{Error, Result, Violations},
@@ -19,7 +20,9 @@ impl Api {
     /// Issues a token, with no scope that its issuer lacks.
     pub async fn issue_token(&self, caller: &Caller, request: pb::IssueTokenRequest) -> Result<pb::IssueTokenResponse> {
         use pb::issue_token_request::Subject as Given;
-        let once = self.once(caller, "IssueToken", &request.request_id, &request);
+        // The response contains the secret, so it can't be stored.
+        let key = self.idempotency_key(caller, "IssueToken", &request.request_id, &request);
+        let key = key.map(IdempotencyKey::that_runs_again);
         let given = request.subject.map(|given| match given {
             Given::Service(name) => Subject::Service(name),
             Given::UserId(user_id) => Subject::User(user_id),
@@ -29,23 +32,22 @@ impl Api {
         if let Some(scope) = lacking {
             return Err(Error::scope_missing(scope.as_str()));
         }
-        if let Some(once) = &once {
-            // The stored response is not returned for a repeat, but a different body is detected before it is validated.
-            once.stored(&self.0.db).await?;
-        }
-        let mut violations = Violations::new();
-        check_request_id(&request.request_id, &mut violations);
-        let subject = token::new_subject(given, &mut violations);
-        let scopes = token::scopes(&request.scopes, &mut violations);
-        let lifetimes = self.0.tokens.lifetimes();
-        let max = subject.as_ref().map_or(lifetimes.service, |subject| lifetimes.of(subject));
-        let ttl = token::ttl(request.ttl, subject.as_ref(), max, &mut violations);
-        violations.into_result()?;
-        let subject = subject.expect("valid: a missing subject is a violation");
-        let issue = Issue { subject: &subject, scopes: &scopes, ttl };
-        let issued = self.0.tokens.issue_for(caller, &issue, once.as_ref()).await?;
-        self.apply_revocations(issued.revoked);
-        Ok(pb::IssueTokenResponse { token: Some(token::message(&issued.token)), secret: issued.secret })
+        let issue = async {
+            let mut violations = Violations::new();
+            check_request_id(&request.request_id, &mut violations);
+            let subject = token::new_subject(given, &mut violations);
+            let scopes = token::scopes(&request.scopes, &mut violations);
+            let lifetimes = self.0.tokens.lifetimes();
+            let max = subject.as_ref().map_or(lifetimes.service, |subject| lifetimes.of(subject));
+            let ttl = token::ttl(request.ttl, subject.as_ref(), max, &mut violations);
+            violations.into_result()?;
+            let subject = subject.expect("valid: a missing subject is a fault");
+            let issue = Issue { subject: &subject, scopes: &scopes, ttl };
+            let issued = self.0.tokens.issue_for(caller, &issue, key.as_ref()).await?;
+            self.apply_revocations(issued.revoked);
+            Ok(pb::IssueTokenResponse { token: Some(token::message(&issued.token)), secret: issued.secret })
+        };
+        idempotency::respond(key.as_ref(), issue).await
     }
 
     /// Lists the tokens of a service or a user.
@@ -60,22 +62,8 @@ impl Api {
         let subject = token::known_subject(given, &mut violations);
         let limit = self.0.pages.size(request.page_size, &mut violations);
         violations.into_result()?;
-        let subject = subject.expect("valid: a missing subject is a violation");
-        let query = format!("tokens of {subject:?}");
-        let now = self.0.clock.now();
-        let before = match request.page_token.as_str() {
-            "" => None,
-            given => page::read(&self.0.keys, &query, given, self.0.pages.token_lifetime, now)?
-                .first()
-                .and_then(serde_json::Value::as_i64),
-        };
-        let mut found = self.0.tokens.list(Some(&subject), before, limit + 1).await?;
-        let has_more = found.len() as i64 > limit;
-        found.truncate(limit as usize);
-        let next_page_token = match found.last() {
-            Some(last) if has_more => page::write(&self.0.keys, &query, vec![last.token_id.into()], now),
-            _ => String::new(),
-        };
+        let subject = subject.expect("valid: a missing subject is a fault");
+        let (found, next_page_token) = self.0.tokens.list_page(&subject, &request.page_token, limit).await?;
         Ok(pb::ListTokensResponse { tokens: found.iter().map(token::message).collect(), next_page_token })
     }
 

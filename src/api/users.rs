@@ -1,9 +1,8 @@
 //! CreateUser, ImportUsers and DeleteUser.
 
 use futures_util::{StreamExt, stream};
-use prost::Message;
 
-use super::{Api, reply};
+use super::Api;
 use crate::{
     convert::{
         json, pb, profile,
@@ -12,16 +11,15 @@ use crate::{
     domain::{
         accounts::{Hashes, NewSecrets},
         caller::Caller,
-        idempotency::IdempotencyKey,
-        profiles::AccountView,
-        users::NewUser,
+        idempotency::{self, IdempotencyKey},
     },
     error::{Error, FieldError, Kind, Reason, Result},
     model::{
-        account::{Account, Normalized},
+        account::{Account, AccountView, Normalized},
         field::Fields,
         profile::{AccountMask, Profile, ReadMask},
         token::Revoked,
+        user::NewUser,
     },
 };
 
@@ -71,9 +69,9 @@ impl Batch {
 impl Api {
     /// Makes a user.
     pub async fn create_user(&self, caller: &Caller, request: pb::CreateUserRequest) -> Result<pb::CreateUserResponse> {
-        let once = match request.validate_only {
+        let key = match request.validate_only {
             true => None,
-            false => self.once(caller, "CreateUser", &request.request_id, &request),
+            false => self.idempotency_key(caller, "CreateUser", &request.request_id, &request),
         };
         let create = async {
             let custom = request.profile.as_ref().and_then(|profile| profile.custom_fields.clone());
@@ -84,16 +82,14 @@ impl Api {
             let (mut new, secrets) = user::new_user(request, &fields, &self.0.usernames, now, self.0.password_lengths)?;
             let (has_password, has_wallet_password) = secrets.are_set();
             self.hash_secrets(caller, &mut new, secrets, validate_only).await?;
-            let created = |new: &NewUser, profile: Profile| {
+            let respond = |new: &NewUser, profile: Profile| {
                 // A dry run hashes nothing.
                 let account = new.account.account(profile.user_id);
                 created(profile, Account { has_password, has_wallet_password, ..account }, &fields)
             };
-            let stored = |new: &NewUser, profile: &Profile| created(new, profile.clone()).encode_to_vec();
-            let outcome = self.0.users.create(&new, &fields, validate_only, once.as_ref(), stored).await?;
-            reply(outcome, |profile| created(&new, profile))
+            self.0.users.create(&new, &fields, validate_only, key.as_ref(), respond).await
         };
-        self.idempotent(once.as_ref(), create).await
+        idempotency::respond(key.as_ref(), create).await
     }
 
     /// Takes the users of a batch, committed together; the first has the place `index` in its stream, by which each
@@ -127,10 +123,11 @@ impl Api {
                 Err(error) => failures.push(failure(place, &error)),
             }
         }
-        let stored = |new: &NewUser, profile: &Profile| {
-            created(profile.clone(), new.account.account(profile.user_id), &fields).encode_to_vec()
+        let respond = |new: &NewUser, profile: Profile| {
+            let account = new.account.account(profile.user_id);
+            created(profile, account, &fields)
         };
-        let outcomes = self.0.users.import(&users, &fields, stored).await?;
+        let outcomes = self.0.users.import(&users, &fields, respond).await?;
         for (place, outcome) in places.into_iter().zip(outcomes) {
             if let Err(error) = outcome {
                 failures.push(failure(place, &error));
@@ -177,11 +174,11 @@ impl Api {
         if request.validate_only {
             return Err(Error::invalid("validate_only", FieldError::Format, "isn't supported in an import"));
         }
-        let once = self.once(caller, "CreateUser", &request.request_id, &request);
+        let key = self.idempotency_key(caller, "CreateUser", &request.request_id, &request);
         let now = self.0.clock.now();
         let (mut new, secrets) = user::new_user(request, fields, &self.0.usernames, now, self.0.password_lengths)?;
         self.hash_secrets(caller, &mut new, secrets, false).await?;
-        Ok((new, once))
+        Ok((new, key))
     }
 
     /// Checks the passwords of a new user, and puts their hashes into the account.
@@ -211,19 +208,20 @@ impl Api {
     /// # Errors
     /// USER_NOT_FOUND unless `allow_missing`, ETAG_MISMATCH, and those of a `request_id`.
     pub async fn delete_user(&self, caller: &Caller, request: pb::DeleteUserRequest) -> Result<pb::DeleteUserResponse> {
-        let once = || self.once(caller, "DeleteUser", &request.request_id, &request);
-        let once = if request.validate_only { None } else { once() };
+        let key = match request.validate_only {
+            true => None,
+            false => self.idempotency_key(caller, "DeleteUser", &request.request_id, &request),
+        };
         let delete = async {
             let delete = user::deletion(&request)?;
-            let stored = || pb::DeleteUserResponse {}.encode_to_vec();
             let fields = self.0.fields.current().await?;
-            let outcome = self.0.users.delete(&delete, &fields, once.as_ref(), stored).await?;
+            let response = self.0.users.delete(&delete, &fields, key.as_ref(), pb::DeleteUserResponse {}).await?;
             if !delete.validate_only {
                 self.0.authenticator.apply_revocation(Revoked::User(delete.user_id));
             }
-            reply(outcome, |()| pb::DeleteUserResponse {})
+            Ok(response)
         };
-        self.idempotent(once.as_ref(), delete).await
+        idempotency::respond(key.as_ref(), delete).await
     }
 }
 

@@ -11,7 +11,7 @@ use anyhow::{Context, anyhow};
 use chrono::TimeDelta;
 
 use crate::{
-    api::{Api, Parts, StoredQuotas},
+    api::{Api, Parts},
     auth::{authenticator::Authenticator, bootstrap::Bootstrap, cache::Cache, jwt::Jwts},
     call_guard::Deadlines,
     caller_limits::CallerLimits,
@@ -28,7 +28,9 @@ use crate::{
         fields::Fields,
         hash_kinds::HashKinds,
         housekeeping::Housekeeping,
+        idempotency::{Idempotency, StoredQuotas},
         names::NamePolicy,
+        page_tokens::PageTokens,
         passwords::Passwords,
         profiles::Profiles,
         texts::TextLimits,
@@ -93,14 +95,16 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
     let url = config.database.url.0.clone();
     let listen_url = config.database.listen_url.as_ref().map_or_else(|| url.clone(), |url| url.0.clone());
     let db = Db::new(&url, connector.clone(), config.database.pool_size);
-    let fields = Fields::new(db.clone(), clock.clone(), Duration::from_secs(config.fields.cache_seconds));
+    let page_tokens = PageTokens::new(keys.clone(), clock.clone());
+    let fields =
+        Fields::new(db.clone(), clock.clone(), Duration::from_secs(config.fields.cache_seconds), page_tokens.clone());
     let passwords = passwords(config)?;
     let hash_kinds = HashKinds::new(db.clone(), passwords.clone());
     let lifetimes = MaxLifetimes {
         user: TimeDelta::days(i64::from(config.tokens.user_max_days)),
         service: TimeDelta::days(i64::from(config.tokens.service_max_days)),
     };
-    let tokens = Tokens::new(db.clone(), clock.clone(), lifetimes);
+    let tokens = Tokens::new(db.clone(), clock.clone(), lifetimes, page_tokens.clone());
     let authenticator = authenticator(config, tokens.clone(), &clock)?;
     let linger = if config.mail.folder.is_some() { LINGER } else { Duration::ZERO };
     let days = |days: u32| TimeDelta::days(i64::from(days));
@@ -132,6 +136,10 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
     let wait = TimeDelta::seconds(i64::from(config.fields.wait_seconds));
     let deliveries = Deliveries::new(db.clone(), clock.clone());
     let reads = BatchLoader::new(&url, &connector);
+    let quotas = StoredQuotas {
+        service: u64::from(config.callers.service_stored_mib) * 1024 * 1024,
+        user: u64::from(config.callers.user_stored_mib) * 1024 * 1024,
+    };
     let api = Api::new(Parts {
         accounts: Accounts::new(
             db.clone(),
@@ -141,27 +149,20 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
             policy,
         ),
         authenticator: authenticator.clone(),
-        running: Default::default(),
-        stored: Default::default(),
-        stored_quotas: StoredQuotas {
-            service: u64::from(config.callers.service_stored_mib) * 1024 * 1024,
-            user: u64::from(config.callers.user_stored_mib) * 1024 * 1024,
-        },
-        bulk: Bulk::new(db.clone(), clock.clone(), reads.clone()),
-        codes: Codes::new(db.clone(), clock.clone(), keys.clone(), deliveries.clone(), texts, code_limits, linger),
+        bulk: Bulk::new(db.clone(), clock.clone(), reads.clone(), page_tokens.clone()),
+        codes: Codes::new(db.clone(), clock.clone(), keys.clone(), deliveries.clone(), texts, linger),
         deliveries,
         fields: fields.clone(),
         passwords,
         hash_kinds,
         password_lengths: config.passwords.lengths(),
-        pages: config.pages.limits(),
-        profiles: Profiles::new(db.clone(), clock.clone(), reads),
+        profiles: Profiles::new(db.clone(), clock.clone(), reads, page_tokens),
         tokens,
         users: Users::new(db.clone(), clock.clone(), names),
         usernames,
         db: db.clone(),
         clock: clock.clone(),
-        keys,
+        idempotency: Idempotency::new(db.clone(), clock.clone(), keys, quotas),
     });
     let housekeeping = Housekeeping::new(db.clone(), clock.clone(), config.passwords.limits().known_for);
     let field_worker = BackfillWorker::new(db, clock.clone(), wait);

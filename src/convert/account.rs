@@ -5,10 +5,9 @@ use prost_types::Timestamp;
 
 use crate::{
     convert::{key, mask, pb, time, user::check_request_id},
-    domain::accounts::{Link, VerifyPassword},
     error::{FieldError, Result, Violations},
     model::{
-        account::{is_provider, parse_email, parse_phone, parse_subject},
+        account::{Link, VerifyPassword, is_provider, parse_email, parse_phone, parse_subject},
         account_change::{AccountPatch, Paths, Proof, UPDATE_ACCOUNT, check_proof},
         code::{self, Purpose},
         delivery::Channel,

@@ -4,10 +4,9 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     convert::{json, mask, pb, timestamp, user::check_request_id},
-    domain::fields::FieldPatch,
     error::{FieldError, Result, Violations},
     model::{
-        field::{Field, FieldType, Index, is_key},
+        field::{Field, FieldPatch, FieldType, Index, is_key},
         text,
     },
 };

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod annotations;
+pub mod budget;
 pub mod details;
 pub mod field;
 pub mod fingerprint;

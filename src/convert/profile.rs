@@ -8,10 +8,9 @@ use crate::{
         proto_struct::{Show, Struct},
         timestamp,
     },
-    domain::profiles::AccountView,
     error::{FieldError, Violations},
     model::{
-        account::Connection,
+        account::{AccountView, Connection},
         delivery::Channel,
         document::Document,
         field::Fields,

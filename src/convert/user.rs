@@ -8,10 +8,6 @@ use crate::{
         account::{last_login, new_secret},
         json, pb, profile, time,
     },
-    domain::{
-        reservations::Reservation,
-        users::{DeleteUser, NewUser},
-    },
     error::{Error, FieldError, Result, Violations},
     model::{
         account::{parse_email, parse_phone},
@@ -20,9 +16,9 @@ use crate::{
         password::{Kind, Lengths, Secret},
         password_hash::PasswordHash,
         profile::{Profile, parse_etag},
+        user::{DeleteUser, NewAccount, NewUser, Reservation},
         username::{SKELETON, UsernameRules, skeletons},
     },
-    store::users::NewAccount,
 };
 
 /// Largest explicit id: what a JSON number holds without a gap.

@@ -8,11 +8,10 @@ use futures_util::SinkExt;
 use tokio_postgres::{Client, Error, Transaction};
 
 use crate::{
-    model::{account::Normalized, profile::Profile},
+    model::{account::Normalized, profile::Profile, user::NewAccount},
     store::{
         fields::IndexRow,
-        schema::{DevMarker, MARK},
-        users::NewAccount,
+        schema::{MARK, Mark},
     },
 };
 

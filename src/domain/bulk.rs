@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
+use prost::Message;
 
 use crate::{
     clock::Clock,
@@ -11,7 +12,8 @@ use crate::{
         batch_loader::BatchLoader,
         db::{Db, End, Lane},
         fields::{index_rows, join_fill},
-        idempotency::{IdempotencyKey, Outcome},
+        idempotency::{self, IdempotencyKey, Outcome},
+        page_tokens::PageTokens,
         profiles::{rejected, search_in_time, too_many_groups},
     },
     error::{Error, FieldError, Reason, Result},
@@ -29,15 +31,19 @@ pub struct BulkUpdate {
     pub filter: Filter,
     pub changes: Vec<Change>,
     pub groups: GroupChange,
-    /// The last user of the call before.
-    pub after: Option<i64>,
+    /// The hash of the filter as the request has it, to which page tokens are bound.
+    pub query_hash: String,
+    /// The path of what makes the filter match every profile, unless the request allows that.
+    pub match_all: Option<String>,
+    /// Of the call before; empty for the first call.
+    pub page_token: String,
+    /// Users to skip before the first call.
     pub skip: i64,
     pub limit: i64,
     pub with_total: bool,
     pub expected_total: Option<i64>,
     pub validate_only: bool,
     pub all_or_nothing: bool,
-    pub once: Option<IdempotencyKey>,
 }
 
 /// What became of it.
@@ -46,7 +52,7 @@ pub struct BulkDone {
     pub results: Vec<(i64, Result<DateTime<Utc>>)>,
     pub total: Option<i64>,
     /// The last user who was looked at, where more are left.
-    pub last: Option<i64>,
+    last: Option<i64>,
 }
 
 /// The use case of bulk changes.
@@ -56,42 +62,43 @@ pub struct Bulk {
     searches: Db,
     clock: Clock,
     reads: BatchLoader,
+    tokens: PageTokens,
 }
 
 impl Bulk {
-    pub fn new(db: Db, clock: Clock, reads: BatchLoader) -> Self {
-        Self { searches: db.in_lane(Lane::Searches), db, clock, reads }
+    /// The use case on this database.
+    pub fn new(db: Db, clock: Clock, reads: BatchLoader, tokens: PageTokens) -> Self {
+        Self { searches: db.in_lane(Lane::Searches), db, clock, reads, tokens }
     }
 
-    /// Changes up to `limit` profiles, each by itself unless the call is all or nothing.
+    /// Changes up to `limit` profiles, each by itself unless the call is all or nothing, and makes the response of it,
+    /// with the token of the next page.
     ///
     /// # Errors
-    /// TOTAL_MISMATCH; with `all_or_nothing` the first profile's own failure.
-    pub async fn update(
+    /// PAGE_TOKEN_INVALID, PAGE_TOKEN_MISMATCH, PAGE_TOKEN_EXPIRED; FILTER_REQUIRED; TOTAL_MISMATCH; with
+    /// `all_or_nothing` the first profile's own failure.
+    pub async fn update<R: Message + Default>(
         &self,
         update: &BulkUpdate,
-        reply: impl Fn(&BulkDone) -> Vec<u8> + Sync,
-    ) -> Result<Outcome<BulkDone>> {
+        key: Option<&IdempotencyKey>,
+        respond: impl Fn(&BulkDone, String) -> R + Sync,
+    ) -> Result<R> {
+        let tokens = self.tokens.of(format!("bulk {}", update.query_hash));
+        let after = tokens.read_id(&update.page_token)?;
+        if let Some(cause) = &update.match_all {
+            let why = "must not match every profile unless allow_all is set";
+            return Err(Error::new(Reason::FilterRequired).with_violation(cause, FieldError::Required, why));
+        }
         let now = self.clock.now();
         let end = if update.validate_only { End::DryRun } else { End::Commit };
         // Outside of the transaction, where a search that takes too long can be cancelled. The update repeats the filter,
         // with the unique values themselves: they may have other holders by then.
         let filter = self.reads.by_holders(&update.filter).await?;
-        let found = search_in_time(self.searches.run(async |conn| find(conn, update, &filter).await)).await?;
-        self.db
-            .transaction(end, async |conn| {
-                if let Some(once) = &update.once
-                    && let Some(kept) = once.begin(conn).await?
-                {
-                    return Ok(Outcome::Stored(kept));
-                }
-                let done = change(conn, update, found.clone(), now).await?;
-                if let Some(once) = &update.once {
-                    once.end(conn, None, reply(&done)).await?;
-                }
-                Ok(Outcome::New(done))
-            })
-            .await
+        let found = search_in_time(self.searches.run(async |conn| find(conn, update, &filter, after).await)).await?;
+        let write = idempotency::write(&self.db, end, key, None, async |conn| {
+            change(conn, update, found.clone(), now).await.map(|done| respond(&done, tokens.write_id(done.last)))
+        });
+        write.await.map(Outcome::into_response)
     }
 }
 
@@ -104,9 +111,12 @@ struct Found {
     has_more: bool,
 }
 
-async fn find(conn: &mut AsyncPgConnection, update: &BulkUpdate, filter: &Filter) -> Result<Found> {
-    let total = count(conn, update, filter).await?;
-    let mut picked = bulk::pick(conn, filter, update.after, update.skip, update.limit + 1).await?;
+/// Finds the profiles after the last one of the call before.
+async fn find(conn: &mut AsyncPgConnection, update: &BulkUpdate, filter: &Filter, after: Option<i64>) -> Result<Found> {
+    let expected = update.expected_total.filter(|_| after.is_none());
+    let total = count(conn, update, filter, expected).await?;
+    let skip = if after.is_some() { 0 } else { update.skip };
+    let mut picked = bulk::pick(conn, filter, after, skip, update.limit + 1).await?;
     let has_more = picked.len() as i64 > update.limit;
     picked.truncate(update.limit as usize);
     Ok(Found { total, picked, has_more })
@@ -160,8 +170,13 @@ async fn change(
     Ok(BulkDone { results: results.collect(), total, last })
 }
 
-async fn count(conn: &mut AsyncPgConnection, update: &BulkUpdate, filter: &Filter) -> Result<Option<i64>> {
-    let expected = update.expected_total.filter(|_| update.after.is_none());
+/// The number of profiles that the filter matches, where it is returned or must be the expected one.
+async fn count(
+    conn: &mut AsyncPgConnection,
+    update: &BulkUpdate,
+    filter: &Filter,
+    expected: Option<i64>,
+) -> Result<Option<i64>> {
     if !update.with_total && expected.is_none() {
         return Ok(None);
     }

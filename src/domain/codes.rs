@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
+use prost::Message;
 
 use crate::{
     clock::{Clock, random_bytes},
     domain::{
         db::{Db, End},
         deliveries::Deliveries,
-        idempotency::{IdempotencyKey, Outcome},
+        idempotency::{self, IdempotencyKey, Outcome},
         rate_limiter::{Bucket, exceeded, whole_seconds},
         texts::TextLimits,
     },
@@ -45,7 +46,6 @@ pub struct SendCode {
     pub may_know_owner: bool,
     /// Who asks.
     pub caller: String,
-    pub once: Option<IdempotencyKey>,
 }
 
 /// A code that was sent.
@@ -85,20 +85,31 @@ impl Codes {
         Self { db, clock, keys, deliveries, texts, limits, wait_for_delivery }
     }
 
-    /// Queues a code.
+    /// Queues a code, and makes the response of it.
     ///
     /// # Errors
     /// USER_NOT_FOUND, ADDRESS_NOT_BOUND, ADDRESS_NOT_CONFIRMED, ADDRESS_UNCHANGED, CODE_SEND_COOLDOWN, CODE_SEND_QUOTA; to
     /// whom may know it, EMAIL_TAKEN or PHONE_TAKEN.
-    pub async fn send(&self, send: &SendCode, reply: impl Fn(&Sent) -> Vec<u8> + Sync) -> Result<Outcome<Sent>> {
-        let outcome = self.commit(send, reply).await?;
-        if let Outcome::New(sent) = &outcome {
-            self.wait_for_delivery(sent.delivery_id).await;
+    pub async fn send<R: Message + Default>(
+        &self,
+        send: &SendCode,
+        key: Option<&IdempotencyKey>,
+        respond: impl Fn(&Sent) -> R + Sync,
+    ) -> Result<R> {
+        let now = self.clock.now();
+        let db = self.db.of_user(send.user_id);
+        let outcome = idempotency::write(&db, End::Commit, key, Some(send.user_id), async |conn| {
+            self.queue(conn, send, now).await.map(|sent| respond(&sent))
+        })
+        .await?;
+        if matches!(outcome, Outcome::New(_)) {
+            metrics::codes(metrics::Code::Sent, 1);
         }
-        Ok(outcome)
+        Ok(outcome.into_response())
     }
 
-    async fn wait_for_delivery(&self, delivery_id: i64) {
+    /// Waits until a message that was queued is on its way, in development.
+    pub async fn wait_for_delivery(&self, delivery_id: i64) {
         if self.wait_for_delivery.is_zero() {
             // A poll that is abandoned at once would cost a statement and a connection.
             return;
@@ -110,30 +121,6 @@ impl Codes {
         };
         // A message that takes longer is only late; the call has succeeded.
         tokio::time::timeout(self.wait_for_delivery, sent).await.unwrap_or_default();
-    }
-
-    async fn commit(&self, send: &SendCode, reply: impl Fn(&Sent) -> Vec<u8> + Sync) -> Result<Outcome<Sent>> {
-        let now = self.clock.now();
-        let outcome = self
-            .db
-            .of_user(send.user_id)
-            .transaction(End::Commit, async |conn| {
-                if let Some(once) = &send.once
-                    && let Some(kept) = once.begin(conn).await?
-                {
-                    return Ok(Outcome::Stored(kept));
-                }
-                let sent = self.queue(conn, send, now).await?;
-                if let Some(once) = &send.once {
-                    once.end(conn, Some(send.user_id), reply(&sent)).await?;
-                }
-                Ok(Outcome::New(sent))
-            })
-            .await?;
-        if matches!(outcome, Outcome::New(_)) {
-            metrics::codes(metrics::Code::Sent, 1);
-        }
-        Ok(outcome)
     }
 
     async fn queue(&self, conn: &mut AsyncPgConnection, send: &SendCode, now: DateTime<Utc>) -> Result<Sent> {

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
-use parking_lot::RwLock;
+use prost::Message;
 use serde_json::{Map, Value};
 use tokio::{sync::Mutex, time::Instant};
 
@@ -14,10 +14,11 @@ use crate::{
     clock::Clock,
     domain::{
         db::{Db, End},
-        idempotency::{IdempotencyKey, Outcome},
+        idempotency::{self, IdempotencyKey, Outcome},
+        page_tokens::PageTokens,
     },
     error::{Error, FieldError, Reason, Result},
-    model::field::{Field, Fields as Definitions, Index, MAX_DEFINITIONS, MAX_KEY_TEXT, defaults_fit},
+    model::field::{Field, FieldPatch, Fields as Definitions, Index, MAX_DEFINITIONS, MAX_KEY_TEXT, defaults_fit},
     store::{
         backfill,
         fields::{self, IndexRow},
@@ -35,6 +36,7 @@ pub struct Fields {
     /// Whose turn it is to lock all definitions: on each replica one waits for the database's lock with a connection, and
     /// the others wait without.
     turn: Arc<Mutex<()>>,
+    tokens: PageTokens,
 }
 
 /// Definitions, and when their reading began.
@@ -43,21 +45,10 @@ struct Loaded {
     definitions: Arc<Definitions>,
 }
 
-/// What of a field changes; absent parts stay.
-#[derive(Clone, Debug, Default)]
-pub struct FieldPatch {
-    pub description: Option<String>,
-    /// As it was given, to be checked against the field's type; `Some(None)` clears it.
-    pub default_value: Option<Option<serde_json::Value>>,
-    pub required: Option<bool>,
-    pub unique: Option<bool>,
-    pub indexed: Option<bool>,
-    pub user_writable: Option<bool>,
-}
-
 impl Fields {
-    pub fn new(db: Db, clock: Clock, age: Duration) -> Self {
-        Self { db, clock, age, cache: Arc::default(), turn: Arc::default() }
+    /// Use cases on this database, with definitions cached for `age`.
+    pub fn new(db: Db, clock: Clock, age: Duration, tokens: PageTokens) -> Self {
+        Self { db, clock, age, cache: Arc::default(), turn: Arc::default(), tokens }
     }
 
     /// The definitions, never older than the cache's age.
@@ -102,59 +93,52 @@ impl Fields {
         }
     }
 
-    /// Creates a field. `reply` makes what is stored for a repeated request id.
+    /// Creates a field, and makes the response of it.
     ///
     /// # Errors
     /// FIELD_EXISTS, FIELD_LIMIT_REACHED; INVALID_REQUEST where its default does not fit beside those of the others;
     /// REQUEST_IN_PROGRESS.
-    pub async fn create(
+    pub async fn create<R: Message + Default>(
         &self,
         mut new: Field,
-        once: Option<&IdempotencyKey>,
-        reply: impl Fn(&Field) -> Vec<u8> + Sync,
-    ) -> Result<Outcome<Field>> {
+        key: Option<&IdempotencyKey>,
+        respond: impl Fn(&Field) -> R + Sync,
+    ) -> Result<R> {
         new.created_at = self.clock.now();
         let turn = self.turn.lock().await;
-        let outcome = self
-            .db
-            .transaction(End::Commit, async |conn| {
-                if let Some(once) = once
-                    && let Some(stored) = once.begin(conn).await?
-                {
-                    return Ok(Outcome::Stored(stored));
-                }
-                fields::lock_all(conn).await?;
-                reject_beyond_limit(conn, &new.name).await?;
-                let made = fields::insert(conn, &new).await?.ok_or_else(|| {
-                    Error::new(Reason::FieldExists).with_resource("field", "field.name").with_violation(
-                        "field.name",
-                        FieldError::Format,
-                        "is taken",
-                    )
-                })?;
-                if made.default_value.is_some() {
-                    check_defaults(conn).await?;
-                }
-                fields::notify(conn).await?;
-                if let Some(once) = once {
-                    once.end(conn, None, reply(&made)).await?;
-                }
-                Ok(Outcome::New(made))
-            })
-            .await?;
+        let outcome = idempotency::write(&self.db, End::Commit, key, None, async |conn| {
+            fields::lock_all(conn).await?;
+            reject_beyond_limit(conn, &new.name).await?;
+            let made = fields::insert(conn, &new).await?.ok_or_else(|| {
+                Error::new(Reason::FieldExists).with_resource("field", "field.name").with_violation(
+                    "field.name",
+                    FieldError::Format,
+                    "is taken",
+                )
+            })?;
+            if made.default_value.is_some() {
+                check_defaults(conn).await?;
+            }
+            fields::notify(conn).await?;
+            Ok(respond(&made))
+        })
+        .await?;
         drop(turn);
         if matches!(outcome, Outcome::New(_)) {
             self.refresh().await;
         }
-        Ok(outcome)
+        Ok(outcome.into_response())
     }
 
-    /// Up to `limit` fields after the one of this id, oldest first, and the id of the last where there are more.
+    /// One page of up to `limit` fields, oldest first, and the token of the next page; empty if there is none.
     ///
     /// # Errors
-    /// The database's.
-    pub async fn list(&self, after: i64, limit: i64) -> Result<(Vec<Field>, Option<i64>)> {
-        self.db.run(async |conn| Ok(fields::list_page(conn, after, limit).await?)).await
+    /// PAGE_TOKEN_INVALID, PAGE_TOKEN_MISMATCH or PAGE_TOKEN_EXPIRED.
+    pub async fn list(&self, page_token: &str, limit: i64) -> Result<(Vec<Field>, String)> {
+        let tokens = self.tokens.of("fields".to_owned());
+        let after = tokens.read_id(page_token)?.unwrap_or_default();
+        let (fields, last) = self.db.run(async |conn| Ok(fields::list_page(conn, after, limit).await?)).await?;
+        Ok((fields, tokens.write_id(last)))
     }
 
     /// Changes a field that has this etag; an empty one is none.

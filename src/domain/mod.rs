@@ -14,6 +14,7 @@ pub mod housekeeping;
 pub mod idempotency;
 pub mod listener;
 pub mod names;
+pub mod page_tokens;
 pub mod passwords;
 pub mod profiles;
 pub mod rate_limiter;

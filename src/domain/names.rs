@@ -7,9 +7,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use diesel_async::AsyncPgConnection;
 
 use crate::{
-    domain::reservations::{Reservation, reject_conflicts},
+    domain::reservations::reject_conflicts,
     error::Result,
-    model::{delivery::Channel, username::SKELETON},
+    model::{delivery::Channel, user::Reservation, username::SKELETON},
     store::{
         accounts::{self, Changes},
         reserved_values::{self, Reserved},

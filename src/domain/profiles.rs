@@ -1,9 +1,14 @@
 //! Reading, listing and changing profiles.
 
-use std::{collections::HashMap, ops::ControlFlow, sync::Arc, time::Duration};
+mod list;
+
+pub use list::{Listing, Page, search_in_time};
+
+use std::{collections::HashMap, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
+use prost::Message;
 
 use crate::{
     clock::Clock,
@@ -11,46 +16,23 @@ use crate::{
         batch_loader::BatchLoader,
         db::{Db, End, Lane},
         fields::{index_rows, join_fill},
-        idempotency::{IdempotencyKey, Outcome},
-        reservations::{Reservation, reserve},
+        idempotency::{self, IdempotencyKey, Outcome},
+        page_tokens::PageTokens,
+        reservations::reserve,
     },
     error::{Error, FieldError, Reason, Result},
     model::{
-        account::{Account, Connection, UserKey},
+        account::{Account, AccountView, UserKey},
         field::Field,
         profile::{BuiltinPatch, GroupChange, Profile, TOO_MANY_GROUPS},
         update::Change,
+        user::Reservation,
     },
-    store::{
-        accounts, fields,
-        listing::{self, Selection},
-        profiles, unique_values,
-    },
+    store::{accounts, fields, profiles, unique_values},
 };
-
-/// An account with its connections.
-#[derive(Clone, Debug, Default)]
-pub struct AccountView {
-    pub account: Account,
-    pub connections: Vec<Connection>,
-}
 
 /// Profiles that one statement reads for a batch.
 const PART: usize = 100;
-
-/// A page to be listed.
-pub struct Listing {
-    pub selection: Selection,
-    pub with_total: bool,
-    pub with_accounts: bool,
-}
-
-/// A page.
-pub struct Page<T> {
-    pub rows: Vec<(T, Option<AccountView>)>,
-    pub has_more: bool,
-    pub total: Option<i64>,
-}
 
 /// A change of one profile.
 pub struct Update {
@@ -62,7 +44,6 @@ pub struct Update {
     /// The version that the profile must still have; `Some(None)` for an etag that matches nothing.
     pub version: Option<Option<i64>>,
     pub validate_only: bool,
-    pub once: Option<IdempotencyKey>,
 }
 
 /// Use cases of profiles.
@@ -72,11 +53,13 @@ pub struct Profiles {
     searches: Db,
     clock: Clock,
     reads: BatchLoader,
+    tokens: PageTokens,
 }
 
 impl Profiles {
-    pub fn new(db: Db, clock: Clock, reads: BatchLoader) -> Self {
-        Self { searches: db.in_lane(Lane::Searches), db, clock, reads }
+    /// Use cases on this database.
+    pub fn new(db: Db, clock: Clock, reads: BatchLoader, tokens: PageTokens) -> Self {
+        Self { searches: db.in_lane(Lane::Searches), db, clock, reads, tokens }
     }
 
     /// The user who holds a key.
@@ -172,85 +155,28 @@ impl Profiles {
         Ok(shown)
     }
 
-    /// One page of a list. `show` makes of each profile what becomes of it, as they come; with the first for which it
-    /// exceeds the budget the page ends.
-    ///
-    /// # Errors
-    /// QUERY_TOO_SLOW after two seconds.
-    pub async fn list<T: Send>(
-        &self,
-        listing: Listing,
-        mut show: impl FnMut(Profile) -> Option<T> + Send,
-    ) -> Result<Page<T>> {
-        let Listing { mut selection, with_total, with_accounts } = listing;
-        let limit = selection.limit;
-        selection.limit += 1;
-        selection.filter = self.reads.by_holders(&selection.filter).await?;
-        let search = self.searches.run(async |conn| {
-            let total = match with_total {
-                true => Some(listing::count(conn, &selection.filter).await?),
-                false => None,
-            };
-            let (mut user_ids, mut shown, mut has_more) = (Vec::new(), Vec::new(), false);
-            let mut take = |profile: Profile| {
-                let user_id = profile.user_id;
-                let has_room = (shown.len() as i64) < limit;
-                match has_room.then(|| show(profile)).flatten() {
-                    Some(made) => {
-                        user_ids.push(user_id);
-                        shown.push(made);
-                        ControlFlow::Continue(())
-                    }
-                    None => {
-                        has_more = true;
-                        ControlFlow::Break(())
-                    }
-                }
-            };
-            listing::list(conn, &selection, &mut take).await?;
-            let accounts = match with_accounts {
-                true => views(conn, user_ids.clone()).await?,
-                false => Vec::new(),
-            };
-            let mut accounts: HashMap<i64, AccountView> =
-                accounts.into_iter().map(|view| (view.account.user_id, view)).collect();
-            let accounts = user_ids.iter().map(|user_id| accounts.remove(user_id));
-            Ok(Page { rows: shown.into_iter().zip(accounts).collect(), has_more, total })
-        });
-        search_in_time(search).await
-    }
-
-    /// Changes what is named of one profile. `reply` makes what is kept for a repeated request id.
+    /// Changes what is named of one profile, and makes the response of it.
     ///
     /// # Errors
     /// USER_NOT_FOUND, ETAG_MISMATCH, VALUE_TAKEN, LAST_CREDENTIAL, INVALID_REQUEST for too many groups, and the errors of
     /// operators.
-    pub async fn update(
+    pub async fn update<R: Message + Default>(
         &self,
         update: &Update,
-        reply: impl Fn(&Profile) -> Vec<u8> + Sync,
-    ) -> Result<Outcome<Profile>> {
+        key: Option<&IdempotencyKey>,
+        respond: impl Fn(Profile) -> R + Sync,
+    ) -> Result<R> {
         let now = self.clock.now();
         let end = if update.validate_only { End::DryRun } else { End::Commit };
         let db = self.db.of_user(update.user_id);
         let needs_claims = update.builtin.openid.is_some() || update.builtin.unionid.is_some();
         let needs_values =
             update.changes.iter().any(|change| change.field.unique || change.field.index.is_maintained());
-        if !needs_claims && !needs_values && update.once.is_none() && end == End::Commit {
+        let done = if !needs_claims && !needs_values && key.is_none() && end == End::Commit {
             // No other table changes, so the one statement is its own transaction.
-            let done = db.run(async |conn| apply(conn, update, now).await).await;
-            return match done {
-                Ok(profile) => Ok(Outcome::New(profile)),
-                Err(error) => Err(self.explain(error, update).await),
-            };
-        }
-        let done = db
-            .transaction(end, async |conn| {
-                if let Some(once) = &update.once
-                    && let Some(kept) = once.begin(conn).await?
-                {
-                    return Ok(Outcome::Stored(kept));
-                }
+            db.run(async |conn| apply(conn, update, now).await).await.map(respond)
+        } else {
+            let write = idempotency::write(&db, end, key, Some(update.user_id), async |conn| {
                 // The unique values that the user has until now are freed by their values.
                 let needs_stored = needs_claims || update.changes.iter().any(|change| change.field.unique);
                 let stored = match end {
@@ -262,14 +188,12 @@ impl Profiles {
                 if let Some(stored) = stored.filter(|_| end == End::DryRun) {
                     (profile.version, profile.updated_at) = (stored.version, stored.updated_at);
                 }
-                if let Some(once) = &update.once {
-                    once.end(conn, Some(profile.user_id), reply(&profile)).await?;
-                }
-                Ok(Outcome::New(profile))
-            })
-            .await;
+                Ok(respond(profile))
+            });
+            write.await.map(Outcome::into_response)
+        };
         match done {
-            Ok(outcome) => Ok(outcome),
+            Ok(response) => Ok(response),
             Err(error) => Err(self.explain(error, update).await),
         }
     }
@@ -289,18 +213,7 @@ impl Profiles {
     }
 }
 
-/// How long a search may take.
-const SEARCH: Duration = Duration::from_secs(2);
-
-/// Runs a search, whose statement is cancelled when it takes too long.
-///
-/// # Errors
-/// QUERY_TOO_SLOW after two seconds, and the search's own.
-pub async fn search_in_time<T>(search: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(SEARCH, search).await.unwrap_or_else(|_| Err(Error::new(Reason::QueryTooSlow)))
-}
-
-/// The error of a rejection of `change_document`, `REASON:field`.
+/// The error of a refusal of `change_document`, `REASON:field`.
 pub fn rejected(rejection: &str) -> Error {
     let (reason, field) = rejection.split_once(':').unwrap_or((rejection, ""));
     let reason = match reason {

@@ -1,30 +1,12 @@
-//! ReleasedNames of values that only one user may hold.
+//! Reservations of values that only one user may hold.
 
 use diesel_async::AsyncPgConnection;
 
 use crate::{
     error::{Error, FieldError, Reason, Result},
-    model::username::SKELETON,
+    model::{user::Reservation, username::SKELETON},
     store::unique_values,
 };
-
-/// A value that is to be one user's alone.
-#[derive(Clone, Debug)]
-pub struct Reservation {
-    /// Its path in the request.
-    pub path: String,
-    /// As `unique_values` names it.
-    pub kind: String,
-    /// The normalized value.
-    pub value: String,
-}
-
-impl Reservation {
-    /// Its kind and value.
-    pub fn pair(&self) -> (String, String) {
-        (self.kind.clone(), self.value.clone())
-    }
-}
 
 /// Reserves values for a user.
 ///

@@ -9,7 +9,8 @@ use crate::{
     domain::{
         caller::{Caller, Grant},
         db::{Db, End, Lane},
-        idempotency::IdempotencyKey,
+        idempotency::{self, IdempotencyKey},
+        page_tokens::PageTokens,
     },
     error::{Error, Reason, Result},
     model::{
@@ -71,12 +72,13 @@ pub struct Tokens {
     checks: Db,
     clock: Clock,
     lifetimes: MaxLifetimes,
+    page_tokens: PageTokens,
 }
 
 impl Tokens {
     /// Use cases on this database. Token checks have their own connections.
-    pub fn new(db: Db, clock: Clock, lifetimes: MaxLifetimes) -> Self {
-        Self { checks: db.in_lane(Lane::Tokens), db, clock, lifetimes }
+    pub fn new(db: Db, clock: Clock, lifetimes: MaxLifetimes, page_tokens: PageTokens) -> Self {
+        Self { checks: db.in_lane(Lane::Tokens), db, clock, lifetimes, page_tokens }
     }
 
     /// The longest lifetimes that a request may set.
@@ -115,51 +117,44 @@ impl Tokens {
     /// # Errors
     /// USER_NOT_FOUND; REQUEST_ID_REUSED, REQUEST_IN_PROGRESS; TOKEN_REVOKED or TOKEN_EXPIRED if the caller's own token
     /// ended in the meantime.
-    pub async fn issue_for(&self, caller: &Caller, issue: &Issue<'_>, once: Option<&IdempotencyKey>) -> Result<Issued> {
+    pub async fn issue_for(&self, caller: &Caller, issue: &Issue<'_>, key: Option<&IdempotencyKey>) -> Result<Issued> {
         let now = self.clock.now();
         let secret = token::secret(random_bytes());
         let hash = token::hash(&secret).to_vec();
         let scopes: Vec<String> = issue.scopes.iter().map(|scope| scope.as_str().to_owned()).collect();
-        let (token, revoked) = self
-            .writes_of(issue.subject)
-            .transaction(End::Commit, async |conn| {
-                let earlier = match once {
-                    Some(once) => once.begin(conn).await?,
-                    None => None,
-                };
-                let user_id = match issue.subject {
-                    Subject::User(user_id) => {
-                        // The lock prevents a concurrent deletion from leaving a token behind.
-                        profiles::lock(conn, *user_id).await?.ok_or_else(|| Error::user_not_found(*user_id))?;
-                        Some(*user_id)
-                    }
-                    Subject::Service(_) => None,
-                };
-                // Locked before the tokens that it issued: the same order as in a revocation.
-                let parent_ends_at = share_parent(conn, caller, now).await?;
-                let mut revoked = Vec::new();
-                if let Some(reply) = earlier {
-                    let token_id = i64::decode(reply.as_slice()).map_err(Error::internal)?;
-                    let earlier = tokens::revoke(conn, token_id, now).await?;
-                    revoked = tell_revoked(conn, earlier.into_iter().collect(), now).await?;
+        let db = self.writes_of(issue.subject);
+        let (token, revoked) = idempotency::transaction(&db, End::Commit, &[key], async |conn, responses| {
+            let earlier: Option<i64> = responses.find(0)?;
+            let user_id = match issue.subject {
+                Subject::User(user_id) => {
+                    // The lock prevents a concurrent deletion from leaving a token behind.
+                    profiles::lock(conn, *user_id).await?.ok_or_else(|| Error::user_not_found(*user_id))?;
+                    Some(*user_id)
                 }
-                let expires_at = now + issue.ttl;
-                let new = NewToken {
-                    hash: hash.clone(),
-                    subject: issue.subject,
-                    scopes: scopes.clone(),
-                    created_at: now,
-                    expires_at: parent_ends_at.map_or(expires_at, |ends_at| ends_at.min(expires_at)),
-                    issued_by: caller.subject.to_string(),
-                    parent: parent_ends_at.and(caller.token).map(|hash| hash.to_vec()),
-                };
-                let token = tokens::insert(conn, new).await?;
-                if let Some(once) = once {
-                    once.end(conn, user_id, token.token_id.encode_to_vec()).await?;
-                }
-                Ok((token, revoked))
-            })
-            .await?;
+                Subject::Service(_) => None,
+            };
+            // Locked before the tokens that it issued: the same order as in a revocation.
+            let parent_ends_at = share_parent(conn, caller, now).await?;
+            let mut revoked = Vec::new();
+            if let Some(token_id) = earlier {
+                let earlier = tokens::revoke(conn, token_id, now).await?;
+                revoked = tell_revoked(conn, earlier.into_iter().collect(), now).await?;
+            }
+            let expires_at = now + issue.ttl;
+            let new = NewToken {
+                hash: hash.clone(),
+                subject: issue.subject,
+                scopes: scopes.clone(),
+                created_at: now,
+                expires_at: parent_ends_at.map_or(expires_at, |ends_at| ends_at.min(expires_at)),
+                issued_by: caller.subject.to_string(),
+                parent: parent_ends_at.and(caller.token).map(|hash| hash.to_vec()),
+            };
+            let token = tokens::insert(conn, new).await?;
+            responses.store(0, user_id, || token.token_id.encode_to_vec());
+            Ok((token, revoked))
+        })
+        .await?;
         Ok(Issued { token, secret, revoked })
     }
 
@@ -168,6 +163,20 @@ impl Tokens {
     pub async fn list(&self, subject: Option<&Subject>, before: Option<i64>, limit: i64) -> Result<Vec<Token>> {
         let now = self.clock.now();
         self.db.run(async |conn| Ok(tokens::list(conn, subject, before, limit, now).await?)).await
+    }
+
+    /// One page of the tokens of a subject, as in [`Self::list`], and the token of the next page; empty if there is none.
+    ///
+    /// # Errors
+    /// PAGE_TOKEN_INVALID, PAGE_TOKEN_MISMATCH or PAGE_TOKEN_EXPIRED.
+    pub async fn list_page(&self, subject: &Subject, page_token: &str, limit: i64) -> Result<(Vec<Token>, String)> {
+        let page_tokens = self.page_tokens.of(format!("tokens of {subject:?}"));
+        let before = page_tokens.read_id(page_token)?;
+        let mut found = self.list(Some(subject), before, limit + 1).await?;
+        let has_more = found.len() as i64 > limit;
+        found.truncate(limit as usize);
+        let last = found.last().map(|token| token.token_id).filter(|_| has_more);
+        Ok((found, page_tokens.write_id(last)))
     }
 
     /// Revokes a token of a kind that the caller may revoke, and every token that it issued. Returns the revocations to

@@ -5,52 +5,29 @@ use std::collections::{HashMap, HashSet};
 use chrono::{DateTime, Utc};
 use diesel::result::Error as DieselError;
 use diesel_async::AsyncPgConnection;
+use prost::Message;
 
 use crate::{
     clock::Clock,
     domain::{
         db::{Db, End},
         fields::{index_rows, join_fill},
-        idempotency::{self, IdempotencyKey, Outcome},
+        idempotency::{self, IdempotencyKey, Outcome, Responses},
         names::{self, NamePolicy, ReleasedNames},
-        reservations::{Reservation, reject_conflicts},
+        reservations::reject_conflicts,
     },
     error::{Error, FieldError, Reason, Result},
     model::{
         delivery::Channel,
         field::{Field, Fields},
         profile::Profile,
+        user::{DeleteUser, NewUser, Reservation},
     },
-    store::{
-        error::is_unique_violation,
-        fields,
-        idempotency::RequestKey,
-        profiles, unique_values,
-        users::{self, NewAccount},
-    },
+    store::{error::is_unique_violation, fields, profiles, unique_values, users},
 };
 
 /// Ids from here on are kept, but the sequence does not follow them.
 const SEQUENCE_END: i64 = 1 << 52;
-
-/// A user to be made. A `user_id` of 0 is drawn.
-#[derive(Clone)]
-pub struct NewUser {
-    pub profile: Profile,
-    pub account: NewAccount,
-    /// Values that must be free.
-    pub reservations: Vec<Reservation>,
-}
-
-/// A user to delete.
-pub struct DeleteUser {
-    pub user_id: i64,
-    /// The version that the profile must have; `Some(None)` for an etag that can't match.
-    pub version: Option<Option<i64>>,
-    /// Whether a missing user is not an error.
-    pub allow_missing: bool,
-    pub validate_only: bool,
-}
 
 /// Use cases of whole users.
 #[derive(Clone)]
@@ -65,48 +42,53 @@ impl Users {
         Self { db, clock, names }
     }
 
-    /// Makes one user.
+    /// Makes one user, and the response of it.
     ///
     /// # Errors
     /// USER_ID_TAKEN, and what is taken of its unique values.
-    pub async fn create(
+    pub async fn create<R: Message + Default>(
         &self,
         new: &NewUser,
         definitions: &Fields,
         validate_only: bool,
-        once: Option<&IdempotencyKey>,
-        reply: impl Fn(&NewUser, &Profile) -> Vec<u8> + Sync,
-    ) -> Result<Outcome<Profile>> {
+        key: Option<&IdempotencyKey>,
+        respond: impl Fn(&NewUser, Profile) -> R + Sync,
+    ) -> Result<R> {
         let end = if validate_only { End::DryRun } else { End::Commit };
-        let mut outcome = self
-            .db
-            .transaction(end, async |conn| {
-                self.make(conn, &[(new, once)], definitions, &reply).await?.pop().expect("valid: one for each")
-            })
-            .await?;
-        match &mut outcome {
-            Outcome::New(made) if validate_only => made.user_id = new.profile.user_id,
-            Outcome::New(_) => self.follow([new].into_iter()).await,
-            Outcome::Stored(_) => {}
+        let keys = [key];
+        let outcome = idempotency::transaction(&self.db, end, &keys, async |conn, responses| {
+            let made = self.make(conn, &[new], definitions, responses, &respond).await?;
+            made.into_iter().next().expect("valid: one for each")
+        });
+        let mut profile = match outcome.await? {
+            Outcome::New(made) => made,
+            Outcome::Stored(response) => return Ok(response),
+        };
+        if validate_only {
+            profile.user_id = new.profile.user_id;
+        } else {
+            self.follow([new].into_iter()).await;
         }
-        Ok(outcome)
+        Ok(respond(new, profile))
     }
 
     /// Makes a batch of users in one transaction, each by itself: one that fails leaves the others alone.
     ///
     /// # Errors
     /// What kept the whole batch from being written.
-    pub async fn import(
+    pub async fn import<R: Message + Default>(
         &self,
         batch: &[(NewUser, Option<IdempotencyKey>)],
         definitions: &Fields,
-        reply: impl Fn(&NewUser, &Profile) -> Vec<u8> + Sync,
+        respond: impl Fn(&NewUser, Profile) -> R + Sync,
     ) -> Result<Vec<Result<()>>> {
-        let batch: Vec<_> = batch.iter().map(|(new, once)| (new, once.as_ref())).collect();
-        let outcomes =
-            self.db.transaction(End::Commit, async |conn| self.make(conn, &batch, definitions, &reply).await).await?;
+        let (batch, keys): (Vec<_>, Vec<_>) = batch.iter().map(|(new, key)| (new, key.as_ref())).unzip();
+        let outcomes = idempotency::transaction(&self.db, End::Commit, &keys, async |conn, responses| {
+            self.make(conn, &batch, definitions, responses, &respond).await
+        });
+        let outcomes = outcomes.await?;
         let made = outcomes.iter().zip(&batch).filter(|(outcome, _)| matches!(outcome, Ok(Outcome::New(_))));
-        self.follow(made.map(|(_, (new, _))| *new)).await;
+        self.follow(made.map(|(_, new)| *new)).await;
         Ok(outcomes.into_iter().map(|outcome| outcome.map(|_| ())).collect())
     }
 
@@ -127,24 +109,26 @@ impl Users {
     /// # Errors
     /// WRITE_CONFLICT if concurrent writes were faster, and every error that prevents all of the users from being
     /// written.
-    async fn make(
+    async fn make<R: Message + Default>(
         &self,
         conn: &mut AsyncPgConnection,
-        batch: &[(&NewUser, Option<&IdempotencyKey>)],
+        batch: &[&NewUser],
         definitions: &Fields,
-        reply: &impl Fn(&NewUser, &Profile) -> Vec<u8>,
-    ) -> Result<Vec<Result<Outcome<Profile>>>> {
-        let requests: Vec<&IdempotencyKey> = batch.iter().filter_map(|(_, once)| *once).collect();
-        let mut begun = idempotency::begin(conn, &requests).await?.into_iter();
+        responses: &mut Responses<'_>,
+        respond: &impl Fn(&NewUser, Profile) -> R,
+    ) -> Result<Vec<Result<Outcome<Profile, R>>>> {
         let mut decisions = Decisions::begin(conn, batch, self.names, self.clock.now()).await?;
         let mut outcomes = Vec::with_capacity(batch.len());
-        for (new, once) in batch {
-            let kept = once.and_then(|_| begun.next()).unwrap_or(Ok(None));
-            outcomes.push(match kept {
+        for (place, new) in batch.iter().enumerate() {
+            let outcome = match responses.find(place) {
                 Err(error) => Err(error),
-                Ok(Some(kept)) => Ok(Outcome::Stored(kept)),
-                Ok(None) => decisions.decide(conn, new, *once, reply).await?,
-            });
+                Ok(Some(response)) => Ok(Outcome::Stored(response)),
+                Ok(None) => decisions.decide(conn, new).await?.map(Outcome::New),
+            };
+            if let Ok(Outcome::New(made)) = &outcome {
+                responses.store(place, Some(made.user_id), || respond(new, made.clone()).encode_to_vec());
+            }
+            outcomes.push(outcome);
         }
         decisions.write(conn, definitions).await?;
         Ok(outcomes)
@@ -155,38 +139,29 @@ impl Users {
     ///
     /// # Errors
     /// USER_NOT_FOUND unless `allow_missing`; ETAG_MISMATCH.
-    pub async fn delete(
+    pub async fn delete<R: Message + Default + Clone>(
         &self,
         delete: &DeleteUser,
         definitions: &Fields,
-        once: Option<&IdempotencyKey>,
-        reply: impl Fn() -> Vec<u8> + Sync,
-    ) -> Result<Outcome<()>> {
+        key: Option<&IdempotencyKey>,
+        response: R,
+    ) -> Result<R> {
         let end = if delete.validate_only { End::DryRun } else { End::Commit };
-        self.db
-            .of_user(delete.user_id)
-            .transaction(end, async |conn| {
-                if let Some(once) = once
-                    && let Some(stored) = once.begin(conn).await?
-                {
-                    return Ok(Outcome::Stored(stored));
+        let db = self.db.of_user(delete.user_id);
+        let write = idempotency::write(&db, end, key, None, async |conn| {
+            join_fill(conn, definitions.iter().map(|field| &**field)).await?;
+            // Every other write of the user waits for this row lock.
+            match profiles::lock(conn, delete.user_id).await? {
+                None if delete.allow_missing => {}
+                None => return Err(Error::user_not_found(delete.user_id)),
+                Some(found) if delete.version.is_some_and(|version| version != Some(found.version)) => {
+                    return Err(Error::new(Reason::EtagMismatch));
                 }
-                join_fill(conn, definitions.iter().map(|field| &**field)).await?;
-                // Every other write of the user waits for this row lock.
-                match profiles::lock(conn, delete.user_id).await? {
-                    None if delete.allow_missing => {}
-                    None => return Err(Error::user_not_found(delete.user_id)),
-                    Some(found) if delete.version.is_some_and(|version| version != Some(found.version)) => {
-                        return Err(Error::new(Reason::EtagMismatch));
-                    }
-                    Some(_) => users::delete(conn, delete.user_id).await?,
-                }
-                if let Some(once) = once {
-                    once.end(conn, None, reply()).await?;
-                }
-                Ok(Outcome::New(()))
-            })
-            .await
+                Some(_) => users::delete(conn, delete.user_id).await?,
+            }
+            Ok(response.clone())
+        });
+        write.await.map(Outcome::into_response)
     }
 }
 
@@ -202,19 +177,18 @@ struct Decisions<'a> {
     /// Ids for those who bring none.
     drawn: std::vec::IntoIter<i64>,
     made: Vec<(&'a NewUser, Profile)>,
-    replies: HashMap<&'a RequestKey, (&'a IdempotencyKey, i64, Vec<u8>)>,
 }
 
 impl<'a> Decisions<'a> {
     async fn begin(
         conn: &mut AsyncPgConnection,
-        batch: &[(&NewUser, Option<&IdempotencyKey>)],
+        batch: &[&NewUser],
         policy: NamePolicy,
         now: DateTime<Utc>,
     ) -> Result<Self> {
         let (given, missing): (Vec<i64>, Vec<i64>) =
-            batch.iter().map(|(new, _)| new.profile.user_id).partition(|user_id| *user_id != 0);
-        let reservations = batch.iter().flat_map(|(new, _)| &new.reservations);
+            batch.iter().map(|new| new.profile.user_id).partition(|user_id| *user_id != 0);
+        let reservations = batch.iter().flat_map(|new| &new.reservations);
         let (kinds, values): (Vec<_>, Vec<_>) = reservations.clone().map(Reservation::pair).unzip();
         Ok(Self {
             reservations: ReleasedNames::find(conn, reservations, now).await?,
@@ -224,25 +198,13 @@ impl<'a> Decisions<'a> {
             used: users::find_used(conn, given).await?,
             held: unique_values::find_held(conn, kinds, values).await?,
             made: Vec::with_capacity(batch.len()),
-            replies: HashMap::new(),
         })
     }
 
     /// Checks one user; the inner result applies only to this user.
-    async fn decide(
-        &mut self,
-        conn: &mut AsyncPgConnection,
-        new: &'a NewUser,
-        once: Option<&'a IdempotencyKey>,
-        reply: impl Fn(&NewUser, &Profile) -> Vec<u8>,
-    ) -> Result<Result<Outcome<Profile>>> {
-        if let Some(once) = once
-            && let Some((first, _, reply)) = self.replies.get(once.key())
-        {
-            return Ok(first.repeat(once, reply).map(Outcome::Stored));
-        }
+    async fn decide(&mut self, conn: &mut AsyncPgConnection, new: &'a NewUser) -> Result<Result<Profile>> {
         let yielding = self.find_yielding(conn, new).await?;
-        let decided = self.decide_alone(new, &yielding, once, reply);
+        let decided = self.decide_alone(new, &yielding);
         if decided.is_ok() {
             for (holder, channel, key) in &yielding {
                 names::take_away(conn, *holder, *channel, key).await?;
@@ -268,13 +230,7 @@ impl<'a> Decisions<'a> {
         Ok(yielding)
     }
 
-    fn decide_alone(
-        &mut self,
-        new: &'a NewUser,
-        yielding: &[(i64, Channel, String)],
-        once: Option<&'a IdempotencyKey>,
-        reply: impl Fn(&NewUser, &Profile) -> Vec<u8>,
-    ) -> Result<Outcome<Profile>> {
+    fn decide_alone(&mut self, new: &'a NewUser, yielding: &[(i64, Channel, String)]) -> Result<Profile> {
         let mut profile = new.profile.clone();
         if profile.user_id == 0 {
             profile.user_id = self.drawn.next().expect("valid: one was drawn for each");
@@ -296,11 +252,8 @@ impl<'a> Decisions<'a> {
         reject_conflicts(new.reservations.iter().filter(is_lost))?;
         self.used.insert(profile.user_id);
         self.held.extend(new.reservations.iter().map(|reservation| (reservation.pair(), 0)));
-        if let Some(once) = once {
-            self.replies.insert(once.key(), (once, profile.user_id, reply(new, &profile)));
-        }
         self.made.push((new, profile.clone()));
-        Ok(Outcome::New(profile))
+        Ok(profile)
     }
 
     /// Whether the value is reserved for a previous user.
@@ -342,8 +295,7 @@ impl<'a> Decisions<'a> {
             index_rows(indexed.iter().copied(), key, &profile.custom_fields.fields())
         });
         fields::insert_values(conn, rows.collect()).await?;
-        let replies = self.replies.into_values().map(|(once, user_id, reply)| (once, Some(user_id), reply));
-        idempotency::end(conn, replies.collect()).await
+        Ok(())
     }
 }
 

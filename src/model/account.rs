@@ -8,7 +8,7 @@ use crate::{
     error::FieldError,
     model::{
         delivery::Channel,
-        password::Kind,
+        password::{Kind, Secret},
         text::{self, Rejection},
     },
 };
@@ -219,6 +219,30 @@ pub struct Connection {
     pub subject: String,
     pub display_name: String,
     pub linked_at: DateTime<Utc>,
+}
+
+/// An account with its connections.
+#[derive(Clone, Debug, Default)]
+pub struct AccountView {
+    pub account: Account,
+    pub connections: Vec<Connection>,
+}
+
+/// A third-party login to link.
+pub struct Link {
+    pub user_id: i64,
+    pub provider: String,
+    pub subject: String,
+    pub display_name: String,
+}
+
+/// A login that is tried.
+pub struct VerifyPassword {
+    pub key: UserKey,
+    pub secret: Secret,
+    pub kind: Kind,
+    /// Where the attempt comes from; empty if the login service doesn't provide it.
+    pub client: String,
 }
 
 /// A value as it was typed, and as it is compared.

@@ -20,4 +20,5 @@ pub mod scope;
 pub mod text;
 pub mod token;
 pub mod update;
+pub mod user;
 pub mod username;

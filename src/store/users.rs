@@ -6,63 +6,14 @@ use diesel::{OptionalExtension, QueryResult, sql_types::BigInt};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use crate::{
-    model::{
-        account::{Account, Normalized},
-        delivery::Channel,
-        profile::Profile,
-        token::Revoked,
-    },
+    model::{account::Normalized, profile::Profile, token::Revoked, user::NewAccount},
     store::{
         sql::{Bind, Sql},
         tokens,
     },
 };
 
-/// The account of a user who is made.
-#[derive(Clone, Default)]
-pub struct NewAccount {
-    pub username: Option<Normalized>,
-    pub email: Option<Normalized>,
-    pub email_verified: bool,
-    pub phone: Option<Normalized>,
-    pub phone_verified: bool,
-    /// When the addresses were set.
-    pub set_at: Option<chrono::DateTime<chrono::Utc>>,
-    pub last_login_at: Option<chrono::DateTime<chrono::Utc>>,
-    pub password_hash: Option<String>,
-    pub wallet_password_hash: Option<String>,
-}
-
-impl NewAccount {
-    /// What responses show of it after it is stored for this user.
-    pub fn account(&self, user_id: i64) -> Account {
-        let shown = |folded: &Option<Normalized>| folded.as_ref().map(|folded| folded.shown.clone());
-        Account {
-            user_id,
-            username: shown(&self.username),
-            email: shown(&self.email),
-            email_verified: self.email_verified,
-            phone: shown(&self.phone),
-            phone_verified: self.phone_verified,
-            has_password: self.password_hash.is_some(),
-            has_wallet_password: self.wallet_password_hash.is_some(),
-            last_login_at: self.last_login_at,
-            version: 1,
-            email_bound_at: None,
-            phone_bound_at: None,
-        }
-    }
-
-    /// Whether the address of a channel is created as verified.
-    pub fn is_verified(&self, channel: Channel) -> bool {
-        match channel {
-            Channel::Email => self.email_verified,
-            Channel::Phone => self.phone_verified,
-        }
-    }
-}
-
-/// Draws this many ids that no user has or had, and that are not set aside for others.
+/// Draws so many ids that nobody has or had, and that are not kept for others.
 pub async fn draw_ids(conn: &mut AsyncPgConnection, count: usize, kept: &[i64]) -> QueryResult<Vec<i64>> {
     let mut free = Vec::with_capacity(count);
     let mut spare = 0;

@@ -16,8 +16,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("threads", &[]),
     ("decompress", &["error"]),
     ("caller_limits", &["domain::caller", "model::token", "error"]),
-    ("convert", &["model", "error", "domain", "store::users", "threads"]),
-    ("api", &["convert", "auth::authenticator", "domain", "model", "error", "clock", "store::listing"]),
+    ("convert", &["model", "error", "threads"]),
+    ("api", &["convert", "auth::authenticator", "domain", "model", "error", "clock"]),
     ("net", &["auth::tls", "domain::caller", "telemetry::metrics"]),
     ("call_guard", &["api", "caller_limits", "domain", "model", "error", "telemetry::call"]),
     (

@@ -1,5 +1,6 @@
 //! Request ids of UpdateAccount and of codes: whatever becomes of a reply, a change is made once.
 
+use diesel_async::SimpleAsyncConnection;
 use futures_util::future::join_all;
 use tonic::Status;
 use user_service::convert::pb;
@@ -7,6 +8,7 @@ use user_service::convert::pb;
 use crate::support::{
     Asks, Client, TestApp, fault, given,
     rest::{Caller, make_user},
+    statements::until_waiting,
 };
 
 const ID: &str = "6d1b3c1e-3f8a-4b7e-9f39-1c2d3e4f5a6b";
@@ -108,6 +110,36 @@ async fn p20_parallel_repeats_on_two_replicas_send_one_code() {
     assert_alike(answers, &here);
     assert_eq!(here, there);
     assert_eq!(app.queued("new@example.org").await, ["code.bind"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p20_a_repeat_of_a_write_in_progress_is_told_so_on_every_replica() {
+    let app = TestApp::new().await;
+    let replica = app.replica().await;
+    let clients = [app.service().await, replica.service().await];
+    let ann = clients[0].clone().create_named("Ann").await.user_id;
+    let request = pb::UpdateProfileRequest {
+        user_id: ann,
+        profile: Some(pb::Profile { nickname: "Anna".to_owned(), ..Default::default() }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["nickname".to_owned()] }),
+        request_id: ID.to_owned(),
+        ..Default::default()
+    };
+    let rename = async |mut client: Client| Ok(client.users.update_profile(request.clone()).await?.into_inner());
+    let (mut holder, mut watcher) = (app.database.connect().await, app.database.connect().await);
+    holder.batch_execute(&format!("begin; select from users where user_id = {ann} for update")).await.unwrap();
+
+    let (mut first, sent) = (clients[0].clone(), request.clone());
+    let first = tokio::spawn(async move { first.users.update_profile(sent).await });
+    until_waiting(&mut watcher, 1).await;
+    let repeats = [rename(clients[0].clone()).await, rename(clients[1].clone()).await];
+    holder.batch_execute("rollback").await.unwrap();
+    let first = first.await.unwrap().unwrap().into_inner();
+
+    assert_eq!(repeats.map(|repeat| fault(repeat).reason), ["REQUEST_IN_PROGRESS"; 2]);
+    for client in clients {
+        assert_eq!(rename(client).await.unwrap(), first);
+    }
 }
 
 #[tokio::test]

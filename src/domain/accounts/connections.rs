@@ -2,16 +2,17 @@
 
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
+use prost::Message;
 
 use super::{Accounts, notices};
 use crate::{
     domain::{
         db::End,
-        idempotency::{IdempotencyKey, Outcome},
+        idempotency::{self, IdempotencyKey, Outcome},
     },
     error::{Error, Reason, Result},
     model::{
-        account::{Connection, connection_key},
+        account::{Connection, Link, connection_key},
         delivery::Template,
     },
     store::{
@@ -20,42 +21,23 @@ use crate::{
     },
 };
 
-/// A third-party login to link.
-pub struct Link {
-    pub user_id: i64,
-    pub provider: String,
-    pub subject: String,
-    pub display_name: String,
-}
-
 impl Accounts {
-    /// Links a third-party login. If the user already has it, returns it unchanged. `reply` creates the response that
-    /// is stored for a repeated request id.
+    /// Links a third-party login, and makes the response of it. If the user already has the login, it stays unchanged.
     ///
     /// # Errors
     /// USER_NOT_FOUND, CONNECTION_TAKEN, REQUEST_IN_PROGRESS.
-    pub async fn link(
+    pub async fn link<R: Message + Default>(
         &self,
         link: &Link,
-        once: Option<&IdempotencyKey>,
-        reply: impl Fn(&Connection) -> Vec<u8> + Sync,
-    ) -> Result<Outcome<Connection>> {
+        key: Option<&IdempotencyKey>,
+        respond: impl Fn(&Connection) -> R + Sync,
+    ) -> Result<R> {
         let now = self.clock.now();
-        self.db
-            .of_user(link.user_id)
-            .transaction(End::Commit, async |conn| {
-                if let Some(once) = once
-                    && let Some(stored) = once.begin(conn).await?
-                {
-                    return Ok(Outcome::Stored(stored));
-                }
-                let connection = self.find_or_insert(conn, link, now).await?;
-                if let Some(once) = once {
-                    once.end(conn, Some(link.user_id), reply(&connection)).await?;
-                }
-                Ok(Outcome::New(connection))
-            })
-            .await
+        let db = self.db.of_user(link.user_id);
+        let write = idempotency::write(&db, End::Commit, key, Some(link.user_id), async |conn| {
+            self.find_or_insert(conn, link, now).await.map(|connection| respond(&connection))
+        });
+        write.await.map(Outcome::into_response)
     }
 
     async fn find_or_insert(

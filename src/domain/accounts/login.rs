@@ -15,9 +15,9 @@ use crate::{
     },
     error::{Error, FieldError, Reason, Result},
     model::{
-        account::{Login, UserKey},
+        account::{Login, UserKey, VerifyPassword},
         keys::Keys,
-        password::{Kind, Secret},
+        password::Kind,
         rate_limit::{PasswordLimits, Window},
         token,
     },
@@ -26,15 +26,6 @@ use crate::{
         known_clients, rate_limits, unique_values,
     },
 };
-
-/// A login that is tried.
-pub struct VerifyPassword {
-    pub key: UserKey,
-    pub secret: Secret,
-    pub kind: Kind,
-    /// Where the attempt comes from; empty if the login service doesn't provide it.
-    pub client: String,
-}
 
 /// The purposes of the hashes of clients and keys in the tables.
 const CLIENT: &str = "client of VerifyPassword";

@@ -7,12 +7,11 @@ mod proofs;
 mod secrets;
 mod write;
 
-pub use connections::Link;
-pub use login::VerifyPassword;
 pub use secrets::{Hashes, NewSecrets};
 
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
+use prost::Message;
 
 use crate::{
     clock::Clock,
@@ -20,15 +19,14 @@ use crate::{
         caller::Caller,
         db::{Db, End},
         hash_kinds::HashKinds,
-        idempotency::{IdempotencyKey, Outcome},
+        idempotency::{self, IdempotencyKey, Outcome},
         names::NamePolicy,
         passwords::{Passwords, Verdict},
-        profiles::AccountView,
         texts::TextLimits,
     },
     error::{Error, FieldError, Reason, Result},
     model::{
-        account::{Connection, Login},
+        account::{AccountView, Connection, Login},
         account_change::{AccountPatch, Paths, Plan, Proof, Rules, plan},
         keys::Keys,
         password::Kind,
@@ -65,7 +63,6 @@ pub struct UpdateAccount {
     /// The version that the account must still have; `Some(None)` for an etag that matches nothing.
     pub version: Option<Option<i64>>,
     pub validate_only: bool,
-    pub once: Option<IdempotencyKey>,
 }
 
 /// Use cases of accounts.
@@ -138,20 +135,21 @@ impl Accounts {
         Self { db, clock, passwords, hash_kinds, proofs, policy }
     }
 
-    /// Makes all changes of a call or none.
+    /// Makes all changes of a call or none, and the response of it.
     ///
     /// # Errors
     /// Violations of UpdateAccount, ConfirmEmailChange and ConfirmPhoneChange, in the order of the contract.
-    pub async fn update(
+    pub async fn update<R: Message + Default>(
         &self,
         update: &UpdateAccount,
-        reply: impl Fn(&AccountView) -> Vec<u8> + Sync,
-    ) -> Result<Outcome<AccountView>> {
+        key: Option<&IdempotencyKey>,
+        respond: impl Fn(&AccountView) -> R + Sync,
+    ) -> Result<R> {
         let proved = match update.is_looked_at_first() {
             true => Some(self.prove(update).await?),
             false => None,
         };
-        let written = self.write(update, proved.as_ref(), reply).await;
+        let written = self.write(update, key, proved.as_ref(), respond).await;
         // What was tried for a change that did not come, or that had been made by the same request before.
         let is_used_up = matches!(written, Ok(Outcome::New(_))) && !update.validate_only;
         match proved {
@@ -159,7 +157,7 @@ impl Accounts {
             Some(proved) => proved.right.refund().await,
             None => {}
         }
-        written
+        written.map(Outcome::into_response)
     }
 
     /// Checks what is shown for a change of the account as it is now.
@@ -193,12 +191,13 @@ impl Accounts {
         plan(login, &update.patch, &update.proof, rules)
     }
 
-    async fn write(
+    async fn write<R: Message + Default>(
         &self,
         update: &UpdateAccount,
+        key: Option<&IdempotencyKey>,
         proved: Option<&VerifiedChange>,
-        reply: impl Fn(&AccountView) -> Vec<u8> + Sync,
-    ) -> Result<Outcome<AccountView>> {
+        respond: impl Fn(&AccountView) -> R + Sync,
+    ) -> Result<Outcome<R>> {
         if let Some(proved) = proved {
             // After the proofs and their limits: it is expensive, and a caller without proofs must not cause that work.
             self.check_secrets(update, &proved.login).await?;
@@ -210,53 +209,44 @@ impl Accounts {
         };
         let now = self.clock.now();
         let end = if update.validate_only { End::DryRun } else { End::Commit };
-        self.db
-            .of_user(update.user_id)
-            .transaction(end, async |conn| {
-                if let Some(once) = &update.once
-                    && let Some(kept) = once.begin(conn).await?
-                {
-                    return Ok(Outcome::Stored(kept));
-                }
-                let locked = accounts::lock(conn, update.user_id).await?;
-                let Locked { login, language } = locked.ok_or_else(|| Error::user_not_found(update.user_id))?;
-                check_version(update, &login)?;
-                let planned_now;
-                let planned = match proved {
-                    Some(proved) => {
-                        proved.right.consume(conn, now).await?;
-                        let is_as_proved = login.version == proved.login.version
-                            || proved.compared(update).all(|kind| login.hash(kind) == proved.login.hash(kind))
-                                && self.plan(update, &login, proved.linked_at)? == proved.planned;
-                        if !is_as_proved {
-                            return Err(Error::new(Reason::WriteConflict));
-                        }
-                        &proved.planned
+        let db = self.db.of_user(update.user_id);
+        idempotency::write(&db, end, key, Some(update.user_id), async |conn| {
+            let locked = accounts::lock(conn, update.user_id).await?;
+            let Locked { login, language } = locked.ok_or_else(|| Error::user_not_found(update.user_id))?;
+            check_version(update, &login)?;
+            let planned_now;
+            let planned = match proved {
+                Some(proved) => {
+                    proved.right.consume(conn, now).await?;
+                    let is_as_proved = login.version == proved.login.version
+                        || proved.compared(update).all(|kind| login.hash(kind) == proved.login.hash(kind))
+                            && self.plan(update, &login, proved.linked_at)? == proved.planned;
+                    if !is_as_proved {
+                        return Err(Error::new(Reason::WriteConflict));
                     }
-                    None => {
-                        planned_now = self.plan(update, &login, None)?;
-                        planned_now.reject_unchanged()?;
-                        &planned_now
-                    }
-                };
-                let policy = &self.policy;
-                let change = write::Change { update, planned, hashes: &hashes, policy, language: language.as_ref() };
-                let written = write::apply(conn, &change, &login, now).await?;
-                let connections = match written.has_connections {
-                    true => accounts::list_connections(conn, vec![update.user_id]).await?,
-                    false => Vec::new(),
-                };
-                let mut view = AccountView { account: written.login.account(), connections };
-                if update.validate_only {
-                    view.account.version = login.version;
-                    view.account.last_login_at = login.last_login_at;
+                    &proved.planned
                 }
-                if let Some(once) = &update.once {
-                    once.end(conn, Some(update.user_id), reply(&view)).await?;
+                None => {
+                    planned_now = self.plan(update, &login, None)?;
+                    planned_now.reject_unchanged()?;
+                    &planned_now
                 }
-                Ok(Outcome::New(view))
-            })
-            .await
+            };
+            let policy = &self.policy;
+            let change = write::Change { update, planned, hashes: &hashes, policy, language: language.as_ref() };
+            let written = write::apply(conn, &change, &login, now).await?;
+            let connections = match written.has_connections {
+                true => accounts::list_connections(conn, vec![update.user_id]).await?,
+                false => Vec::new(),
+            };
+            let mut view = AccountView { account: written.login.account(), connections };
+            if update.validate_only {
+                view.account.version = login.version;
+                view.account.last_login_at = login.last_login_at;
+            }
+            Ok(respond(&view))
+        })
+        .await
     }
 
     /// Checks the new secrets with the names that the user will have.

@@ -5,10 +5,7 @@ use diesel_async::AsyncPgConnection;
 
 use super::{Hashes, Policy, UpdateAccount, connection_not_found, login::clear_attempts, notices};
 use crate::{
-    domain::{
-        names::{reserve, set_aside, take_over},
-        reservations::Reservation,
-    },
+    domain::names::{reserve, set_aside, take_over},
     error::{Error, Reason, Result},
     model::{
         account::{Bound, Login, Normalized, connection_key},
@@ -17,6 +14,7 @@ use crate::{
         delivery::{Channel, Template},
         password::Kind,
         token::Revoked,
+        user::Reservation,
         username::{SKELETON, skeletons},
     },
     store::{

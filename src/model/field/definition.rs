@@ -72,6 +72,18 @@ pub struct Field {
     pub version: i64,
 }
 
+/// What of a field changes; absent parts stay.
+#[derive(Clone, Debug, Default)]
+pub struct FieldPatch {
+    pub description: Option<String>,
+    /// As it was given, to be checked against the field's type; `Some(None)` clears it.
+    pub default_value: Option<Option<Value>>,
+    pub required: Option<bool>,
+    pub unique: Option<bool>,
+    pub indexed: Option<bool>,
+    pub user_writable: Option<bool>,
+}
+
 impl Field {
     /// The opaque text of this version. It names the field by its id too: a field that took the name of a deleted one is
     /// never mistaken for it.

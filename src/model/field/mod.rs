@@ -4,7 +4,7 @@ mod definition;
 mod types;
 mod value;
 
-pub use definition::{Field, Fields, Index, defaults_fit};
+pub use definition::{Field, FieldPatch, Fields, Index, defaults_fit};
 pub use types::{FieldType, ItemType};
 pub use value::{Rejection, date_text, document_fits, integer, is_key, number, parse_date};
 

@@ -7,6 +7,7 @@ mod guard;
 mod holders;
 mod limits;
 mod operand;
+mod query;
 mod read;
 mod subject;
 
@@ -14,6 +15,7 @@ pub use guard::find_match_all;
 pub use holders::UniqueKey;
 pub use limits::check_cost;
 pub use operand::Period;
+pub use query::{custom_names, names_account, query_hash};
 pub use read::{names, parse};
 pub use subject::{Column, Subject};
 
