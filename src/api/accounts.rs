@@ -58,7 +58,7 @@ impl Api {
             violations.into_result()?;
             let update = UpdateAccount {
                 caller: caller.clone(),
-                user_id: user_id.expect("valid: a bad id is a fault"),
+                user_id: user_id.expect("valid: a bad id is a violation"),
                 patch,
                 proof,
                 paths: UPDATE_ACCOUNT,
@@ -120,7 +120,7 @@ impl Api {
             violations.into_result()?;
             let update = UpdateAccount {
                 caller: caller.clone(),
-                user_id: user_id.expect("valid: a bad id is a fault"),
+                user_id: user_id.expect("valid: a bad id is a violation"),
                 patch,
                 proof,
                 paths,

@@ -36,7 +36,7 @@ use crate::{
     },
     error::{Error, FieldError, Result},
     model::field::Fields as Definitions,
-    model::{password::Lengths, username::UsernameRules},
+    model::{page::PageLimits, password::Lengths, username::UsernameRules},
 };
 
 /// All use cases, as the transports call them.

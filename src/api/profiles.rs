@@ -193,7 +193,7 @@ impl Api {
             let changes = update::parse(custom, &fields, &mut violations);
             violations.into_result()?;
             let update = Update {
-                user_id: user_id.expect("valid: a bad id is a fault"),
+                user_id: user_id.expect("valid: a bad id is a violation"),
                 builtin,
                 groups,
                 changes: changes?,

@@ -41,7 +41,7 @@ impl Api {
             let max = subject.as_ref().map_or(lifetimes.service, |subject| lifetimes.of(subject));
             let ttl = token::ttl(request.ttl, subject.as_ref(), max, &mut violations);
             violations.into_result()?;
-            let subject = subject.expect("valid: a missing subject is a fault");
+            let subject = subject.expect("valid: a missing subject is a violation");
             let issue = Issue { subject: &subject, scopes: &scopes, ttl };
             let issued = self.0.tokens.issue_for(caller, &issue, key.as_ref()).await?;
             self.apply_revocations(issued.revoked);
@@ -62,7 +62,7 @@ impl Api {
         let subject = token::known_subject(given, &mut violations);
         let limit = self.0.pages.size(request.page_size, &mut violations);
         violations.into_result()?;
-        let subject = subject.expect("valid: a missing subject is a fault");
+        let subject = subject.expect("valid: a missing subject is a violation");
         let (found, next_page_token) = self.0.tokens.list_page(&subject, &request.page_token, limit).await?;
         Ok(pb::ListTokensResponse { tokens: found.iter().map(token::message).collect(), next_page_token })
     }

@@ -95,7 +95,7 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
     let url = config.database.url.0.clone();
     let listen_url = config.database.listen_url.as_ref().map_or_else(|| url.clone(), |url| url.0.clone());
     let db = Db::new(&url, connector.clone(), config.database.pool_size);
-    let page_tokens = PageTokens::new(keys.clone(), clock.clone());
+    let page_tokens = PageTokens::new(keys.clone(), clock.clone(), config.pages.limits().token_lifetime);
     let fields =
         Fields::new(db.clone(), clock.clone(), Duration::from_secs(config.fields.cache_seconds), page_tokens.clone());
     let passwords = passwords(config)?;
@@ -150,12 +150,13 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
         ),
         authenticator: authenticator.clone(),
         bulk: Bulk::new(db.clone(), clock.clone(), reads.clone(), page_tokens.clone()),
-        codes: Codes::new(db.clone(), clock.clone(), keys.clone(), deliveries.clone(), texts, linger),
+        codes: Codes::new(db.clone(), clock.clone(), keys.clone(), deliveries.clone(), texts, code_limits, linger),
         deliveries,
         fields: fields.clone(),
         passwords,
         hash_kinds,
         password_lengths: config.passwords.lengths(),
+        pages: config.pages.limits(),
         profiles: Profiles::new(db.clone(), clock.clone(), reads, page_tokens),
         tokens,
         users: Users::new(db.clone(), clock.clone(), names),

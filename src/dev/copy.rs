@@ -11,7 +11,7 @@ use crate::{
     model::{account::Normalized, profile::Profile, user::NewAccount},
     store::{
         fields::IndexRow,
-        schema::{MARK, Mark},
+        schema::{DevMarker, MARK},
     },
 };
 

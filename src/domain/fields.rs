@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
+use parking_lot::RwLock;
 use prost::Message;
 use serde_json::{Map, Value};
 use tokio::{sync::Mutex, time::Instant};

@@ -6,11 +6,12 @@
 use std::{
     collections::{HashMap, HashSet},
     pin::pin,
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 use chrono::TimeDelta;
 use diesel_async::AsyncPgConnection;
+use parking_lot::Mutex;
 use prost::Message;
 use uuid::Uuid;
 
@@ -151,7 +152,7 @@ impl IdempotencyKey {
     /// # Errors
     /// REQUEST_IN_PROGRESS if it already is.
     fn enter(&self) -> Result<InFlightGuard<'_>> {
-        let is_new = self.shared.in_flight.lock().expect("valid: no holder panics").insert(self.key.clone());
+        let is_new = self.shared.in_flight.lock().insert(self.key.clone());
         if is_new { Ok(InFlightGuard(self)) } else { Err(Error::new(Reason::RequestInProgress)) }
     }
 
@@ -169,7 +170,7 @@ struct InFlightGuard<'a>(&'a IdempotencyKey);
 impl Drop for InFlightGuard<'_> {
     fn drop(&mut self) {
         let IdempotencyKey { key, shared, .. } = self.0;
-        shared.in_flight.lock().expect("valid: no holder panics").remove(key);
+        shared.in_flight.lock().remove(key);
     }
 }
 

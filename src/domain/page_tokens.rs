@@ -1,6 +1,6 @@
 //! Page tokens of lists: where a page begins, and the token of the next one.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use crate::{
@@ -14,24 +14,26 @@ use crate::{
 pub struct PageTokens {
     keys: Keys,
     clock: Clock,
+    lifetime: TimeDelta,
 }
 
 /// The page tokens of one query: a token of another query isn't valid for it.
 pub struct QueryTokens {
     keys: Keys,
     query: String,
+    lifetime: TimeDelta,
     now: DateTime<Utc>,
 }
 
 impl PageTokens {
-    /// Tokens that are signed with these keys.
-    pub fn new(keys: Keys, clock: Clock) -> Self {
-        Self { keys, clock }
+    /// Tokens that are signed with these keys and can be used for `lifetime`.
+    pub fn new(keys: Keys, clock: Clock, lifetime: TimeDelta) -> Self {
+        Self { keys, clock, lifetime }
     }
 
     /// The tokens of a query, at this moment.
     pub fn of(&self, query: String) -> QueryTokens {
-        QueryTokens { keys: self.keys.clone(), query, now: self.clock.now() }
+        QueryTokens { keys: self.keys.clone(), query, lifetime: self.lifetime, now: self.clock.now() }
     }
 }
 
@@ -44,7 +46,7 @@ impl QueryTokens {
         if token.is_empty() {
             return Ok(None);
         }
-        page::read(&self.keys, &self.query, token, self.now).map(Some)
+        page::read(&self.keys, &self.query, token, self.lifetime, self.now).map(Some)
     }
 
     /// The ID of the last row of the page before, in a list in the order of IDs.

@@ -213,7 +213,7 @@ impl Profiles {
     }
 }
 
-/// The error of a refusal of `change_document`, `REASON:field`.
+/// The error of a rejection of `change_document`, `REASON:field`.
 pub fn rejected(rejection: &str) -> Error {
     let (reason, field) = rejection.split_once(':').unwrap_or((rejection, ""));
     let reason = match reason {

@@ -35,11 +35,11 @@ pub struct NewAccount {
 /// A value that is to be one user's alone.
 #[derive(Clone, Debug)]
 pub struct Reservation {
-    /// Where it stands in the request.
+    /// Its path in the request.
     pub path: String,
     /// As `unique_values` names it.
     pub kind: String,
-    /// The folded value.
+    /// The normalized value.
     pub value: String,
 }
 

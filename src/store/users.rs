@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// Draws so many ids that nobody has or had, and that are not kept for others.
+/// Draws this many ids that no user has or had, and that are not set aside for others.
 pub async fn draw_ids(conn: &mut AsyncPgConnection, count: usize, kept: &[i64]) -> QueryResult<Vec<i64>> {
     let mut free = Vec::with_capacity(count);
     let mut spare = 0;

@@ -65,7 +65,7 @@ impl NextPage {
 
 impl Profiles {
     /// One page of a list. `show` makes of each profile what becomes of it, as they come; with the first for which it
-    /// has no room the page ends.
+    /// exceeds the budget the page ends.
     ///
     /// # Errors
     /// PAGE_TOKEN_INVALID, PAGE_TOKEN_MISMATCH, PAGE_TOKEN_EXPIRED; QUERY_TOO_SLOW after two seconds.
