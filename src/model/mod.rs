@@ -4,6 +4,7 @@ pub mod account;
 pub mod account_change;
 pub mod app_name;
 pub mod code;
+pub mod cursor;
 pub mod delivery;
 pub mod document;
 pub mod field;

@@ -131,6 +131,38 @@ async fn p10_tokens_are_bound_to_their_query_and_expire() {
     assert_eq!(expired.paths(), ["page_token"]);
 }
 
+/// Texts that differ only far behind what a token can hold.
+#[tokio::test]
+async fn p10_a_token_is_short_whatever_the_list_is_sorted_by() {
+    let app = TestApp::new().await;
+    let mut client = app.service().await;
+    client.create_field(field("motto", pb::FieldType::String, false)).await.unwrap();
+    let mut made = Vec::new();
+    for number in [3, 1, 4, 0, 2] {
+        let motto = format!("{}{number}", "\u{1}".repeat(16_000));
+        let profile = pb::Profile { custom_fields: Some(fields(json!({ "motto": motto }))), ..Default::default() };
+        let request = pb::CreateUserRequest { profile: Some(profile), ..Default::default() };
+        made.push((number, client.create(request).await.unwrap().user_id));
+    }
+    made.sort_unstable();
+    let expected: Vec<i64> = made.into_iter().map(|(_, user_id)| user_id).collect();
+
+    for (order_by, expected) in [("motto", expected.clone()), ("-motto", expected.iter().rev().copied().collect())] {
+        let mut request = pb::ListProfilesRequest { page_size: 2, order_by: order_by.to_owned(), ..Default::default() };
+        let mut seen = Vec::new();
+        loop {
+            let page = list(&mut client, request.clone()).await;
+            assert!(page.next_page_token.len() < 4096, "{}", page.next_page_token.len());
+            seen.extend(page.profiles.iter().map(|profile| profile.user_id));
+            if page.next_page_token.is_empty() {
+                break;
+            }
+            request.page_token = page.next_page_token;
+        }
+        assert_eq!(seen, expected, "{order_by}");
+    }
+}
+
 #[tokio::test]
 async fn p11_p12_size_skip_and_total() {
     let app = TestApp::new().await;

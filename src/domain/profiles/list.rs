@@ -10,6 +10,7 @@ use crate::{
     error::{Error, Reason, Result},
     model::{
         account::AccountView,
+        cursor,
         filter::Filter,
         order::{self, Key, OrderKey},
         page,
@@ -82,6 +83,10 @@ impl Profiles {
             // An index that was declared or removed meanwhile changes how a list begins, not how it goes on.
             Some(place) => order::continued(order, place.len()).ok_or_else(page::mismatch)?,
         };
+        let after = match after {
+            Some(place) => Some(self.restore(place, &order).await?),
+            None => None,
+        };
         let sorts_by_custom = order.iter().any(|order| matches!(order.key, Key::Custom(_)));
         let selection = Selection {
             filter: self.reads.by_holders(filter).await?,
@@ -104,7 +109,7 @@ impl Profiles {
                 match has_room.then(|| show(profile)).flatten() {
                     Some(made) => {
                         user_ids.push(user_id);
-                        places.push(place);
+                        places.push(cursor::shorten(place));
                         shown.push(made);
                         ControlFlow::Continue(())
                     }
@@ -126,6 +131,20 @@ impl Profiles {
             Ok(Page { rows, total, next: NextPage { tokens, places, has_more } })
         });
         search_in_time(search).await
+    }
+
+    /// The whole values of the row at which a list continues: a page token has long texts shortened.
+    async fn restore(&self, place: Vec<Value>, order: &[OrderKey]) -> Result<Vec<Value>> {
+        if !cursor::is_shortened(&place) {
+            return Ok(place);
+        }
+        let user_id = order.iter().zip(&place).find(|(key, _)| key.key == Key::UserId);
+        let row = match user_id.and_then(|(_, user_id)| user_id.as_i64()) {
+            Some(user_id) => self.reads.find_profile(user_id).await?,
+            None => None,
+        };
+        let current = row.map(|profile| listing::place(order, &profile));
+        Ok(cursor::restore(place, order, current.as_deref()))
     }
 }
 
