@@ -157,11 +157,24 @@ pub fn patch(given: pb::Profile, paths: &[String], violations: &mut Violations) 
                     format!("{} cannot be changed", text::cut(path, 64)),
                 );
             }
+            path if path.split('.').next() == Some("custom_fields") => {
+                violations.add(
+                    "update_mask",
+                    FieldError::Unknown,
+                    format!("unknown path {}; {CUSTOM}", text::cut(path, 64)),
+                );
+            }
             path => violations.add("update_mask", FieldError::Unknown, format!("unknown path {}", text::cut(path, 64))),
         }
     }
+    if paths.is_empty() && given.custom_fields.is_some() {
+        violations.add("profile.custom_fields", FieldError::Format, CUSTOM);
+    }
     patch
 }
+
+/// Where changes of custom fields go: a profile that was read has them elsewhere.
+const CUSTOM: &str = "changes to custom fields belong in custom_fields of the request";
 
 /// Parses the groups to add and to remove.
 pub fn groups(add: Vec<i64>, remove: Vec<i64>, violations: &mut Violations) -> GroupChange {

@@ -151,6 +151,11 @@ impl Reader<'_> {
 
     fn unset(&mut self, name: &str) {
         let path = format!("custom_fields.$unset.{}", text::cut(name, 64));
+        if let Some((first, _)) = name.split_once('.')
+            && self.fields.get(first).is_some()
+        {
+            return self.violations.add(path, FieldError::Format, "must be a field; only $incr_by takes a path");
+        }
         let Some(field) = self.field(name, &path) else { return };
         if field.required {
             return self.violations.add(path, FieldError::Required, "can't be removed because it is required");

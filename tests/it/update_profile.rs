@@ -27,6 +27,32 @@ fn field(name: &str, kind: pb::FieldType) -> pb::FieldDefinition {
 }
 
 #[tokio::test]
+async fn p13_custom_fields_in_the_profile_are_told_where_they_belong() {
+    let app = TestApp::new().await;
+    let mut service = app.service().await;
+    let user_id = service.create_named("Ann").await.user_id;
+    let custom_fields = Some(crate::support::json(serde_json::json!({ "level": 3 })));
+    let profile = Some(pb::Profile { nickname: "Bea".to_owned(), custom_fields, ..Default::default() });
+    let update = |paths: &[&str]| {
+        let paths = paths.iter().map(|&path| path.to_owned()).collect();
+        pb::UpdateProfileRequest {
+            user_id,
+            profile: profile.clone(),
+            update_mask: Some(prost_types::FieldMask { paths }),
+            ..Default::default()
+        }
+    };
+
+    let unmasked = fault(service.users.update_profile(update(&[])).await);
+    let masked = service.users.update_profile(update(&["custom_fields.level"])).await.unwrap_err();
+    let named = service.users.update_profile(update(&["nickname"])).await.unwrap().into_inner().profile.unwrap();
+
+    assert!(unmasked.paths().contains(&"profile.custom_fields"), "{:?}", unmasked.paths());
+    assert!(format!("{masked:?}").contains("belong in custom_fields"), "{masked:?}");
+    assert_eq!(named.nickname, "Bea", "what a mask leaves out is ignored");
+}
+
+#[tokio::test]
 async fn p13_only_what_is_named_changes() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
