@@ -45,6 +45,25 @@ impl Kind {
             Kind::Unauthenticated => 16,
         }
     }
+
+    /// The name that google.rpc.Code gives it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::InvalidArgument => "INVALID_ARGUMENT",
+            Kind::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Kind::NotFound => "NOT_FOUND",
+            Kind::AlreadyExists => "ALREADY_EXISTS",
+            Kind::PermissionDenied => "PERMISSION_DENIED",
+            Kind::ResourceExhausted => "RESOURCE_EXHAUSTED",
+            Kind::FailedPrecondition => "FAILED_PRECONDITION",
+            Kind::Aborted => "ABORTED",
+            Kind::OutOfRange => "OUT_OF_RANGE",
+            Kind::Unimplemented => "UNIMPLEMENTED",
+            Kind::Internal => "INTERNAL",
+            Kind::Unavailable => "UNAVAILABLE",
+            Kind::Unauthenticated => "UNAUTHENTICATED",
+        }
+    }
 }
 
 macro_rules! reasons {

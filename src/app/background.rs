@@ -18,7 +18,7 @@ use crate::{
     },
     model::token::Revoked,
     store::{fields, outbox, tokens},
-    telemetry::metrics,
+    telemetry::{call, metrics},
 };
 
 /// Running work; all but the sending of mails ends when it is dropped.
@@ -32,23 +32,26 @@ impl App {
     /// Starts the work beside the transports.
     pub fn spawn(&self) -> Background {
         let mut tasks = JoinSet::new();
-        tasks.spawn(self.field_worker.clone().run());
-        tasks.spawn(watch_outbox(self.api.db().clone(), self.clock.clone(), self.ping_every));
+        tasks.spawn(call::job("backfill", self.field_worker.clone().run()));
+        let watching = watch_outbox(self.api.db().clone(), self.clock.clone(), self.ping_every);
+        tasks.spawn(call::job("outbox_metrics", watching));
         let db = self.api.db().clone();
         metrics::watch_pool(move || db.connections());
-        tasks.spawn(self.housekeeping.clone().run());
-        tasks.spawn(listener::run(
+        tasks.spawn(call::job("housekeeping", self.housekeeping.clone().run()));
+        let listening = listener::run(
             self.listen_url.clone(),
             self.connector.clone(),
             &[fields::CHANNEL, tokens::CHANNEL, outbox::CHANNEL],
             self.handler(),
-        ));
+        );
+        tasks.spawn(call::job("listener", listening));
         let (stop, mut stopped) = watch::channel(false);
         self.mail_worker.transports.warn();
-        let sending = tokio::spawn(self.mail_worker.clone().run(async move {
+        let sending = self.mail_worker.clone().run(async move {
             // A dropped sender means the same.
             stopped.wait_for(|stop| *stop).await.map(|_| ()).unwrap_or_default();
-        }));
+        });
+        let sending = tokio::spawn(call::job("outbox", sending));
         Background { _tasks: tasks, sending, stop }
     }
 

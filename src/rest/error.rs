@@ -25,7 +25,7 @@ impl From<Error> for RestError {
         let status = match error.reason() {
             Reason::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Reason::MessageTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            reason => status(reason.kind()).0,
+            reason => status(reason.kind()),
         };
         Self { error, status }
     }
@@ -87,22 +87,22 @@ impl IntoResponse for RestError {
     }
 }
 
-/// The status of a kind, by google.rpc.Code's own comments, and the code's name.
-fn status(kind: Kind) -> (StatusCode, &'static str) {
+/// The status of a kind, by google.rpc.Code's own comments.
+fn status(kind: Kind) -> StatusCode {
     match kind {
-        Kind::InvalidArgument => (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT"),
-        Kind::Unauthenticated => (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"),
-        Kind::PermissionDenied => (StatusCode::FORBIDDEN, "PERMISSION_DENIED"),
-        Kind::NotFound => (StatusCode::NOT_FOUND, "NOT_FOUND"),
-        Kind::AlreadyExists => (StatusCode::CONFLICT, "ALREADY_EXISTS"),
-        Kind::FailedPrecondition => (StatusCode::BAD_REQUEST, "FAILED_PRECONDITION"),
-        Kind::Aborted => (StatusCode::CONFLICT, "ABORTED"),
-        Kind::OutOfRange => (StatusCode::BAD_REQUEST, "OUT_OF_RANGE"),
-        Kind::ResourceExhausted => (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED"),
-        Kind::Unimplemented => (StatusCode::NOT_IMPLEMENTED, "UNIMPLEMENTED"),
-        Kind::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED"),
-        Kind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
-        Kind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
+        Kind::InvalidArgument => StatusCode::BAD_REQUEST,
+        Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Kind::PermissionDenied => StatusCode::FORBIDDEN,
+        Kind::NotFound => StatusCode::NOT_FOUND,
+        Kind::AlreadyExists => StatusCode::CONFLICT,
+        Kind::FailedPrecondition => StatusCode::BAD_REQUEST,
+        Kind::Aborted => StatusCode::CONFLICT,
+        Kind::OutOfRange => StatusCode::BAD_REQUEST,
+        Kind::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        Kind::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+        Kind::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
@@ -126,7 +126,7 @@ pub fn aip_193(rest_error: &RestError) -> Response {
     let error = &rest_error.error;
     let body = json!({ "error": {
         "code": rest_error.status.as_u16(),
-        "status": status(error.kind()).1,
+        "status": error.kind().as_str(),
         "message": error.reason().message(),
         "details": details_json(error),
     } });

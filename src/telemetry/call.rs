@@ -25,28 +25,69 @@ use crate::error::{Error, Kind, Reason};
 pub const REQUEST_ID_HEADER: &str = "x-request-id";
 /// Characters of a request id that a caller gives.
 const MAX_REQUEST_ID: usize = 128;
-/// Codes of gRPC's for calls that end without an answer.
-const CANCELLED: i64 = 1;
-const INTERNAL: i64 = 13;
+/// The codes of calls that end without an error of ours, by number and name.
+const OK: (i32, &str) = (0, "OK");
+const CANCELLED: (i32, &str) = (1, "CANCELLED");
+const INTERNAL: (i32, &str) = (13, "INTERNAL");
 
 tokio::task_local! {
     static CURRENT: Current;
+    /// The background job that runs.
+    static JOB: &'static str;
 }
 
 /// The transport of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
+    /// gRPC.
     Grpc,
+    /// The REST gateway.
     Http,
+}
+
+impl Transport {
+    /// The value of `rpc.system.name`.
+    fn as_str(self) -> &'static str {
+        match self {
+            Transport::Grpc => "grpc",
+            Transport::Http => "http",
+        }
+    }
+}
+
+/// What a log line belongs to, for the lines that don't say it themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum LogContext {
+    /// A call.
+    Call { request_id: String, rpc: Option<Rpc> },
+    /// A background job.
+    Job(&'static str),
+}
+
+/// The call or the job that runs on this task.
+pub(super) fn log_context() -> Option<LogContext> {
+    let call = |current: &Current| LogContext::Call { request_id: current.request_id.clone(), rpc: current.rpc.get() };
+    CURRENT.try_with(call).or_else(|_| JOB.try_with(|job| LogContext::Job(job))).ok()
+}
+
+/// A background job, whose name is in each of its log lines.
+pub fn job<T>(name: &'static str, work: impl Future<Output = T>) -> impl Future<Output = T> {
+    JOB.scope(name, work)
 }
 
 /// An RPC by its service and its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rpc(pub &'static str, pub &'static str);
 
+/// A call whose method is not known, as the OpenTelemetry conventions name it.
+const OTHER: Rpc = Rpc("", "_OTHER");
+
 impl fmt::Display for Rpc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.0, self.1)
+        match self.0 {
+            "" => f.write_str(self.1),
+            service => write!(f, "{service}/{}", self.1),
+        }
     }
 }
 
@@ -177,18 +218,28 @@ impl End {
     fn tell(&self, current: &Current, took: Duration) {
         let failure = current.failure.take();
         let reason = failure.as_ref().map(Error::reason);
-        let code = match &failure {
-            Some(error) => error.kind().code().into(),
-            None if self.is_answered => 0,
+        let (code, status) = match &failure {
+            Some(error) => (error.kind().code(), error.kind().as_str()),
+            None if self.is_answered => OK,
             None if thread::panicking() => INTERNAL,
             None => CANCELLED,
         };
         let Some(rpc) = current.rpc.get().or_else(|| self.unknown(reason)) else {
             return self.end_span(current, "call".to_owned(), &[]);
         };
-        metrics::call(rpc.0, rpc.1, code, took);
-        if self.context.is_some() {
-            self.end_rpc_span(current, rpc, code, reason);
+        let is_fault = reason.is_some_and(is_fault_of_server) || (code, status) == INTERNAL;
+        let mut attributes = vec![
+            KeyValue::new("rpc.system.name", self.transport.as_str()),
+            KeyValue::new("rpc.method", rpc.to_string()),
+            KeyValue::new("rpc.response.status_code", status),
+        ];
+        attributes.extend(is_fault.then(|| KeyValue::new("error.type", status)));
+        metrics::call(&attributes, took);
+        if let Some(context) = &self.context {
+            if is_fault {
+                context.span().set_status(Status::error(""));
+            }
+            self.end_span(current, rpc.to_string(), &attributes);
         }
         self.log(current, rpc, code, failure.as_ref(), took);
     }
@@ -196,30 +247,10 @@ impl End {
     /// What a call counts as whose method did not become known. Pages and paths that are none are no calls.
     fn unknown(&self, reason: Option<Reason>) -> Option<Rpc> {
         match (self.transport, reason) {
-            (Transport::Grpc, _) => Some(Rpc("_OTHER", "_OTHER")),
+            (Transport::Grpc, _) => Some(OTHER),
             (Transport::Http, None | Some(Reason::RouteNotFound | Reason::MethodNotAllowed)) => None,
-            (Transport::Http, Some(_)) => Some(Rpc("userservice.v1.UserService", "_OTHER")),
+            (Transport::Http, Some(_)) => Some(OTHER),
         }
-    }
-
-    fn end_rpc_span(&self, current: &Current, rpc: Rpc, code: i64, reason: Option<Reason>) {
-        let system = match self.transport {
-            Transport::Grpc => "grpc",
-            Transport::Http => "http",
-        };
-        let mut attributes = vec![
-            KeyValue::new("rpc.system", system),
-            KeyValue::new("rpc.service", rpc.0),
-            KeyValue::new("rpc.method", rpc.1),
-            KeyValue::new("rpc.grpc.status_code", code),
-        ];
-        attributes.extend(reason.map(|reason| KeyValue::new("error.type", reason.as_str())));
-        if let Some(context) = &self.context
-            && reason.is_some_and(is_fault_of_server)
-        {
-            context.span().set_status(Status::error(""));
-        }
-        self.end_span(current, rpc.to_string(), &attributes);
     }
 
     fn end_span(&self, current: &Current, name: String, attributes: &[KeyValue]) {
@@ -231,7 +262,7 @@ impl End {
         span.end();
     }
 
-    fn log(&self, current: &Current, rpc: Rpc, code: i64, failure: Option<&Error>, took: Duration) {
+    fn log(&self, current: &Current, rpc: Rpc, code: i32, failure: Option<&Error>, took: Duration) {
         let (request_id, caller) = (current.request_id.as_str(), current.caller.borrow());
         // As texts, which the log quotes: an identity provider chooses the names of its services.
         let caller = caller.as_ref().map(ToString::to_string);

@@ -7,20 +7,22 @@ use std::{
     time::Duration,
 };
 
-use tracing::{Level, Metadata};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
     field::RecordFields,
     filter::{FilterExt, filter_fn},
     fmt::{
-        FormatFields,
+        FmtContext, FormatEvent, FormatFields,
         format::{DefaultFields, Writer},
     },
     layer::SubscriberExt,
+    registry::LookupSpan,
     util::SubscriberInitExt,
 };
 
+use super::call::{self, LogContext};
 use crate::config::LogFormat;
 
 /// Lines that wait for stderr. Beyond them lines are lost: a reader that hangs must not hold calls up.
@@ -55,11 +57,12 @@ pub fn start(format: LogFormat) -> WorkerGuard {
     let lines = tracing_subscriber::fmt::layer::<Registry>().with_writer(writer);
     let lines = match format {
         LogFormat::Text => {
-            lines.with_ansi(io::stderr().is_terminal()).fmt_fields(OneLine::default()).with_filter(filter).boxed()
+            let lines = lines.with_ansi(io::stderr().is_terminal()).fmt_fields(OneLine::default());
+            lines.map_event_format(|lines| InContext { lines, format }).with_filter(filter).boxed()
         }
         LogFormat::Json => {
             let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(false);
-            lines.with_filter(filter).boxed()
+            lines.map_event_format(|lines| InContext { lines, format }).with_filter(filter).boxed()
         }
     };
     tracing_subscriber::registry().with(lines).init();
@@ -76,6 +79,49 @@ impl<'writer> FormatFields<'writer> for OneLine {
         let mut text = String::new();
         self.0.format_fields(Writer::new(&mut text), fields)?;
         escape(&text, &mut writer)
+    }
+}
+
+/// Lines with the request id and the RPC of the call that they belong to, or the name of the background job. The
+/// context of a call is a task-local of [`call`], which its trace and its histogram come from too: a span of `tracing`
+/// would be entered and left at every poll, and its fields are formatted even if no line is logged.
+struct InContext<F> {
+    lines: F,
+    format: LogFormat,
+}
+
+impl<S, N, F> FormatEvent<S, N> for InContext<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let is_complete = event.fields().any(|field| field.name() == "request_id");
+        let Some(belongs_to) = call::log_context().filter(|_| !is_complete) else {
+            return self.lines.format_event(context, writer, event);
+        };
+        let mut line = String::new();
+        self.lines.format_event(context, Writer::new(&mut line), event)?;
+        // A request id, an RPC and a job have no character that either format escapes.
+        match (self.format, belongs_to) {
+            (LogFormat::Json, LogContext::Call { request_id, rpc }) => {
+                write!(writer, "{{\"request_id\":\"{request_id}\",")?;
+                rpc.map_or(Ok(()), |rpc| write!(writer, "\"rpc\":\"{rpc}\","))?;
+                writer.write_str(line.trim_start_matches('{'))
+            }
+            (LogFormat::Json, LogContext::Job(job)) => {
+                write!(writer, "{{\"job\":\"{job}\",{}", line.trim_start_matches('{'))
+            }
+            (LogFormat::Text, LogContext::Call { request_id, rpc }) => {
+                write!(writer, "{} request_id=\"{request_id}\"", line.trim_end_matches('\n'))?;
+                rpc.map_or(Ok(()), |rpc| write!(writer, " rpc={rpc}"))?;
+                writeln!(writer)
+            }
+            (LogFormat::Text, LogContext::Job(job)) => {
+                writeln!(writer, "{} job={job}", line.trim_end_matches('\n'))
+            }
+        }
     }
 }
 
@@ -145,6 +191,53 @@ mod tests {
             "{text}"
         );
         assert!(text.contains(r#"why=a\n2026-12-01T00:00:00Z ERROR forged\r"#), "{text}");
+    }
+
+    /// What a log in this format holds after these lines.
+    fn in_context(format: LogFormat, log: impl FnOnce()) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let layer = tracing_subscriber::fmt::layer::<Registry>().with_ansi(false).with_writer(move || writer.clone());
+        let layer = match format {
+            LogFormat::Text => layer.map_event_format(|lines| InContext { lines, format }).boxed(),
+            LogFormat::Json => {
+                layer.json().flatten_event(true).map_event_format(|lines| InContext { lines, format }).boxed()
+            }
+        };
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
+        let bytes = lines.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[tokio::test]
+    async fn p57_a_line_names_the_call_or_the_job_that_it_belongs_to() {
+        let mut headers = http::HeaderMap::new();
+        headers.insert(call::REQUEST_ID_HEADER, "call-7".parse().unwrap());
+        for format in [LogFormat::Json, LogFormat::Text] {
+            let in_call = async {
+                call::set_rpc(call::Rpc("a.v1.B", "Get"));
+                in_context(format, || tracing::info!(n = 1, "inside"))
+            };
+            let of_call = call::Call::new(&headers, call::Transport::Grpc).run(in_call).await;
+            let of_job = call::job("purge", async { in_context(format, || tracing::info!("inside")) }).await;
+            let outside = in_context(format, || tracing::info!("outside"));
+            match format {
+                LogFormat::Json => {
+                    let line: serde_json::Value = serde_json::from_str(&of_call).unwrap();
+                    assert_eq!(
+                        (&line["request_id"], &line["rpc"], &line["n"]),
+                        (&"call-7".into(), &"a.v1.B/Get".into(), &1.into())
+                    );
+                    let line: serde_json::Value = serde_json::from_str(&of_job).unwrap();
+                    assert_eq!((&line["job"], &line["message"]), (&"purge".into(), &"inside".into()));
+                }
+                LogFormat::Text => {
+                    assert!(of_call.ends_with(" inside n=1 request_id=\"call-7\" rpc=a.v1.B/Get\n"), "{of_call}");
+                    assert!(of_job.ends_with(" inside job=purge\n"), "{of_job}");
+                }
+            }
+            assert!(!outside.contains("request_id") && !outside.contains("job"), "{outside}");
+        }
     }
 
     #[test]

@@ -98,14 +98,9 @@ pub fn text() -> Result<String, prometheus::Error> {
     TextEncoder::new().encode_to_string(&prometheus::gather())
 }
 
-/// Counts a call that was answered with this code of gRPC's.
-pub fn call(service: &'static str, method: &'static str, code: i64, took: Duration) {
-    let labels = [
-        KeyValue::new("rpc.service", service),
-        KeyValue::new("rpc.method", method),
-        KeyValue::new("rpc.grpc.status_code", code),
-    ];
-    INSTRUMENTS.calls.record(took.as_secs_f64(), &labels);
+/// Counts a call with the attributes of the OpenTelemetry conventions for RPCs.
+pub fn call(attributes: &[KeyValue], took: Duration) {
+    INSTRUMENTS.calls.record(took.as_secs_f64(), attributes);
 }
 
 /// Notes whether this process serves.
@@ -227,7 +222,7 @@ impl Instruments {
         let counter = |name, what| meter.u64_counter(name).with_description(what).build();
         let gauge = |name, what| meter.u64_gauge(name).with_description(what).build();
         Self {
-            calls: seconds("rpc.server.duration", "Duration of calls"),
+            calls: seconds("rpc.server.call.duration", "Duration of calls"),
             serving: gauge("user_service.serving", "1 while this replica's health is SERVING"),
             outbox_oldest_age: meter
                 .f64_gauge("user_service.outbox.oldest_age")

@@ -180,16 +180,17 @@ async fn p57_metrics_are_those_of_the_runbook() {
     for name in named {
         assert!(text.contains(&format!("# TYPE {name} ")), "{name} is missing in\n{text}");
     }
-    let method = |code: &str| {
+    let calls = |system: &str, code: &str| {
         format!(
-            "rpc_server_duration_seconds_count{{rpc_grpc_status_code=\"{code}\",rpc_method=\"GetProfile\",\
-             rpc_service=\"userservice.v1.UserService\"}}"
+            "rpc_server_call_duration_seconds_count{{rpc_method=\"userservice.v1.UserService/GetProfile\",\
+             rpc_response_status_code=\"{code}\",rpc_system_name=\"{system}\"}}"
         )
     };
     let expected = [
-        format!("{} 2", method("0")),
-        format!("{} 1", method("5")),
-        format!("{} 1", method("16")),
+        format!("{} 1", calls("grpc", "OK")),
+        format!("{} 1", calls("http", "OK")),
+        format!("{} 1", calls("grpc", "NOT_FOUND")),
+        format!("{} 1", calls("http", "UNAUTHENTICATED")),
         "user_service_serving 1".to_owned(),
         "user_service_codes_total{outcome=\"sent\"} 0".to_owned(),
         "user_service_limiter_hits_total{limit=\"password_wrong\"} 0".to_owned(),

@@ -47,15 +47,14 @@ async fn p57_a_trace_goes_on_from_grpc_and_from_http() {
     serve.ended().await;
 
     for (id, method, system, code) in
-        [("of-grpc", "UpdateProfile", "grpc", "3"), ("of-http", "GetProfile", "http", "0")]
+        [("of-grpc", "UpdateProfile", "grpc", "INVALID_ARGUMENT"), ("of-http", "GetProfile", "http", "OK")]
     {
         let span = collector.span(|span| attributes(span).get("request_id").map(String::as_str) == Some(id)).await;
         let told = attributes(&span);
         assert_eq!((hex(&span.trace_id), hex(&span.parent_span_id)), (TRACE.to_owned(), PARENT.to_owned()));
         assert_eq!(span.name, format!("userservice.v1.UserService/{method}"));
-        assert_eq!(told["rpc.system"], system);
-        assert_eq!((&*told["rpc.service"], &*told["rpc.method"]), ("userservice.v1.UserService", method));
-        assert_eq!(told["rpc.grpc.status_code"], code);
+        assert_eq!((&*told["rpc.system.name"], &*told["rpc.method"]), (system, &*span.name));
+        assert_eq!((&*told["rpc.response.status_code"], told.get("error.type")), (code, None));
         let line = serve.logged(|line| line["request_id"] == id).await;
         assert_eq!(line["trace_id"], TRACE);
     }
@@ -63,7 +62,7 @@ async fn p57_a_trace_goes_on_from_grpc_and_from_http() {
     let told = attributes(&read);
     assert_eq!((&*told["db.system.name"], &*told["db.operation.name"]), ("postgresql", "SELECT"));
     assert!(told["db.query.text"].contains("from users"), "{told:?}");
-    for name in ["rpc.server.duration", "user_service.serving", "user_service.db.pool.connections"] {
+    for name in ["rpc.server.call.duration", "user_service.serving", "user_service.db.pool.connections"] {
         collector.metric(name).await;
     }
 }
