@@ -42,9 +42,10 @@ impl Api {
         more_links: &[i64],
     ) -> Result<pb::UpdateAccountResponse> {
         caller.must_own(request.user_id)?;
-        let key = match request.validate_only {
-            true => None,
-            false => self.idempotency_key(caller, "UpdateAccount", &request.request_id, &request),
+        let key = if request.validate_only {
+            None
+        } else {
+            self.idempotency_key(caller, "UpdateAccount", &request.request_id, &request)
         };
         let update = async {
             let mut violations = Violations::new();

@@ -2,14 +2,10 @@
 
 use super::Api;
 use crate::{
-    convert::{json, pb, profile, timestamp, user::check_request_id},
-    domain::{
-        bulk::{self, BulkDone, BulkUpdate},
-        caller::Caller,
-        idempotency,
-    },
-    error::{FieldError, Result, Violations},
-    model::{filter, page, scope::Scope, update},
+    convert::{self, json, pb, timestamp},
+    domain::{bulk::BulkDone, caller::Caller, idempotency},
+    error::Result,
+    model::{filter, scope::Scope},
 };
 
 impl Api {
@@ -23,48 +19,15 @@ impl Api {
         if filter::names_account(&filter) {
             caller.require(Scope::AccountsRead)?;
         }
-        let key = match request.validate_only {
-            true => None,
-            false => self.idempotency_key(caller, "BulkUpdateFields", &request.request_id, &request),
+        let key = if request.validate_only {
+            None
+        } else {
+            self.idempotency_key(caller, "BulkUpdateFields", &request.request_id, &request)
         };
         let update = async {
-            let custom = request.custom_fields.map(json::object).unwrap_or_default();
-            let changed = update::names(&custom);
-            let named = filter::custom_names(&filter).chain(changed.iter().map(String::as_str));
-            let fields = self.0.fields.load_including(named).await?;
-            let mut violations = Violations::new();
-            check_request_id(&request.request_id, &mut violations);
-            let names_no_group = request.add_group_ids.is_empty() && request.remove_group_ids.is_empty();
-            if update::is_empty(&custom) && names_no_group {
-                violations.add("custom_fields", FieldError::Required, "must contain at least one field to update");
-            }
-            let groups = profile::groups(request.add_group_ids, request.remove_group_ids, &mut violations);
-            if !(0..=page::MAX_SIZE).contains(&i64::from(request.limit)) {
-                violations.add("limit", FieldError::Range, "must be between 1 and 1000");
-            }
-            let skip = page::skip(request.skip, &mut violations);
-            if request.expected_total.is_some_and(|expected| expected < 0) {
-                violations.add("expected_total", FieldError::Range, "must not be negative");
-            }
-            let changes = update::parse(custom, &fields, &mut violations);
-            violations.into_result()?;
-            let changes = changes?;
-            bulk::check(&changes)?;
-            let parsed = filter::parse(filter.clone(), &fields)?;
-            let update = BulkUpdate {
-                filter: parsed,
-                query_hash: filter::query_hash(&filter),
-                match_all: if request.allow_all { None } else { filter::find_match_all(&filter) },
-                page_token: request.page_token,
-                changes,
-                groups,
-                skip,
-                limit: if request.limit == 0 { page::DEFAULT_SIZE } else { i64::from(request.limit) },
-                with_total: request.return_total_size,
-                expected_total: request.expected_total,
-                validate_only: request.validate_only,
-                all_or_nothing: request.all_or_nothing,
-            };
+            let named = convert::bulk::custom_names(&request, &filter);
+            let fields = self.0.fields.load_including(named.iter().map(String::as_str)).await?;
+            let update = convert::bulk::update(request, filter, &fields)?;
             self.0.bulk.update(&update, key.as_ref(), response).await
         };
         idempotency::respond(key.as_ref(), update).await

@@ -176,9 +176,10 @@ impl Api {
                 return Err(Error::scope_missing(Scope::ProfilesWrite.as_str()));
             }
         }
-        let key = match request.validate_only {
-            true => None,
-            false => self.idempotency_key(caller, "UpdateProfile", &request.request_id, &request),
+        let key = if request.validate_only {
+            None
+        } else {
+            self.idempotency_key(caller, "UpdateProfile", &request.request_id, &request)
         };
         let update = async {
             check_request_id(&request.request_id, &mut violations);

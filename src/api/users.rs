@@ -69,9 +69,10 @@ impl Batch {
 impl Api {
     /// Makes a user.
     pub async fn create_user(&self, caller: &Caller, request: pb::CreateUserRequest) -> Result<pb::CreateUserResponse> {
-        let key = match request.validate_only {
-            true => None,
-            false => self.idempotency_key(caller, "CreateUser", &request.request_id, &request),
+        let key = if request.validate_only {
+            None
+        } else {
+            self.idempotency_key(caller, "CreateUser", &request.request_id, &request)
         };
         let create = async {
             let custom = request.profile.as_ref().and_then(|profile| profile.custom_fields.clone());
@@ -208,9 +209,10 @@ impl Api {
     /// # Errors
     /// USER_NOT_FOUND unless `allow_missing`, ETAG_MISMATCH, and those of a `request_id`.
     pub async fn delete_user(&self, caller: &Caller, request: pb::DeleteUserRequest) -> Result<pb::DeleteUserResponse> {
-        let key = match request.validate_only {
-            true => None,
-            false => self.idempotency_key(caller, "DeleteUser", &request.request_id, &request),
+        let key = if request.validate_only {
+            None
+        } else {
+            self.idempotency_key(caller, "DeleteUser", &request.request_id, &request)
         };
         let delete = async {
             let delete = user::deletion(&request)?;

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod annotations;
 pub mod budget;
+pub mod bulk;
 pub mod details;
 pub mod field;
 pub mod fingerprint;

@@ -2,7 +2,7 @@
 
 mod list;
 
-pub use list::{Listing, Page, search_in_time};
+pub use list::{Listing, search_in_time};
 
 use std::{collections::HashMap, sync::Arc};
 

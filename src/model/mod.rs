@@ -3,6 +3,7 @@
 pub mod account;
 pub mod account_change;
 pub mod app_name;
+pub mod bulk;
 pub mod code;
 pub mod cursor;
 pub mod delivery;

@@ -75,32 +75,11 @@ impl Profiles {
         listing: Listing,
         mut show: impl FnMut(Profile) -> Option<T> + Send,
     ) -> Result<Page<T>> {
-        let Listing { filter, order, limit, with_total, with_accounts, .. } = &listing;
-        let tokens = self.tokens.of(format!("{} {}", listing.query_hash, order::signature(order)));
-        let after = tokens.read(&listing.page_token)?;
-        let order = match &after {
-            None => order::with_ties(order.clone()),
-            // An index that was declared or removed meanwhile changes how a list begins, not how it goes on.
-            Some(place) => order::continued(order, place.len()).ok_or_else(page::mismatch)?,
-        };
-        let after = match after {
-            Some(place) => Some(self.restore(place, &order).await?),
-            None => None,
-        };
-        let sorts_by_custom = order.iter().any(|order| matches!(order.key, Key::Custom(_)));
-        let selection = Selection {
-            filter: self.reads.by_holders(filter).await?,
-            order,
-            skip: if after.is_some() { 0 } else { listing.skip },
-            after,
-            limit: limit + 1,
-            with_document: listing.with_custom_fields || sorts_by_custom,
-        };
+        let Listing { limit, with_total, with_accounts, .. } = &listing;
+        let tokens = self.tokens.of(format!("{} {}", listing.query_hash, order::signature(&listing.order)));
+        let selection = self.select(&listing, tokens.read(&listing.page_token)?).await?;
         let search = self.searches.run(async |conn| {
-            let total = match *with_total {
-                true => Some(listing::count(conn, &selection.filter).await?),
-                false => None,
-            };
+            let total = if *with_total { Some(listing::count(conn, &selection.filter).await?) } else { None };
             let (mut user_ids, mut shown, mut places, mut has_more) = (Vec::new(), Vec::new(), Vec::new(), false);
             let mut take = |profile: Profile| {
                 let user_id = profile.user_id;
@@ -120,10 +99,7 @@ impl Profiles {
                 }
             };
             listing::list(conn, &selection, &mut take).await?;
-            let accounts = match *with_accounts {
-                true => views(conn, user_ids.clone()).await?,
-                false => Vec::new(),
-            };
+            let accounts = if *with_accounts { views(conn, user_ids.clone()).await? } else { Vec::new() };
             let mut accounts: HashMap<i64, AccountView> =
                 accounts.into_iter().map(|view| (view.account.user_id, view)).collect();
             let accounts = user_ids.iter().map(|user_id| accounts.remove(user_id));
@@ -133,18 +109,22 @@ impl Profiles {
         search_in_time(search).await
     }
 
-    /// The whole values of the row at which a list continues: a page token has long texts shortened.
-    async fn restore(&self, place: Vec<Value>, order: &[OrderKey]) -> Result<Vec<Value>> {
-        if !cursor::is_shortened(&place) {
-            return Ok(place);
-        }
-        let user_id = order.iter().zip(&place).find(|(key, _)| key.key == Key::UserId);
-        let row = match user_id.and_then(|(_, user_id)| user_id.as_i64()) {
-            Some(user_id) => self.reads.find_profile(user_id).await?,
-            None => None,
+    /// What the statement selects after this row: one row more than the page has.
+    async fn select(&self, listing: &Listing, after: Option<Vec<Value>>) -> Result<Selection> {
+        let order = match &after {
+            None => order::with_ties(listing.order.clone()),
+            // An index that was declared or removed meanwhile changes how a list begins, not how it goes on.
+            Some(place) => order::continued(&listing.order, place.len()).ok_or_else(page::mismatch)?,
         };
-        let current = row.map(|profile| listing::place(order, &profile));
-        Ok(cursor::restore(place, order, current.as_deref()))
+        let sorts_by_custom = order.iter().any(|order| matches!(order.key, Key::Custom(_)));
+        Ok(Selection {
+            filter: self.reads.by_holders(&listing.filter).await?,
+            order,
+            skip: if after.is_some() { 0 } else { listing.skip },
+            after,
+            limit: listing.limit + 1,
+            with_document: listing.with_custom_fields || sorts_by_custom,
+        })
     }
 }
 
