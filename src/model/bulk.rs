@@ -9,7 +9,7 @@ use crate::{
     },
 };
 
-/// What is to be changed, and on whom.
+/// The change and the users that it applies to.
 pub struct BulkUpdate {
     pub filter: Filter,
     pub changes: Vec<Change>,
@@ -29,7 +29,7 @@ pub struct BulkUpdate {
     pub all_or_nothing: bool,
 }
 
-/// Refuses what cannot be decided for many profiles at once.
+/// Rejects a change that can't be decided for many profiles at once.
 ///
 /// # Errors
 /// INVALID_REQUEST for `$incr_by` on a unique field.
