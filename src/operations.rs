@@ -67,10 +67,7 @@ pub fn router(serving: watch::Receiver<bool>) -> Router {
 }
 
 async fn ready(State(serving): State<watch::Receiver<bool>>) -> (StatusCode, &'static str) {
-    match *serving.borrow() {
-        true => (StatusCode::OK, "ready\n"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
-    }
+    if *serving.borrow() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
 }
 
 async fn read_metrics() -> Response {

@@ -197,10 +197,8 @@ impl Bench<'_> {
             Side::Floor => std::slice::from_ref(&self.floor),
             _ => &self.services[..scenario.replicas],
         };
-        let address = |server: &Server| match scenario.requests.is_rest() {
-            true => server.started.rest,
-            false => server.started.address,
-        };
+        let address =
+            |server: &Server| if scenario.requests.is_rest() { server.started.rest } else { server.started.address };
         let pids: Vec<u32> = servers.iter().map(|server| server.worker.pid()).collect();
         let client = self.client.pid();
         let job = Job {

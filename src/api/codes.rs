@@ -140,10 +140,8 @@ fn read(caller: &Caller, channel: Channel, given: Given) -> Result<SendCode> {
         }
     };
     let app_name = violations.check("app_name", parse_app_name(given.app_name));
-    let language = match given.language.is_empty() {
-        true => None,
-        false => violations.check("language", parse_language(given.language)),
-    };
+    let language =
+        if given.language.is_empty() { None } else { violations.check("language", parse_language(given.language)) };
     violations.into_result()?;
     Ok(SendCode {
         user_id: user_id.expect("valid: a bad id is a violation"),

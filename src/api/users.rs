@@ -191,10 +191,7 @@ impl Api {
             wallet_password: secrets.wallet_password.as_ref().map(|secret| ("wallet_password", secret)),
         };
         plain.check(&self.0.passwords, caller, username.as_deref(), email.as_deref()).await?;
-        let hashes = match is_trial {
-            true => Hashes::default(),
-            false => plain.hash(&self.0.passwords, caller).await?,
-        };
+        let hashes = if is_trial { Hashes::default() } else { plain.hash(&self.0.passwords, caller).await? };
         let migrated = [&secrets.password_hash, &secrets.wallet_password_hash].into_iter().flatten();
         for hash in migrated.filter(|_| !is_trial) {
             self.0.hash_kinds.note(hash).await?;

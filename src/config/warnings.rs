@@ -47,7 +47,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
     for issuer in &config.auth.issuers {
         if is_plain_and_remote(&issuer.jwks) {
             warnings.push(format!(
-                "auth.issuers: {}: jwks is read over http from another host, and whoever changes it on the way signs \
+                "auth.issuers: {}: jwks is read over http from another host, and an attacker who changes it on the way signs \
                  tokens: use https",
                 issuer.issuer
             ));

@@ -251,12 +251,11 @@ pub fn verify(request: pb::VerifyPasswordRequest) -> Result<VerifyPassword> {
         Key::Phone(given) => ProfileKey::Phone(given),
     };
     let key = key::read(key, &mut violations);
-    let secret = match request.password.is_empty() {
-        true => {
-            violations.add("password", FieldError::Required, "is required");
-            None
-        }
-        false => shown_secret("password", request.password, &mut violations),
+    let secret = if request.password.is_empty() {
+        violations.add("password", FieldError::Required, "is required");
+        None
+    } else {
+        shown_secret("password", request.password, &mut violations)
     };
     let client = violations.check("client", text::line(request.client, 0, 128, "must have at most 128 characters"));
     violations.into_result()?;
@@ -289,12 +288,11 @@ pub fn link(request: pb::LinkConnectionRequest) -> Result<Link> {
             "must be a lowercase letter followed by letters, digits, or \"_\"; at most 32 characters",
         );
     }
-    let subject = match request.subject.is_empty() {
-        true => {
-            violations.add("subject", FieldError::Required, "is required");
-            None
-        }
-        false => violations.check("subject", parse_subject(request.subject)),
+    let subject = if request.subject.is_empty() {
+        violations.add("subject", FieldError::Required, "is required");
+        None
+    } else {
+        violations.check("subject", parse_subject(request.subject))
     };
     let display_name =
         violations.check("display_name", text::line(request.display_name, 0, 64, "must have at most 64 characters"));

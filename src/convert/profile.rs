@@ -57,9 +57,8 @@ fn custom_fields(document: &Document, mask: &CustomMask, fields: &Fields) -> Opt
     if !mask.is_any() {
         return None;
     }
-    Some(Struct::of(document, |name| match is_shown(name) {
-        true => json::show(fields.get(name).map(|field| field.field_type)),
-        false => Show::No,
+    Some(Struct::of(document, |name| {
+        if is_shown(name) { json::show(fields.get(name).map(|field| field.field_type)) } else { Show::No }
     }))
 }
 

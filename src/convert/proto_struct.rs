@@ -233,9 +233,10 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_i64<E: de::Error>(self, whole: i64) -> Result<(), E> {
-        match self.large_as_text && whole.unsigned_abs() > MAX_SAFE_INTEGER as u64 {
-            true => self.visit_str(&whole.to_string()),
-            false => self.visit_f64(whole as f64),
+        if self.large_as_text && whole.unsigned_abs() > MAX_SAFE_INTEGER as u64 {
+            self.visit_str(&whole.to_string())
+        } else {
+            self.visit_f64(whole as f64)
         }
     }
 

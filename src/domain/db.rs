@@ -137,9 +137,10 @@ impl ManageConnection for PgManager {
     }
 
     async fn is_valid(&self, pooled: &mut PgConnection) -> Result<(), ConnectionError> {
-        match pooled.driver.is_open().await {
-            true => Ok(()),
-            false => Err(ConnectionError::BadConnection("the server closed it".to_owned())),
+        if pooled.driver.is_open().await {
+            Ok(())
+        } else {
+            Err(ConnectionError::BadConnection("the server closed it".to_owned()))
         }
     }
 

@@ -81,10 +81,8 @@ impl Profiles {
             UserKey::Unique(kind, value) => self.find_user(kind, value).await?.ok_or_else(not_found)?,
         };
         let profile = self.reads.find_profile(user_id).await?.ok_or_else(not_found)?;
-        let account = match with_account {
-            true => self.db.run(async |conn| views(conn, vec![user_id]).await).await?.pop(),
-            false => None,
-        };
+        let account =
+            if with_account { self.db.run(async |conn| views(conn, vec![user_id]).await).await?.pop() } else { None };
         Ok((profile, account))
     }
 

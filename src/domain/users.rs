@@ -301,8 +301,5 @@ impl<'a> Decisions<'a> {
 
 /// What was free when it was looked at is taken by now.
 fn raced(error: DieselError) -> Error {
-    match is_unique_violation(&error) {
-        true => Error::new(Reason::WriteConflict).with_source(error),
-        false => error.into(),
-    }
+    if is_unique_violation(&error) { Error::new(Reason::WriteConflict).with_source(error) } else { error.into() }
 }

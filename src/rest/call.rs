@@ -45,7 +45,7 @@ pub struct Call {
 /// The reply of an endpoint.
 pub type Reply = Pin<Box<dyn Future<Output = Result<Response, RestError>> + Send>>;
 
-/// How a surface reads the token.
+/// How a flavor reads the token.
 pub type ReadToken = fn(&HeaderMap) -> Result<&str>;
 
 /// The service of profiles and accounts.
@@ -64,7 +64,7 @@ impl Call {
     }
 }
 
-/// An endpoint of a surface. The RPC gives the rights that it needs, and its time.
+/// An endpoint of a flavor. The RPC gives the rights that it needs, and its time.
 pub fn endpoint<R>(method: MethodFilter, rpc: Rpc, token: ReadToken, run: R) -> MethodRouter<Gateway>
 where
     R: Fn(Call) -> Reply + Clone + Send + Sync + 'static,
@@ -140,9 +140,10 @@ pub fn certified(extensions: &Extensions) -> Option<&Arc<Caller>> {
 /// # Errors
 /// TOKEN_MISSING, TOKEN_MALFORMED.
 pub fn bearer(headers: &HeaderMap) -> Result<&str> {
-    match headers.contains_key("token") && headers.contains_key("authorization") {
-        true => Err(Error::new(Reason::TokenMalformed)),
-        false => call_guard::bearer(headers),
+    if headers.contains_key("token") && headers.contains_key("authorization") {
+        Err(Error::new(Reason::TokenMalformed))
+    } else {
+        call_guard::bearer(headers)
     }
 }
 
@@ -151,8 +152,9 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str> {
 /// # Errors
 /// As [`bearer`].
 pub fn token_header(headers: &HeaderMap) -> Result<&str> {
-    match headers.contains_key("token") && headers.contains_key("authorization") {
-        true => Err(Error::new(Reason::TokenMalformed)),
-        false => call_guard::bare_token(headers, "token"),
+    if headers.contains_key("token") && headers.contains_key("authorization") {
+        Err(Error::new(Reason::TokenMalformed))
+    } else {
+        call_guard::bare_token(headers, "token")
     }
 }

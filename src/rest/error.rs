@@ -13,7 +13,7 @@ use crate::{
     telemetry::call,
 };
 
-/// A fact that ends a call, on its way to the surface that gives it its form.
+/// A fact that ends a call, on its way to the flavor that gives it its form.
 #[derive(Clone, Debug)]
 pub struct RestError {
     pub error: Error,
@@ -79,7 +79,7 @@ impl RestError {
 }
 
 impl IntoResponse for RestError {
-    /// The fact travels in the extensions until the surface that was addressed gives it its form.
+    /// The fact travels in the extensions until the flavor that was addressed gives it its form.
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
         response.extensions_mut().insert(self);

@@ -1,4 +1,4 @@
-//! Which of the gateway's surfaces a path belongs to, and the form that errors have there.
+//! Which of the gateway's flavors a path belongs to, and the form that errors have there.
 
 use axum::{http::HeaderMap, response::Response};
 
@@ -16,7 +16,7 @@ pub enum Flavor {
 }
 
 impl Flavor {
-    /// The surface that a request addresses.
+    /// The flavor that a request addresses.
     pub fn of(path: &str, headers: &HeaderMap, config: &Config) -> Self {
         let is_in =
             |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));

@@ -2,7 +2,7 @@
 //!
 //! [`native`] serves every RPC in canonical proto3 JSON. [`minapp`], [`fresns`] and [`lancens`] serve the clients of
 //! three older systems; each only translates, and each can be switched off. Around them all is one layer: a
-//! request id, and errors in the form of the surface that was addressed. An endpoint asks who calls, then reads the body
+//! request id, and errors in the form of the flavor that was addressed. An endpoint asks who calls, then reads the body
 //! within bounds, then takes an in-flight permit.
 #![expect(clippy::disallowed_types, reason = "the REST boundary")]
 

@@ -114,7 +114,8 @@ impl CurrentPlacement {
             (CurrentPlacement::Everywhere, _) => "copied to every node".to_owned(),
         };
         bail!(
-            "the table `{table}` is {found}, but must be {}: run `select undistribute_table('{table}')`, then try again",
+            "the table `{table}` is {found}, but must be {}. Citus can't move a table with an identity column back: dump \
+             the data, restore it into a new database that `migrate` has prepared, and distribute that one",
             wanted.text()
         )
     }

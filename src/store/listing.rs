@@ -327,13 +327,14 @@ fn seek_predicate(keys: &[OrderKey], after: &[Value], source: SortSource) -> Sql
         }
         whole = whole.push(" or (");
         for (key, value) in keys.iter().zip(after).take(last) {
-            whole = match value.is_null() {
-                true => whole.append(expression(&key.key, source)).push(" is null and "),
-                false => whole
+            whole = if value.is_null() {
+                whole.append(expression(&key.key, source)).push(" is null and ")
+            } else {
+                whole
                     .append(expression(&key.key, source))
                     .push(" = ")
                     .append(operand(&key.key, value, source))
-                    .push(" and "),
+                    .push(" and ")
             };
         }
         let OrderKey { key, descending } = &keys[last];

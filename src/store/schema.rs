@@ -64,9 +64,10 @@ pub async fn migrate_and_distribute(url: &str, ca: Option<&Path>, distribute: bo
     let names = ran.iter().map(ToString::to_string).collect();
     // It has the lock.
     let mut conn = harness.into_inner();
-    let distributed = match distribute || distribution::is_distributed(&mut conn).await? {
-        true => Some(distribution::distribute(&mut conn).await?),
-        false => None,
+    let distributed = if distribute || distribution::is_distributed(&mut conn).await? {
+        Some(distribution::distribute(&mut conn).await?)
+    } else {
+        None
     };
     Ok(Migrated { names, distributed })
 }
@@ -252,6 +253,6 @@ mod tests {
         for mark in [DevMarker::Migrated, DevMarker::Filled { users: 0 }, DevMarker::Filled { users: 1_000_000 }] {
             assert_eq!(DevMarker::parse(&mark.to_string()), Some(mark));
         }
-        assert_eq!(DevMarker::parse("somebody's own"), None);
+        assert_eq!(DevMarker::parse("another comment"), None);
     }
 }

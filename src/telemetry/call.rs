@@ -180,9 +180,10 @@ pub fn fail(error: &Error) {
     if let Some(limit) = error.quota() {
         metrics::limiter_hit(limit);
     }
-    let noted = CURRENT.try_with(|current| match current.is_detached {
-        true => false,
-        false => {
+    let noted = CURRENT.try_with(|current| {
+        if current.is_detached {
+            false
+        } else {
             *current.failure.borrow_mut() = Some(error.clone());
             true
         }

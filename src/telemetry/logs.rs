@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn p57_a_text_is_quoted_so_that_it_adds_no_field() {
-        let text = logged(|| tracing::info!(caller = r#"service:a" reason="x"#, "refused"));
+        let text = logged(|| tracing::info!(caller = r#"service:a" reason="x"#, "rejected"));
         assert!(text.contains(r#"caller="service:a\" reason=\"x""#), "{text}");
     }
 }

@@ -58,7 +58,7 @@ async fn an_import_skips_a_byte_order_mark_and_rejects_other_formats_at_once() {
     assert_eq!((&marked.body["created"], &marked.body["failed"]), (&json!("2"), &json!("0")));
     for (rejected, told) in [(array, "not a JSON array"), (printed, "on one line")] {
         assert_eq!(rejected.status, StatusCode::BAD_REQUEST);
-        assert!(rejected.body["error"]["message"].as_str().unwrap().contains(told), "{}", rejected.body);
+        assert!(rejected.body.to_string().contains(told), "{}", rejected.body);
     }
 }
 

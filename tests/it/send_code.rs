@@ -233,15 +233,12 @@ async fn p41_parallel_sends_are_one_send() {
 /// What a caller sees of a send: everything but the number of the delivery and the moment.
 async fn seen(app: &TestApp, client: &mut Client, address: &str) -> (i64, i64, i32, i32, String) {
     let before = crate::support::start_time();
-    let (expires_at, resend_after, delivery_id) = match address.contains('@') {
-        true => {
-            let sent = client.send_mail(CodePurpose::Bind, address).await.unwrap();
-            (sent.expires_at, sent.resend_after, sent.delivery_id)
-        }
-        false => {
-            let sent = client.send_text(CodePurpose::Bind, address).await.unwrap();
-            (sent.expires_at, sent.resend_after, sent.delivery_id)
-        }
+    let (expires_at, resend_after, delivery_id) = if address.contains('@') {
+        let sent = client.send_mail(CodePurpose::Bind, address).await.unwrap();
+        (sent.expires_at, sent.resend_after, sent.delivery_id)
+    } else {
+        let sent = client.send_text(CodePurpose::Bind, address).await.unwrap();
+        (sent.expires_at, sent.resend_after, sent.delivery_id)
     };
     app.all_sent().await;
     let request = pb::GetDeliveryRequest { delivery_id };
@@ -249,9 +246,10 @@ async fn seen(app: &TestApp, client: &mut Client, address: &str) -> (i64, i64, i
     assert_eq!(fault(blind.admin.get_delivery(request).await).reason, "DELIVERY_NOT_FOUND", "it is another's");
     let mut service = app.service().await;
     let delivery = service.admin.get_delivery(request).await.unwrap().into_inner();
-    let again = match address.contains('@') {
-        true => fault(client.send_mail(CodePurpose::Bind, address).await),
-        false => fault(client.send_text(CodePurpose::Bind, address).await),
+    let again = if address.contains('@') {
+        fault(client.send_mail(CodePurpose::Bind, address).await)
+    } else {
+        fault(client.send_text(CodePurpose::Bind, address).await)
     };
     (seconds(expires_at, before), seconds(resend_after, before), delivery.state, delivery.attempts, again.reason)
 }

@@ -75,7 +75,7 @@ impl Account {
             };
             if may_enter == 0 {
                 bail!(
-                    "Postgres refuses to run as root, and {name}, as whom it would run instead, may not enter {}: choose \
+                    "Postgres can't run as root, and the user {name}, which it would run as instead, has no access to {}: choose \
                      another folder than {}, or run as an ordinary user",
                     step.display(),
                     folder.display()

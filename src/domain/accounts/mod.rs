@@ -145,10 +145,7 @@ impl Accounts {
         key: Option<&IdempotencyKey>,
         respond: impl Fn(&AccountView) -> R + Sync,
     ) -> Result<R> {
-        let proved = match update.is_looked_at_first() {
-            true => Some(self.prove(update).await?),
-            false => None,
-        };
+        let proved = if update.is_looked_at_first() { Some(self.prove(update).await?) } else { None };
         let written = self.write(update, key, proved.as_ref(), respond).await;
         // What was tried for a change that did not come, or that had been made by the same request before.
         let is_used_up = matches!(written, Ok(Outcome::New(_))) && !update.validate_only;
@@ -165,9 +162,10 @@ impl Accounts {
         let read = async |conn: &mut AsyncPgConnection| {
             let login = accounts::find_login(conn, update.user_id).await?;
             let login = login.ok_or_else(|| Error::user_not_found(update.user_id))?;
-            let connections = match update.patch.unlink.is_empty() {
-                true => Vec::new(),
-                false => accounts::list_connections(conn, vec![update.user_id]).await?,
+            let connections = if update.patch.unlink.is_empty() {
+                Vec::new()
+            } else {
+                accounts::list_connections(conn, vec![update.user_id]).await?
             };
             check_connection(update, &connections)?;
             let unlinked = connections.iter().filter(|link| update.patch.unlink.contains(&link.connection_id));
@@ -203,9 +201,10 @@ impl Accounts {
             self.check_secrets(update, &proved.login).await?;
             self.reject_equal(update, proved).await?;
         }
-        let hashes = match update.validate_only {
-            true => Hashes::default(),
-            false => update.new_secrets().hash(&self.passwords, &update.caller).await?,
+        let hashes = if update.validate_only {
+            Hashes::default()
+        } else {
+            update.new_secrets().hash(&self.passwords, &update.caller).await?
         };
         let now = self.clock.now();
         let end = if update.validate_only { End::DryRun } else { End::Commit };
@@ -235,9 +234,10 @@ impl Accounts {
             let policy = &self.policy;
             let change = write::Change { update, planned, hashes: &hashes, policy, language: language.as_ref() };
             let written = write::apply(conn, &change, &login, now).await?;
-            let connections = match written.has_connections {
-                true => accounts::list_connections(conn, vec![update.user_id]).await?,
-                false => Vec::new(),
+            let connections = if written.has_connections {
+                accounts::list_connections(conn, vec![update.user_id]).await?
+            } else {
+                Vec::new()
             };
             let mut view = AccountView { account: written.login.account(), connections };
             if update.validate_only {

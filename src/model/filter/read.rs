@@ -259,10 +259,7 @@ fn among(subject: &Subject, given: Value) -> Rejected<Filter> {
         values.extend(nulls);
     }
     let listed = Filter::Is(subject.clone(), Test::In(operands(subject, values)?));
-    Ok(match has_null {
-        true => Filter::Any(vec![Filter::Is(subject.clone(), Test::Null), listed]),
-        false => listed,
-    })
+    Ok(if has_null { Filter::Any(vec![Filter::Is(subject.clone(), Test::Null), listed]) } else { listed })
 }
 
 fn items(given: Value) -> Rejected<Vec<Value>> {

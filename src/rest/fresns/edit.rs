@@ -117,7 +117,7 @@ impl Edit {
         Ok(edit)
     }
 
-    /// What this surface asks for beyond the service itself: a wallet, and the code of a verified address whatever the
+    /// What this flavor asks for beyond the service itself: a wallet, and the code of a verified address whatever the
     /// deployment's policy.
     fn check(&self, account: &pb::Account) -> Result<()> {
         if self.new_wallet_password.is_some() && !account.has_wallet_password {
@@ -146,10 +146,7 @@ impl Edit {
         };
         let gone = account.connections.iter().filter(|connection| connection.provider == provider);
         let gone: Vec<i64> = gone.map(|connection| connection.connection_id).collect();
-        match gone.is_empty() {
-            true => Err(Error::new(Reason::ConnectionNotFound)),
-            false => Ok(gone),
-        }
+        if gone.is_empty() { Err(Error::new(Reason::ConnectionNotFound)) } else { Ok(gone) }
     }
 
     /// The change, where there is any.

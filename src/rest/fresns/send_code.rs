@@ -25,17 +25,19 @@ pub async fn send_code(call: Call) -> Result<Response, RestError> {
     let is_new = purpose == CodePurpose::Bind;
     match channel {
         CodeChannel::Phone => {
-            let phone = match is_new {
-                true => given("phone", body.phone("countryCode", "account"))?.ok_or_else(missing("account"))?,
-                false => String::new(),
+            let phone = if is_new {
+                given("phone", body.phone("countryCode", "account"))?.ok_or_else(missing("account"))?
+            } else {
+                String::new()
             };
             let request = pb::SendPhoneCodeRequest { purpose: purpose.into(), phone, language, ..Default::default() };
             api.send_phone_code(caller, request).await?;
         }
         _ => {
-            let email = match is_new {
-                true => given("email", body.text("account"))?.ok_or_else(missing("account"))?,
-                false => String::new(),
+            let email = if is_new {
+                given("email", body.text("account"))?.ok_or_else(missing("account"))?
+            } else {
+                String::new()
             };
             let request = pb::SendEmailCodeRequest { purpose: purpose.into(), email, language, ..Default::default() };
             api.send_email_code(caller, request).await?;

@@ -35,7 +35,7 @@ pub fn routes() -> Router<Gateway> {
         .route("/v1/api/user/emails", put("ConfirmEmailChange", |call| Box::pin(set_email(call))))
 }
 
-/// An error in this surface's form.
+/// An error in this flavor's form.
 pub fn render_error(rest_error: &RestError) -> Response {
     let rest_error = &rest_error.of_user();
     error::response(rest_error, rest_error.status, json!({ "error": messages::word(&rest_error.error) }))

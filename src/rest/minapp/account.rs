@@ -20,12 +20,11 @@ pub async fn put(call: Call) -> Result<Response, RestError> {
     in_production(&call)?;
     let country_code = &call.gateway.config.country_code;
     let (user_id, body) = (user_id(&call)?, body(&call)?.into_object("")?);
-    let account = match body.is_empty() {
-        true => read(&call, user_id).await?,
-        false => {
-            let request = request(user_id, body, country_code)?;
-            call.api().update_account(&call.caller, request).await?.account.unwrap_or_default()
-        }
+    let account = if body.is_empty() {
+        read(&call, user_id).await?
+    } else {
+        let request = request(user_id, body, country_code)?;
+        call.api().update_account(&call.caller, request).await?.account.unwrap_or_default()
     };
     let phone = account.phone.map(|phone| without_country(&phone, country_code));
     Ok(Json(json!({

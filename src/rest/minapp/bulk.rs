@@ -58,9 +58,10 @@ async fn update(call: Call, is_counted: bool) -> Result<Response, RestError> {
         return_total_size: is_counted,
         ..Default::default()
     };
-    let mut reply = match update::is_empty(&change) {
-        true => pb::BulkUpdateFieldsResponse { total_size: is_counted.then_some(0), ..Default::default() },
-        false => call.api().bulk_update_fields(&call.caller, request).await?,
+    let mut reply = if update::is_empty(&change) {
+        pb::BulkUpdateFieldsResponse { total_size: is_counted.then_some(0), ..Default::default() }
+    } else {
+        call.api().bulk_update_fields(&call.caller, request).await?
     };
     if page.limit == 0 {
         (reply.succeeded, reply.results) = (0, Vec::new());
@@ -82,10 +83,7 @@ async fn update(call: Call, is_counted: bool) -> Result<Response, RestError> {
 fn result(result: &pb::UpdateResult) -> Value {
     match &result.outcome {
         Some(Outcome::Failure(failure)) => {
-            let code = match failure.reason == Reason::ValueTaken.as_str() {
-                true => TAKEN,
-                false => FAILED,
-            };
+            let code = if failure.reason == Reason::ValueTaken.as_str() { TAKEN } else { FAILED };
             json!({ "error": { "code": code, "err_msg": "the user can't be updated" } })
         }
         Some(Outcome::UpdatedAt(time)) => success(result.user_id, Some(time)),

@@ -80,7 +80,7 @@ pub fn routes() -> Router<Gateway> {
     router
 }
 
-/// An error in this surface's form. A value that is taken is 400 here.
+/// An error in this flavor's form. A value that is taken is 400 here.
 pub fn render_error(rest_error: &RestError) -> Response {
     let status = match rest_error.error.kind() {
         Kind::AlreadyExists => StatusCode::BAD_REQUEST,
@@ -91,9 +91,10 @@ pub fn render_error(rest_error: &RestError) -> Response {
 
 /// Rejects a call that asks for a test environment: a client that expects to write there must not write here.
 fn in_production(call: &Call) -> Result<()> {
-    match call.headers.contains_key("x-hydrogen-env-id") {
-        true => Err(Error::invalid("X-Hydrogen-Env-ID", FieldError::Format, "environments aren't supported")),
-        false => Ok(()),
+    if call.headers.contains_key("x-hydrogen-env-id") {
+        Err(Error::invalid("X-Hydrogen-Env-ID", FieldError::Format, "environments aren't supported"))
+    } else {
+        Ok(())
     }
 }
 

@@ -60,10 +60,8 @@ pub async fn put(call: Call) -> Result<Response, RestError> {
     // The reply of a change holds no account; who may read it is shown it here too.
     let reads_account = object::mask(&call.caller).is_some();
     let may_read = call.caller.user().is_some() || call.caller.has(Scope::ProfilesRead);
-    let profile = match reads_account && may_read {
-        true => read(&call, user_id).await?,
-        false => reply.profile.unwrap_or_default(),
-    };
+    let profile =
+        if reads_account && may_read { read(&call, user_id).await? } else { reply.profile.unwrap_or_default() };
     show(&call, &keys, profile).await
 }
 

@@ -137,10 +137,7 @@ pub fn field(field: &FieldDescriptor) -> Value {
         Kind::Message(message) => known(&message).unwrap_or_else(|| reference(&message)),
         _ => text(field),
     };
-    match field.is_list() {
-        true => json!({ "type": "array", "items": one }),
-        false => one,
-    }
+    if field.is_list() { json!({ "type": "array", "items": one }) } else { one }
 }
 
 /// The schema of a field as text in a path.

@@ -101,9 +101,10 @@ fn condition(subject: &Subject) -> BoxedStrategy<Value> {
             operand(subject, operator).prop_map(move |operand| (operator.to_owned(), operand)).boxed()
         }));
     let tests = vec(tests, 1..3).prop_map(|tests| tests.into_iter().collect::<Value>());
-    match operators(subject).contains(&"$eq") {
-        true => prop_oneof![1 => operand(subject, "$eq"), 4 => tests].boxed(),
-        false => tests.boxed(),
+    if operators(subject).contains(&"$eq") {
+        prop_oneof![1 => operand(subject, "$eq"), 4 => tests].boxed()
+    } else {
+        tests.boxed()
     }
 }
 
@@ -151,10 +152,7 @@ fn held_or_new(subject: &Subject, kind: Kind) -> BoxedStrategy<Value> {
         ("gender", _) => (0..3).prop_map(Value::from).boxed(),
         (_, kind) => value(kind),
     };
-    match subject.held.is_empty() {
-        true => new,
-        false => prop_oneof![3 => select(subject.held.clone()), 2 => new].boxed(),
-    }
+    if subject.held.is_empty() { new } else { prop_oneof![3 => select(subject.held.clone()), 2 => new].boxed() }
 }
 
 /// An operand for the value, or for an item of it where the subject is a list; times in all of their forms.
@@ -178,10 +176,7 @@ fn item_operand(subject: &Subject) -> BoxedStrategy<Value> {
         Kind::Free => {
             let held = subject.held.clone();
             let items: Vec<Value> = held.iter().filter_map(Value::as_array).flatten().cloned().collect();
-            match items.is_empty() {
-                true => one,
-                false => prop_oneof![2 => one, 1 => select(items)].boxed(),
-            }
+            if items.is_empty() { one } else { prop_oneof![2 => one, 1 => select(items)].boxed() }
         }
         _ => one,
     }
@@ -211,9 +206,10 @@ fn pattern(subject: &Subject) -> BoxedStrategy<Value> {
     let new = value(Kind::Text).prop_map(|text| text.as_str().unwrap().to_owned());
     let part =
         |(text, start, length): (String, usize, usize)| -> String { text.chars().skip(start).take(length).collect() };
-    let text = match held.is_empty() {
-        true => new.boxed(),
-        false => prop_oneof![3 => (select(held), 0..3_usize, 1..6_usize).prop_map(part), 1 => new].boxed(),
+    let text = if held.is_empty() {
+        new.boxed()
+    } else {
+        prop_oneof![3 => (select(held), 0..3_usize, 1..6_usize).prop_map(part), 1 => new].boxed()
     };
     text.prop_filter("a pattern is not empty", |text| !text.is_empty()).prop_map(Value::from).boxed()
 }

@@ -53,12 +53,11 @@ fn draw<S: Strategy>(strategy: &S, runner: &mut TestRunner) -> S::Value {
 async fn smallest<T: ValueTree>(mut tree: T, fails: impl AsyncFn(T::Value) -> bool) -> T::Value {
     let mut worst = tree.current();
     for _ in 0..2000 {
-        let moved = match fails(tree.current()).await {
-            true => {
-                worst = tree.current();
-                tree.simplify()
-            }
-            false => tree.complicate(),
+        let moved = if fails(tree.current()).await {
+            worst = tree.current();
+            tree.simplify()
+        } else {
+            tree.complicate()
         };
         if !moved {
             break;

@@ -176,9 +176,10 @@ impl Client {
 
     /// Has a code sent for an address to be bound.
     pub async fn send_bind(&mut self, address: &str) -> Result<i64, Status> {
-        match address.contains('@') {
-            true => Ok(self.send_mail(CodePurpose::Bind, address).await?.delivery_id),
-            false => Ok(self.send_text(CodePurpose::Bind, address).await?.delivery_id),
+        if address.contains('@') {
+            Ok(self.send_mail(CodePurpose::Bind, address).await?.delivery_id)
+        } else {
+            Ok(self.send_text(CodePurpose::Bind, address).await?.delivery_id)
         }
     }
 
@@ -220,9 +221,10 @@ impl TestApp {
 
     /// A code of another purpose, sent to the bound address.
     pub async fn code(&self, client: &mut Client, purpose: CodePurpose, address: &str) -> String {
-        match address.contains('@') {
-            true => client.send_mail(purpose, "").await.map(|_| ()).unwrap(),
-            false => client.send_text(purpose, "").await.map(|_| ()).unwrap(),
+        if address.contains('@') {
+            client.send_mail(purpose, "").await.map(|_| ()).unwrap()
+        } else {
+            client.send_text(purpose, "").await.map(|_| ()).unwrap()
         }
         self.newest_code(address).await
     }

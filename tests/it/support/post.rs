@@ -54,9 +54,10 @@ impl TestApp {
         let message = self.newest(address).await;
         let is_code = |word: &&str| word.len() == 6 && word.bytes().all(|byte| byte.is_ascii_digit());
         // Headers and boundaries of a mail may hold six digits too; the code stands on a line of its own.
-        let code = match address.contains('@') {
-            true => message.lines().map(str::trim).find(is_code),
-            false => message.split(|c: char| !c.is_ascii_digit()).find(is_code),
+        let code = if address.contains('@') {
+            message.lines().map(str::trim).find(is_code)
+        } else {
+            message.split(|c: char| !c.is_ascii_digit()).find(is_code)
         };
         code.unwrap_or_else(|| panic!("no code in {message}")).to_owned()
     }

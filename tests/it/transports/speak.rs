@@ -112,10 +112,7 @@ fn settle(value: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(settle),
         Value::Object(entries) => {
             for (name, value) in entries {
-                match BY_CHANCE.contains(&name.as_str()) {
-                    true => *value = json!("drawn"),
-                    false => settle(value),
-                }
+                if BY_CHANCE.contains(&name.as_str()) { *value = json!("drawn") } else { settle(value) }
             }
         }
         Value::String(text) if text.starts_with("20") && text.ends_with('Z') && text.get(10..11) == Some("T") => {
@@ -183,9 +180,10 @@ pub async fn rest(caller: &Caller, rpc: &str, request: &Value, (verb, path): &Ro
         }
     };
     let reply = caller.send(verb, &path, body).await;
-    match reply.status.is_success() {
-        true => Ok(shown(&message(&method(rpc).output(), &reply.body))),
-        false => Err(told_by_reply(&reply)),
+    if reply.status.is_success() {
+        Ok(shown(&message(&method(rpc).output(), &reply.body)))
+    } else {
+        Err(told_by_reply(&reply))
     }
 }
 
