@@ -110,10 +110,12 @@ fn page(selection: &Selection, from: Sql, path: AccessPath, source: SortSource, 
     };
     let is_by_own_value = is_simple && source == SortSource::Values && filter::index_value(filter).is_some();
     let predicate = filter::predicate(filter, path);
-    statement = match is_by_own_value {
-        // Every user in the index matches. The planner estimates one in two hundred, and must not choose another access path.
-        true => statement.push(" and case when ").append(predicate).push(" then true else false end"),
-        false => statement.push(" and ").append(predicate),
+    statement = if is_by_own_value {
+        // Every user in the index matches. The planner estimates one in two hundred, and must not choose another access
+        // path.
+        statement.push(" and case when ").append(predicate).push(" then true else false end")
+    } else {
+        statement.push(" and ").append(predicate)
     };
     if let Some(after) = after {
         statement = statement.push(" and ").append(seek_predicate(order, after, source));

@@ -60,10 +60,11 @@ pub fn start(settings: &Telemetry, role: Role) -> anyhow::Result<Guard> {
 /// An exporter to this endpoint.
 fn over_otlp<B: WithExportConfig + WithTonicConfig>(exporter: B, endpoint: &str) -> B {
     let exporter = exporter.with_endpoint(endpoint);
-    match endpoint.starts_with("https:") {
+    if endpoint.starts_with("https:") {
         // By default it trusts no certificate.
-        true => exporter.with_tls_config(ClientTlsConfig::new().with_enabled_roots()),
-        false => exporter,
+        exporter.with_tls_config(ClientTlsConfig::new().with_enabled_roots())
+    } else {
+        exporter
     }
 }
 
