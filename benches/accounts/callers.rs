@@ -12,23 +12,23 @@ use tokio::{runtime::Handle, task::JoinSet};
 
 /// How long calls took.
 #[derive(Clone, Debug, Default)]
-pub struct Waits(Vec<Duration>);
+pub(crate) struct Waits(Vec<Duration>);
 
 impl Waits {
-    pub fn add(&mut self, wait: Duration) {
+    pub(crate) fn add(&mut self, wait: Duration) {
         self.0.push(wait);
     }
 
-    pub fn append(&mut self, other: Waits) {
+    pub(crate) fn append(&mut self, other: Waits) {
         self.0.extend(other.0);
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// The wait that this share of all does not pass, in milliseconds.
-    pub fn quantile(&self, share: f64) -> f64 {
+    pub(crate) fn quantile(&self, share: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
         let place = (sorted.len() as f64 * share) as usize;
@@ -38,7 +38,7 @@ impl Waits {
 
 /// When callers stop.
 #[derive(Clone, Copy, Debug)]
-pub enum Until {
+pub(crate) enum Until {
     /// That many calls were sent.
     Calls(usize),
     /// That much time has passed.
@@ -49,7 +49,7 @@ pub enum Until {
 ///
 /// # Errors
 /// The first call that fails.
-pub async fn closed<F: Future<Output = anyhow::Result<()>> + Send + 'static>(
+pub(crate) async fn closed<F: Future<Output = anyhow::Result<()>> + Send + 'static>(
     callers: usize,
     until: Until,
     ask: impl Fn(usize) -> F + Clone + Send + 'static,
@@ -87,7 +87,7 @@ pub async fn closed<F: Future<Output = anyhow::Result<()>> + Send + 'static>(
 ///
 /// # Errors
 /// The first call that fails.
-pub async fn paced<F: Future<Output = anyhow::Result<()>> + Send + 'static>(
+pub(crate) async fn paced<F: Future<Output = anyhow::Result<()>> + Send + 'static>(
     rate: f64,
     time: Duration,
     ask: impl Fn(usize) -> F + Send + 'static,

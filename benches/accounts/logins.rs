@@ -27,14 +27,14 @@ const ROUNDS: usize = 3;
 const TIME: Duration = Duration::from_secs(3);
 
 /// Logs in with the right password.
-pub async fn log_in(client: &Client, number: usize) -> anyhow::Result<()> {
+pub(crate) async fn log_in(client: &Client, number: usize) -> anyhow::Result<()> {
     let (_, name) = people::with_password(number);
     client.admin.clone().verify_password(request(name, PASSWORD)).await?;
     Ok(())
 }
 
 /// Tries a password that is not the user's; anything but that answer is an error.
-pub async fn fail(client: &Client, name: String) -> anyhow::Result<()> {
+pub(crate) async fn fail(client: &Client, name: String) -> anyhow::Result<()> {
     match client.admin.clone().verify_password(request(name, "not this one")).await {
         Err(status) if status.code() == Code::InvalidArgument => Ok(()),
         Err(status) => Err(status.into()),
@@ -50,7 +50,7 @@ fn request(name: String, password: &str) -> pb::VerifyPasswordRequest {
 
 /// Compares the times of the answers that must not differ: one call of each kind after the other, each round
 /// beginning with the next kind, each with a user of its own, since an account takes five tries.
-pub async fn compare_times(bench: &mut Bench) -> anyhow::Result<()> {
+pub(crate) async fn compare_times(bench: &mut Bench) -> anyhow::Result<()> {
     type Name = fn(usize) -> String;
     let kinds: [(&str, Name); 5] = [
         ("wrong password", |number| people::with_password(number).1),
@@ -79,7 +79,7 @@ pub async fn compare_times(bench: &mut Bench) -> anyhow::Result<()> {
 }
 
 /// Logins a second beside what argon2 does alone, on one core and on all, by turns.
-pub async fn count(bench: &mut Bench) -> anyhow::Result<()> {
+pub(crate) async fn count(bench: &mut Bench) -> anyhow::Result<()> {
     let cores = thread::available_parallelism()?.get();
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {

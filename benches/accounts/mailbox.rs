@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A mail that has arrived.
 #[derive(Clone, Debug)]
-pub struct Arrived {
+pub(crate) struct Arrived {
     pub at: Instant,
     pub text: String,
 }
@@ -28,26 +28,26 @@ pub struct Arrived {
 type Mails = HashMap<String, Arrived>;
 
 /// The server, with its mails by recipient; it goes with the bench.
-pub struct Mailbox {
+pub(crate) struct Mailbox {
     pub address: SocketAddr,
     mails: watch::Sender<Mails>,
 }
 
 impl Mailbox {
     /// Opens a free port of 127.0.0.1.
-    pub async fn open() -> anyhow::Result<Self> {
+    pub(crate) async fn open() -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let (address, mails) = (listener.local_addr()?, watch::Sender::default());
         tokio::spawn(accept(listener, mails.clone()));
         Ok(Self { address, mails })
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.mails.borrow().len()
     }
 
     /// Waits until there are so many, and gives them.
-    pub async fn wait_for(&self, count: usize) -> anyhow::Result<Mails> {
+    pub(crate) async fn wait_for(&self, count: usize) -> anyhow::Result<Mails> {
         let mut mails = self.mails.subscribe();
         let arrived = tokio::time::timeout(PATIENCE, mails.wait_for(|mails| mails.len() >= count)).await;
         let mails = arrived.context("the mails do not come")??.clone();

@@ -30,7 +30,7 @@ const TIME: Duration = Duration::from_secs(8);
 const BARE_MAILS: usize = 2000;
 const SENDERS: usize = 8;
 
-pub async fn measure(bench: &mut Bench) -> anyhow::Result<()> {
+pub(crate) async fn measure(bench: &mut Bench) -> anyhow::Result<()> {
     let update = update_profiles(bench).await?;
     let mails = send_codes(bench, update).await?;
     let bare = send_by_hand(bench).await?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::common::{cpu, database::Counter};
 
 /// Reads the CPU times of both, and the statements.
-pub struct Meter {
+pub(crate) struct Meter {
     service: u32,
     postgres: Option<u32>,
     counter: Counter,
@@ -13,7 +13,7 @@ pub struct Meter {
 
 /// What it showed at a moment.
 #[derive(Clone, Copy, Debug)]
-pub struct Reading {
+pub(crate) struct Reading {
     at: Instant,
     service: Duration,
     postgres: Duration,
@@ -22,7 +22,7 @@ pub struct Reading {
 
 /// What one call cost.
 #[derive(Clone, Copy, Debug)]
-pub struct Cost {
+pub(crate) struct Cost {
     pub rate: f64,
     /// CPU time in microseconds.
     pub service: f64,
@@ -31,11 +31,11 @@ pub struct Cost {
 }
 
 impl Meter {
-    pub fn new(service: u32, postgres: Option<u32>, counter: Counter) -> Self {
+    pub(crate) fn new(service: u32, postgres: Option<u32>, counter: Counter) -> Self {
         Self { service, postgres, counter }
     }
 
-    pub async fn read(&mut self) -> Reading {
+    pub(crate) async fn read(&mut self) -> Reading {
         // The counting is a statement too.
         let statements = self.counter.count().await.map(|count| count + 1);
         let postgres = self.postgres.map_or(Duration::ZERO, cpu::cpu_of_family);
@@ -43,7 +43,7 @@ impl Meter {
     }
 
     /// What one of so many calls has cost since then.
-    pub async fn since(&mut self, before: Reading, calls: usize) -> Cost {
+    pub(crate) async fn since(&mut self, before: Reading, calls: usize) -> Cost {
         let took = before.at.elapsed().as_secs_f64();
         let postgres = self.postgres.map_or(Duration::ZERO, cpu::cpu_of_family);
         let service = cpu::cpu(self.service);

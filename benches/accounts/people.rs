@@ -12,46 +12,46 @@ use user_service::{
 
 use crate::service::Client;
 
-pub const PASSWORD: &str = "violet-lantern-93";
+pub(crate) const PASSWORD: &str = "violet-lantern-93";
 /// How many have the password.
-pub const WITH_PASSWORD: usize = 4000;
+pub(crate) const WITH_PASSWORD: usize = 4000;
 /// How many have a username alone.
-pub const WITHOUT_PASSWORD: usize = 400;
+pub(crate) const WITHOUT_PASSWORD: usize = 400;
 /// How many bind an address.
-pub const MAILED: usize = 6000;
+pub(crate) const MAILED: usize = 6000;
 /// How many moved in with a hash that is checked fast, and as many with one that is checked slowly.
-pub const MIGRATED: usize = 200;
+pub(crate) const MIGRATED: usize = 200;
 /// The costs of their hashes, of bcrypt.
 const COSTS: [u32; 2] = [4, 10];
 
 /// A user with the password.
-pub fn with_password(number: usize) -> (i64, String) {
+pub(crate) fn with_password(number: usize) -> (i64, String) {
     user(0, number % WITH_PASSWORD)
 }
 
 /// A user without one.
-pub fn without_password(number: usize) -> (i64, String) {
+pub(crate) fn without_password(number: usize) -> (i64, String) {
     user(WITH_PASSWORD, number % WITHOUT_PASSWORD)
 }
 
 /// A user who has no address yet, with the one that is to be bound.
-pub fn mailed(number: usize) -> (i64, String) {
+pub(crate) fn mailed(number: usize) -> (i64, String) {
     let (user_id, name) = user(WITH_PASSWORD + WITHOUT_PASSWORD, number % MAILED);
     (user_id, format!("{name}@example.org"))
 }
 
 /// A user who moved in with a hash that is checked fast.
-pub fn with_fast_hash(number: usize) -> String {
+pub(crate) fn with_fast_hash(number: usize) -> String {
     user(WITH_PASSWORD + WITHOUT_PASSWORD + MAILED, number % MIGRATED).1
 }
 
 /// A user who moved in with a hash that is checked slowly.
-pub fn with_slow_hash(number: usize) -> String {
+pub(crate) fn with_slow_hash(number: usize) -> String {
     user(WITH_PASSWORD + WITHOUT_PASSWORD + MAILED + MIGRATED, number % MIGRATED).1
 }
 
 /// No one's name.
-pub fn nobody(number: usize) -> String {
+pub(crate) fn nobody(number: usize) -> String {
     format!("nobody-{number:05}")
 }
 
@@ -61,7 +61,7 @@ fn user(first: usize, number: usize) -> (i64, String) {
 }
 
 /// Makes them all.
-pub async fn move_in(client: &Client) -> anyhow::Result<()> {
+pub(crate) async fn move_in(client: &Client) -> anyhow::Result<()> {
     let secret = password::parse_attempt(PASSWORD.to_owned()).ok().context("the password is none")?;
     let hash = password_hash::hash(&secret, *b"salt of the test", HashParameters::default())
         .map_err(|error| anyhow::anyhow!("{error}"))?;

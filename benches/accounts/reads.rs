@@ -22,7 +22,7 @@ const FLOOD: usize = 64;
 const MARGIN: Duration = Duration::from_secs(1);
 
 /// Waits of GetProfile in peace and under a flood of passwords, by turns.
-pub async fn compare(bench: &mut Bench) -> anyhow::Result<()> {
+pub(crate) async fn compare(bench: &mut Bench) -> anyhow::Result<()> {
     let (mut quiet, mut flooded, mut hashed) = (Waits::default(), Waits::default(), 0);
     read(&bench.client, MARGIN).await?;
     for _ in 0..ROUNDS {

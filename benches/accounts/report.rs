@@ -4,11 +4,11 @@ use crate::meter::Cost;
 
 /// What was measured.
 #[derive(Default)]
-pub struct Table(Vec<Row>);
+pub(crate) struct Table(Vec<Row>);
 
 /// One line.
 #[derive(Clone, Debug, Default)]
-pub struct Row {
+pub(crate) struct Row {
     pub what: String,
     pub figure: String,
     /// What the ratio compares it with.
@@ -20,7 +20,7 @@ pub struct Row {
 
 /// Where a ratio should be.
 #[derive(Clone, Copy, Debug)]
-pub enum Aim {
+pub(crate) enum Aim {
     /// So far from 1 at most.
     Within(f64),
     AtMost(f64),
@@ -43,19 +43,19 @@ impl Aim {
 }
 
 impl Row {
-    pub fn new(what: impl Into<String>, figure: impl Into<String>) -> Self {
+    pub(crate) fn new(what: impl Into<String>, figure: impl Into<String>) -> Self {
         Self { what: what.into(), figure: figure.into(), ..Self::default() }
     }
 
-    pub fn beside(self, what: impl Into<String>, ratio: f64) -> Self {
+    pub(crate) fn beside(self, what: impl Into<String>, ratio: f64) -> Self {
         Self { beside: what.into(), ratio: Some(ratio), ..self }
     }
 
-    pub fn with_aim(self, aim: Aim) -> Self {
+    pub(crate) fn with_aim(self, aim: Aim) -> Self {
         Self { aim: Some(aim), ..self }
     }
 
-    pub fn with_cost(self, cost: Cost) -> Self {
+    pub(crate) fn with_cost(self, cost: Cost) -> Self {
         Self { cost: Some(cost), ..self }
     }
 
@@ -86,7 +86,7 @@ impl Row {
 }
 
 impl Table {
-    pub fn add(&mut self, row: Row) {
+    pub(crate) fn add(&mut self, row: Row) {
         if self.0.is_empty() {
             println!("| what | figure | beside | ratio | aim | service µs | Postgres µs | statements |");
             println!("|---|---|---|---|---|---|---|---|");
@@ -96,7 +96,7 @@ impl Table {
     }
 
     /// Whether an aim was missed.
-    pub fn missed(&self) -> bool {
+    pub(crate) fn missed(&self) -> bool {
         self.0.iter().any(Row::is_missed)
     }
 }

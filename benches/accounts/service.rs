@@ -25,14 +25,14 @@ const TOKEN: &str = "bootstrap-token-of-the-bench-0123456789";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running `serve`, which ends when it is dropped.
-pub struct Service {
+pub(crate) struct Service {
     process: Child,
     address: SocketAddr,
 }
 
 impl Service {
     /// Over this database, with this server for its mails.
-    pub fn start(url: &str, mails: SocketAddr) -> anyhow::Result<Self> {
+    pub(crate) fn start(url: &str, mails: SocketAddr) -> anyhow::Result<Self> {
         let key = user_service::config::key_text([7; 32]);
         let variables = [
             ("DATABASE__URL", url.to_owned()),
@@ -58,12 +58,12 @@ impl Service {
         Ok(service)
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.process.id()
     }
 
     /// A client with every scope, as soon as the service is ready.
-    pub async fn client(&self) -> anyhow::Result<Client> {
+    pub(crate) async fn client(&self) -> anyhow::Result<Client> {
         let channel = Endpoint::from_shared(format!("http://{}", self.address))?.connect().await?;
         let mut watch = HealthClient::new(channel.clone()).watch(HealthCheckRequest::default()).await?.into_inner();
         let ready = async {
@@ -108,7 +108,7 @@ fn tell_errors(log: impl BufRead) {
 
 /// Adds the token.
 #[derive(Clone)]
-pub struct Bearer(MetadataValue<Ascii>);
+pub(crate) struct Bearer(MetadataValue<Ascii>);
 
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> tonic::Result<Request<()>> {
@@ -121,7 +121,7 @@ type Intercepted = InterceptedService<Channel, Bearer>;
 
 /// Both services, as one caller.
 #[derive(Clone)]
-pub struct Client {
+pub(crate) struct Client {
     pub users: UserServiceClient<Intercepted>,
     pub admin: UserAdminServiceClient<Intercepted>,
 }

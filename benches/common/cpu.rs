@@ -24,23 +24,23 @@ fn of_ticks(count: u64) -> Duration {
 }
 
 /// CPU time of a process, of all its threads.
-pub fn cpu(pid: u32) -> Duration {
+pub(crate) fn cpu(pid: u32) -> Duration {
     stat(&pid.to_string()).map_or(Duration::ZERO, |stat| of_ticks(stat[10] + stat[11]))
 }
 
 /// CPU time of children that have ended and were waited for.
-pub fn cpu_of_ended(pid: u32) -> Duration {
+pub(crate) fn cpu_of_ended(pid: u32) -> Duration {
     stat(&pid.to_string()).map_or(Duration::ZERO, |stat| of_ticks(stat[12] + stat[13]))
 }
 
 /// Processes that this one started.
-pub fn children(pid: u32) -> Vec<u32> {
+pub(crate) fn children(pid: u32) -> Vec<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     pids.filter(|child| stat(&child.to_string()).is_some_and(|stat| stat[0] == u64::from(pid))).collect()
 }
 
 /// CPU time of a process and its children, those that have ended too.
-pub fn cpu_of_family(pid: u32) -> Duration {
+pub(crate) fn cpu_of_family(pid: u32) -> Duration {
     cpu(pid) + cpu_of_ended(pid) + children(pid).into_iter().map(cpu).sum::<Duration>()
 }

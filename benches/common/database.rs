@@ -9,7 +9,7 @@ use user_service::{
     store::{schema, sql::Sql},
 };
 
-pub const DATABASE: &str = "postgres";
+pub(crate) const DATABASE: &str = "postgres";
 
 /// Settings of a server that keeps what it is told, as in production, and counts its statements.
 const SETTINGS: &[(&str, &str)] = &[
@@ -22,7 +22,7 @@ const SETTINGS: &[(&str, &str)] = &[
 ];
 
 /// Starts Postgres; one without pg_stat_statements does not count.
-pub fn start(folder: &Path) -> anyhow::Result<postgres::Server> {
+pub(crate) fn start(folder: &Path) -> anyhow::Result<postgres::Server> {
     let (plain, counting) = (&SETTINGS[..SETTINGS.len() - 1], SETTINGS);
     let start = |extra| postgres::Server::start(&postgres::Settings { folder, extra });
     let mut server = start(counting).or_else(|error| {
@@ -34,10 +34,10 @@ pub fn start(folder: &Path) -> anyhow::Result<postgres::Server> {
 }
 
 /// Counts statements; `None` where the server cannot.
-pub struct Counter(Option<AsyncPgConnection>);
+pub(crate) struct Counter(Option<AsyncPgConnection>);
 
 impl Counter {
-    pub async fn new(url: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn new(url: &str) -> anyhow::Result<Self> {
         let mut conn = schema::connect(url, None).await?;
         let made = conn.batch_execute("create extension if not exists pg_stat_statements").await;
         let mut counter = Self(made.is_ok().then_some(conn));
@@ -47,7 +47,7 @@ impl Counter {
         Ok(counter)
     }
 
-    pub async fn count(&mut self) -> Option<i64> {
+    pub(crate) async fn count(&mut self) -> Option<i64> {
         let statement = Sql::<BigInt>::new("select coalesce(sum(calls), 0)::bigint from pg_stat_statements");
         statement.get_result(self.0.as_mut()?).await.ok()
     }

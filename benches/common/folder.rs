@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 /// A folder that goes with the run, unless someone named it.
-pub struct Folder {
+pub(crate) struct Folder {
     pub path: PathBuf,
     is_kept: bool,
 }
 
 impl Folder {
     /// The one that was named, else a new one of the bench's.
-    pub fn open(named: Option<PathBuf>, bench: &str) -> std::io::Result<Self> {
+    pub(crate) fn open(named: Option<PathBuf>, bench: &str) -> std::io::Result<Self> {
         let is_kept = named.is_some();
         let own = || std::env::temp_dir().join(format!("user-service-{bench}-{}", std::process::id()));
         let path = named.unwrap_or_else(own);

@@ -9,7 +9,7 @@ use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
 /// So many connections to a server, with windows that no answer fills.
-pub async fn connect(address: SocketAddr, connections: usize) -> anyhow::Result<Vec<SendRequest<Full<Bytes>>>> {
+pub(crate) async fn connect(address: SocketAddr, connections: usize) -> anyhow::Result<Vec<SendRequest<Full<Bytes>>>> {
     let mut senders = Vec::new();
     for _ in 0..connections {
         let stream = tokio::net::TcpStream::connect(address).await.context("the service is away")?;

@@ -6,7 +6,7 @@ use super::cpu::children;
 
 /// Memory in MiB.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Memory {
+pub(crate) struct Memory {
     pub now: u64,
     pub highest: u64,
 }
@@ -18,13 +18,13 @@ fn kilobytes(file: &str, name: &str) -> u64 {
 }
 
 /// Resident memory of a process.
-pub fn memory(pid: u32) -> Memory {
+pub(crate) fn memory(pid: u32) -> Memory {
     let file = format!("/proc/{pid}/status");
     Memory { now: kilobytes(&file, "VmRSS") / 1024, highest: kilobytes(&file, "VmHWM") / 1024 }
 }
 
 /// Memory of a process and its children, what they share counted once.
-pub fn memory_of_family(pid: u32) -> u64 {
+pub(crate) fn memory_of_family(pid: u32) -> u64 {
     let share = |pid: u32| kilobytes(&format!("/proc/{pid}/smaps_rollup"), "Pss");
     (share(pid) + children(pid).into_iter().map(share).sum::<u64>()) / 1024
 }

@@ -1,7 +1,7 @@
 //! What more than one bench needs.
 
-pub mod cpu;
-pub mod database;
-pub mod folder;
-pub mod http2;
-pub mod memory;
+pub(crate) mod cpu;
+pub(crate) mod database;
+pub(crate) mod folder;
+pub(crate) mod http2;
+pub(crate) mod memory;

@@ -59,7 +59,7 @@ enum Attack {
 }
 
 /// Runs all attacks, each against a service of its own, and prints a table.
-pub async fn run(
+pub(crate) async fn run(
     url: &str,
     calls: &Arc<Vec<Call>>,
     time: Duration,

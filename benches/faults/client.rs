@@ -30,13 +30,13 @@ const HEALTH: &str = "/grpc.health.v1.Health/Check";
 
 /// A call as it goes over the wire.
 #[derive(Clone)]
-pub struct Call {
+pub(crate) struct Call {
     pub path: &'static str,
     pub body: Bytes,
 }
 
 impl Call {
-    pub fn new(path: &'static str, message: &impl Message) -> Self {
+    pub(crate) fn new(path: &'static str, message: &impl Message) -> Self {
         let size = message.encoded_len();
         let mut body = BytesMut::with_capacity(5 + size);
         body.put_u8(0);
@@ -47,7 +47,7 @@ impl Call {
 }
 
 /// A call as a request with the token.
-pub fn request(address: SocketAddr, call: Call) -> http::Result<Request<Full<Bytes>>> {
+pub(crate) fn request(address: SocketAddr, call: Call) -> http::Result<Request<Full<Bytes>>> {
     Request::post(format!("http://{address}{}", call.path))
         .header(header::CONTENT_TYPE, "application/grpc")
         .header(header::TE, "trailers")
@@ -56,7 +56,7 @@ pub fn request(address: SocketAddr, call: Call) -> http::Result<Request<Full<Byt
 }
 
 /// The answer to a call.
-pub struct Answer {
+pub(crate) struct Answer {
     /// gRPC's number; 0 is OK.
     pub code: u32,
     /// Whether an error says when to come again.
@@ -66,19 +66,19 @@ pub struct Answer {
 
 /// Connections, over which calls go by turns.
 #[derive(Clone)]
-pub struct Callers {
+pub(crate) struct Callers {
     senders: Vec<SendRequest<Full<Bytes>>>,
     address: SocketAddr,
     next: Arc<AtomicUsize>,
 }
 
 impl Callers {
-    pub async fn connect(address: SocketAddr, connections: usize) -> anyhow::Result<Self> {
+    pub(crate) async fn connect(address: SocketAddr, connections: usize) -> anyhow::Result<Self> {
         let senders = http2::connect(address, connections).await?;
         Ok(Self { senders, address, next: Arc::default() })
     }
 
-    pub async fn call(&self, call: Call) -> anyhow::Result<Answer> {
+    pub(crate) async fn call(&self, call: Call) -> anyhow::Result<Answer> {
         let request = request(self.address, call)?;
         let mut sender = self.senders[self.next.fetch_add(1, Ordering::Relaxed) % self.senders.len()].clone();
         sender.ready().await?;
@@ -97,13 +97,13 @@ impl Callers {
     }
 
     /// What the health service says of the whole process.
-    pub async fn is_serving(&self) -> anyhow::Result<bool> {
+    pub(crate) async fn is_serving(&self) -> anyhow::Result<bool> {
         let answer = self.call(Call::new(HEALTH, &HealthCheckRequest { service: String::new() })).await?;
         Ok(HealthCheckResponse::decode(answer.message)?.status() == ServingStatus::Serving)
     }
 
     /// So many callers, each of which sends the next when it has its answer.
-    pub async fn closed(&self, calls: &Arc<Vec<Call>>, callers: usize, time: Duration) -> anyhow::Result<Notes> {
+    pub(crate) async fn closed(&self, calls: &Arc<Vec<Call>>, callers: usize, time: Duration) -> anyhow::Result<Notes> {
         let notes = Arc::new(Mutex::new(Notes::new()));
         let began = Instant::now();
         let mut tasks = JoinSet::new();
@@ -124,7 +124,7 @@ impl Callers {
     }
 
     /// So many calls a second whatever comes of them; a latency counts from when its call was due.
-    pub async fn open(&self, calls: &Arc<Vec<Call>>, rate: f64, time: Duration) -> anyhow::Result<Notes> {
+    pub(crate) async fn open(&self, calls: &Arc<Vec<Call>>, rate: f64, time: Duration) -> anyhow::Result<Notes> {
         let notes = Arc::new(Mutex::new(Notes::new()));
         let began = Instant::now();
         let (mut tasks, mut sent) = (JoinSet::new(), 0);
@@ -148,7 +148,7 @@ impl Callers {
     }
 
     /// Callers who make users until they are told to stop; gives what each call came to, in order of time.
-    pub fn make_users(&self, callers: usize, is_over: &Arc<AtomicBool>) -> JoinSet<Vec<Made>> {
+    pub(crate) fn make_users(&self, callers: usize, is_over: &Arc<AtomicBool>) -> JoinSet<Vec<Made>> {
         let mut tasks = JoinSet::new();
         for _ in 0..callers {
             let (own, is_over) = (self.clone(), is_over.clone());
@@ -183,7 +183,7 @@ fn person() -> pb::CreateUserRequest {
 
 /// What came of a call that makes a user.
 #[derive(Clone, Copy, Debug)]
-pub struct Made {
+pub(crate) struct Made {
     pub at: Instant,
     /// The user's id; or the code, where there was an answer, and whether it says when to come again.
     pub outcome: Result<i64, (Option<u32>, bool)>,
@@ -205,7 +205,7 @@ fn has_retry(headers: &HeaderMap) -> bool {
 }
 
 /// Latencies by what the calls came to.
-pub struct Notes {
+pub(crate) struct Notes {
     pub served: Histogram<u64>,
     pub refused: Histogram<u64>,
     /// How often each code came, `None` where there was no answer; and whether all of them said when to come again.
@@ -233,12 +233,12 @@ impl Notes {
     }
 
     /// Served calls a second.
-    pub fn rate(&self) -> f64 {
+    pub(crate) fn rate(&self) -> f64 {
         self.served.len() as f64 / self.took.as_secs_f64().max(1e-9)
     }
 
     /// p50 and p99 of served calls, in milliseconds.
-    pub fn latency(&self) -> [f64; 2] {
+    pub(crate) fn latency(&self) -> [f64; 2] {
         [0.5, 0.99].map(|share| self.served.value_at_quantile(share) as f64 / 1000.0)
     }
 }

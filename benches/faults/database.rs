@@ -28,7 +28,7 @@ const DATABASE: &str = "postgres";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A server that keeps its port, and its folder.
-pub struct Postgres {
+pub(crate) struct Postgres {
     server: Option<Server>,
     port: u16,
     folder: PathBuf,
@@ -36,7 +36,7 @@ pub struct Postgres {
 
 impl Postgres {
     /// Starts one that keeps what it is told, as in production.
-    pub fn start(folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn start(folder: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(folder)?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut postgres = Self { server: None, port, folder: folder.to_owned() };
@@ -44,7 +44,7 @@ impl Postgres {
         Ok(postgres)
     }
 
-    pub fn start_again(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn start_again(&mut self) -> anyhow::Result<()> {
         let port = self.port.to_string();
         let on = |name| (name, "on");
         let extra = [
@@ -69,12 +69,12 @@ impl Postgres {
     }
 
     /// Stops it as `pg_ctl stop -m fast` does.
-    pub fn stop(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
         self.server.take().context("Postgres does not run")?.stop()
     }
 
     /// Stops it by a signal to its first process.
-    pub fn stop_by(&mut self, signal: &str) -> anyhow::Result<()> {
+    pub(crate) fn stop_by(&mut self, signal: &str) -> anyhow::Result<()> {
         let pid = self.pid()?;
         send(signal, &[pid])?;
         // `pg_ctl` would wait in vain for one that was killed.
@@ -86,7 +86,7 @@ impl Postgres {
     }
 
     /// Halts all its processes for so long; their connections stay.
-    pub async fn halt(&self, time: Duration) -> anyhow::Result<()> {
+    pub(crate) async fn halt(&self, time: Duration) -> anyhow::Result<()> {
         let pid = self.pid()?;
         let family: Vec<u32> = [pid].into_iter().chain(cpu::children(pid)).collect();
         send("STOP", &family)?;
@@ -94,25 +94,25 @@ impl Postgres {
         send("CONT", &family)
     }
 
-    pub fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("postgres://postgres@{}/{DATABASE}", self.place())
     }
 
     /// The URL of two servers, of which the one that takes writes counts.
-    pub fn url_with(&self, other: &Self) -> String {
+    pub(crate) fn url_with(&self, other: &Self) -> String {
         format!("postgres://postgres@{},{}/{DATABASE}?target_session_attrs=read-write", self.place(), other.place())
     }
 
-    pub async fn connect(&self) -> anyhow::Result<AsyncPgConnection> {
+    pub(crate) async fn connect(&self) -> anyhow::Result<AsyncPgConnection> {
         schema::connect(&self.url(), None).await
     }
 
     /// A standby of this one, which every commit waits for from now on.
-    pub async fn standby(&self, folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) async fn standby(&self, folder: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(folder)?;
         let bin_dir = self.server()?.bin_dir();
         let data = self.data()?;
@@ -138,7 +138,7 @@ impl Postgres {
     }
 
     /// Makes a standby the server that takes writes.
-    pub async fn promote(&self) -> anyhow::Result<()> {
+    pub(crate) async fn promote(&self) -> anyhow::Result<()> {
         Ok(self.connect().await?.batch_execute("select pg_promote()").await?)
     }
 
@@ -149,7 +149,7 @@ impl Postgres {
 }
 
 /// Makes the tables, the examples and the crowd.
-pub async fn fill(url: &str, users: u64) -> anyhow::Result<()> {
+pub(crate) async fn fill(url: &str, users: u64) -> anyhow::Result<()> {
     schema::migrate(url, None).await?;
     let mut config = Config::default();
     config.database.url = Secret(url.to_owned());
@@ -161,7 +161,7 @@ pub async fn fill(url: &str, users: u64) -> anyhow::Result<()> {
 }
 
 /// A number that the database tells.
-pub async fn count(conn: &mut AsyncPgConnection, statement: &'static str) -> anyhow::Result<i64> {
+pub(crate) async fn count(conn: &mut AsyncPgConnection, statement: &'static str) -> anyhow::Result<i64> {
     Ok(Sql::<diesel::sql_types::BigInt>::new(statement).get_result(conn).await?)
 }
 

@@ -18,13 +18,13 @@ use user_service::config::key_text;
 use crate::client::Callers;
 
 /// A token with every scope.
-pub const TOKEN: &str = "bootstrap-token-of-the-faults-0123456789";
+pub(crate) const TOKEN: &str = "bootstrap-token-of-the-faults-0123456789";
 /// The binary of this build.
-pub const BINARY: &str = env!("CARGO_BIN_EXE_user-service");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_user-service");
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running service; it ends when it is dropped.
-pub struct Service {
+pub(crate) struct Service {
     child: Child,
     pub address: SocketAddr,
     pub operations: SocketAddr,
@@ -34,7 +34,7 @@ pub struct Service {
 
 /// How the service is started.
 #[derive(Clone, Debug, Default)]
-pub struct Options<'a> {
+pub(crate) struct Options<'a> {
     /// Another binary than this build's.
     pub binary: Option<&'a Path>,
     pub collector: Option<SocketAddr>,
@@ -59,18 +59,18 @@ async fn is_ready(operations: SocketAddr) -> bool {
 }
 
 /// The keys of every process over one database.
-pub fn keys() -> String {
+pub(crate) fn keys() -> String {
     format!("[{{id=\"faults\",key=\"{}\"}}]", key_text([7; 32]))
 }
 
 impl Service {
     /// Starts one and waits until it serves.
-    pub async fn start(url: &str, collector: Option<SocketAddr>) -> anyhow::Result<Self> {
+    pub(crate) async fn start(url: &str, collector: Option<SocketAddr>) -> anyhow::Result<Self> {
         Self::start_with(url, &Options { collector, ..Options::default() }).await
     }
 
     /// Starts one with these options and waits until it serves.
-    pub async fn start_with(url: &str, options: &Options<'_>) -> anyhow::Result<Self> {
+    pub(crate) async fn start_with(url: &str, options: &Options<'_>) -> anyhow::Result<Self> {
         let began = Instant::now();
         let binary = options.binary.unwrap_or(Path::new(BINARY));
         let mut command = match options.descriptors {
@@ -133,7 +133,7 @@ impl Service {
         Ok(service)
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 }

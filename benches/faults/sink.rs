@@ -39,7 +39,7 @@ impl MetricsService for Sink {
 }
 
 /// Starts it; it ends with the process.
-pub async fn start() -> anyhow::Result<SocketAddr> {
+pub(crate) async fn start() -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let serving = tonic::transport::Server::builder()

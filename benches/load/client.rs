@@ -35,7 +35,7 @@ const STRIDE: i32 = 1000;
 
 /// What the client is told to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Job {
+pub(crate) struct Job {
     pub scenario: String,
     /// Of each service, among which the callers are spread.
     pub addresses: Vec<SocketAddr>,
@@ -48,7 +48,7 @@ pub struct Job {
 
 /// How requests follow each other.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub enum Load {
+pub(crate) enum Load {
     /// Each of so many callers sends the next when it has its answer.
     Closed(usize),
     /// So many a second whatever the answers do; a latency counts from when its request was due, not from when it was
@@ -58,7 +58,7 @@ pub enum Load {
 
 /// What came of it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     pub requests: u64,
     pub errors: u64,
     pub first_error: Option<String>,
@@ -68,7 +68,7 @@ pub struct Outcome {
 }
 
 /// Takes jobs from stdin, a line each. Warms up, says that it is ready, waits for a line, measures, prints the outcome.
-pub fn run() -> anyhow::Result<()> {
+pub(crate) fn run() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut lines = std::io::stdin().lock().lines();
     let mut tokens = Vec::new();

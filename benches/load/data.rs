@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Migrates, and makes the examples and the crowd, where they are not there yet.
-pub async fn fill(url: &str, users: u64) -> anyhow::Result<Data> {
+pub(crate) async fn fill(url: &str, users: u64) -> anyhow::Result<Data> {
     schema::migrate(url, None).await?;
     let mut conn = schema::connect(url, None).await?;
     if schema::mark(&mut conn).await?.as_deref().and_then(DevMarker::parse).is_none() {

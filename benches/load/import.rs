@@ -25,14 +25,20 @@ async fn people(url: &str, size: u64, count: u64) -> anyhow::Result<(Vec<pb::Cre
 }
 
 /// Users who are ready to be sent.
-pub struct Import {
+pub(crate) struct Import {
     requests: Vec<pb::ImportUsersRequest>,
     client: UserAdminServiceClient<tonic::transport::Channel>,
     token: MetadataValue<tonic::metadata::Ascii>,
 }
 
 impl Import {
-    pub async fn new(url: &str, size: u64, count: u64, address: SocketAddr, token: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn new(
+        url: &str,
+        size: u64,
+        count: u64,
+        address: SocketAddr,
+        token: &str,
+    ) -> anyhow::Result<Self> {
         let (people, _) = people(url, size, count).await?;
         let channel = Endpoint::from_shared(format!("http://{address}"))?.connect().await?;
         Ok(Self {
@@ -43,7 +49,7 @@ impl Import {
     }
 
     /// Sends them all and hears that all stand.
-    pub async fn run(mut self) -> anyhow::Result<Outcome> {
+    pub(crate) async fn run(mut self) -> anyhow::Result<Outcome> {
         let count = self.requests.len() as u64;
         let mut request = tonic::Request::new(tokio_stream::iter(self.requests));
         request.metadata_mut().insert("authorization", self.token);
@@ -62,14 +68,14 @@ impl Import {
 }
 
 /// Rows that are ready to be copied.
-pub struct Copy {
+pub(crate) struct Copy {
     count: u64,
     rows: copy::Rows,
     client: tokio_postgres::Client,
 }
 
 impl Copy {
-    pub async fn new(url: &str, size: u64, count: u64) -> anyhow::Result<Self> {
+    pub(crate) async fn new(url: &str, size: u64, count: u64) -> anyhow::Result<Self> {
         let (people, known) = people(url, size, count).await?;
         let (client, connection) = Connector::new(None)?.connect(url).await?;
         tokio::spawn(connection);
@@ -79,7 +85,7 @@ impl Copy {
     }
 
     /// Copies them all in one transaction.
-    pub async fn run(mut self) -> anyhow::Result<Outcome> {
+    pub(crate) async fn run(mut self) -> anyhow::Result<Outcome> {
         let begin = Instant::now();
         let transaction = self.client.transaction().await?;
         self.rows.send(&transaction).await.context("the rows cannot be copied")?;
@@ -89,7 +95,7 @@ impl Copy {
 }
 
 /// Removes all users after this one, so that the next time finds what this one did.
-pub async fn remove(url: &str, last_id: i64) -> anyhow::Result<()> {
+pub(crate) async fn remove(url: &str, last_id: i64) -> anyhow::Result<()> {
     let mut conn = schema::connect(url, None).await?;
     for table in ["users", "accounts", "unique_values", "field_values"] {
         conn.batch_execute(&format!("delete from {table} where user_id > {last_id}")).await?;

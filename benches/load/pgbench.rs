@@ -14,7 +14,7 @@ use crate::{client::Outcome, scenario::Data};
 
 /// A script for pgbench.
 #[derive(Clone, Debug)]
-pub struct Script {
+pub(crate) struct Script {
     pub clients: usize,
     pub text: String,
 }
@@ -31,28 +31,28 @@ fn script(text: String) -> Script {
     Script { clients: 8, text: format!("{text};\n") }
 }
 
-pub fn get(clients: usize) -> Script {
+pub(crate) fn get(clients: usize) -> Script {
     Script { clients, ..script(format!("{CHANCE}select {COLUMNS} from users u where u.user_id = :id")) }
 }
 
 /// One of these users.
-pub fn get_among((first, last): (i64, i64)) -> Script {
+pub(crate) fn get_among((first, last): (i64, i64)) -> Script {
     script(format!("\\set id random({first}, {last})\nselect {COLUMNS} from users u where u.user_id = :id"))
 }
 
-pub fn newest() -> Script {
+pub(crate) fn newest() -> Script {
     script(format!("select {COLUMNS} from users u where true {ORDER}"))
 }
 
 /// A page somewhere in the five years.
-pub fn keyset(_: &Data) -> Script {
+pub(crate) fn keyset(_: &Data) -> Script {
     script(format!(
         "\\set age random(1, 150000000)\nselect {COLUMNS} from users u where (u.created_at, u.user_id) < \
          (now() - make_interval(secs => :age), {LAST}) {ORDER}"
     ))
 }
 
-pub fn indexed(field_id: i64, level: i64) -> Script {
+pub(crate) fn indexed(field_id: i64, level: i64) -> Script {
     script(format!(
         "select {COLUMNS} from field_values d join users u on u.user_id = d.user_id where d.field_id = {field_id} \
          and d.value = '\\x8{level:015x}'::bytea and case when (u.custom_fields -> 'level') = any(array['{level}'::jsonb]) then true else false end \
@@ -60,25 +60,25 @@ pub fn indexed(field_id: i64, level: i64) -> Script {
     ))
 }
 
-pub fn nickname(pattern: &str) -> Script {
+pub(crate) fn nickname(pattern: &str) -> Script {
     script(format!(
         "select {COLUMNS} from users u where (text_pieces(fold_case(u.nickname)) @> pattern_pieces(fold_case('{pattern}')) \
          and strpos(u.nickname, '{pattern}') > 0) {ORDER}"
     ))
 }
 
-pub fn group(group: i64) -> Script {
+pub(crate) fn group(group: i64) -> Script {
     script(format!("select {COLUMNS} from users u where u.group_ids @> '{{{group}}}' {ORDER}"))
 }
 
-pub fn count(condition: &str) -> Script {
+pub(crate) fn count(condition: &str) -> Script {
     Script { clients: 2, ..script(format!("select count(*) from users u where {condition}")) }
 }
 
 const MORE_SCORE: &str = "jsonb_set(custom_fields, '{score}', to_jsonb((custom_fields ->> 'score')::numeric + 1))";
 const MORE_LEVEL: &str = "jsonb_set(custom_fields, '{level}', to_jsonb((custom_fields ->> 'level')::bigint + 1))";
 
-pub fn update() -> Script {
+pub(crate) fn update() -> Script {
     script(format!(
         "{CHANCE}update users u set version = version + 1, updated_at = now(), custom_fields = {MORE_SCORE} \
          where u.user_id = :id returning {COLUMNS}"
@@ -96,12 +96,12 @@ fn with_index(field_id: i64, which: &str) -> String {
     )
 }
 
-pub fn update_indexed(field_id: i64) -> Script {
+pub(crate) fn update_indexed(field_id: i64) -> Script {
     script(with_index(field_id, "user_id = :id"))
 }
 
 /// By hand: the lock on which all writers of a user wait, the old name freed, the new one claimed, and both told.
-pub fn rename() -> Script {
+pub(crate) fn rename() -> Script {
     script(format!(
         "{CHANCE}\\set turn random(1, 1000000000)\nbegin;\n\
          select user_id from users where user_id = :id for update;\n\
@@ -115,7 +115,7 @@ pub fn rename() -> Script {
 
 const THOUSAND: &str = "user_id in (select user_id from users where user_id >= :id order by user_id limit 1000)";
 
-pub fn bulk() -> Script {
+pub(crate) fn bulk() -> Script {
     let text = format!(
         "{CHANCE}update users set version = version + 1, updated_at = now(), custom_fields = {MORE_SCORE} \
          where {THOUSAND} returning user_id"
@@ -123,18 +123,18 @@ pub fn bulk() -> Script {
     Script { clients: 1, ..script(text) }
 }
 
-pub fn bulk_indexed(field_id: i64) -> Script {
+pub(crate) fn bulk_indexed(field_id: i64) -> Script {
     Script { clients: 1, ..script(with_index(field_id, THOUSAND)) }
 }
 
 /// The pgbench of these binaries, else the machine's.
-pub fn find(bin_dir: &Path) -> Option<PathBuf> {
+pub(crate) fn find(bin_dir: &Path) -> Option<PathBuf> {
     let places = [bin_dir.join("pgbench"), PathBuf::from("/usr/bin/pgbench")];
     places.into_iter().find(|place| Command::new(place).arg("--version").output().is_ok_and(|run| run.status.success()))
 }
 
 /// Runs a script; `folder` takes its files meanwhile.
-pub fn run(
+pub(crate) fn run(
     program: &Path,
     (port, database): (u16, &str),
     data: &Data,

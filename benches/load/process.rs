@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, bail};
 
 /// This program once more, in another role; it ends when it is dropped.
-pub struct Worker {
+pub(crate) struct Worker {
     child: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
@@ -16,23 +16,23 @@ pub struct Worker {
 
 impl Worker {
     /// This program in another role, whose stderr goes there.
-    pub fn start(arguments: &[&str], stderr: Stdio) -> anyhow::Result<Self> {
+    pub(crate) fn start(arguments: &[&str], stderr: Stdio) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         let mut child = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).spawn()?;
         let (stdin, stdout) = child.stdin.take().zip(child.stdout.take()).context("a child without pipes")?;
         Ok(Self { child, stdin, stdout: BufReader::new(stdout) })
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn tell(&mut self, line: &str) -> anyhow::Result<()> {
+    pub(crate) fn tell(&mut self, line: &str) -> anyhow::Result<()> {
         writeln!(self.stdin, "{line}")?;
         Ok(self.stdin.flush()?)
     }
 
-    pub fn hear(&mut self) -> anyhow::Result<String> {
+    pub(crate) fn hear(&mut self) -> anyhow::Result<String> {
         let mut line = String::new();
         if self.stdout.read_line(&mut line)? == 0 {
             bail!("a process of the load ended early");

@@ -6,7 +6,7 @@ use crate::client::Outcome;
 
 /// Who did the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub(crate) enum Side {
     Service,
     /// The service at a rate that it can bear.
     Paced,
@@ -30,7 +30,7 @@ impl Side {
 
 /// CPU time of each party.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Cpu {
+pub(crate) struct Cpu {
     pub server: Duration,
     pub postgres: Duration,
     pub client: Duration,
@@ -38,7 +38,7 @@ pub struct Cpu {
 
 /// One run.
 #[derive(Clone, Debug)]
-pub struct Run {
+pub(crate) struct Run {
     pub scenario: String,
     pub side: Side,
     pub in_flight: usize,
@@ -50,7 +50,7 @@ pub struct Run {
 
 impl Run {
     /// Requests a second.
-    pub fn rate(&self) -> f64 {
+    pub(crate) fn rate(&self) -> f64 {
         self.outcome.requests as f64 / self.outcome.seconds.max(1e-9)
     }
 }
@@ -63,7 +63,7 @@ fn middle<'a>(runs: &'a [Run], scenario: &str, side: Side) -> Option<&'a Run> {
 }
 
 /// Prints all runs as one table.
-pub fn print(runs: &[Run]) {
+pub(crate) fn print(runs: &[Run]) {
     println!(
         "\n| scenario | side | in flight | requests/s | p50 ms | p99 ms | p99.9 ms | server µs | Postgres µs | client µs \
          | statements | errors | of Postgres | of fixed reply |"

@@ -14,7 +14,7 @@ use crate::pgbench::{self, Script};
 
 /// What scenarios need to know of the data.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Data {
+pub(crate) struct Data {
     /// The crowd's ids, without a gap.
     pub first_id: i64,
     pub last_id: i64,
@@ -23,13 +23,13 @@ pub struct Data {
 
 impl Data {
     /// So many users the crowd has.
-    pub fn users(&self) -> u64 {
+    pub(crate) fn users(&self) -> u64 {
         (self.last_id - self.first_id + 1).unsigned_abs()
     }
 }
 
 /// What a scenario sends.
-pub enum Requests {
+pub(crate) enum Requests {
     /// GetProfile of users by chance.
     Get,
     /// The same through the REST gateway.
@@ -54,17 +54,17 @@ pub enum Requests {
 
 /// Size of a document; some of the crowd have such ones.
 #[derive(Clone, Copy, Debug)]
-pub enum Size {
+pub(crate) enum Size {
     TwoKilobytes,
     TwentyKilobytes,
 }
 
 impl Size {
-    pub const ALL: [Size; 2] = [Size::TwoKilobytes, Size::TwentyKilobytes];
+    pub(crate) const ALL: [Size; 2] = [Size::TwoKilobytes, Size::TwentyKilobytes];
     /// So many users have documents of a size.
     const USERS: i64 = 1000;
 
-    pub fn bytes(self) -> i64 {
+    pub(crate) fn bytes(self) -> i64 {
         match self {
             Size::TwoKilobytes => 2000,
             Size::TwentyKilobytes => 20_000,
@@ -72,13 +72,13 @@ impl Size {
     }
 
     /// The first and the last of those who have such documents.
-    pub fn users(self, data: &Data) -> (i64, i64) {
+    pub(crate) fn users(self, data: &Data) -> (i64, i64) {
         let first = data.first_id + Size::USERS * self as i64;
         (first, (first + Size::USERS - 1).min(data.last_id))
     }
 }
 
-pub struct Scenario {
+pub(crate) struct Scenario {
     pub name: String,
     pub requests: Requests,
     pub in_flight: usize,
@@ -93,7 +93,7 @@ pub struct Scenario {
 /// Different requests of one scenario, which are sent round and round.
 const VARIETY: usize = 100_000;
 /// Profiles of a page.
-pub const PAGE: i32 = 20;
+pub(crate) const PAGE: i32 = 20;
 
 const NICKNAMES: &[(&str, &str)] = &[
     ("latin-1-common", "a"),
@@ -131,7 +131,7 @@ impl Scenario {
 }
 
 /// All of them.
-pub fn all(data: &Data) -> Vec<Scenario> {
+pub(crate) fn all(data: &Data) -> Vec<Scenario> {
     let mut all: Vec<Scenario> = [128, 64, 32, 8, 1, 512]
         .into_iter()
         .map(|in_flight| Scenario {
@@ -199,7 +199,7 @@ fn writes(data: &Data) -> [Scenario; 7] {
 
 impl Requests {
     /// The path of the RPC.
-    pub fn path(&self) -> &'static str {
+    pub(crate) fn path(&self) -> &'static str {
         match self {
             Requests::Get | Requests::GetLarge(_) => "/userservice.v1.UserService/GetProfile",
             Requests::GetRest => "",
@@ -213,12 +213,12 @@ impl Requests {
     }
 
     /// Whether each request is a path of the REST gateway.
-    pub fn is_rest(&self) -> bool {
+    pub(crate) fn is_rest(&self) -> bool {
         matches!(self, Requests::GetRest)
     }
 
     /// The requests; `tokens` are those of pages at even distances, the first page's not among them.
-    pub fn bodies(&self, data: &Data, tokens: &[String]) -> Vec<Bytes> {
+    pub(crate) fn bodies(&self, data: &Data, tokens: &[String]) -> Vec<Bytes> {
         match self {
             Requests::Get => ids(data, 0, VARIETY).map(|id| frame(&get(id))).collect(),
             Requests::GetRest => ids(data, 0, VARIETY).map(|id| format!("/v1/users/{id}/profile").into()).collect(),
@@ -302,7 +302,7 @@ fn object(value: &Value) -> Struct {
 }
 
 /// A message as gRPC sends it: no compression, the length, the bytes.
-pub fn frame(message: &impl Message) -> Bytes {
+pub(crate) fn frame(message: &impl Message) -> Bytes {
     let size = message.encoded_len();
     let mut frame = BytesMut::with_capacity(5 + size);
     frame.put_u8(0);

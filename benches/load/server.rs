@@ -22,7 +22,7 @@ use user_service::{
 
 /// What a server prints when it is there.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Started {
+pub(crate) struct Started {
     pub address: SocketAddr,
     /// Of the REST gateway; the same where there is none.
     pub rest: SocketAddr,
@@ -30,7 +30,7 @@ pub struct Started {
 }
 
 /// A service over a database.
-pub fn build(url: &str) -> anyhow::Result<App> {
+pub(crate) fn build(url: &str) -> anyhow::Result<App> {
     app::build(&configuration(url), Clock::System)
 }
 
@@ -42,7 +42,7 @@ fn configuration(url: &str) -> Config {
 }
 
 /// Serves until stdin ends.
-pub async fn run(url: &str) -> anyhow::Result<()> {
+pub(crate) async fn run(url: &str) -> anyhow::Result<()> {
     let config = configuration(url);
     let _telemetry = telemetry::start(&config.telemetry, telemetry::Role::Service)?;
     let app = app::build(&config, Clock::System)?;
@@ -66,7 +66,7 @@ pub async fn run(url: &str) -> anyhow::Result<()> {
 }
 
 /// Gives one answer until stdin ends: what the transport alone can do.
-pub async fn run_floor() -> anyhow::Result<()> {
+pub(crate) async fn run_floor() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     announce(Started { address, rest: address, token: "none".to_owned() })?;

@@ -25,7 +25,7 @@ use crate::{
 ///
 /// # Errors
 /// Templates, a folder, a relay or a webhook that cannot be used.
-pub fn worker(config: &Config, db: Db, clock: Clock, keys: Keys, waker: Waker) -> anyhow::Result<Worker> {
+pub(super) fn worker(config: &Config, db: Db, clock: Clock, keys: Keys, waker: Waker) -> anyhow::Result<Worker> {
     let templates =
         Templates::load(config.mail.templates.as_deref(), &config.mail.app_name).context("mail.templates")?;
     let mail = match (&config.mail.smtp, &config.mail.folder) {

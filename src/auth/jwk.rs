@@ -37,7 +37,7 @@ impl Algorithm {
 
 /// One public key.
 #[derive(Clone, Debug)]
-pub struct Key {
+pub(super) struct Key {
     id: Option<String>,
     public: Public,
     /// The only algorithm that its owner uses it with; `None` permits every algorithm of its key type.
@@ -54,30 +54,30 @@ enum Public {
 
 /// The keys of an issuer.
 #[derive(Clone, Debug, Default)]
-pub struct KeySet(Vec<Key>);
+pub(super) struct KeySet(Vec<Key>);
 
 impl KeySet {
     /// Reads a set and passes over keys that are not for our kinds of signatures.
     ///
     /// # Errors
     /// A document that is no set of keys.
-    pub fn parse(document: &[u8]) -> Result<Self, serde_json::Error> {
+    pub(super) fn parse(document: &[u8]) -> Result<Self, serde_json::Error> {
         let document: Document = serde_json::from_slice(document)?;
         Ok(Self(document.keys.into_iter().filter_map(Key::read).take(MAX_KEYS).collect()))
     }
 
     /// Whether the set has no key that can verify a signature.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Whether a key of that id is here.
-    pub fn knows(&self, id: &str) -> bool {
+    pub(super) fn knows(&self, id: &str) -> bool {
         self.0.iter().any(|key| key.id.as_deref() == Some(id))
     }
 
     /// Whether a key made the signature, with an algorithm of that key. Without a key id, every key is checked.
-    pub fn verifies(&self, id: Option<&str>, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+    pub(super) fn verifies(&self, id: Option<&str>, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         self.0
             .iter()
             .filter(|key| key.fits(algorithm) && (id.is_none() || key.id.as_deref() == id))

@@ -21,53 +21,53 @@ use crate::{
     error::Reason,
 };
 
-pub const ISSUER: &str = "https://issuer.test";
+pub(super) const ISSUER: &str = "https://issuer.test";
 
-pub fn start() -> DateTime<Utc> {
+pub(super) fn start() -> DateTime<Utc> {
     DateTime::from_timestamp(1_700_000_100, 0).unwrap()
 }
 
 /// A key with the claims that everything starts from.
-pub struct Signer {
+pub(super) struct Signer {
     pub id: String,
     pub key: Ed25519KeyPair,
 }
 
 impl Signer {
-    pub fn new(id: &str) -> Self {
+    pub(super) fn new(id: &str) -> Self {
         let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
         Self { id: id.to_owned(), key: Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap() }
     }
 
-    pub fn jwk(&self) -> Value {
+    pub(super) fn jwk(&self) -> Value {
         let x = URL_SAFE_NO_PAD.encode(self.key.public_key());
         json!({"kty": "OKP", "crv": "Ed25519", "kid": self.id, "x": x})
     }
 
-    pub fn sign(&self, claims: &Value) -> String {
+    pub(super) fn sign(&self, claims: &Value) -> String {
         self.sign_with(&json!({"alg": "EdDSA", "kid": self.id}).to_string(), &claims.to_string())
     }
 
-    pub fn sign_with(&self, header: &str, claims: &str) -> String {
+    pub(super) fn sign_with(&self, header: &str, claims: &str) -> String {
         let message = message(header, claims);
         let signature = URL_SAFE_NO_PAD.encode(self.key.sign(message.as_bytes()));
         format!("{message}.{signature}")
     }
 }
 
-pub fn message(header: &str, claims: &str) -> String {
+pub(super) fn message(header: &str, claims: &str) -> String {
     format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims))
 }
 
-pub fn set(keys: &[Value]) -> String {
+pub(super) fn set(keys: &[Value]) -> String {
     json!({"keys": keys}).to_string()
 }
 
-pub fn claims() -> Value {
+pub(super) fn claims() -> Value {
     json!({"iss": ISSUER, "aud": "user-service", "sub": "42", "iat": start().timestamp() - 60, "exp": start().timestamp() + 3600})
 }
 
-pub fn with(name: &str, value: Value) -> Value {
+pub(super) fn with(name: &str, value: Value) -> Value {
     let mut claims = claims();
     claims[name] = value;
     claims
@@ -75,13 +75,13 @@ pub fn with(name: &str, value: Value) -> Value {
 
 /// A server of keys that counts how often it is asked.
 #[derive(Clone, Default)]
-pub struct Server {
+pub(super) struct Server {
     document: Arc<Mutex<Option<String>>>,
     asked: Arc<AtomicUsize>,
 }
 
 impl Server {
-    pub async fn start(&self) -> String {
+    pub(super) async fn start(&self) -> String {
         let app = Router::new()
             .route(
                 "/jwks",
@@ -97,24 +97,24 @@ impl Server {
         format!("http://{address}/jwks")
     }
 
-    pub fn serves(&self, keys: &[Value]) {
+    pub(super) fn serves(&self, keys: &[Value]) {
         *self.document.lock().unwrap() = Some(set(keys));
     }
 
-    pub fn serves_text(&self, document: String) {
+    pub(super) fn serves_text(&self, document: String) {
         *self.document.lock().unwrap() = Some(document);
     }
 
-    pub fn is_down(&self) {
+    pub(super) fn is_down(&self) {
         *self.document.lock().unwrap() = None;
     }
 
-    pub fn asked(&self) -> usize {
+    pub(super) fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 }
 
-pub fn issuer(jwks: &str) -> JwtIssuer {
+pub(super) fn issuer(jwks: &str) -> JwtIssuer {
     JwtIssuer {
         issuer: ISSUER.to_owned(),
         audiences: vec!["user-service".to_owned()],
@@ -123,7 +123,7 @@ pub fn issuer(jwks: &str) -> JwtIssuer {
     }
 }
 
-pub struct Bench {
+pub(super) struct Bench {
     pub server: Server,
     pub signer: Signer,
     pub clock: ManualClock,
@@ -131,11 +131,11 @@ pub struct Bench {
 }
 
 impl Bench {
-    pub async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         Self::with(|_| {}).await
     }
 
-    pub async fn with(change: impl Fn(&mut JwtIssuer)) -> Self {
+    pub(super) async fn with(change: impl Fn(&mut JwtIssuer)) -> Self {
         let (server, signer) = (Server::default(), Signer::new("first"));
         server.serves(&[signer.jwk()]);
         let mut config = issuer(&server.start().await);
@@ -146,18 +146,18 @@ impl Bench {
     }
 
     /// What a valid token grants, if the token itself states its subject.
-    pub async fn grant(&self, token: &str) -> Grant {
+    pub(super) async fn grant(&self, token: &str) -> Grant {
         match self.jwts.verify(token).await.unwrap() {
             Verified::Known(grant) => grant,
             Verified::Linked(linked) => panic!("{linked:?}"),
         }
     }
 
-    pub async fn reason(&self, token: &str) -> Reason {
+    pub(super) async fn reason(&self, token: &str) -> Reason {
         self.jwts.verify(token).await.unwrap_err().reason()
     }
 
-    pub async fn refuses(&self, claims: &Value) {
+    pub(super) async fn refuses(&self, claims: &Value) {
         assert_eq!(self.reason(&self.signer.sign(claims)).await, Reason::TokenInvalid, "{claims}");
     }
 }

@@ -9,7 +9,7 @@ use super::output::Output;
 use crate::{api::Api, convert::pb, domain::caller::Caller};
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Shows how a user logs in.
     Show {
         /// The user's id.
@@ -39,7 +39,7 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
-pub struct Set {
+pub(super) struct Set {
     /// The user's id.
     user_id: i64,
     #[arg(long)]
@@ -57,7 +57,7 @@ pub struct Set {
     password_stdin: bool,
 }
 
-pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result<()> {
+pub(super) async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result<()> {
     let caller = Caller::operator();
     match command {
         Command::Show { user_id } => {

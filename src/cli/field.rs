@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Makes a field.
     Create(Box<Create>),
     /// Shows all fields, oldest first.
@@ -31,7 +31,7 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
-pub struct Update {
+pub(super) struct Update {
     /// The field's name.
     name: String,
     #[arg(long)]
@@ -60,7 +60,7 @@ pub struct Update {
 }
 
 #[derive(Debug, Args)]
-pub struct Create {
+pub(super) struct Create {
     /// A letter, then letters, digits and `_`, at most 32 in all.
     name: String,
     /// string, integer, number, boolean, date, object, array, geojson or file.
@@ -88,7 +88,7 @@ pub struct Create {
     user_writable: bool,
 }
 
-pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result<()> {
+pub(super) async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result<()> {
     let caller = Caller::operator();
     match command {
         Command::Create(create) => {
@@ -112,7 +112,7 @@ pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result
 ///
 /// # Errors
 /// The database's.
-pub async fn warnings(conn: &mut AsyncPgConnection) -> anyhow::Result<Vec<String>> {
+pub(super) async fn warnings(conn: &mut AsyncPgConnection) -> anyhow::Result<Vec<String>> {
     let found = fields::find_named(conn, RESERVED).await?;
     let warning = |name: String| {
         format!(

@@ -28,7 +28,7 @@ const WAIT: Duration = Duration::from_secs(1);
 type User = pb::CreateUserRequest;
 
 /// Imports a file and reports every line that failed.
-pub async fn run(file: &Path, api: &Api, output: &Output) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(file: &Path, api: &Api, output: &Output) -> anyhow::Result<ExitCode> {
     let (mut lines, progress) = open(file, *output)?;
     let (mut created, mut failed, mut index, mut line_number) = (0, 0, 0, 0);
     let mut has_text = false;

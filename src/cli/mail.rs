@@ -17,7 +17,7 @@ use crate::{
 };
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Writes a preview of every mail and text message, in every language, to files.
     Preview {
         /// Output folder; created if missing.
@@ -31,7 +31,7 @@ pub enum Command {
     },
 }
 
-pub fn run(command: Command, output: &Output) -> anyhow::Result<()> {
+pub(super) fn run(command: Command, output: &Output) -> anyhow::Result<()> {
     let Command::Preview { folder, templates, app_name } = command;
     let templates = Templates::load(templates.as_deref(), &app_name)?;
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;

@@ -7,7 +7,7 @@ use super::output::Output;
 use crate::{api::Api, model::delivery::Delivery};
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Shows the messages that failed for good, newest first.
     List {
         /// Most messages to show.
@@ -25,7 +25,7 @@ pub enum Command {
     },
 }
 
-pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result<()> {
+pub(super) async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result<()> {
     match command {
         Command::List { limit } => {
             let failed = api.deliveries().list_failed(None, limit).await?;

@@ -12,39 +12,39 @@ use crate::{convert::proto_json, error::Error, store::schema::Migrated};
 
 /// Prints in the form that was asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Output {
+pub(crate) struct Output {
     json: bool,
 }
 
 impl Output {
-    pub fn new(json: bool) -> Self {
+    pub(crate) fn new(json: bool) -> Self {
         Self { json }
     }
 
     /// Whether scripts read it.
-    pub fn is_json(self) -> bool {
+    pub(crate) fn is_json(self) -> bool {
         self.json
     }
 
     /// A sentence, or its JSON.
-    pub fn line(self, sentence: &str, json: &Value) -> io::Result<()> {
+    pub(crate) fn line(self, sentence: &str, json: &Value) -> io::Result<()> {
         if self.json { self.text(&format!("{json}\n")) } else { self.text(&format!("{sentence}\n")) }
     }
 
     /// A text that is the same in both forms.
-    pub fn text(self, text: &str) -> io::Result<()> {
+    pub(crate) fn text(self, text: &str) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         stdout.write_all(text.as_bytes())?;
         stdout.flush()
     }
 
     /// A message without its secrets: canonical JSON in one line, or its fields one a line.
-    pub fn message<M: Message + Name>(self, message: &M) -> io::Result<()> {
+    pub(crate) fn message<M: Message + Name>(self, message: &M) -> io::Result<()> {
         self.fields(proto_json::to_redacted_text(message))
     }
 
     /// The same with its secrets, for the command whose purpose they are.
-    pub fn message_with_secrets<M: Message + Name>(self, message: &M) -> io::Result<()> {
+    pub(crate) fn message_with_secrets<M: Message + Name>(self, message: &M) -> io::Result<()> {
         self.fields(proto_json::to_text(message))
     }
 
@@ -59,12 +59,12 @@ impl Output {
     }
 
     /// A message as a value, without its secrets.
-    pub fn value<M: Message + Name>(message: &M) -> Value {
+    pub(crate) fn value<M: Message + Name>(message: &M) -> Value {
         serde_json::from_slice(&proto_json::to_redacted_text(message)).expect("valid: written as JSON")
     }
 
     /// The migrations that ran, and what an operator should know of the data.
-    pub fn migrated(self, migrated: &Migrated, warnings: &[String]) -> io::Result<()> {
+    pub(crate) fn migrated(self, migrated: &Migrated, warnings: &[String]) -> io::Result<()> {
         let Migrated { names, distributed } = migrated;
         let mut sentence = match names.as_slice() {
             [] => "nothing to migrate".to_owned(),
@@ -80,7 +80,7 @@ impl Output {
     }
 
     /// Tells why the command failed.
-    pub fn fail(self, error: &anyhow::Error) -> ExitCode {
+    pub(crate) fn fail(self, error: &anyhow::Error) -> ExitCode {
         if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
             // The reader has seen enough.
             return ExitCode::SUCCESS;
@@ -102,7 +102,7 @@ impl Output {
     }
 
     /// A sentence on stderr, or its JSON.
-    pub fn complain(self, sentence: &str, json: &Value) {
+    pub(crate) fn complain(self, sentence: &str, json: &Value) {
         let told = if self.json { json.to_string() } else { sentence.to_owned() };
         // There is nowhere to tell that it cannot be told.
         writeln!(io::stderr(), "{told}").unwrap_or_default();

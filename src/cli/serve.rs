@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Serves until it is asked to stop.
-pub async fn run(file: Option<&Path>) -> anyhow::Result<()> {
+pub(crate) async fn run(file: Option<&Path>) -> anyhow::Result<()> {
     net::files::raise();
     let config = config::load(file)?;
     let limits = limits(&config);
@@ -40,7 +40,7 @@ pub async fn run(file: Option<&Path>) -> anyhow::Result<()> {
 }
 
 /// The limits, with descriptors set apart for the database and the operations port.
-pub fn limits(config: &Config) -> Limits {
+pub(crate) fn limits(config: &Config) -> Limits {
     net::files::fit(config.limits.clone(), config.database.pool_size as usize + 4 + config.operations.connections)
 }
 
@@ -65,6 +65,6 @@ async fn open(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
 ///
 /// # Errors
 /// A port that another process has.
-pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}: the port may be in use"))
 }

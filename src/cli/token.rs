@@ -8,7 +8,7 @@ use super::output::Output;
 use crate::{api::Api, convert::pb, domain::caller::Caller, model::scope::Scope};
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Issues a token and shows its secret, this once.
     Issue(Issue),
     /// Shows the tokens of a service or a user, or all, and who issued them.
@@ -18,7 +18,7 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
-pub struct List {
+pub(super) struct List {
     /// Shows the tokens of every service and user.
     #[arg(long, required_unless_present = "owner")]
     all: bool,
@@ -28,7 +28,7 @@ pub struct List {
 
 #[derive(Debug, Args)]
 #[group(id = "owner", multiple = false, conflicts_with = "all")]
-pub struct ListedSubject {
+pub(super) struct ListedSubject {
     /// The service whose tokens are meant.
     #[arg(long, value_name = "NAME")]
     service: Option<String>,
@@ -38,7 +38,7 @@ pub struct ListedSubject {
 }
 
 #[derive(Debug, Args)]
-pub struct Revoke {
+pub(super) struct Revoke {
     /// The token's id.
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     token_id: Option<i64>,
@@ -51,7 +51,7 @@ pub struct Revoke {
 
 #[derive(Debug, Args)]
 #[group(id = "subject", multiple = false, requires = "all")]
-pub struct RevokedSubject {
+pub(super) struct RevokedSubject {
     /// The service whose tokens are meant.
     #[arg(long, value_name = "NAME")]
     service: Option<String>,
@@ -61,7 +61,7 @@ pub struct RevokedSubject {
 }
 
 #[derive(Debug, Args)]
-pub struct Issue {
+pub(super) struct Issue {
     #[command(flatten)]
     subject: Subject,
     /// What a service may do.
@@ -77,7 +77,7 @@ pub struct Issue {
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-pub struct Subject {
+pub(super) struct Subject {
     /// The service that it speaks for.
     #[arg(long, value_name = "NAME")]
     service: Option<String>,
@@ -86,7 +86,7 @@ pub struct Subject {
     user_id: Option<i64>,
 }
 
-pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result<()> {
+pub(super) async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result<()> {
     let caller = Caller::operator();
     match command {
         Command::Issue(issue) => {

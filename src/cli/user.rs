@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Makes a user.
     Create(Create),
     /// Shows a user, with the account.
@@ -28,7 +28,7 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
-pub struct Create {
+pub(super) struct Create {
     /// Explicit user ID. Default: the next free one.
     #[arg(long = "id")]
     user_id: Option<i64>,
@@ -53,7 +53,7 @@ pub struct Create {
 }
 
 #[derive(Debug, Args)]
-pub struct Delete {
+pub(super) struct Delete {
     /// The user's id.
     user_id: i64,
     /// Deletes only if the profile still has this etag.
@@ -69,7 +69,7 @@ pub struct Delete {
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-pub struct Key {
+pub(super) struct Key {
     /// The user's id.
     user_id: Option<i64>,
     #[arg(long)]
@@ -99,7 +99,7 @@ impl Key {
     }
 }
 
-pub async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(command: Command, api: &Api, output: &Output) -> anyhow::Result<ExitCode> {
     let caller = Caller::operator();
     match command {
         Command::Create(create) => {

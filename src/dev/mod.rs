@@ -4,5 +4,5 @@
 pub mod copy;
 pub mod demo_data;
 pub mod postgres;
-pub mod run;
+pub(crate) mod run;
 pub mod seed_data;

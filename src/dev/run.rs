@@ -42,7 +42,7 @@ const DATABASE: &str = "user_service_dev";
 const SERVICE: &str = "dev";
 
 #[derive(Debug, Args)]
-pub struct Dev {
+pub(crate) struct Dev {
     /// Where gRPC listens; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
     grpc_addr: SocketAddr,
@@ -65,7 +65,7 @@ pub struct Dev {
 
 /// Finds the configuration that a `dev` in this folder wrote for other commands. Gives none where variables name the
 /// database.
-pub fn written_config(folder: &Path) -> Option<PathBuf> {
+pub(crate) fn written_config(folder: &Path) -> Option<PathBuf> {
     let file = config_file(folder);
     (!config::is_set("database.url") && file.exists()).then_some(file)
 }
@@ -75,7 +75,7 @@ fn config_file(folder: &Path) -> PathBuf {
 }
 
 /// Starts everything, and stops everything again.
-pub async fn run(dev: Dev, folder: &Path, output: &Output) -> anyhow::Result<()> {
+pub(crate) async fn run(dev: Dev, folder: &Path, output: &Output) -> anyhow::Result<()> {
     let scopes = read_scopes(dev.service_token_scopes.as_deref())?;
     let Some(_lock) = postgres::lock(folder)? else {
         let holder = postgres::lock_holder(folder).map(|pid| format!(" (process {pid})")).unwrap_or_default();

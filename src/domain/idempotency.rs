@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// How long a response is stored.
-pub const STORED_FOR: TimeDelta = TimeDelta::hours(24);
+pub(crate) const STORED_FOR: TimeDelta = TimeDelta::hours(24);
 
 /// The bytes of responses that one caller may have stored per hour, for its request ids.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +75,7 @@ pub struct IdempotencyKey {
 
 /// The result of a write: of this call, or the response stored by an earlier one.
 #[derive(Debug)]
-pub enum Outcome<T, R = T> {
+pub(crate) enum Outcome<T, R = T> {
     /// This call did the work.
     New(T),
     /// An earlier call with the same key did it; this one changed nothing.
@@ -84,7 +84,7 @@ pub enum Outcome<T, R = T> {
 
 impl<R> Outcome<R> {
     /// The response, whichever call it comes from.
-    pub fn into_response(self) -> R {
+    pub(crate) fn into_response(self) -> R {
         match self {
             Self::New(response) | Self::Stored(response) => response,
         }
@@ -183,7 +183,7 @@ impl Drop for InFlightGuard<'_> {
 ///
 /// # Errors
 /// REQUEST_ID_REUSED if the key belongs to a request with another body; REQUEST_IN_PROGRESS; those of `call`.
-pub async fn respond<R: Message + Default>(
+pub(crate) async fn respond<R: Message + Default>(
     key: Option<&IdempotencyKey>,
     call: impl Future<Output = Result<R>>,
 ) -> Result<R> {
@@ -214,7 +214,7 @@ pub async fn respond<R: Message + Default>(
 /// # Errors
 /// REQUEST_IN_PROGRESS while another replica runs the request; REQUEST_ID_REUSED; RATE_LIMITED if the caller has stored
 /// too much; those of `work`.
-pub async fn write<R: Message + Default>(
+pub(crate) async fn write<R: Message + Default>(
     db: &Db,
     end: End,
     key: Option<&IdempotencyKey>,
@@ -237,7 +237,7 @@ pub async fn write<R: Message + Default>(
 ///
 /// # Errors
 /// RATE_LIMITED if a caller has stored too much; those of `work`.
-pub async fn transaction<T>(
+pub(crate) async fn transaction<T>(
     db: &Db,
     end: End,
     keys: &[Option<&IdempotencyKey>],
@@ -253,7 +253,7 @@ pub async fn transaction<T>(
 }
 
 /// The responses of the requests of one transaction.
-pub struct Responses<'a> {
+pub(crate) struct Responses<'a> {
     keys: &'a [Option<&'a IdempotencyKey>],
     /// Locks that this transaction holds, one for each request that no other transaction runs.
     locked: HashSet<i64>,
@@ -289,7 +289,7 @@ impl<'a> Responses<'a> {
     ///
     /// # Errors
     /// REQUEST_IN_PROGRESS while another transaction runs the request; REQUEST_ID_REUSED.
-    pub fn find<R: Message + Default>(&mut self, place: usize) -> Result<Option<R>> {
+    pub(crate) fn find<R: Message + Default>(&mut self, place: usize) -> Result<Option<R>> {
         let Some(key) = self.keys[place] else { return Ok(None) };
         if !self.locked.contains(&key.lock_number()) {
             return Err(Error::new(Reason::RequestInProgress));
@@ -303,7 +303,7 @@ impl<'a> Responses<'a> {
 
     /// Stores the encoded response of a request that has a key, when the work is done. It is deleted together with the
     /// user of `user_id`.
-    pub fn store(&mut self, place: usize, user_id: Option<i64>, encode: impl FnOnce() -> Vec<u8>) {
+    pub(crate) fn store(&mut self, place: usize, user_id: Option<i64>, encode: impl FnOnce() -> Vec<u8>) {
         if let Some(key) = self.keys[place] {
             self.new.insert(&key.key, NewResponse { key, user_id, response: encode() });
         }

@@ -13,7 +13,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Something that was heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard<'a> {
+pub(crate) enum Heard<'a> {
     /// A notice of a channel, with its text.
     Notice(&'a str, &'a str),
     /// The connection is new: whatever was told before it is lost.
@@ -21,10 +21,10 @@ pub enum Heard<'a> {
 }
 
 /// Called for each thing that is heard, one after another.
-pub type Handler = Box<dyn Fn(Heard<'_>) -> BoxFuture<'static, ()> + Send + Sync>;
+pub(crate) type Handler = Box<dyn Fn(Heard<'_>) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// Listens to the channels until it is dropped.
-pub async fn run(url: String, connector: Connector, channels: &'static [&'static str], handler: Handler) {
+pub(crate) async fn run(url: String, connector: Connector, channels: &'static [&'static str], handler: Handler) {
     loop {
         if let Err(error) = listen(&url, &connector, channels, &handler).await {
             tracing::debug!(%error, "LISTEN connection lost");

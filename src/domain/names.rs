@@ -41,7 +41,7 @@ fn is_name(kind: &str) -> bool {
 ///
 /// # Errors
 /// The database's.
-pub async fn find_yielding(
+pub(crate) async fn find_yielding(
     conn: &mut AsyncPgConnection,
     holder: i64,
     channel: Channel,
@@ -63,7 +63,7 @@ pub async fn find_yielding(
 ///
 /// # Errors
 /// The database's.
-pub async fn take_away(conn: &mut AsyncPgConnection, holder: i64, channel: Channel, key: &str) -> Result<()> {
+pub(crate) async fn take_away(conn: &mut AsyncPgConnection, holder: i64, channel: Channel, key: &str) -> Result<()> {
     unique_values::release(conn, holder, channel.as_str(), key).await?;
     let mut changes = Changes::default();
     match channel {
@@ -79,7 +79,7 @@ pub async fn take_away(conn: &mut AsyncPgConnection, holder: i64, channel: Chann
 ///
 /// # Errors
 /// The database's.
-pub async fn take_over(
+pub(crate) async fn take_over(
     conn: &mut AsyncPgConnection,
     user_id: i64,
     channel: Channel,
@@ -101,7 +101,7 @@ pub async fn take_over(
 ///
 /// # Errors
 /// The database's.
-pub async fn set_aside(
+pub(crate) async fn set_aside(
     conn: &mut AsyncPgConnection,
     user_id: i64,
     released: &[(String, String, bool)],
@@ -119,7 +119,7 @@ pub async fn set_aside(
 
 /// The reservations among the values to be claimed.
 #[derive(Default)]
-pub struct ReleasedNames {
+pub(crate) struct ReleasedNames {
     rows: HashMap<(String, String), Reserved>,
     now: DateTime<Utc>,
 }
@@ -129,7 +129,7 @@ impl ReleasedNames {
     ///
     /// # Errors
     /// The database's.
-    pub async fn find<'a>(
+    pub(crate) async fn find<'a>(
         conn: &mut AsyncPgConnection,
         reservations: impl Iterator<Item = &'a Reservation>,
         now: DateTime<Utc>,
@@ -144,7 +144,7 @@ impl ReleasedNames {
     }
 
     /// Whether the value is reserved for a user other than `user_id`, and a proof of the address doesn't help.
-    pub fn keeps(&self, reservation: &Reservation, user_id: i64, is_proved: bool) -> bool {
+    pub(crate) fn keeps(&self, reservation: &Reservation, user_id: i64, is_proved: bool) -> bool {
         let row = self.rows.get(&reservation.pair());
         row.is_some_and(|row| row.reserved_until > self.now && row.user_id != user_id && (row.proved || !is_proved))
     }
@@ -153,7 +153,7 @@ impl ReleasedNames {
     ///
     /// # Errors
     /// The database's.
-    pub async fn end(&self, conn: &mut AsyncPgConnection, reservation: &Reservation) -> Result<()> {
+    pub(crate) async fn end(&self, conn: &mut AsyncPgConnection, reservation: &Reservation) -> Result<()> {
         if self.rows.contains_key(&reservation.pair()) {
             reserved_values::delete(conn, &reservation.kind, &reservation.value).await?;
         }
@@ -166,7 +166,7 @@ impl ReleasedNames {
 ///
 /// # Errors
 /// As [`reject_conflicts`], for values that are in use and for those that are reserved.
-pub async fn reserve(
+pub(crate) async fn reserve(
     conn: &mut AsyncPgConnection,
     user_id: i64,
     reservations: &[Reservation],

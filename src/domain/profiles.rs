@@ -2,7 +2,7 @@
 
 mod list;
 
-pub use list::{Listing, search_in_time};
+pub(crate) use list::{Listing, search_in_time};
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -212,7 +212,7 @@ impl Profiles {
 }
 
 /// The error of a rejection of `change_document`, `REASON:field`.
-pub fn rejected(rejection: &str) -> Error {
+pub(crate) fn rejected(rejection: &str) -> Error {
     let (reason, field) = rejection.split_once(':').unwrap_or((rejection, ""));
     let reason = match reason {
         "OP_OVERFLOW" => Reason::OpOverflow,
@@ -224,7 +224,7 @@ pub fn rejected(rejection: &str) -> Error {
 }
 
 /// The error of a user who would have more groups than are allowed.
-pub fn too_many_groups() -> Error {
+pub(crate) fn too_many_groups() -> Error {
     Error::invalid("add_group_ids", FieldError::Range, TOO_MANY_GROUPS)
 }
 

@@ -12,7 +12,7 @@ use crate::{
 ///
 /// # Errors
 /// As [`reject_conflicts`].
-pub async fn reserve(conn: &mut AsyncPgConnection, user_id: i64, reservations: &[Reservation]) -> Result<()> {
+pub(crate) async fn reserve(conn: &mut AsyncPgConnection, user_id: i64, reservations: &[Reservation]) -> Result<()> {
     if reservations.is_empty() {
         return Ok(());
     }
@@ -28,7 +28,7 @@ pub async fn reserve(conn: &mut AsyncPgConnection, user_id: i64, reservations: &
 ///
 /// # Errors
 /// The first reason of the table of errors, with a violation for each value that is taken.
-pub fn reject_conflicts<'a>(conflicts: impl Iterator<Item = &'a Reservation>) -> Result<()> {
+pub(crate) fn reject_conflicts<'a>(conflicts: impl Iterator<Item = &'a Reservation>) -> Result<()> {
     let reason = |kind: &str| match kind {
         "username" | SKELETON => Reason::UsernameTaken,
         "email" => Reason::EmailTaken,

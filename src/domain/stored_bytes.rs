@@ -15,7 +15,7 @@ const SWEEP_FROM: usize = 1024;
 
 /// Counts stored bytes per caller, in one replica. Clones share the counts.
 #[derive(Clone, Default)]
-pub struct StoredBytes(Arc<Mutex<HashMap<String, Window>>>);
+pub(super) struct StoredBytes(Arc<Mutex<HashMap<String, Window>>>);
 
 /// What one caller has stored since a given time.
 #[derive(Clone, Copy)]
@@ -29,7 +29,7 @@ impl StoredBytes {
     ///
     /// # Errors
     /// RATE_LIMITED until the hour is over.
-    pub fn add(&self, caller: &str, bytes: usize, quota: u64, now: DateTime<Utc>) -> Result<()> {
+    pub(super) fn add(&self, caller: &str, bytes: usize, quota: u64, now: DateTime<Utc>) -> Result<()> {
         let mut windows = self.0.lock();
         if windows.len() >= SWEEP_FROM && windows.len() == windows.capacity() {
             windows.retain(|_, window| now - window.since < WINDOW);

@@ -18,7 +18,7 @@ type Queues = Arc<Mutex<HashMap<i64, Arc<Semaphore>>>>;
 
 /// The queues of all users with a write in progress. Clones share them.
 #[derive(Clone)]
-pub struct UserTurns {
+pub(super) struct UserTurns {
     queues: Queues,
     max_wait: Duration,
 }
@@ -30,7 +30,7 @@ impl Default for UserTurns {
 }
 
 /// The turn of one write; the next one begins when it is dropped.
-pub struct UserTurn {
+pub(super) struct UserTurn {
     queues: Queues,
     user_id: i64,
     permit: Option<OwnedSemaphorePermit>,
@@ -41,7 +41,7 @@ impl UserTurns {
     ///
     /// # Errors
     /// WRITE_CONFLICT after five seconds.
-    pub async fn wait(&self, user_id: i64) -> Result<UserTurn> {
+    pub(super) async fn wait(&self, user_id: i64) -> Result<UserTurn> {
         let queue = {
             let mut queues = self.queues.lock();
             Arc::clone(queues.entry(user_id).or_insert_with(|| Arc::new(Semaphore::new(1))))

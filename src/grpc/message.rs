@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The largest message, in bytes: tonic's own default.
-pub const MAX_MESSAGE: usize = 4 * 1024 * 1024;
+pub(super) const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 /// The bytes in front of a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
 /// The first byte of a message that is compressed.
@@ -23,7 +23,11 @@ const COMPRESSED: u8 = 1;
 ///
 /// # Errors
 /// MESSAGE_TOO_LARGE; RATE_LIMITED and OVERLOADED where there is no memory for it; INVALID_REQUEST where it ends early.
-pub async fn read(mut body: Body, encoding: Option<Encoding>, call_permits: &mut AuthenticatedCall) -> Result<Body> {
+pub(super) async fn read(
+    mut body: Body,
+    encoding: Option<Encoding>,
+    call_permits: &mut AuthenticatedCall,
+) -> Result<Body> {
     let max = call_permits.max_body(MAX_MESSAGE) + PREFIX;
     let mut whole = Bytes::new();
     let mut pieces = BytesMut::new();

@@ -22,7 +22,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A batch is written when its sender pauses this long, so that a slow one sees its answers.
 const PAUSE: Duration = Duration::from_millis(200);
 
-pub struct UserAdminService(pub Api);
+pub(super) struct UserAdminService(pub Api);
 
 #[tonic::async_trait]
 impl user_admin_service_server::UserAdminService for UserAdminService {

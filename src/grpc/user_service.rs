@@ -8,7 +8,7 @@ use crate::{
     convert::pb::{self, user_service_server},
 };
 
-pub struct UserService(pub Api);
+pub(super) struct UserService(pub Api);
 
 #[tonic::async_trait]
 impl user_service_server::UserService for UserService {

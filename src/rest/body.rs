@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Most bytes of a body.
-pub const MAX_BYTES: usize = 1024 * 1024;
+pub(super) const MAX_BYTES: usize = 1024 * 1024;
 /// The longest that a body may take.
 const MAX_TIME: Duration = Duration::from_secs(10);
 
@@ -30,7 +30,7 @@ const MAX_TIME: Duration = Duration::from_secs(10);
 /// # Errors
 /// 413 for its size, 408 for its time, INVALID_REQUEST where it breaks off; RATE_LIMITED and OVERLOADED where there is no
 /// memory for it.
-pub async fn read(
+pub(super) async fn read(
     mut body: Body,
     encoding: Option<Encoding>,
     call_permits: &mut AuthenticatedCall,
@@ -77,7 +77,7 @@ pub async fn read(
 ///
 /// # Errors
 /// 415 for one that isn't supported.
-pub fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, RestError> {
+pub(super) fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, RestError> {
     let Some(value) = headers.get(header::CONTENT_ENCODING) else { return Ok(None) };
     let name = value.to_str().unwrap_or_default().trim().to_ascii_lowercase();
     if name == "identity" || name.is_empty() {
@@ -87,7 +87,7 @@ pub fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, RestError> {
 }
 
 /// Reads what is left of a body and forgets it.
-pub async fn drain(mut body: Body) {
+pub(super) async fn drain(mut body: Body) {
     let end = Instant::now() + MAX_TIME;
     while let Ok(Some(Ok(_))) = timeout_at(end, body.frame()).await {}
 }

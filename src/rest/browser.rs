@@ -14,7 +14,7 @@ const CONTENT_TYPES: [&str; 2] = ["application/json", "application/x-ndjson"];
 
 /// Whether a browser sends the call for a page of another site that isn't an allowed origin. `*` allows none here: it
 /// is meant for pages that have a token.
-pub fn is_of_another_site(parts: &Parts, allowed: &[String]) -> bool {
+pub(super) fn is_of_another_site(parts: &Parts, allowed: &[String]) -> bool {
     let headers = &parts.headers;
     let origin = headers.get(header::ORIGIN);
     if origin.is_some_and(|origin| allowed.iter().any(|allowed| allowed != "*" && origin == allowed.as_str())) {
@@ -39,7 +39,7 @@ fn is_own(origin: &HeaderValue, parts: &Parts) -> bool {
 ///
 /// # Errors
 /// 415 for its content type.
-pub fn check_content_type(headers: &HeaderMap) -> Result<(), RestError> {
+pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), RestError> {
     let is_json = content_type(headers).is_some_and(|given| CONTENT_TYPES.contains(&given.as_str()));
     if is_json || !has_body(headers) { Ok(()) } else { Err(RestError::content_type()) }
 }
@@ -48,7 +48,7 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), RestError> {
 ///
 /// # Errors
 /// 415 for its content type.
-pub fn reject_other_content_types(headers: &HeaderMap) -> Result<(), RestError> {
+pub(super) fn reject_other_content_types(headers: &HeaderMap) -> Result<(), RestError> {
     let is_json = |given: &str| CONTENT_TYPES.contains(&given) || given.ends_with("+json");
     let is_other = content_type(headers).is_some_and(|given| !given.is_empty() && !is_json(&given));
     if is_other && has_body(headers) { Err(RestError::content_type()) } else { Ok(()) }

@@ -25,10 +25,10 @@ use crate::{
     net::Peer,
 };
 
-pub use crate::telemetry::call::Rpc;
+pub(super) use crate::telemetry::call::Rpc;
 
 /// A call whose caller may make it.
-pub struct Call {
+pub(super) struct Call {
     pub gateway: Gateway,
     pub caller: Arc<Caller>,
     /// The path as it was sent.
@@ -43,29 +43,29 @@ pub struct Call {
 }
 
 /// The reply of an endpoint.
-pub type Reply = Pin<Box<dyn Future<Output = Result<Response, RestError>> + Send>>;
+pub(super) type Reply = Pin<Box<dyn Future<Output = Result<Response, RestError>> + Send>>;
 
 /// How a flavor reads the token.
-pub type ReadToken = fn(&HeaderMap) -> Result<&str>;
+pub(super) type ReadToken = fn(&HeaderMap) -> Result<&str>;
 
 /// The service of profiles and accounts.
-pub const USERS: &str = "userservice.v1.UserService";
+pub(super) const USERS: &str = "userservice.v1.UserService";
 
 impl Call {
     /// The use cases.
-    pub fn api(&self) -> &Api {
+    pub(super) fn api(&self) -> &Api {
         self.gateway.guard.api()
     }
 
     /// What the template calls `name`; empty where it names none.
-    pub fn param(&self, name: &str) -> &str {
+    pub(super) fn param(&self, name: &str) -> &str {
         let mut params = self.params.iter();
         params.find(|(key, _)| key == name).map_or("", |(_, value)| value)
     }
 }
 
 /// An endpoint of a flavor. The RPC gives the rights that it needs, and its time.
-pub fn endpoint<R>(method: MethodFilter, rpc: Rpc, token: ReadToken, run: R) -> MethodRouter<Gateway>
+pub(super) fn endpoint<R>(method: MethodFilter, rpc: Rpc, token: ReadToken, run: R) -> MethodRouter<Gateway>
 where
     R: Fn(Call) -> Reply + Clone + Send + Sync + 'static,
 {
@@ -131,7 +131,7 @@ async fn read(
 }
 
 /// The service that the client's certificate speaks for.
-pub fn certified(extensions: &Extensions) -> Option<&Arc<Caller>> {
+pub(super) fn certified(extensions: &Extensions) -> Option<&Arc<Caller>> {
     extensions.get::<Peer>().and_then(|peer| peer.caller.as_ref())
 }
 
@@ -139,7 +139,7 @@ pub fn certified(extensions: &Extensions) -> Option<&Arc<Caller>> {
 ///
 /// # Errors
 /// TOKEN_MISSING, TOKEN_MALFORMED.
-pub fn bearer(headers: &HeaderMap) -> Result<&str> {
+pub(super) fn bearer(headers: &HeaderMap) -> Result<&str> {
     if headers.contains_key("token") && headers.contains_key("authorization") {
         Err(Error::new(Reason::TokenMalformed))
     } else {
@@ -151,7 +151,7 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str> {
 ///
 /// # Errors
 /// As [`bearer`].
-pub fn token_header(headers: &HeaderMap) -> Result<&str> {
+pub(super) fn token_header(headers: &HeaderMap) -> Result<&str> {
     if headers.contains_key("token") && headers.contains_key("authorization") {
         Err(Error::new(Reason::TokenMalformed))
     } else {

@@ -69,7 +69,7 @@ impl Config {
 }
 
 /// Whether this is a country code without its plus sign.
-pub fn is_country_code(given: &str) -> bool {
+pub(super) fn is_country_code(given: &str) -> bool {
     (1..=3).contains(&given.len()) && given.bytes().all(|byte| byte.is_ascii_digit()) && !given.starts_with('0')
 }
 

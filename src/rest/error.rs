@@ -15,7 +15,7 @@ use crate::{
 
 /// A fact that ends a call, on its way to the flavor that gives it its form.
 #[derive(Clone, Debug)]
-pub struct RestError {
+pub(super) struct RestError {
     pub error: Error,
     pub status: StatusCode,
 }
@@ -39,24 +39,24 @@ impl From<Reason> for RestError {
 
 impl RestError {
     /// A body whose bytes did not come in time.
-    pub fn slow_body() -> Self {
+    pub(super) fn slow_body() -> Self {
         Self { error: Error::new(Reason::DeadlineExceeded), status: StatusCode::REQUEST_TIMEOUT }
     }
 
     /// A body of a content type that is not accepted.
-    pub fn content_type() -> Self {
+    pub(super) fn content_type() -> Self {
         let error = Error::invalid("", FieldError::Format, "must have the content type application/json");
         Self { error, status: StatusCode::UNSUPPORTED_MEDIA_TYPE }
     }
 
     /// A body in an encoding that is not accepted.
-    pub fn content_encoding() -> Self {
+    pub(super) fn content_encoding() -> Self {
         let error = Error::invalid("", FieldError::Format, "must have the content encoding gzip, zstd or identity");
         Self { error, status: StatusCode::UNSUPPORTED_MEDIA_TYPE }
     }
 
     /// The same fact where the caller made it a condition by `If-Match`.
-    pub fn of_condition(self) -> Self {
+    pub(super) fn of_condition(self) -> Self {
         match self.error.reason() {
             Reason::EtagMismatch => Self { status: StatusCode::PRECONDITION_FAILED, ..self },
             _ => self,
@@ -64,7 +64,7 @@ impl RestError {
     }
 
     /// The same fact for the clients of an older API, whose rules name a user who was deleted, not the token.
-    pub fn of_user(&self) -> Self {
+    pub(super) fn of_user(&self) -> Self {
         match self.error.deleted_user() {
             Some(user_id) => Error::user_not_found(user_id).into(),
             None => self.clone(),
@@ -72,7 +72,7 @@ impl RestError {
     }
 
     /// Whether the service failed, rather than the request being invalid.
-    pub fn is_ours(&self) -> bool {
+    pub(super) fn is_ours(&self) -> bool {
         matches!(self.error.kind(), Kind::Unavailable | Kind::Internal | Kind::DeadlineExceeded | Kind::Aborted)
             || self.error.reason() == Reason::MethodUnknown
     }
@@ -107,7 +107,7 @@ fn status(kind: Kind) -> StatusCode {
 }
 
 /// A response with this status and JSON body, and what headers say of the fact.
-pub fn response(rest_error: &RestError, status: StatusCode, body: Value) -> Response {
+pub(super) fn response(rest_error: &RestError, status: StatusCode, body: Value) -> Response {
     let mut response = (status, Json(body)).into_response();
     let headers = response.headers_mut();
     if let Some(after) = rest_error.error.retry_after() {
@@ -122,7 +122,7 @@ pub fn response(rest_error: &RestError, status: StatusCode, body: Value) -> Resp
 }
 
 /// The error in the form of AIP-193.
-pub fn aip_193(rest_error: &RestError) -> Response {
+pub(super) fn aip_193(rest_error: &RestError) -> Response {
     let error = &rest_error.error;
     let body = json!({ "error": {
         "code": rest_error.status.as_u16(),

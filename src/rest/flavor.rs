@@ -7,7 +7,7 @@ use crate::telemetry::call;
 
 /// A family of paths with one form of errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flavor {
+pub(super) enum Flavor {
     Native,
     Minapp,
     /// With the language of its messages.
@@ -17,7 +17,7 @@ pub enum Flavor {
 
 impl Flavor {
     /// The flavor that a request addresses.
-    pub fn of(path: &str, headers: &HeaderMap, config: &Config) -> Self {
+    pub(super) fn of(path: &str, headers: &HeaderMap, config: &Config) -> Self {
         let is_in =
             |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         // minapp's other APIs aren't served; their clients read the error.
@@ -33,7 +33,7 @@ impl Flavor {
     }
 
     /// Renders an error in this flavor; any other response is unchanged.
-    pub fn render(self, mut response: Response) -> Response {
+    pub(super) fn render(self, mut response: Response) -> Response {
         let Some(rest_error) = response.extensions_mut().remove::<RestError>() else {
             return response;
         };

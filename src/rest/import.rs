@@ -27,14 +27,14 @@ use crate::{
 };
 
 /// The route, whose body is read as it comes.
-pub const PATH: &str = "/v1/users:import";
+pub(super) const PATH: &str = "/v1/users:import";
 /// Most failures that the reply tells one by one; all of them are counted.
 const MAX_FAILURES: usize = 10_000;
 /// The longest between two pieces of the body.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Takes the users of a body, a line each.
-pub async fn serve(State(gateway): State<Gateway>, request: Request) -> Result<Response, RestError> {
+pub(super) async fn serve(State(gateway): State<Gateway>, request: Request) -> Result<Response, RestError> {
     let (parts, stream) = request.into_parts();
     let rpc = Rpc("userservice.v1.UserAdminService", "ImportUsers");
     let call_permits = gateway.authenticate(rpc, call::bearer, &parts).await;

@@ -36,7 +36,7 @@ const ME: &str = "0";
 
 /// One route: what it is called by, and which RPC answers.
 #[derive(Debug)]
-pub struct Route {
+pub(super) struct Route {
     pub method: Method,
     /// The path; a parameter has the name of the field that it sets, without the enclosing messages.
     pub path: String,
@@ -51,7 +51,7 @@ pub struct Route {
 }
 
 /// All native routes.
-pub static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
+pub(super) static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
     let services = SERVICES.iter().filter_map(|name| POOL.get_service_by_name(name));
     let methods = services.flat_map(|service| service.methods().collect::<Vec<_>>());
     methods.flat_map(|method| routes_of(&method)).collect()
@@ -92,17 +92,17 @@ impl Route {
 
     /// Whether the request requires a body, if only `{}`: a POST to a collection creates a resource. If a client loses
     /// its body, the call must not create an empty one.
-    pub fn needs_body(&self) -> bool {
+    pub(super) fn needs_body(&self) -> bool {
         self.method == Method::POST && !self.path.contains(':')
     }
 
     /// The name of the path's parameter.
-    pub fn param(&self) -> Option<&str> {
+    pub(super) fn param(&self) -> Option<&str> {
         self.path.contains('{').then(|| last_part(&self.filled))
     }
 
     /// The field that the path sets.
-    pub fn filled_field(&self) -> Option<FieldDescriptor> {
+    pub(super) fn filled_field(&self) -> Option<FieldDescriptor> {
         let mut message = self.descriptor.input();
         let mut names = self.filled.split('.').peekable();
         while let Some(name) = names.next() {
@@ -117,12 +117,12 @@ impl Route {
     }
 
     /// Whether the RPC only reads.
-    pub fn is_read(&self) -> bool {
+    pub(super) fn is_read(&self) -> bool {
         is_read(&self.descriptor)
     }
 
     /// Whether the response has an etag.
-    pub fn has_etag(&self) -> bool {
+    pub(super) fn has_etag(&self) -> bool {
         tagged_part(self.rpc.1).is_some()
     }
 }
@@ -133,7 +133,7 @@ fn last_part(path: &str) -> &str {
 }
 
 /// The routes with their handlers. A path also matches with its colon percent-encoded, because some clients send it so.
-pub fn routes() -> Router<Gateway> {
+pub(super) fn routes() -> Router<Gateway> {
     let mut router = Router::new();
     for route in ROUTES.iter() {
         let filter = MethodFilter::try_from(route.method.clone()).expect("valid: a test looks at every binding");
@@ -323,7 +323,7 @@ fn is_known(headers: &HeaderMap, etag: &str) -> bool {
 ///
 /// # Errors
 /// 412 with ETAG_MISMATCH for `*`, INVALID_REQUEST for anything else.
-pub fn must_not_be_new(headers: &HeaderMap) -> Result<(), RestError> {
+pub(super) fn must_not_be_new(headers: &HeaderMap) -> Result<(), RestError> {
     match headers.get(header::IF_NONE_MATCH).map(HeaderValue::as_bytes) {
         None => Ok(()),
         Some(given) if given.trim_ascii() == b"*" => Err(RestError::from(Reason::EtagMismatch).of_condition()),
@@ -401,7 +401,7 @@ fn with_etag(mut response: Response, etag: Option<String>) -> Response {
 }
 
 /// A response with JSON that is written already.
-pub fn json_response(json: Vec<u8>) -> Response {
+pub(super) fn json_response(json: Vec<u8>) -> Response {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
     ([(header::CONTENT_TYPE, JSON)], json).into_response()
 }

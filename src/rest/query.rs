@@ -6,7 +6,7 @@ use crate::error::{Error, FieldError, Result};
 ///
 /// # Errors
 /// INVALID_REQUEST for a `%` that is followed by no two digits, and for bytes that are no UTF-8.
-pub fn parse(query: &str) -> Result<Vec<(String, String)>> {
+pub(super) fn parse(query: &str) -> Result<Vec<(String, String)>> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     pairs
         .map(|pair| {

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A field that waits for its second step.
-pub struct Work {
+pub(crate) struct Work {
     pub field_id: i64,
     pub name: String,
     pub field_type: FieldType,
@@ -30,7 +30,7 @@ pub struct Work {
 type Loaded = (i64, String, String, Option<String>, String, bool, Option<i64>);
 
 /// Takes one field whose first step is older than `before`, unless another replica is at it.
-pub async fn take(conn: &mut AsyncPgConnection, before: DateTime<Utc>) -> QueryResult<Option<Work>> {
+pub(crate) async fn take(conn: &mut AsyncPgConnection, before: DateTime<Utc>) -> QueryResult<Option<Work>> {
     let statement = Sql::<(BigInt, Text, Text, Nullable<Text>, Text, Bool, Nullable<BigInt>)>::new(
         "select field_id, name, kind, item_kind, index_state, deleted_at is not null, fill_from from field_definitions \
          where (deleted_at is not null or index_state in ('filling', 'leaving')) and changed_at <= ",
@@ -55,12 +55,12 @@ pub async fn take(conn: &mut AsyncPgConnection, before: DateTime<Utc>) -> QueryR
 }
 
 /// Waits until no writer of the field is under way, and keeps new ones waiting until the transaction ends.
-pub async fn lock_fill(conn: &mut AsyncPgConnection, field_id: i64) -> QueryResult<usize> {
+pub(crate) async fn lock_fill(conn: &mut AsyncPgConnection, field_id: i64) -> QueryResult<usize> {
     Sql::<()>::new("select pg_advisory_xact_lock(").bind(fill_lock(field_id)).push(")").execute(conn).await
 }
 
 /// A writer's side of [`lock_fill`]: many may hold it at once.
-pub async fn join_fill(conn: &mut AsyncPgConnection, field_id: i64) -> QueryResult<usize> {
+pub(crate) async fn join_fill(conn: &mut AsyncPgConnection, field_id: i64) -> QueryResult<usize> {
     Sql::<()>::new("select pg_advisory_xact_lock_shared(").bind(fill_lock(field_id)).push(")").execute(conn).await
 }
 
@@ -70,7 +70,7 @@ fn fill_lock(field_id: i64) -> i64 {
 }
 
 /// The next users after a position, each with its value of a field.
-pub async fn read_values(
+pub(crate) async fn read_values(
     conn: &mut AsyncPgConnection,
     name: &str,
     after: Option<i64>,
@@ -88,7 +88,7 @@ pub async fn read_values(
 
 /// Removes a field's values from the documents of the next users; gives the last of them. Neither version nor time of
 /// the profiles changes.
-pub async fn erase_values(
+pub(crate) async fn erase_values(
     conn: &mut AsyncPgConnection,
     name: &str,
     after: Option<i64>,
@@ -113,7 +113,7 @@ pub async fn erase_values(
 }
 
 /// Deletes some rows of a field's index; 0 when none is left.
-pub async fn empty_index(conn: &mut AsyncPgConnection, field_id: i64, limit: i64) -> QueryResult<usize> {
+pub(crate) async fn empty_index(conn: &mut AsyncPgConnection, field_id: i64, limit: i64) -> QueryResult<usize> {
     Sql::<()>::new(
         "delete from field_values where (field_id, value, created_at, user_id) in \
          (select field_id, value, created_at, user_id from field_values where field_id = ",
@@ -127,7 +127,7 @@ pub async fn empty_index(conn: &mut AsyncPgConnection, field_id: i64, limit: i64
 }
 
 /// Frees some values of a unique field; 0 when none is left.
-pub async fn empty_unique(conn: &mut AsyncPgConnection, kind: &str, limit: i64) -> QueryResult<usize> {
+pub(crate) async fn empty_unique(conn: &mut AsyncPgConnection, kind: &str, limit: i64) -> QueryResult<usize> {
     Sql::<()>::new(
         "delete from unique_values where (kind, value) in (select kind, value from unique_values where kind = ",
     )
@@ -140,18 +140,18 @@ pub async fn empty_unique(conn: &mut AsyncPgConnection, kind: &str, limit: i64) 
 }
 
 /// Notes how far the work has come.
-pub async fn save_position(conn: &mut AsyncPgConnection, field_id: i64, position: i64) -> QueryResult<usize> {
+pub(crate) async fn save_position(conn: &mut AsyncPgConnection, field_id: i64, position: i64) -> QueryResult<usize> {
     let statement = Sql::<()>::new("update field_definitions set fill_from = ").bind(position);
     statement.push(" where field_id = ").bind(field_id).execute(conn).await
 }
 
 /// Sets what there is of a field's index.
-pub async fn set_index(conn: &mut AsyncPgConnection, field_id: i64, index: Index) -> QueryResult<usize> {
+pub(crate) async fn set_index(conn: &mut AsyncPgConnection, field_id: i64, index: Index) -> QueryResult<usize> {
     let statement = Sql::<()>::new("update field_definitions set index_state = ").bind(index.as_str());
     statement.push(", fill_from = null where field_id = ").bind(field_id).execute(conn).await
 }
 
 /// Forgets a field whose values are erased: its name is free.
-pub async fn forget(conn: &mut AsyncPgConnection, field_id: i64) -> QueryResult<usize> {
+pub(crate) async fn forget(conn: &mut AsyncPgConnection, field_id: i64) -> QueryResult<usize> {
     Sql::<()>::new("delete from field_definitions where field_id = ").bind(field_id).execute(conn).await
 }

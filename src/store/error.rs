@@ -14,7 +14,7 @@ use crate::error::{Error, Reason};
 
 /// The class of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
+pub(crate) enum Class {
     /// A unique value is in use.
     Unique,
     /// A check of the table rejects the row.
@@ -33,7 +33,7 @@ pub enum Class {
 
 impl Class {
     /// The class of an error that Diesel reports.
-    pub fn of(error: &DieselError) -> Self {
+    pub(crate) fn of(error: &DieselError) -> Self {
         match error {
             DieselError::DatabaseError(kind, information) => match kind {
                 DatabaseErrorKind::UniqueViolation => Class::Unique,
@@ -49,7 +49,7 @@ impl Class {
     }
 
     /// The class of an error of a statement that Diesel doesn't know of.
-    pub fn of_statement(error: &tokio_postgres::Error) -> Self {
+    pub(crate) fn of_statement(error: &tokio_postgres::Error) -> Self {
         match error.as_db_error() {
             Some(error) => Self::of_code(error.code(), error.message()),
             // What has no answer of the server is an error of the connection.
@@ -116,7 +116,7 @@ const TEXTS: &[(&str, Class)] = &[
 ];
 
 /// Whether a unique value is in use.
-pub fn is_unique_violation(error: &DieselError) -> bool {
+pub(crate) fn is_unique_violation(error: &DieselError) -> bool {
     Class::of(error) == Class::Unique
 }
 

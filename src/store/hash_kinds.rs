@@ -6,12 +6,12 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use crate::store::sql::Sql;
 
 /// All kinds, in no order.
-pub async fn list(conn: &mut AsyncPgConnection) -> QueryResult<Vec<String>> {
+pub(crate) async fn list(conn: &mut AsyncPgConnection) -> QueryResult<Vec<String>> {
     Sql::<Text>::new("select kind from hash_kinds").load(conn).await
 }
 
 /// Adds a kind, if it is missing.
-pub async fn insert_if_missing(conn: &mut AsyncPgConnection, kind: &str) -> QueryResult<usize> {
+pub(crate) async fn insert_if_missing(conn: &mut AsyncPgConnection, kind: &str) -> QueryResult<usize> {
     Sql::<()>::new("insert into hash_kinds (kind) values (")
         .bind(kind)
         .push(") on conflict do nothing")

@@ -14,7 +14,7 @@ use crate::store::sql::Sql;
 
 /// Which request it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RequestKey {
+pub(crate) struct RequestKey {
     pub request_id: Uuid,
     /// The service or the user who sent it.
     pub caller: String,
@@ -23,7 +23,7 @@ pub struct RequestKey {
 
 /// What is kept of a request.
 #[derive(Clone, Debug)]
-pub struct StoredResponse {
+pub(crate) struct StoredResponse {
     /// The key of the fingerprint.
     pub key_id: String,
     pub fingerprint: Vec<u8>,
@@ -31,7 +31,7 @@ pub struct StoredResponse {
 }
 
 /// What is kept of these requests and is not older than `since`, each with its place among them.
-pub async fn find(
+pub(crate) async fn find(
     conn: &mut AsyncPgConnection,
     requests: &[&RequestKey],
     since: DateTime<Utc>,
@@ -73,7 +73,7 @@ fn columns(requests: &[&RequestKey]) -> Sql {
 }
 
 /// Takes the right to run requests, until the transaction ends; gives those that no other holds.
-pub async fn try_lock(conn: &mut AsyncPgConnection, numbers: Vec<i64>) -> QueryResult<HashSet<i64>> {
+pub(crate) async fn try_lock(conn: &mut AsyncPgConnection, numbers: Vec<i64>) -> QueryResult<HashSet<i64>> {
     let statement = Sql::<BigInt>::new("select number from unnest(").bind(numbers);
     let locked: Vec<i64> =
         statement.push(") as given (number) where pg_try_advisory_xact_lock(number)").load(conn).await?;
@@ -81,10 +81,14 @@ pub async fn try_lock(conn: &mut AsyncPgConnection, numbers: Vec<i64>) -> QueryR
 }
 
 /// A reply that is to be kept, and whose data it holds where it is one user's.
-pub type Reply<'a> = (&'a RequestKey, Option<i64>, StoredResponse);
+pub(crate) type Reply<'a> = (&'a RequestKey, Option<i64>, StoredResponse);
 
 /// Keeps replies; one that is too old to count gives way.
-pub async fn insert(conn: &mut AsyncPgConnection, replies: Vec<Reply<'_>>, now: DateTime<Utc>) -> QueryResult<usize> {
+pub(crate) async fn insert(
+    conn: &mut AsyncPgConnection,
+    replies: Vec<Reply<'_>>,
+    now: DateTime<Utc>,
+) -> QueryResult<usize> {
     let statement = Sql::<()>::new(
         "insert into idempotency (request_id, caller, rpc, user_id, key_id, fingerprint, reply, created_at) ",
     );
@@ -140,7 +144,7 @@ fn listed(replies: Vec<Reply<'_>>, now: DateTime<Utc>) -> Sql {
 }
 
 /// Removes up to `limit` replies that are kept no longer.
-pub async fn purge(conn: &mut AsyncPgConnection, before: DateTime<Utc>, limit: i64) -> QueryResult<usize> {
+pub(crate) async fn purge(conn: &mut AsyncPgConnection, before: DateTime<Utc>, limit: i64) -> QueryResult<usize> {
     Sql::<()>::new(
         "delete from idempotency where (request_id, caller, rpc) in \
          (select request_id, caller, rpc from idempotency where created_at < ",

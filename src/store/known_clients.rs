@@ -10,7 +10,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use crate::store::sql::Sql;
 
 /// Whether one of these hashes is of a client that logged in to the account since then.
-pub async fn is_known(
+pub(crate) async fn is_known(
     conn: &mut AsyncPgConnection,
     user_id: i64,
     hashes: Vec<Vec<u8>>,
@@ -22,7 +22,7 @@ pub async fn is_known(
 }
 
 /// Remembers a client, and only the newest `most` of the account.
-pub async fn remember(
+pub(crate) async fn remember(
     conn: &mut AsyncPgConnection,
     user_id: i64,
     hash: Vec<u8>,
@@ -49,7 +49,7 @@ pub async fn remember(
 }
 
 /// Removes up to `limit` clients that have not logged in since then.
-pub async fn purge(conn: &mut AsyncPgConnection, before: DateTime<Utc>, limit: i64) -> QueryResult<usize> {
+pub(crate) async fn purge(conn: &mut AsyncPgConnection, before: DateTime<Utc>, limit: i64) -> QueryResult<usize> {
     Sql::<()>::new(
         "delete from known_clients where (user_id, client_hash) in \
          (select user_id, client_hash from known_clients where last_login_at < ",

@@ -11,7 +11,7 @@ use crate::store::{sql::Sql, unique_values::of_pairs};
 
 /// A value that a former holder may take again.
 #[derive(Clone, Queryable)]
-pub struct Reserved {
+pub(crate) struct Reserved {
     pub kind: String,
     pub value: String,
     /// The former holder.
@@ -22,13 +22,13 @@ pub struct Reserved {
 }
 
 /// How many values are reserved for a user.
-pub async fn count(conn: &mut AsyncPgConnection, user_id: i64, now: DateTime<Utc>) -> QueryResult<i64> {
+pub(crate) async fn count(conn: &mut AsyncPgConnection, user_id: i64, now: DateTime<Utc>) -> QueryResult<i64> {
     let statement = Sql::<BigInt>::new("select count(*) from reserved_values where user_id = ").bind(user_id);
     statement.push(" and reserved_until > ").bind(now).get_result(conn).await
 }
 
 /// Reserves values that were released, each with its kind and whether it was verified.
-pub async fn insert(
+pub(crate) async fn insert(
     conn: &mut AsyncPgConnection,
     user_id: i64,
     released: &[(String, String, bool)],
@@ -52,7 +52,11 @@ pub async fn insert(
 }
 
 /// The rows of these kinds and values, those that are over included.
-pub async fn find(conn: &mut AsyncPgConnection, kinds: Vec<String>, values: Vec<String>) -> QueryResult<Vec<Reserved>> {
+pub(crate) async fn find(
+    conn: &mut AsyncPgConnection,
+    kinds: Vec<String>,
+    values: Vec<String>,
+) -> QueryResult<Vec<Reserved>> {
     let statement = Sql::<(Text, Text, BigInt, Bool, Timestamptz)>::new(
         "select r.kind, r.value, r.user_id, r.proved, r.reserved_until from ",
     );
@@ -61,13 +65,13 @@ pub async fn find(conn: &mut AsyncPgConnection, kinds: Vec<String>, values: Vec<
 }
 
 /// Removes the row of a value.
-pub async fn delete(conn: &mut AsyncPgConnection, kind: &str, value: &str) -> QueryResult<usize> {
+pub(crate) async fn delete(conn: &mut AsyncPgConnection, kind: &str, value: &str) -> QueryResult<usize> {
     let statement = Sql::<()>::new("delete from reserved_values where kind = ").bind(kind);
     statement.push(" and value = ").bind(value).execute(conn).await
 }
 
 /// Removes up to `limit` rows that are over.
-pub async fn purge(conn: &mut AsyncPgConnection, now: DateTime<Utc>, limit: i64) -> QueryResult<usize> {
+pub(crate) async fn purge(conn: &mut AsyncPgConnection, now: DateTime<Utc>, limit: i64) -> QueryResult<usize> {
     Sql::<()>::new(
         "delete from reserved_values where (kind, value) in (select kind, value from reserved_values where \
          reserved_until <= ",

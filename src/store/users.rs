@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Draws this many ids that no user has or had, and that are not set aside for others.
-pub async fn draw_ids(conn: &mut AsyncPgConnection, count: usize, kept: &[i64]) -> QueryResult<Vec<i64>> {
+pub(crate) async fn draw_ids(conn: &mut AsyncPgConnection, count: usize, kept: &[i64]) -> QueryResult<Vec<i64>> {
     let mut free = Vec::with_capacity(count);
     let mut spare = 0;
     while free.len() < count {
@@ -30,7 +30,7 @@ pub async fn draw_ids(conn: &mut AsyncPgConnection, count: usize, kept: &[i64]) 
 }
 
 /// Of these ids, those that are or were in use.
-pub async fn find_used(conn: &mut AsyncPgConnection, user_ids: Vec<i64>) -> QueryResult<HashSet<i64>> {
+pub(crate) async fn find_used(conn: &mut AsyncPgConnection, user_ids: Vec<i64>) -> QueryResult<HashSet<i64>> {
     if user_ids.is_empty() {
         return Ok(HashSet::new());
     }
@@ -40,7 +40,7 @@ pub async fn find_used(conn: &mut AsyncPgConnection, user_ids: Vec<i64>) -> Quer
 }
 
 /// Moves the sequence past an explicit id.
-pub async fn advance_id_sequence(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<usize> {
+pub(crate) async fn advance_id_sequence(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<usize> {
     Sql::<()>::new("select setval('users_user_id_seq', ")
         .bind(user_id)
         .push(") from users_user_id_seq where last_value < ")
@@ -53,7 +53,7 @@ pub async fn advance_id_sequence(conn: &mut AsyncPgConnection, user_id: i64) -> 
 ///
 /// # Errors
 /// A unique violation where others took an id meanwhile.
-pub async fn insert_profiles<'a>(
+pub(crate) async fn insert_profiles<'a>(
     conn: &mut AsyncPgConnection,
     new: impl Iterator<Item = &'a Profile>,
 ) -> QueryResult<usize> {
@@ -158,7 +158,7 @@ fn row(profile: &Profile) -> Vec<Bind> {
 }
 
 /// Makes the accounts' rows.
-pub async fn insert_accounts(conn: &mut AsyncPgConnection, new: &[(i64, &NewAccount)]) -> QueryResult<usize> {
+pub(crate) async fn insert_accounts(conn: &mut AsyncPgConnection, new: &[(i64, &NewAccount)]) -> QueryResult<usize> {
     let texts = |column: fn(&NewAccount) -> Option<&String>| -> Vec<_> {
         new.iter().map(|(_, account)| column(account).cloned()).collect()
     };
@@ -230,7 +230,7 @@ fn account_row(user_id: i64, account: &NewAccount) -> Vec<Bind> {
 
 /// Erases a user, whose row the caller has locked, with all of its data, and keeps only the id. Notifies every replica
 /// that the user's tokens are revoked.
-pub async fn delete(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<()> {
+pub(crate) async fn delete(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<()> {
     const OWNED: &[&str] = &[
         "delete from users where user_id = ",
         "delete from accounts where user_id = ",
@@ -256,7 +256,7 @@ pub async fn delete(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<(
 }
 
 /// Whether the id belonged to a deleted user.
-pub async fn was_deleted(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<bool> {
+pub(crate) async fn was_deleted(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<bool> {
     let statement = Sql::<BigInt>::new("select user_id from deleted_users where user_id = ").bind(user_id);
     let found: Option<i64> = statement.get_result(conn).await.optional()?;
     Ok(found.is_some())

@@ -48,7 +48,7 @@ impl Write for Batches {
 }
 
 /// Begins to write logs; `RUST_LOG` chooses which. What waits is written when the guard is dropped.
-pub fn start(format: LogFormat) -> WorkerGuard {
+pub(super) fn start(format: LogFormat) -> WorkerGuard {
     let (writer, guard) =
         NonBlockingBuilder::default().buffered_lines_limit(WAITING).finish(Batches(BufWriter::new(io::stderr())));
     let chosen = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,opentelemetry=warn"));

@@ -23,7 +23,7 @@ static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 ///
 /// # Errors
 /// An endpoint that cannot be used.
-pub fn start(resource: Resource, endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
+pub(super) fn start(resource: Resource, endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
     let exporter = over_otlp(SpanExporter::builder().with_tonic(), endpoint).build()?;
     let provider = SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build();
     TRACER.get_or_init(|| provider.tracer("user-service"));
@@ -31,12 +31,12 @@ pub fn start(resource: Resource, endpoint: &str) -> anyhow::Result<SdkTracerProv
 }
 
 /// The tracer, where spans are sent at all.
-pub fn tracer() -> Option<&'static SdkTracer> {
+pub(super) fn tracer() -> Option<&'static SdkTracer> {
     TRACER.get()
 }
 
 /// The trace that a caller's `traceparent` names; an empty context without one.
-pub fn parent(headers: &HeaderMap) -> Context {
+pub(super) fn parent(headers: &HeaderMap) -> Context {
     TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(headers))
 }
 

@@ -20,7 +20,7 @@ const LEEWAY: TimeDelta = TimeDelta::seconds(30);
 const CLIENT_CLAIMS: &[&str] = &["client_id", "azp", "appid", "cid"];
 
 /// An issuer's rules.
-pub struct Rules {
+pub(super) struct Rules {
     pub audiences: Vec<String>,
     /// The claim and its value that make a token a service's; without them `client_id` equal to `sub` does.
     pub service: Option<(String, String)>,
@@ -34,7 +34,7 @@ pub struct Rules {
 }
 
 /// The users that an issuer may issue tokens for.
-pub enum Users {
+pub(super) enum Users {
     None,
     /// `sub` is the user ID.
     ById,
@@ -78,7 +78,7 @@ impl Rules {
     ///
     /// # Errors
     /// TOKEN_INVALID, TOKEN_EXPIRED.
-    pub fn verify(&self, claims: &Object, now: DateTime<Utc>) -> Result<Verified> {
+    pub(super) fn verify(&self, claims: &Object, now: DateTime<Utc>) -> Result<Verified> {
         let is_for_us =
             claims.get("aud").is_some_and(|given| self.audiences.iter().any(|audience| names(given, audience)));
         if !is_for_us {

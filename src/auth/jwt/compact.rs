@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::auth::jwk::Algorithm;
 
 /// A token that has been taken apart and not been checked.
-pub struct Compact<'a> {
+pub(super) struct Compact<'a> {
     pub algorithm: Algorithm,
     pub key_id: Option<String>,
     pub claims: Object,
@@ -24,7 +24,7 @@ pub struct Compact<'a> {
 impl<'a> Compact<'a> {
     /// Takes a token apart. A header that asks for more than we know (`crit`) is rejected; what it says of keys
     /// (`jku`, `jwk`, `x5c` and their like) is never looked at.
-    pub fn parse(token: &'a str) -> Option<Self> {
+    pub(super) fn parse(token: &'a str) -> Option<Self> {
         let (message, signature) = token.rsplit_once('.')?;
         let (header, claims) = message.split_once('.')?;
         let header = Object::decode(header)?;
@@ -60,7 +60,7 @@ fn is_access_token(typ: Option<&Value>) -> bool {
 }
 
 /// A JSON object without a name twice, so that no two readers understand it differently.
-pub struct Object(BTreeMap<String, Value>);
+pub(super) struct Object(BTreeMap<String, Value>);
 
 impl Object {
     fn decode(part: &str) -> Option<Self> {
@@ -69,12 +69,12 @@ impl Object {
     }
 
     /// The value of that name.
-    pub fn get(&self, name: &str) -> Option<&Value> {
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }
 
     /// The value of that name, where it is a string.
-    pub fn text(&self, name: &str) -> Option<&str> {
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.get(name)?.as_str()
     }
 }

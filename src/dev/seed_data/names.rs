@@ -232,13 +232,13 @@ const EMOJI: &[&str] = &["🌸", "😊", "✨", "🦊", "🌻", "🎉", "🐱", 
 const OTHERS: &[&str] = &["さくら", "민준", "Ольга", "ゆい", "서연", "Дмитрий", "Αλέξανδρος", "سارة", "นภา", "אביגיל"];
 
 /// What a person is called: what is shown, and what an address is made of.
-pub struct Name {
+pub(super) struct Name {
     pub nickname: String,
     pub latin: String,
 }
 
 /// A name: most are Chinese, of two to four characters.
-pub fn name(rng: &mut SeededRng) -> Name {
+pub(super) fn name(rng: &mut SeededRng) -> Name {
     match rng.below(100) {
         0..62 => chinese(rng),
         62..68 => Name { nickname: (*rng.pick(PHRASES)).to_owned(), ..chinese(rng) },

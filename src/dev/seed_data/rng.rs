@@ -1,14 +1,14 @@
 //! Choices that look like chance and are the same each time.
 
 /// A stream of numbers that follows from its seed alone (SplitMix64), so that seed data can be generated again as it was.
-pub struct SeededRng(u64);
+pub(super) struct SeededRng(u64);
 
 /// How much the first of a list come before the others: with 4, the first is taken by 8 % where there are sixty, as
 /// the commonest surname is.
 const LEAD: f64 = 4.0;
 
 impl SeededRng {
-    pub fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x2545_f491_4f6c_dd1d))
     }
 
@@ -20,33 +20,33 @@ impl SeededRng {
     }
 
     /// A number below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
+    pub(super) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
     /// True so many times of a hundred.
-    pub fn percent(&mut self, percent: u64) -> bool {
+    pub(super) fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
     /// A fraction in 0..1.
-    pub fn fraction(&mut self) -> f64 {
+    pub(super) fn fraction(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// A place in a list of that length, the earlier the likelier.
-    pub fn rank(&mut self, length: usize) -> usize {
+    pub(super) fn rank(&mut self, length: usize) -> usize {
         let steps = ((LEAD + length as f64) / LEAD).powf(self.fraction());
         ((steps * LEAD - LEAD) as usize).min(length - 1)
     }
 
     /// One of a list, the earlier the likelier.
-    pub fn pick<'a, T>(&mut self, list: &'a [T]) -> &'a T {
+    pub(super) fn pick<'a, T>(&mut self, list: &'a [T]) -> &'a T {
         &list[self.rank(list.len())]
     }
 
     /// Letters and digits.
-    pub fn letters(&mut self, count: usize) -> String {
+    pub(super) fn letters(&mut self, count: usize) -> String {
         const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
         (0..count).map(|_| char::from(LETTERS[self.below(LETTERS.len() as u64) as usize])).collect()
     }

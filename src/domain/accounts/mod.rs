@@ -7,7 +7,7 @@ mod proofs;
 mod secrets;
 mod write;
 
-pub use secrets::{Hashes, NewSecrets};
+pub(crate) use secrets::{Hashes, NewSecrets};
 
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;

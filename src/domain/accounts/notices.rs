@@ -17,7 +17,7 @@ use crate::{
 
 /// Queues the security notices of an account: by mail to the verified email; by text message to the verified phone, if
 /// the phone changes or no email is verified.
-pub async fn queue(
+pub(super) async fn queue(
     conn: &mut AsyncPgConnection,
     before: &Login,
     language: Option<&String>,

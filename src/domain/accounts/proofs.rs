@@ -31,7 +31,7 @@ use crate::{
 
 /// What proofs are checked with.
 #[derive(Clone)]
-pub struct Proofs {
+pub(super) struct Proofs {
     pub db: Db,
     pub clock: Clock,
     pub keys: Keys,
@@ -44,7 +44,7 @@ pub struct Proofs {
 
 /// Verified codes. They are consumed in the transaction of the change, or their attempts refunded: at the latest
 /// when this is dropped, where the call is cut off.
-pub struct VerifiedCodes {
+pub(super) struct VerifiedCodes {
     proofs: Proofs,
     user_id: i64,
     codes: Vec<VerifiedCode>,
@@ -78,7 +78,7 @@ impl Proofs {
     ///
     /// # Errors
     /// In this order: a limit, the state of a code, a mismatch; all errors of that step.
-    pub async fn check(&self, caller: &Caller, login: &Login, plan: &Plan) -> Result<VerifiedCodes> {
+    pub(super) async fn check(&self, caller: &Caller, login: &Login, plan: &Plan) -> Result<VerifiedCodes> {
         let now = self.clock.now();
         let user_id = login.user_id;
         if plan.codes.is_empty() && plan.passwords_given.is_empty() {
@@ -219,7 +219,7 @@ impl Proofs {
     /// Counts a comparison with a secret that the caller hasn't presented, as an attempt like any other. Returns its
     /// time; `None` if half of the attempts are used up: the rest is reserved for the owner, who may have chosen many
     /// new secrets.
-    pub async fn count_comparison(&self, user_id: i64, kind: Kind) -> Result<Option<DateTime<Utc>>> {
+    pub(super) async fn count_comparison(&self, user_id: i64, kind: Kind) -> Result<Option<DateTime<Utc>>> {
         let now = self.clock.now();
         self.db
             .of_user(user_id)
@@ -236,7 +236,7 @@ impl Proofs {
     }
 
     /// Refunds an attempt that was correct, or that wasn't compared.
-    pub async fn give_password_back(&self, user_id: i64, kind: Kind, hit: DateTime<Utc>) -> Result<()> {
+    pub(super) async fn give_password_back(&self, user_id: i64, kind: Kind, hit: DateTime<Utc>) -> Result<()> {
         let now = self.clock.now();
         self.db
             .of_user(user_id)
@@ -283,7 +283,7 @@ impl VerifiedCodes {
     ///
     /// # Errors
     /// CODE_USED where another call was sooner.
-    pub async fn consume(&self, conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> Result<()> {
+    pub(super) async fn consume(&self, conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> Result<()> {
         // Buckets first, in the order in which checking a code locks them: the other order is a deadlock.
         refund_hits(conn, &self.codes, self.proofs.codes.wrong, now).await?;
         for code in &self.codes {
@@ -295,12 +295,12 @@ impl VerifiedCodes {
     }
 
     /// Notes that they are used up for good.
-    pub fn settle(mut self) {
+    pub(super) fn settle(mut self) {
         self.codes.clear();
     }
 
     /// Refunds their attempts, also if the call is cancelled here.
-    pub async fn refund(mut self) {
+    pub(super) async fn refund(mut self) {
         if let Some(given) = self.giving_back()
             && let Err(error) = given.await
         {

@@ -8,14 +8,14 @@ use crate::{
 
 /// The new secrets of a user, each with its path in the request.
 #[derive(Clone, Copy)]
-pub struct NewSecrets<'a> {
+pub(crate) struct NewSecrets<'a> {
     pub password: Option<(&'static str, &'a Secret)>,
     pub wallet_password: Option<(&'static str, &'a Secret)>,
 }
 
 /// Hashes of the new secrets.
 #[derive(Clone, Default)]
-pub struct Hashes {
+pub(crate) struct Hashes {
     pub password: Option<String>,
     pub wallet_password: Option<String>,
 }
@@ -25,7 +25,7 @@ impl NewSecrets<'_> {
     ///
     /// # Errors
     /// PASSWORD_REJECTED, with all violations.
-    pub async fn check(
+    pub(crate) async fn check(
         &self,
         passwords: &Passwords,
         caller: &Caller,
@@ -50,7 +50,7 @@ impl NewSecrets<'_> {
     ///
     /// # Errors
     /// OVERLOADED.
-    pub async fn hash(&self, passwords: &Passwords, caller: &Caller) -> Result<Hashes> {
+    pub(crate) async fn hash(&self, passwords: &Passwords, caller: &Caller) -> Result<Hashes> {
         let mut hashes = Hashes::default();
         if let Some((_, password)) = self.password {
             hashes.password = Some(passwords.hash(caller, password).await?);

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// A change that may be made.
-pub struct Change<'a> {
+pub(super) struct Change<'a> {
     pub update: &'a UpdateAccount,
     pub planned: &'a Plan,
     pub hashes: &'a Hashes,
@@ -34,7 +34,7 @@ pub struct Change<'a> {
 }
 
 /// Makes the change, with all that hangs on it, and gives the account as it is then. The user's row is locked.
-pub async fn apply(
+pub(super) async fn apply(
     conn: &mut AsyncPgConnection,
     change: &Change<'_>,
     login: &Login,

@@ -135,6 +135,6 @@ const SEARCH: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// QUERY_TOO_SLOW after two seconds, and the search's own.
-pub async fn search_in_time<T>(search: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) async fn search_in_time<T>(search: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::time::timeout(SEARCH, search).await.unwrap_or_else(|_| Err(Error::new(Reason::QueryTooSlow)))
 }

@@ -52,7 +52,7 @@ fn period(given: &Value) -> Result<Period, Rejection> {
 }
 
 /// Reads one value that is compared with a value of the subject, or with an element of it where it is an array.
-pub fn one(subject: &Subject, given: Value) -> Result<Operand, Rejection> {
+pub(super) fn one(subject: &Subject, given: Value) -> Result<Operand, Rejection> {
     let kind = match subject.field_type() {
         Some(FieldType::Array(item)) => Some(item.as_field()),
         kind => kind,
@@ -102,7 +102,7 @@ fn normal(given: String) -> Result<String, Rejection> {
 }
 
 /// Reads a text that is looked for.
-pub fn pattern(subject: &Subject, given: Value) -> Result<String, Rejection> {
+pub(super) fn pattern(subject: &Subject, given: Value) -> Result<String, Rejection> {
     match given {
         Value::String(text) if text.is_empty() => reject(FieldError::Length, "must not be empty"),
         Value::String(text) => Ok(folded(subject, normal(text)?)),
@@ -111,7 +111,7 @@ pub fn pattern(subject: &Subject, given: Value) -> Result<String, Rejection> {
 }
 
 /// Reads a key of an object.
-pub fn key(given: Value) -> Result<String, Rejection> {
+pub(super) fn key(given: Value) -> Result<String, Rejection> {
     match given {
         Value::String(text) => normal(text),
         _ => reject(FieldError::Type, "must be text"),
@@ -119,6 +119,6 @@ pub fn key(given: Value) -> Result<String, Rejection> {
 }
 
 /// Reads true or false.
-pub fn flag(given: &Value) -> Result<bool, Rejection> {
+pub(super) fn flag(given: &Value) -> Result<bool, Rejection> {
     given.as_bool().map_or_else(|| reject(FieldError::Type, "must be true or false"), Ok)
 }

@@ -27,7 +27,7 @@ const CODE: usize = 3;
 const GREETING: &[u8] = b"220 \r\n";
 
 /// A stream to a relay.
-pub trait RelayStream: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static {
+pub(super) trait RelayStream: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static {
     /// The address of the relay.
     ///
     /// # Errors
@@ -48,7 +48,7 @@ impl RelayStream for TlsStream<TcpStream> {
 }
 
 /// A relay's stream, whose replies have the form that lettre reads.
-pub struct Replies<S> {
+pub(super) struct Replies<S> {
     /// `None` only while it is dropped.
     stream: Option<S>,
     line: Line,
@@ -61,17 +61,17 @@ pub struct Replies<S> {
 
 impl<S> Replies<S> {
     /// The replies of a relay that has not said anything yet.
-    pub fn new(stream: S) -> Self {
+    pub(super) fn new(stream: S) -> Self {
         Self::with(stream, Vec::new(), None)
     }
 
     /// The replies of a relay that has greeted before the connection was encrypted.
-    pub fn greeted(stream: S) -> Self {
+    pub(super) fn greeted(stream: S) -> Self {
         Self::with(stream, GREETING.to_vec(), None)
     }
 
     /// The same as [`Replies::new`], and the stream, which comes back when the replies are dropped.
-    pub fn lent(stream: S) -> (Self, oneshot::Receiver<S>) {
+    pub(super) fn lent(stream: S) -> (Self, oneshot::Receiver<S>) {
         let (lender, back) = oneshot::channel();
         (Self::with(stream, Vec::new(), Some(lender)), back)
     }

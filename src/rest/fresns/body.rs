@@ -10,14 +10,14 @@ use crate::{
 };
 
 /// What a body holds.
-pub struct Body(Map<String, Value>);
+pub(super) struct Body(Map<String, Value>);
 
 impl Body {
     /// Reads a body; an empty one holds nothing.
     ///
     /// # Errors
     /// INVALID_REQUEST where it is no JSON object.
-    pub fn read(bytes: &[u8]) -> Result<Self> {
+    pub(super) fn read(bytes: &[u8]) -> Result<Self> {
         match bytes {
             [] => Ok(Self(Map::new())),
             bytes => Ok(Self(JsonValue::parse(bytes)?.into_object("")?)),
@@ -31,7 +31,7 @@ impl Body {
     }
 
     /// A text.
-    pub fn text(&self, name: &str) -> Result<Option<String>> {
+    pub(super) fn text(&self, name: &str) -> Result<Option<String>> {
         match self.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -40,7 +40,7 @@ impl Body {
     }
 
     /// A whole number, as such or in digits.
-    pub fn number(&self, name: &str) -> Result<Option<i64>> {
+    pub(super) fn number(&self, name: &str) -> Result<Option<i64>> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let number = match value {
             Value::String(digits) => digits.parse().ok(),
@@ -51,7 +51,7 @@ impl Body {
     }
 
     /// A secret in Base64.
-    pub fn secret(&self, name: &str) -> Result<Option<String>> {
+    pub(super) fn secret(&self, name: &str) -> Result<Option<String>> {
         let decode = |text: String| {
             let bytes = STANDARD.decode(text).ok()?;
             String::from_utf8(bytes).ok()
@@ -62,7 +62,7 @@ impl Body {
     }
 
     /// 1 for mail, 2 for text messages.
-    pub fn channel(&self, name: &str) -> Result<Option<CodeChannel>> {
+    pub(super) fn channel(&self, name: &str) -> Result<Option<CodeChannel>> {
         match self.number(name)? {
             None => Ok(None),
             Some(1) => Ok(Some(CodeChannel::Email)),
@@ -72,7 +72,7 @@ impl Body {
     }
 
     /// A phone number out of its country code and the rest.
-    pub fn phone(&self, country_code: &str, number: &str) -> Result<Option<String>> {
+    pub(super) fn phone(&self, country_code: &str, number: &str) -> Result<Option<String>> {
         let Some(rest) = self.text(number)? else {
             return Ok(None);
         };

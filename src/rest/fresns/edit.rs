@@ -39,7 +39,7 @@ const PROVIDERS: [&str; 17] = [
 const DEFAULT_ZONE: &str = "+8";
 
 /// Changes how a user logs in.
-pub async fn edit(call: Call) -> Result<Response, RestError> {
+pub(super) async fn edit(call: Call) -> Result<Response, RestError> {
     check_user(&call)?;
     let edit = Edit::read(&call)?;
     let account = own_account(&call).await?;

@@ -5,7 +5,7 @@ mod edit;
 mod numbers;
 mod send_code;
 
-pub use numbers::Language;
+pub(super) use numbers::Language;
 
 use axum::{
     Json, Router,
@@ -23,7 +23,7 @@ use super::{
 use crate::error::{Error, FieldError, Reason, Result};
 
 /// The routes. Clients since v1.5 send an edit to another path.
-pub fn routes() -> Router<Gateway> {
+pub(super) fn routes() -> Router<Gateway> {
     let edit =
         || endpoint(MethodFilter::POST, Rpc(USERS, "UpdateAccount"), token_header, |call| Box::pin(edit::edit(call)));
     Router::new().route("/api/fresns/user/edit", edit()).route("/api/fresns/account/edit", edit()).route(
@@ -35,7 +35,7 @@ pub fn routes() -> Router<Gateway> {
 }
 
 /// An error in this flavor: the status is 200 for every error of the two methods themselves.
-pub fn render_error(rest_error: &RestError, language: Language) -> Response {
+pub(super) fn render_error(rest_error: &RestError, language: Language) -> Response {
     let rest_error = &rest_error.of_user();
     let (status, number) = match rest_error.error.reason() {
         Reason::RouteNotFound | Reason::MethodNotAllowed | Reason::MessageTooLarge => {

@@ -5,9 +5,9 @@ use axum::http::HeaderMap;
 use crate::error::{Error, FieldError, Kind, Reason, Violation};
 
 /// Invalid parameters.
-pub const PARAMETER: u32 = 30014;
+pub(super) const PARAMETER: u32 = 30014;
 /// The service cannot answer.
-pub const UNANSWERED: u32 = 30000;
+pub(super) const UNANSWERED: u32 = 30000;
 const CODE: u32 = 30008;
 const EMPTY: u32 = 30015;
 const UID_MISSING: u32 = 30107;
@@ -28,14 +28,14 @@ const WALLET_MISSING: u32 = 30262;
 
 /// The language of a caller's messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Language {
+pub(crate) enum Language {
     English,
     Chinese,
 }
 
 impl Language {
     /// The language that `langTag` asks for.
-    pub fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         let tag = headers.get("langTag").and_then(|tag| tag.to_str().ok()).unwrap_or_default();
         match tag.get(..2) {
             Some(base) if base.eq_ignore_ascii_case("zh") => Language::Chinese,
@@ -45,7 +45,7 @@ impl Language {
 }
 
 /// The number of a fact.
-pub fn number(error: &Error) -> u32 {
+pub(super) fn number(error: &Error) -> u32 {
     match error.reason() {
         Reason::TokenMissing => TOKEN_MISSING,
         Reason::TokenRevoked => TOKEN_REVOKED,
@@ -86,7 +86,7 @@ fn of_violation(violation: &Violation) -> u32 {
 }
 
 /// The message of a number.
-pub fn message(number: u32, language: Language) -> &'static str {
+pub(super) fn message(number: u32, language: Language) -> &'static str {
     let (english, chinese) = match number {
         UNANSWERED => ("The service is unavailable", "服务暂时无法响应"),
         CODE => ("The verification code is wrong or has expired", "验证码错误或已过期"),

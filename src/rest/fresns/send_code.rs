@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Sends a code to the address that is to be bound, or to the one that is.
-pub async fn send_code(call: Call) -> Result<Response, RestError> {
+pub(super) async fn send_code(call: Call) -> Result<Response, RestError> {
     check_user(&call)?;
     let body = Body::read(&call.body)?;
     let missing = |name: &'static str| move || Error::invalid(name, FieldError::Required, "is required");

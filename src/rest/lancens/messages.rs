@@ -3,7 +3,7 @@
 use crate::error::{Error, FieldError, Kind, Reason};
 
 /// The text of a fact.
-pub fn word(error: &Error) -> String {
+pub(super) fn word(error: &Error) -> String {
     match error.reason() {
         Reason::TokenMissing => "no token".to_owned(),
         reason if matches!(reason.kind(), Kind::Unauthenticated | Kind::PermissionDenied) => "invalid token".to_owned(),

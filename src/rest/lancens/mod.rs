@@ -24,7 +24,7 @@ use crate::{
 const LANGUAGE: &str = "en";
 
 /// The four routes.
-pub fn routes() -> Router<Gateway> {
+pub(super) fn routes() -> Router<Gateway> {
     let put = |method: &'static str, run: fn(Call) -> Reply| {
         endpoint(MethodFilter::PUT, Rpc(USERS, method), token_header, run)
     };
@@ -36,7 +36,7 @@ pub fn routes() -> Router<Gateway> {
 }
 
 /// An error in this flavor's form.
-pub fn render_error(rest_error: &RestError) -> Response {
+pub(super) fn render_error(rest_error: &RestError) -> Response {
     let rest_error = &rest_error.of_user();
     error::response(rest_error, rest_error.status, json!({ "error": messages::word(&rest_error.error) }))
 }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Changes the account, and shows it.
-pub async fn put(call: Call) -> Result<Response, RestError> {
+pub(super) async fn put(call: Call) -> Result<Response, RestError> {
     in_production(&call)?;
     let country_code = &call.gateway.config.country_code;
     let (user_id, body) = (user_id(&call)?, body(&call)?.into_object("")?);

@@ -27,12 +27,12 @@ const TAKEN: u32 = 11000;
 const FAILED: u32 = 16837;
 
 /// Changes the users that `where` finds, all of them without it; counts them where it is asked to.
-pub async fn put(call: Call) -> Result<Response, RestError> {
+pub(super) async fn put(call: Call) -> Result<Response, RestError> {
     update(call, false).await
 }
 
 /// The same, and always counts.
-pub async fn put_counted(call: Call) -> Result<Response, RestError> {
+pub(super) async fn put_counted(call: Call) -> Result<Response, RestError> {
     update(call, true).await
 }
 

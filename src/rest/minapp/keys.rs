@@ -12,7 +12,7 @@ use crate::{
 
 /// Which fields are shown.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Keys {
+pub(super) enum Keys {
     All,
     Only(HashSet<String>),
     Without(HashSet<String>),
@@ -24,7 +24,7 @@ impl Keys {
     ///
     /// # Errors
     /// INVALID_REQUEST for an unknown name.
-    pub fn read(params: &Params<'_>, sample: impl FnOnce() -> Value) -> Result<Self> {
+    pub(super) fn read(params: &Params<'_>, sample: impl FnOnce() -> Value) -> Result<Self> {
         match params.get("keys") {
             Some(given) if !given.is_empty() => Self::parse(given, &sample()),
             _ => Ok(Keys::All),
@@ -54,7 +54,7 @@ impl Keys {
     }
 
     /// The selected fields of a user.
-    pub fn select(&self, mut user: Value) -> Value {
+    pub(super) fn select(&self, mut user: Value) -> Value {
         if let Value::Object(fields) = &mut user {
             fields.retain(|name, _| match self {
                 Keys::All => true,

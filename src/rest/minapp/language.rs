@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Reads minapp's language with the definitions at hand.
-pub struct Language<'a> {
+pub(super) struct Language<'a> {
     pub fields: &'a Fields,
     pub country_code: &'a str,
 }
@@ -23,7 +23,7 @@ impl Language<'_> {
     ///
     /// # Errors
     /// INVALID_REQUEST for what is no JSON object, FILTER_INVALID for a name that is none of minapp's.
-    pub fn filter(&self, given: Option<&str>) -> Result<Map<String, Value>> {
+    pub(super) fn filter(&self, given: Option<&str>) -> Result<Map<String, Value>> {
         let Some(given) = given else { return Ok(Map::new()) };
         let json = JsonValue::parse(given.as_bytes())
             .map_err(|_| Error::invalid("where", FieldError::Format, "is not valid JSON"))?;
@@ -89,7 +89,7 @@ impl Language<'_> {
     ///
     /// # Errors
     /// ORDER_BY_UNSUPPORTED for a name that is none of minapp's.
-    pub fn order(given: &str) -> Result<String> {
+    pub(super) fn order(given: &str) -> Result<String> {
         let keys = given.split(',').map(str::trim).map(|key| {
             let (sign, name) = key.strip_prefix('-').map_or(("", key), |name| ("-", name));
             let unsupported = |_| {
@@ -108,7 +108,7 @@ impl Language<'_> {
     ///
     /// # Errors
     /// INVALID_REQUEST for text where a whole number belongs, and for a whole number that would be rounded.
-    pub fn change(&self, given: JsonValue) -> Result<Map<String, Value>> {
+    pub(super) fn change(&self, given: JsonValue) -> Result<Map<String, Value>> {
         self.check_long("", &given)?;
         let (mut change, mut unset) = (Map::new(), Map::new());
         for (name, value) in given.into_object("")? {

@@ -25,12 +25,12 @@ use crate::{
 const PARAMETERS: &[&str] = &["where", "order_by", "return_total_count", "keys", "expand"];
 
 /// `GET …/miniapp/user_profile/` from v2.2 on: counts where it is asked to.
-pub async fn second_version(call: Call) -> Result<Response, RestError> {
+pub(super) async fn second_version(call: Call) -> Result<Response, RestError> {
     list_v2(&call, false).await
 }
 
 /// Before v2.2, and `GET v1/user/info/`: the same, and always counts.
-pub async fn counted(call: Call) -> Result<Response, RestError> {
+pub(super) async fn counted(call: Call) -> Result<Response, RestError> {
     list_v2(&call, true).await
 }
 
@@ -63,7 +63,7 @@ fn both(one: Map<String, Value>, other: Map<String, Value>) -> Map<String, Value
 }
 
 /// `GET v1/miniapp/user-profile/`: one user by `user_id` alone, and a list by anything else.
-pub async fn first_version(call: Call) -> Result<Response, RestError> {
+pub(super) async fn first_version(call: Call) -> Result<Response, RestError> {
     in_production(&call)?;
     if let [(name, value)] = call.query.as_slice()
         && name == "user_id"

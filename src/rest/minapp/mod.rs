@@ -66,7 +66,7 @@ const PATHS: &[(&[&str], &[Path])] = &[
 ];
 
 /// All paths, each with and without its last slash.
-pub fn routes() -> Router<Gateway> {
+pub(super) fn routes() -> Router<Gateway> {
     let mut router = Router::new();
     for (versions, paths) in PATHS {
         let roots = versions.iter().flat_map(|version| ["", "/"].map(|slash| (version, slash)));
@@ -81,7 +81,7 @@ pub fn routes() -> Router<Gateway> {
 }
 
 /// An error in this flavor's form. A value that is taken is 400 here.
-pub fn render_error(rest_error: &RestError) -> Response {
+pub(super) fn render_error(rest_error: &RestError) -> Response {
     let status = match rest_error.error.kind() {
         Kind::AlreadyExists => StatusCode::BAD_REQUEST,
         _ => rest_error.status,

@@ -21,7 +21,7 @@ const NAMES: [(&str, &str); 8] = [
 ///
 /// # Errors
 /// FILTER_INVALID for a name that minapp doesn't have, or whose values can't be searched.
-pub fn our_path(given: &str) -> Result<String> {
+pub(super) fn our_path(given: &str) -> Result<String> {
     let (base, rest) = match given.split_once('.') {
         Some((base, rest)) => (base, format!(".{rest}")),
         None => (given, String::new()),
@@ -40,7 +40,7 @@ pub fn our_path(given: &str) -> Result<String> {
 }
 
 /// The text of an error, with minapp's names.
-pub fn message(error: &Error) -> String {
+pub(super) fn message(error: &Error) -> String {
     let mut text = match error.reason() {
         Reason::FilterRequired => "The condition matches every user; to change every user, omit where.".to_owned(),
         reason => reason.message().replace("filter", "where"),

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What a caller is shown of a user: the account too, where they may read it.
-pub fn mask(caller: &Caller) -> Option<FieldMask> {
+pub(super) fn mask(caller: &Caller) -> Option<FieldMask> {
     let may_read = caller.user().is_some() || caller.has(Scope::AccountsRead);
     may_read.then(|| FieldMask {
         paths: BUILTIN.iter().copied().chain(["custom_fields", "account"]).map(str::to_owned).collect(),
@@ -23,12 +23,12 @@ pub fn mask(caller: &Caller) -> Option<FieldMask> {
 }
 
 /// Unix seconds.
-pub fn seconds(time: Option<&prost_types::Timestamp>) -> i64 {
+pub(super) fn seconds(time: Option<&prost_types::Timestamp>) -> i64 {
     time.map_or(0, |time| time.seconds)
 }
 
 /// A user in the form of v2.
-pub fn v2(profile: pb::Profile, fields: &Fields, country_code: &str) -> Value {
+pub(super) fn v2(profile: pb::Profile, fields: &Fields, country_code: &str) -> Value {
     let has_openid = profile.openid.is_some() || profile.unionid.is_some();
     let mut object = match profile.custom_fields {
         Some(custom) => custom_fields(json::object(custom), fields),
@@ -65,7 +65,7 @@ pub fn v2(profile: pb::Profile, fields: &Fields, country_code: &str) -> Value {
 }
 
 /// A user in the form of v2 with every field.
-pub fn sample_v2(fields: &Fields) -> Value {
+pub(super) fn sample_v2(fields: &Fields) -> Value {
     let everything = pb::Profile { account: Some(pb::Account::default()), ..Default::default() };
     let mut sample = v2(everything, fields, "");
     fields.names().for_each(|name| sample[name] = Value::Null);
@@ -87,7 +87,7 @@ fn providers(connections: Vec<pb::Connection>) -> Value {
 }
 
 /// A user in the form of v1.
-pub fn v1(profile: pb::Profile) -> Value {
+pub(super) fn v1(profile: pb::Profile) -> Value {
     json!({
         "id": profile.user_id,
         "user_id": profile.user_id,

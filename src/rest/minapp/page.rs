@@ -19,14 +19,14 @@ const COMMON: [&str; 3] = ["limit", "offset", "page_token"];
 const LISTS: [&str; 4] = ["order_by", "keys", "expand", "group__in"];
 
 /// The parameters of a query. Each is given once, except those of [`LISTS`].
-pub struct Params<'a>(HashMap<&'a str, Cow<'a, str>>);
+pub(super) struct Params<'a>(HashMap<&'a str, Cow<'a, str>>);
 
 impl<'a> Params<'a> {
     /// Takes the parameters of these names, and those of pages.
     ///
     /// # Errors
     /// INVALID_REQUEST for any other, because a misspelled filter must not match everyone.
-    pub fn read(call: &'a Call, names: &[&str]) -> Result<Self> {
+    pub(super) fn read(call: &'a Call, names: &[&str]) -> Result<Self> {
         Self::of(&call.query, names)
     }
 
@@ -50,12 +50,12 @@ impl<'a> Params<'a> {
         Ok(Self(params))
     }
 
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(Cow::as_ref)
     }
 
     /// A whole number that is not negative.
-    pub fn number(&self, name: &str) -> Result<Option<i64>> {
+    pub(super) fn number(&self, name: &str) -> Result<Option<i64>> {
         let Some(given) = self.get(name) else { return Ok(None) };
         let digits = Some(given).filter(|given| given.bytes().all(|byte| byte.is_ascii_digit()));
         let error = || Error::invalid(name, FieldError::Format, "must be a non-negative integer");
@@ -63,7 +63,7 @@ impl<'a> Params<'a> {
     }
 
     /// 1 or true; 0, false or nothing.
-    pub fn flag(&self, name: &str) -> Result<bool> {
+    pub(super) fn flag(&self, name: &str) -> Result<bool> {
         match self.get(name) {
             None | Some("0" | "false" | "") => Ok(false),
             Some("1" | "true") => Ok(true),
@@ -79,7 +79,7 @@ impl<'a> Params<'a> {
 
 /// Which page is asked for.
 #[derive(Debug)]
-pub struct Page {
+pub(super) struct Page {
     pub limit: i32,
     pub offset: i64,
     /// Goes on where the page before ended; the offset is then told, not counted.
@@ -88,7 +88,7 @@ pub struct Page {
 
 impl Page {
     /// Reads limit and offset; a limit above the most is cut to it where `is_cut`. A limit of 0 is an empty page.
-    pub fn read(params: &Params, is_cut: bool) -> Result<Self> {
+    pub(super) fn read(params: &Params, is_cut: bool) -> Result<Self> {
         let limit = match params.number_or_nothing("limit")? {
             None => page::DEFAULT_SIZE,
             Some(limit) if limit > page::MAX_SIZE && !is_cut => {
@@ -109,7 +109,7 @@ impl Page {
     }
 
     /// Rows that the service passes over.
-    pub fn skip(&self) -> i32 {
+    pub(super) fn skip(&self) -> i32 {
         match self.token.as_str() {
             "" => self.offset as i32,
             _ => 0,
@@ -117,7 +117,7 @@ impl Page {
     }
 
     /// The path of the page after, where there is one.
-    pub fn next(&self, call: &Call, taken: usize, token: &str) -> Value {
+    pub(super) fn next(&self, call: &Call, taken: usize, token: &str) -> Value {
         match token {
             _ if self.limit == 0 => Value::Null,
             "" => Value::Null,
@@ -126,7 +126,7 @@ impl Page {
     }
 
     /// The path of the page before.
-    pub fn previous(&self, call: &Call) -> Value {
+    pub(super) fn previous(&self, call: &Call) -> Value {
         match (self.offset, (self.offset - i64::from(self.limit)).max(0)) {
             // Far down there is no way by number.
             (0, _) => Value::Null,

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// `GET …/:id/` in the form of v2.
-pub async fn get(call: Call) -> Result<Response, RestError> {
+pub(super) async fn get(call: Call) -> Result<Response, RestError> {
     in_production(&call)?;
     let params = Params::read(&call, &["keys", "expand"])?;
     let keys = keys(&call, &params).await?;
@@ -26,20 +26,20 @@ pub async fn get(call: Call) -> Result<Response, RestError> {
 }
 
 /// `GET v1/miniapp/user-profile/:id/`.
-pub async fn get_v1(call: Call) -> Result<Response, RestError> {
+pub(super) async fn get_v1(call: Call) -> Result<Response, RestError> {
     in_production(&call)?;
     show_v1(&call, user_id(&call)?).await
 }
 
 /// One user in the form of v1.
-pub async fn show_v1(call: &Call, user_id: i64) -> Result<Response, RestError> {
+pub(super) async fn show_v1(call: &Call, user_id: i64) -> Result<Response, RestError> {
     let request = pb::GetProfileRequest { key: Some(Key::UserId(user_id)), read_mask: None };
     let reply = call.api().get_profile(&call.caller, request).await?;
     Ok(Json(object::v1(reply.profile.unwrap_or_default())).into_response())
 }
 
 /// `PUT …/:id/`: changes what the body names, and shows the user.
-pub async fn put(call: Call) -> Result<Response, RestError> {
+pub(super) async fn put(call: Call) -> Result<Response, RestError> {
     in_production(&call)?;
     let params = Params::read(&call, &["keys", "expand", "enable_trigger"])?;
     params.flag("enable_trigger")?;

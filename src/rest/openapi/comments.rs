@@ -3,7 +3,7 @@
 use prost_types::FileDescriptorProto;
 
 /// The comment before a declaration, unwrapped: lines of a paragraph become one.
-pub fn comment(file: &FileDescriptorProto, path: &[i32]) -> String {
+pub(super) fn comment(file: &FileDescriptorProto, path: &[i32]) -> String {
     let locations = file.source_code_info.iter().flat_map(|info| &info.location);
     let mut found = locations.filter(|location| location.path == path);
     let told = found.next().map(|location| location.leading_comments());
@@ -19,7 +19,7 @@ fn unwrap(comment: &str) -> String {
 }
 
 /// The sentence that a comment opens with, without its stop.
-pub fn first_sentence(comment: &str) -> &str {
+pub(super) fn first_sentence(comment: &str) -> &str {
     let first = comment.split("\n\n").next().unwrap_or_default();
     first.split_once(". ").map_or(first, |(sentence, _)| sentence).trim_end_matches('.')
 }

@@ -32,7 +32,7 @@ const PAGE: &str = include_str!("page.html");
 static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| document().to_string().into());
 
 /// The document and its page.
-pub fn routes() -> Router<Gateway> {
+pub(super) fn routes() -> Router<Gateway> {
     Router::new().route("/openapi.json", get(async || serve_document())).route("/docs", get(async || serve_page()))
 }
 
@@ -50,7 +50,7 @@ fn serve_page() -> Response {
 }
 
 /// The OpenAPI document.
-pub fn document() -> Value {
+pub(super) fn document() -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for route in ROUTES.iter() {
         let methods = paths.entry(&route.path).or_insert_with(|| json!({}));

@@ -19,11 +19,11 @@ const BEHAVIORS: &[(FieldBehavior, &str)] = &[
 ];
 
 /// The name of the error's schema; `Error` would hide a built-in type of some languages.
-pub const ERROR: &str = "ErrorResponse";
+pub(super) const ERROR: &str = "ErrorResponse";
 
 /// The schemas that these paths refer to, directly or through others, and all enumerations. Generated clients have a type
 /// for each schema; one that nothing uses would take the name of another.
-pub fn components(paths: &Map<String, Value>) -> BTreeMap<String, Value> {
+pub(super) fn components(paths: &Map<String, Value>) -> BTreeMap<String, Value> {
     let mut others = all();
     let mut used = BTreeMap::new();
     for kind in enumerations() {
@@ -60,12 +60,12 @@ fn all() -> BTreeMap<String, Value> {
 }
 
 /// A reference to a message's schema.
-pub fn reference(message: &MessageDescriptor) -> Value {
+pub(super) fn reference(message: &MessageDescriptor) -> Value {
     json!({ "$ref": format!("#/components/schemas/{}", message.name()) })
 }
 
 /// A message's schema, without the field that the path fills.
-pub fn message(message: &MessageDescriptor, filled: &str) -> Value {
+pub(super) fn message(message: &MessageDescriptor, filled: &str) -> Value {
     let mut properties = Map::new();
     let mut required = Vec::new();
     for descriptor in message.fields().filter(|field| field.name() != filled) {
@@ -123,13 +123,13 @@ fn nullable(schema: Value) -> Value {
 }
 
 /// What the contract says of a field.
-pub fn told(field: &FieldDescriptor) -> String {
+pub(super) fn told(field: &FieldDescriptor) -> String {
     comment(field.parent_file().file_descriptor_proto(), field.path())
 }
 
 /// A field's schema: the one form that every response has. Requests may also have the other forms of ProtoJSON, such as
 /// an enum's number, but generated clients reject a schema of several types, or values that it describes.
-pub fn field(field: &FieldDescriptor) -> Value {
+pub(super) fn field(field: &FieldDescriptor) -> Value {
     let one = match field.kind() {
         Kind::Bool => json!({ "type": "boolean" }),
         Kind::Int32 => json!({ "type": "integer", "format": "int32", "minimum": i32::MIN, "maximum": i32::MAX }),
@@ -141,7 +141,7 @@ pub fn field(field: &FieldDescriptor) -> Value {
 }
 
 /// The schema of a field as text in a path.
-pub fn text(field: &FieldDescriptor) -> Value {
+pub(super) fn text(field: &FieldDescriptor) -> Value {
     match field.kind() {
         Kind::Int64 => json!({ "type": "string", "format": "int64", "pattern": "^-?[0-9]{1,19}$" }),
         _ if is_uuid(field) => json!({ "type": "string", "format": "uuid" }),

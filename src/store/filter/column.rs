@@ -69,7 +69,7 @@ fn texts(operands: &[Operand]) -> Vec<String> {
 }
 
 /// The condition that a column passes a test.
-pub fn test(column: Column, test: &Test) -> Sql {
+pub(super) fn test(column: Column, test: &Test) -> Sql {
     let value = || Sql::new(expression(column));
     match test {
         Test::Null => value().push(" is null"),
@@ -151,16 +151,16 @@ fn ngrams(column: Column, pattern: &str) -> Sql {
 }
 
 /// A text with this inside.
-pub fn contains(text: Sql, pattern: &str) -> Sql {
+pub(super) fn contains(text: Sql, pattern: &str) -> Sql {
     Sql::new("strpos(").append(text).push(", ").bind(pattern).push(") > 0")
 }
 
 /// A text with this inside, whatever the case.
-pub fn contains_folded(text: Sql, pattern: &str) -> Sql {
+pub(super) fn contains_folded(text: Sql, pattern: &str) -> Sql {
     Sql::new("strpos(fold_case(").append(text).push("), fold_case(").bind(pattern).push(")) > 0")
 }
 
 /// A text with this at its beginning.
-pub fn starts_with(text: Sql, pattern: &str) -> Sql {
+pub(super) fn starts_with(text: Sql, pattern: &str) -> Sql {
     Sql::new("starts_with(").append(text).push(", ").bind(pattern).push(")")
 }

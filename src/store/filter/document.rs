@@ -26,7 +26,7 @@ struct Place {
 }
 
 /// The condition that a custom field passes a test.
-pub fn test_field(field: &Field, given: &Test, path: AccessPath) -> Sql {
+pub(super) fn test_field(field: &Field, given: &Test, path: AccessPath) -> Sql {
     let at = |operator: &'static str| Sql::new("(u.custom_fields ").push(operator).bind(field.name.as_str()).push(")");
     let place = Place { json: at("-> "), text: at("->> "), kind: Some(field.field_type) };
     let decided = match given {
@@ -40,7 +40,7 @@ pub fn test_field(field: &Field, given: &Test, path: AccessPath) -> Sql {
 }
 
 /// The condition that a place inside an object passes a test.
-pub fn test_inside(field: &Field, steps: &[String], given: &Test) -> Sql {
+pub(super) fn test_inside(field: &Field, steps: &[String], given: &Test) -> Sql {
     let path: Vec<String> = std::iter::once(field.name.clone()).chain(steps.iter().cloned()).collect();
     let at = |operator: &'static str| Sql::new("(u.custom_fields ").push(operator).bind(path.clone()).push(")");
     test(&Place { json: at("#> "), text: at("#>> "), kind: None }, given)
@@ -214,7 +214,7 @@ fn ordered(place: &Place, order: Order, operand: &Operand) -> Sql {
 }
 
 /// The value as the index of the field holds it; `None` for what it does not hold in one row.
-pub fn index_key(field: &Field, operand: &Operand) -> Option<Vec<u8>> {
+pub(super) fn index_key(field: &Field, operand: &Operand) -> Option<Vec<u8>> {
     let kind = match field.field_type {
         FieldType::Array(item) => item.as_field(),
         kind => kind,

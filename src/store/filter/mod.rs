@@ -13,7 +13,7 @@ use crate::{
 
 /// How a condition on an indexed field finds its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccessPath {
+pub(crate) enum AccessPath {
     /// By the field's index, beside the test of the document.
     ByIndex,
     /// Not at all: the statement comes by another way already.
@@ -21,7 +21,7 @@ pub enum AccessPath {
 }
 
 /// The condition under which a row of `users u` passes.
-pub fn predicate(filter: &Filter, path: AccessPath) -> Sql {
+pub(crate) fn predicate(filter: &Filter, path: AccessPath) -> Sql {
     match filter {
         Filter::All(parts) => joined(parts, " and ", "true", path),
         // An index serves no part of an OR this way, and a distributed Postgres can't send such a subquery to its nodes.
@@ -49,7 +49,7 @@ fn joined(parts: &[Filter], by: &'static str, of_none: &'static str, path: Acces
 
 /// The rows of an index that hold a value which every match of the filter holds: `(field_id, value)`. They come in the
 /// order of `created_at`, so that a rare value is found at once, and the newest of a common one too.
-pub fn index_value(filter: &Filter) -> Option<(i64, Vec<u8>)> {
+pub(crate) fn index_value(filter: &Filter) -> Option<(i64, Vec<u8>)> {
     filter.required().into_iter().find_map(|(subject, test)| {
         let Subject::Custom(field) = subject else { return None };
         if field.index != Index::Ready {

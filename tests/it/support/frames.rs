@@ -8,14 +8,14 @@ use tokio::{
 };
 
 /// The first bytes of every connection, and empty SETTINGS.
-pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-pub const DATA: u8 = 0;
-pub const HEADERS: u8 = 1;
-pub const RST_STREAM: u8 = 3;
-pub const SETTINGS: u8 = 4;
-pub const PING: u8 = 6;
-pub const GOAWAY: u8 = 7;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 
 const END_STREAM: u8 = 1;
@@ -24,7 +24,7 @@ const END_HEADERS: u8 = 4;
 
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
+pub(crate) struct Frame {
     pub kind: u8,
     pub flags: u8,
     pub stream: u32,
@@ -33,13 +33,13 @@ pub struct Frame {
 
 impl Frame {
     /// The 32-bit number at this place of the payload, such as an error code.
-    pub fn number(&self, place: usize) -> u32 {
+    pub(crate) fn number(&self, place: usize) -> u32 {
         u32::from_be_bytes(self.payload[place..place + 4].try_into().unwrap())
     }
 }
 
 /// A connection.
-pub struct RawHttp2 {
+pub(crate) struct RawHttp2 {
     pub stream: TcpStream,
     /// Whether it acknowledges PINGs, as it should.
     pub has_acks: bool,
@@ -47,42 +47,42 @@ pub struct RawHttp2 {
 
 impl RawHttp2 {
     /// Connects, and sends the preface.
-    pub async fn connect(address: SocketAddr) -> Self {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
         let mut raw = Self { stream: TcpStream::connect(address).await.unwrap(), has_acks: true };
         raw.send(PREFACE).await;
         raw
     }
 
     /// Sends bytes; the other end may be gone.
-    pub async fn send(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap_or_default();
     }
 
     /// Begins a call whose message is to follow.
-    pub async fn begin(&mut self, stream: u32, path: &str) {
+    pub(crate) async fn begin(&mut self, stream: u32, path: &str) {
         self.send(&headers(stream, path, END_HEADERS)).await;
     }
 
     /// Begins headers that never end.
-    pub async fn begin_headers(&mut self, stream: u32, path: &str) {
+    pub(crate) async fn begin_headers(&mut self, stream: u32, path: &str) {
         self.send(&headers(stream, path, 0)).await;
         self.send(&frame(CONTINUATION, 0, stream, &[])).await;
     }
 
     /// Makes a call with an empty message.
-    pub async fn call(&mut self, stream: u32, path: &str) {
+    pub(crate) async fn call(&mut self, stream: u32, path: &str) {
         self.begin(stream, path).await;
         self.send(&frame(DATA, END_STREAM, stream, &[0; 5])).await;
     }
 
     /// Sets one of its SETTINGS.
-    pub async fn set(&mut self, setting: u16, value: u32) {
+    pub(crate) async fn set(&mut self, setting: u16, value: u32) {
         let payload = [&setting.to_be_bytes()[..], &value.to_be_bytes()].concat();
         self.send(&frame(SETTINGS, 0, 0, &payload)).await;
     }
 
     /// The next frame; `None` when the other end has closed the connection.
-    pub async fn next(&mut self) -> Option<Frame> {
+    pub(crate) async fn next(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
         self.stream.read_exact(&mut head).await.ok()?;
         let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
@@ -96,7 +96,7 @@ impl RawHttp2 {
     }
 
     /// The next frame of this kind, if one comes before the end.
-    pub async fn next_of(&mut self, kind: u8) -> Option<Frame> {
+    pub(crate) async fn next_of(&mut self, kind: u8) -> Option<Frame> {
         while let Some(frame) = self.next().await {
             if frame.kind == kind {
                 return Some(frame);
@@ -106,7 +106,7 @@ impl RawHttp2 {
     }
 
     /// All frames until the other end closes the connection.
-    pub async fn rest(&mut self) -> Vec<Frame> {
+    pub(crate) async fn rest(&mut self) -> Vec<Frame> {
         let mut frames = Vec::new();
         while let Some(frame) = self.next().await {
             frames.push(frame);
@@ -116,13 +116,13 @@ impl RawHttp2 {
 }
 
 /// A frame as bytes.
-pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// The HEADERS of a gRPC call without a token.
-pub fn headers(stream: u32, path: &str, flags: u8) -> Vec<u8> {
+pub(crate) fn headers(stream: u32, path: &str, flags: u8) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in [
         (":method", "POST"),
