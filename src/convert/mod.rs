@@ -26,6 +26,7 @@ use prost_types::Timestamp;
 
 /// The messages and services of `userservice.v1`.
 #[expect(clippy::all, reason = "generated; the comments are in proto/")]
+#[expect(rustdoc::invalid_html_tags, reason = "comments of the contract, which are no HTML")]
 #[expect(clippy::disallowed_types, reason = "generated service traits answer with a status")]
 #[expect(clippy::allow_attributes, clippy::allow_attributes_without_reason, reason = "generated, with its own")]
 pub mod pb {

@@ -1,6 +1,6 @@
 //! Idempotency keys: a request that is repeated with its `request_id` gets the stored response and changes nothing.
 //!
-//! A write with a `request_id` is a call of [`respond`], whose work runs in [`write`], or in [`transaction`] if several
+//! A write with a `request_id` is a call of [`respond`], whose work runs in [`write()`], or in [`transaction`] if several
 //! requests share one. No write looks up, locks or stores a response itself.
 
 use std::{
@@ -175,7 +175,7 @@ impl Drop for InFlightGuard<'_> {
 }
 
 /// Responds to a write that may have an idempotency key: with the stored response of an earlier call, else with that of
-/// `call`, which checks the request and does its work in [`write`] or [`transaction`].
+/// `call`, which checks the request and does its work in [`write()`] or [`transaction`].
 ///
 /// Of concurrent calls with one key, one runs. The others get its response if it is stored by the time they end, and
 /// else REQUEST_IN_PROGRESS: those on this replica before they do anything, so that together they count as one attempt
@@ -232,7 +232,7 @@ pub(crate) async fn write<R: Message + Default>(
     .await
 }
 
-/// Does the work of several requests in one transaction, as [`write`] does that of one. The work asks `Responses` for
+/// Does the work of several requests in one transaction, as [`write()`] does that of one. The work asks `Responses` for
 /// the earlier response of each request, by its place in `keys`, and gives it the new ones.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! The REST gateway: an HTTP transport over the same use cases as gRPC.
 //!
-//! [`native`] serves every RPC in canonical proto3 JSON. [`minapp`], [`fresns`] and [`lancens`] serve the clients of
+//! `native` serves every RPC in canonical proto3 JSON. `minapp`, `fresns` and `lancens` serve the clients of
 //! three older systems; each only translates, and each can be switched off. Around them all is one layer: a
 //! request id, and errors in the form of the flavor that was addressed. An endpoint asks who calls, then reads the body
 //! within bounds, then takes an in-flight permit.

@@ -21,7 +21,7 @@ const LONGEST_SOCKET_FOLDER: usize = 88;
 
 /// A Postgres server of our own, for development and tests; never for production (fsync is off).
 ///
-/// It is stopped when dropped, also where it ran before and was joined: the caller holds the [`lock`](super::lock) of
+/// It is stopped when dropped, also where it ran before and was joined: the caller holds the [`lock`](fn@super::lock) of
 /// the folder, so no other process uses it. If this process is killed it keeps running, and the next start joins it.
 #[derive(Debug)]
 pub struct Server {
@@ -52,7 +52,7 @@ impl Server {
     /// the user `postgres`, or else `nobody`. A server that runs without one of the `extra` settings is restarted.
     ///
     /// Blocks for about a second, longer where binaries are fetched or the server recovers from a crash. The caller
-    /// should hold the folder's [`lock`](super::lock).
+    /// should hold the folder's [`lock`](fn@super::lock).
     pub fn start(settings: &Settings) -> anyhow::Result<Server> {
         account::make_folder(settings.folder)?;
         let folder = settings.folder.canonicalize().context("cannot find the folder of the data")?;
