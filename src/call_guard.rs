@@ -9,9 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::{
     api::Api,
     caller_limits::{CallerLimits, CallerPermit, MAX_USER_BODY},
-    domain::caller::Caller,
+    domain::{authorization::authorize_method, caller::Caller},
     error::{Error, Reason, Result},
-    model::scope,
     telemetry::call,
 };
 
@@ -107,7 +106,6 @@ impl CallGuard {
         &self,
         token: Result<&str>,
         certified: Option<&Arc<Caller>>,
-        service: &str,
         method: &str,
     ) -> Result<AuthenticatedCall> {
         let _permit = self.acquire()?;
@@ -116,20 +114,10 @@ impl CallGuard {
             (token, _) => self.api.verify(token?).await?,
         };
         call::set_caller(caller.clone());
-        let rule = scope::rule(service, method).ok_or_else(|| Error::new(Reason::MethodUnknown))?;
-        may_call(&caller, rule)?;
+        authorize_method(&caller, method)?;
         let permit = self.callers.acquire(&caller)?;
         Ok(AuthenticatedCall { caller, permit })
     }
-}
-
-fn may_call(caller: &Caller, rule: scope::Rule) -> Result<()> {
-    let may = match caller.user() {
-        Some(_) => rule.user,
-        None => rule.service.iter().any(|scope| caller.has(*scope)),
-    };
-    let needed = rule.service.first().map_or("", |scope| scope.as_str());
-    if may { Ok(()) } else { Err(Error::scope_missing(needed)) }
 }
 
 /// The bearer token of the `authorization` header.

@@ -12,6 +12,7 @@ use crate::{
     },
     domain::{
         accounts::UpdateAccount,
+        authorization::authorize,
         caller::Caller,
         idempotency::{self, IdempotencyKey},
     },
@@ -41,7 +42,7 @@ impl Api {
         request: pb::UpdateAccountRequest,
         more_links: &[i64],
     ) -> Result<pb::UpdateAccountResponse> {
-        caller.must_own(request.user_id)?;
+        authorize(caller, "UpdateAccount", Some(request.user_id), &[])?;
         let key = if request.validate_only {
             None
         } else {
@@ -88,7 +89,7 @@ impl Api {
     ) -> Result<pb::ConfirmEmailChangeResponse> {
         let key = self.idempotency_key(caller, "ConfirmEmailChange", &request.request_id, &request);
         let response = |account| pb::ConfirmEmailChangeResponse { account };
-        self.confirm_change(caller, request.into(), key, response).await
+        self.confirm_change(caller, request.into(), ("ConfirmEmailChange", key), response).await
     }
 
     /// Changes the phone number of an account to one that is verified by a code.
@@ -102,17 +103,17 @@ impl Api {
     ) -> Result<pb::ConfirmPhoneChangeResponse> {
         let key = self.idempotency_key(caller, "ConfirmPhoneChange", &request.request_id, &request);
         let response = |account| pb::ConfirmPhoneChangeResponse { account };
-        self.confirm_change(caller, request.into(), key, response).await
+        self.confirm_change(caller, request.into(), ("ConfirmPhoneChange", key), response).await
     }
 
     async fn confirm_change<R: Message + Default>(
         &self,
         caller: &Caller,
         confirmation: Confirmation,
-        key: Option<IdempotencyKey>,
+        (method, key): (&'static str, Option<IdempotencyKey>),
         response: fn(Option<pb::Account>) -> R,
     ) -> Result<R> {
-        caller.must_own(confirmation.user_id)?;
+        authorize(caller, method, Some(confirmation.user_id), &[])?;
         let confirm = async {
             let mut violations = Violations::new();
             check_request_id(&confirmation.request_id, &mut violations);

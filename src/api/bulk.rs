@@ -3,9 +3,14 @@
 use super::Api;
 use crate::{
     convert::{self, json, pb, timestamp},
-    domain::{bulk::BulkDone, caller::Caller, idempotency},
+    domain::{
+        authorization::{Action, authorize},
+        bulk::BulkDone,
+        caller::Caller,
+        idempotency,
+    },
     error::Result,
-    model::{filter, scope::Scope},
+    model::filter,
 };
 
 impl Api {
@@ -16,9 +21,8 @@ impl Api {
         request: pb::BulkUpdateFieldsRequest,
     ) -> Result<pb::BulkUpdateFieldsResponse> {
         let filter = request.filter.clone().map(json::object).unwrap_or_default();
-        if filter::names_account(&filter) {
-            caller.require(Scope::AccountsRead)?;
-        }
+        let actions = filter::names_account(&filter).then_some(Action::ReadAccount);
+        authorize(caller, "BulkUpdateFields", None, actions.as_slice())?;
         let key = if request.validate_only {
             None
         } else {

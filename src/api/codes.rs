@@ -6,6 +6,7 @@ use super::{Api, check_id};
 use crate::{
     convert::{account, pb, timestamp, user::check_request_id},
     domain::{
+        authorization::{Action, authorize, is_permitted},
         caller::Caller,
         codes::{SendCode, Sent},
         idempotency::{self, IdempotencyKey},
@@ -17,7 +18,6 @@ use crate::{
         code::Purpose,
         delivery::{Channel, State},
         profile::parse_language,
-        scope::Scope,
     },
 };
 
@@ -90,7 +90,7 @@ impl Api {
         key: Option<IdempotencyKey>,
         made: fn(&Sent) -> R,
     ) -> Result<R> {
-        caller.must_own(given.user_id)?;
+        authorize(caller, method(channel), Some(given.user_id), &[])?;
         let send = async { self.0.codes.send(&read(caller, channel, given)?, key.as_ref(), made).await };
         idempotency::respond(key.as_ref(), send).await
     }
@@ -114,6 +114,14 @@ impl Api {
         };
         let updated_at = Some(timestamp(found.updated_at));
         Ok(pb::GetDeliveryResponse { state: state.into(), attempts: found.attempts, updated_at })
+    }
+}
+
+/// The RPC that sends codes on this channel.
+fn method(channel: Channel) -> &'static str {
+    match channel {
+        Channel::Email => "SendEmailCode",
+        Channel::Phone => "SendPhoneCode",
     }
 }
 
@@ -150,7 +158,7 @@ fn read(caller: &Caller, channel: Channel, given: Given) -> Result<SendCode> {
         address,
         app_name: app_name.unwrap_or_default(),
         language,
-        may_know_owner: caller.has(Scope::AccountsWrite),
+        may_know_owner: is_permitted(caller, method(channel), Action::LearnOwner),
         caller: caller.to_string(),
     })
 }

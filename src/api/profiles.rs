@@ -12,6 +12,7 @@ use crate::{
         user::check_request_id,
     },
     domain::{
+        authorization::{Action, USER_WRITABLE, authorize},
         caller::Caller,
         idempotency,
         profiles::{Listing, Update},
@@ -22,7 +23,6 @@ use crate::{
         field::Fields,
         filter, order, page,
         profile::{AccountMask, Profile, ReadMask, parse_etag},
-        scope::Scope,
         update,
     },
 };
@@ -32,14 +32,13 @@ impl Api {
     pub async fn get_profile(&self, caller: &Caller, request: pb::GetProfileRequest) -> Result<pb::GetProfileResponse> {
         let key = request.key.map(Key::from);
         let by_account = key.as_ref().is_some_and(key::is_of_account);
-        if caller.user().is_none() && (by_account || mask::names_account(request.read_mask.as_ref())) {
-            caller.require(Scope::AccountsRead)?;
-        }
+        let reads_account = by_account || mask::names_account(request.read_mask.as_ref());
+        authorize(caller, "GetProfile", None, reads_account.then_some(Action::ReadAccount).as_slice())?;
         let mut violations = Violations::new();
         let lookup = lookup(caller, key, &mut violations);
         let lookup = match (caller.user(), lookup) {
             (Some(own), Some(UserKey::Id(user_id))) => {
-                caller.must_own(user_id)?;
+                authorize(caller, "GetProfile", Some(user_id), &[])?;
                 Some(UserKey::Id(own))
             }
             // A user can't tell the key of another user from one that no user has.
@@ -70,9 +69,8 @@ impl Api {
         request: pb::BatchGetProfilesRequest,
     ) -> Result<pb::BatchGetProfilesResponse> {
         let mut given = request.keys.iter().filter_map(|key| key.key.as_ref());
-        if given.any(key::is_of_account) || mask::names_account(request.read_mask.as_ref()) {
-            caller.require(Scope::AccountsRead)?;
-        }
+        let reads_account = given.any(key::is_of_account) || mask::names_account(request.read_mask.as_ref());
+        authorize(caller, "BatchGetProfiles", None, reads_account.then_some(Action::ReadAccount).as_slice())?;
         let mut violations = Violations::new();
         let keys = key::batch(request.keys, &mut violations);
         let fields = self.0.fields.load_including(mask::custom_names(request.read_mask.as_ref())).await?;
@@ -108,9 +106,8 @@ impl Api {
         request: pb::ListProfilesRequest,
     ) -> Result<pb::ListProfilesResponse> {
         let filter = request.filter.map(json::object).unwrap_or_default();
-        if mask::names_account(request.read_mask.as_ref()) || filter::names_account(&filter) {
-            caller.require(Scope::AccountsRead)?;
-        }
+        let reads_account = mask::names_account(request.read_mask.as_ref()) || filter::names_account(&filter);
+        authorize(caller, "ListProfiles", None, reads_account.then_some(Action::ReadAccount).as_slice())?;
         let mut violations = Violations::new();
         let named = mask::custom_names(request.read_mask.as_ref()).chain(filter::custom_names(&filter));
         let named = named.chain(order::custom_names(&request.order_by));
@@ -156,26 +153,22 @@ impl Api {
         caller: &Caller,
         request: pb::UpdateProfileRequest,
     ) -> Result<pb::UpdateProfileResponse> {
-        caller.must_own(request.user_id)?;
         let mut violations = Violations::new();
         let paths = mask::paths("update_mask", request.update_mask.clone(), &mut violations);
-        let names_login = paths.iter().any(|path| path == "openid" || path == "unionid");
-        if caller.user().is_none() && names_login {
-            caller.require(Scope::AccountsWrite)?;
-        }
+        let names_platform_id = paths.iter().any(|path| path == "openid" || path == "unionid");
+        let actions = names_platform_id.then_some(Action::ChangePlatformId);
+        authorize(caller, "UpdateProfile", Some(request.user_id), actions.as_slice())?;
         let custom = request.custom_fields.clone().map(json::object).unwrap_or_default();
         let names: Vec<String> = update::names(&custom);
         let names_group = !request.add_group_ids.is_empty() || !request.remove_group_ids.is_empty();
         let fields = self.0.fields.load_including(names.iter().map(String::as_str)).await?;
-        if caller.user().is_some() {
-            let is_in = |list: &[&str], path: &String| list.contains(&path.as_str());
-            let may_not =
-                |path: &String| is_in(profile::SERVICE_WRITABLE, path) && !is_in(profile::USER_WRITABLE, path);
-            let closed = |name: &String| fields.get(name).is_some_and(|field| !field.user_writable);
-            if paths.iter().any(may_not) || names.iter().any(closed) || names_group {
-                return Err(Error::scope_missing(Scope::ProfilesWrite.as_str()));
-            }
-        }
+        let is_writable = |path: &String| USER_WRITABLE.contains(&path.as_str());
+        let is_known = |path: &String| profile::SERVICE_WRITABLE.contains(&path.as_str());
+        let is_closed = |name: &String| fields.get(name).is_some_and(|field| !field.user_writable);
+        let names_service_field =
+            paths.iter().any(|path| is_known(path) && !is_writable(path)) || names.iter().any(is_closed) || names_group;
+        // After the definitions are read, which say what a user may write.
+        authorize(caller, "UpdateProfile", None, names_service_field.then_some(Action::ChangeServiceField).as_slice())?;
         let key = if request.validate_only {
             None
         } else {

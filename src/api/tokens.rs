@@ -4,9 +4,10 @@ use super::{Api, check_id};
 use crate::{
     convert::{pb, token, user::check_request_id},
     domain::{
+        authorization::{Action, authorize},
         caller::Caller,
         idempotency::{self, IdempotencyKey},
-        tokens::{Issue, Tokens},
+        tokens::Issue,
     },
     error::{Error, Result, Violations},
     model::{
@@ -27,7 +28,7 @@ impl Api {
             Given::Service(name) => Subject::Service(name),
             Given::UserId(user_id) => Subject::User(user_id),
         });
-        may_handle(caller, given.as_ref())?;
+        may_handle(caller, "IssueToken", given.as_ref())?;
         let lacking = request.scopes.iter().filter_map(|name| Scope::parse(name)).find(|scope| !caller.has(*scope));
         if let Some(scope) = lacking {
             return Err(Error::scope_missing(scope.as_str()));
@@ -57,7 +58,7 @@ impl Api {
             Given::Service(name) => Subject::Service(name),
             Given::UserId(user_id) => Subject::User(user_id),
         });
-        may_handle(caller, given.as_ref())?;
+        may_handle(caller, "ListTokens", given.as_ref())?;
         let mut violations = Violations::new();
         let subject = token::known_subject(given, &mut violations);
         let limit = self.0.pages.size(request.page_size, &mut violations);
@@ -100,7 +101,7 @@ impl Api {
             Given::Service(name) => Subject::Service(name),
             Given::UserId(user_id) => Subject::User(user_id),
         });
-        may_handle(caller, given.as_ref())?;
+        may_handle(caller, "RevokeTokens", given.as_ref())?;
         let mut violations = Violations::new();
         let subject = token::known_subject(given, &mut violations);
         violations.into_result()?;
@@ -118,7 +119,7 @@ impl Api {
     }
 }
 
-/// The scope that goes with the kind of token.
-fn may_handle(caller: &Caller, given: Option<&Subject>) -> Result<()> {
-    given.map_or(Ok(()), |given| caller.require(Tokens::scope(given)))
+/// Checks whether a caller may handle tokens of this subject.
+fn may_handle(caller: &Caller, method: &str, given: Option<&Subject>) -> Result<()> {
+    authorize(caller, method, None, given.map(Action::on_tokens_of).as_slice())
 }

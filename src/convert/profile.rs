@@ -98,9 +98,6 @@ pub fn account_message(view: &AccountView, mask: &AccountMask) -> Option<pb::Acc
     })
 }
 
-/// The built-in fields that a user may change on their own profile.
-pub const USER_WRITABLE: &[&str] = &["nickname", "avatar_url", "gender", "country", "province", "city", "language"];
-
 /// The built-in fields that a service may change.
 pub const SERVICE_WRITABLE: &[&str] = &[
     "nickname",

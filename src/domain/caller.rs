@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use chrono::{DateTime, Utc};
 
 use crate::{
-    error::{Error, FieldError, Reason, Result},
+    error::{FieldError, Result},
     model::{
         scope::Scope,
         token::{OPERATOR, Subject, TokenHash},
@@ -55,25 +55,6 @@ impl Caller {
     /// Whether a service holds the scope; a user's own rights are not by scope.
     pub fn has(&self, scope: Scope) -> bool {
         self.user().is_none() && self.scopes.contains(&scope)
-    }
-
-    /// A service must hold the scope; a user must not be here.
-    ///
-    /// # Errors
-    /// SCOPE_MISSING.
-    pub fn require(&self, scope: Scope) -> Result<()> {
-        if self.has(scope) { Ok(()) } else { Err(Error::scope_missing(scope.as_str())) }
-    }
-
-    /// A user may act on itself alone.
-    ///
-    /// # Errors
-    /// NOT_OWNER.
-    pub fn must_own(&self, user_id: i64) -> Result<()> {
-        match self.user() {
-            Some(own) if user_id != 0 && user_id != own => Err(Error::new(Reason::NotOwner)),
-            _ => Ok(()),
-        }
     }
 
     /// The user that `user_id` of a request means: 0 is the token's own.

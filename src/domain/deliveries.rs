@@ -4,9 +4,13 @@ use chrono::TimeDelta;
 
 use crate::{
     clock::Clock,
-    domain::{caller::Caller, db::Db},
+    domain::{
+        authorization::{Action, is_permitted},
+        caller::Caller,
+        db::Db,
+    },
     error::{Error, Reason, Result},
-    model::{delivery::Delivery, scope::Scope},
+    model::delivery::Delivery,
     store::outbox::{self, Requeue},
 };
 
@@ -39,7 +43,8 @@ impl Deliveries {
     /// # Errors
     /// DELIVERY_NOT_FOUND.
     pub async fn find_for(&self, caller: &Caller, delivery_id: i64) -> Result<Delivery> {
-        let owner = if caller.has(Scope::AccountsWrite) { None } else { Some(caller.to_string()) };
+        let sees_others = is_permitted(caller, "GetDelivery", Action::SeeOthersDeliveries);
+        let owner = if sees_others { None } else { Some(caller.to_string()) };
         self.find_of(owner.as_deref(), delivery_id).await
     }
 

@@ -1,6 +1,7 @@
 //! What may be done: the rules, and every transaction.
 
 pub(crate) mod accounts;
+pub mod authorization;
 pub(crate) mod backfill;
 pub(crate) mod batch_loader;
 pub(crate) mod bulk;

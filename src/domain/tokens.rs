@@ -7,6 +7,7 @@ use prost::Message;
 use crate::{
     clock::{Clock, random_bytes},
     domain::{
+        authorization::{Action, is_permitted},
         caller::{Caller, Grant},
         db::{Db, End, Lane},
         idempotency::{self, IdempotencyKey},
@@ -84,14 +85,6 @@ impl Tokens {
     /// The longest lifetimes that a request may set.
     pub fn lifetimes(&self) -> &MaxLifetimes {
         &self.lifetimes
-    }
-
-    /// The scope that a caller needs for a token of that subject.
-    pub fn scope(subject: &Subject) -> Scope {
-        match subject {
-            Subject::Service(_) => Scope::TokensWrite,
-            Subject::User(_) => Scope::SessionsWrite,
-        }
     }
 
     /// The database for writes of this subject: those of one user take turns.
@@ -190,7 +183,7 @@ impl Tokens {
         self.db
             .transaction(End::Commit, async |conn| {
                 let token = tokens::find(conn, token_id, now).await?.ok_or_else(not_found)?;
-                if !caller.has(Self::scope(&token.subject())) {
+                if !is_permitted(caller, "RevokeToken", Action::on_tokens_of(&token.subject())) {
                     return Err(not_found());
                 }
                 let revoked = tokens::revoke(conn, token_id, now).await?.ok_or_else(not_found)?;

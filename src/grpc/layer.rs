@@ -154,13 +154,12 @@ where
     let rpc = convert::rpc(request.uri().path().trim_start_matches('/')).map(|(service, method)| Rpc(service, method));
     rpc.inspect(|rpc| call::set_rpc(*rpc));
     // What is no RPC of ours has no rule, and a token is asked for all the same.
-    let Rpc(service, method) = rpc.unwrap_or(Rpc("", ""));
+    let Rpc(_, method) = rpc.unwrap_or(Rpc("", ""));
     let limit = deadline(request.headers(), guard.deadline(method), came)?;
     // On the heap, and so moved no more: each wrapper around a future holds it once more than it need.
     let call = Box::pin(async {
         let certified = request.extensions().get::<Peer>().and_then(|peer| peer.caller.as_ref());
-        let mut call_permits =
-            guard.authenticate(call_guard::bearer(request.headers()), certified, service, method).await?;
+        let mut call_permits = guard.authenticate(call_guard::bearer(request.headers()), certified, method).await?;
         let peer = request.extensions().get::<Peer>();
         peer.inspect(|peer| peer.authenticated());
         let hold = peer.filter(|_| method == "ImportUsers").map(Peer::hold);

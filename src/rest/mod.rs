@@ -74,8 +74,7 @@ impl Gateway {
             browser::check_content_type(&parts.headers)?;
         }
         let caller =
-            call_guard::within(self.guard.deadline(rpc.1), self.guard.authenticate(token, certified, rpc.0, rpc.1))
-                .await?;
+            call_guard::within(self.guard.deadline(rpc.1), self.guard.authenticate(token, certified, rpc.1)).await?;
         parts.extensions.get::<Peer>().inspect(|peer| peer.authenticated());
         Ok(caller)
     }

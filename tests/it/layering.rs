@@ -19,7 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("convert", &["model", "error", "threads"]),
     ("api", &["convert", "auth::authenticator", "domain", "model", "error", "clock"]),
     ("net", &["auth::tls", "domain::caller", "telemetry::metrics"]),
-    ("call_guard", &["api", "caller_limits", "domain", "model", "error", "telemetry::call"]),
+    ("call_guard", &["api", "caller_limits", "domain", "error", "telemetry::call"]),
     (
         "grpc",
         &[

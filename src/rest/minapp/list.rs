@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     convert::{json, pb},
+    domain::authorization::authorize_method,
     error::{Error, FieldError, Result},
-    model::scope::Scope,
     rest::{call::Call, error::RestError},
 };
 
@@ -71,7 +71,7 @@ pub(super) async fn first_version(call: Call) -> Result<Response, RestError> {
         return single::show_v1(&call, id(value)?).await;
     }
     // Users may not list; the rule of the single user let the call through.
-    call.caller.require(Scope::ProfilesRead)?;
+    authorize_method(&call.caller, "ListProfiles")?;
     let params = Params::read(&call, &[CONDITIONS, &["order_by", "keys", "expand"]].concat())?;
     let request = pb::ListProfilesRequest {
         filter: Some(json::to_struct(conditions(&params)?.iter())),

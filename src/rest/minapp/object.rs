@@ -6,17 +6,19 @@ use serde_json::{Map, Value, json};
 use super::without_country;
 use crate::{
     convert::{json, pb},
-    domain::caller::Caller,
+    domain::{
+        authorization::{Action, is_permitted},
+        caller::Caller,
+    },
     model::{
         field::{FieldType, Fields, ItemType},
         profile::BUILTIN,
-        scope::Scope,
     },
 };
 
 /// What a caller is shown of a user: the account too, where they may read it.
 pub(super) fn mask(caller: &Caller) -> Option<FieldMask> {
-    let may_read = caller.user().is_some() || caller.has(Scope::AccountsRead);
+    let may_read = is_permitted(caller, "GetProfile", Action::ReadAccount);
     may_read.then(|| FieldMask {
         paths: BUILTIN.iter().copied().chain(["custom_fields", "account"]).map(str::to_owned).collect(),
     })

@@ -11,8 +11,9 @@ use crate::{
         json,
         pb::{self, get_profile_request::Key},
     },
+    domain::authorization::authorize_method,
     error::Result,
-    model::{scope::Scope, update},
+    model::update,
     rest::{call::Call, error::RestError},
 };
 
@@ -48,9 +49,7 @@ pub(super) async fn put(call: Call) -> Result<Response, RestError> {
     let language = Language { fields: &fields, country_code: &call.gateway.config.country_code };
     let change = language.change(body(&call)?)?;
     if update::is_empty(&change) {
-        if call.caller.user().is_none() {
-            call.caller.require(Scope::ProfilesRead)?;
-        }
+        authorize_method(&call.caller, "GetProfile")?;
         let profile = read(&call, user_id).await?;
         return show(&call, &keys, profile).await;
     }
@@ -59,7 +58,7 @@ pub(super) async fn put(call: Call) -> Result<Response, RestError> {
     let reply = call.api().update_profile(&call.caller, request).await?;
     // The reply of a change holds no account; who may read it is shown it here too.
     let reads_account = object::mask(&call.caller).is_some();
-    let may_read = call.caller.user().is_some() || call.caller.has(Scope::ProfilesRead);
+    let may_read = authorize_method(&call.caller, "GetProfile").is_ok();
     let profile =
         if reads_account && may_read { read(&call, user_id).await? } else { reply.profile.unwrap_or_default() };
     show(&call, &keys, profile).await
