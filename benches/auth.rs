@@ -1,8 +1,9 @@
-//! What it costs to tell who calls: CPU of one verdict for each kind of token, kept and new, and of the whole layer
-//! around a call, beside GetProfile without that layer.
+//! What it costs to tell who calls: CPU of one verdict for each kind of token, kept and new, and of
+//! the whole layer around a call, beside GetProfile without that layer.
 //!
-//! `cargo bench --bench auth`. It uses the database of `DATABASE_URL`, where it makes one of its own, else a Postgres of
-//! its own. Everything runs on one thread, whose time on a CPU is counted; Postgres's own is not in it.
+//! `cargo bench --bench auth`. It uses the database of `DATABASE_URL`, where it makes one of its
+//! own, else a Postgres of its own. Everything runs on one thread, whose time on a CPU is counted;
+//! Postgres's own is not in it.
 
 #[path = "common/folder.rs"]
 mod folder;
@@ -48,14 +49,27 @@ fn main() {
         return;
     }
     let folder = folder::Folder::open(None, "auth").expect("a folder");
-    let server = std::env::var("DATABASE_URL")
-        .is_err()
-        .then(|| postgres::Server::start(&postgres::Settings { folder: &folder.path, extra: &[] }).expect("Postgres"));
-    let url = server.as_ref().map_or_else(|| std::env::var("DATABASE_URL").expect("set"), |own| own.url("postgres"));
-    let migrating = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let server = std::env::var("DATABASE_URL").is_err().then(|| {
+        postgres::Server::start(&postgres::Settings {
+            folder: &folder.path,
+            extra: &[],
+        })
+        .expect("Postgres")
+    });
+    let url = server.as_ref().map_or_else(
+        || std::env::var("DATABASE_URL").expect("set"),
+        |own| own.url("postgres"),
+    );
+    let migrating = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let database = migrating.block_on(prepare(&url));
     drop(migrating);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(measure(database, &folder.path));
 }
 
@@ -63,10 +77,14 @@ async fn prepare(url: &str) -> String {
     let mut conn = schema::connect(url, None).await.expect("a connection");
     let statement = format!("drop database if exists {DATABASE} with (force)");
     conn.batch_execute(&statement).await.expect("no database");
-    conn.batch_execute(&format!("create database {DATABASE}")).await.expect("a database");
+    conn.batch_execute(&format!("create database {DATABASE}"))
+        .await
+        .expect("a database");
     let mut url = url::Url::parse(url).expect("a URL");
     url.set_path(DATABASE);
-    schema::migrate(url.as_str(), None).await.expect("the migrations run");
+    schema::migrate(url.as_str(), None)
+        .await
+        .expect("the migrations run");
     url.into()
 }
 
@@ -75,24 +93,47 @@ async fn measure(database: String, folder: &Path) {
     let app = build(database, folder, &signer);
     let service = Subject::Service("bench".to_owned());
     let create = pb::CreateUserRequest {
-        profile: Some(pb::Profile { nickname: "Ann".to_owned(), ..Default::default() }),
+        profile: Some(pb::Profile {
+            nickname: "Ann".to_owned(),
+            ..Default::default()
+        }),
         ..Default::default()
     };
-    let user = app.api.create_user(&Caller::operator(), create).await.expect("a user").profile.expect("a user").user_id;
+    let user = app
+        .api
+        .create_user(&Caller::operator(), create)
+        .await
+        .expect("a user")
+        .profile
+        .expect("a user")
+        .user_id;
     let issue = async |subject: &Subject, scopes: &[Scope]| {
-        app.api.tokens().issue(subject, scopes, TimeDelta::days(1)).await.expect("a token").1
+        app.api
+            .tokens()
+            .issue(subject, scopes, TimeDelta::days(1))
+            .await
+            .expect("a token")
+            .1
     };
     let mut opaque = Vec::new();
     for _ in 0..FEW {
         opaque.push(issue(&service, Scope::ALL).await);
     }
-    let of_user: Vec<String> = (0..FEW).map(|number| signer.sign(&user.to_string(), number)).collect();
-    let of_service: Vec<String> = (0..FEW).map(|number| signer.sign("bench", number)).collect();
+    let of_user: Vec<String> = (0..FEW)
+        .map(|number| signer.sign(&user.to_string(), number))
+        .collect();
+    let of_service: Vec<String> = (0..FEW)
+        .map(|number| signer.sign("bench", number))
+        .collect();
 
-    let empty = service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(Body::empty())));
+    let empty =
+        service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(Body::empty())));
     let guarded = CallGuard::new(app.api.clone(), app.callers.clone(), app.deadlines).layer(empty);
-    let services =
-        grpc::Services::new(app.api.clone(), tonic_health::server::health_reporter().1, &Config::default().grpc);
+    let services = grpc::Services::new(
+        app.api.clone(),
+        tonic_health::server::health_reporter().1,
+        &Config::default().grpc,
+    );
     let admitted = Arc::new(Caller::new(service, Scope::ALL.to_vec()));
     let bare = services.map_request(move |mut request: Request<Body>| {
         request.extensions_mut().insert(admitted.clone());
@@ -101,14 +142,35 @@ async fn measure(database: String, folder: &Path) {
     let whole = per_call(FEW, async |_| answer(bare.clone(), request("", user)).await).await;
     println!("{:<46}{:>10.1} µs", "GetProfile without the layer", whole);
     let told = |what: String, cost: f64| {
-        println!("{what:<46}{cost:>10.1} µs   GetProfile × {:.3}", (whole + cost) / whole);
+        println!(
+            "{what:<46}{cost:>10.1} µs   GetProfile × {:.3}",
+            (whole + cost) / whole
+        );
     };
-    for (name, tokens) in [("opaque token", &opaque), ("JWT of a service", &of_service), ("JWT of a user", &of_user)] {
-        let verify = async |number: usize| drop(app.api.verify(&tokens[number]).await.expect("a good token"));
-        told(format!("who calls, uncached {name}"), per_call(FEW, verify).await);
-        told(format!("who calls, cached {name}"), per_call(MANY, async |_| verify(0).await).await);
-        let nothing = per_call(MANY, async |_| answer(empty, request(&tokens[0], user)).await).await;
-        let layer = per_call(MANY, async |_| answer(guarded.clone(), request(&tokens[0], user)).await).await;
+    for (name, tokens) in [
+        ("opaque token", &opaque),
+        ("JWT of a service", &of_service),
+        ("JWT of a user", &of_user),
+    ] {
+        let verify = async |number: usize| {
+            drop(app.api.verify(&tokens[number]).await.expect("a good token"))
+        };
+        told(
+            format!("who calls, uncached {name}"),
+            per_call(FEW, verify).await,
+        );
+        told(
+            format!("who calls, cached {name}"),
+            per_call(MANY, async |_| verify(0).await).await,
+        );
+        let nothing = per_call(MANY, async |_| {
+            answer(empty, request(&tokens[0], user)).await
+        })
+        .await;
+        let layer = per_call(MANY, async |_| {
+            answer(guarded.clone(), request(&tokens[0], user)).await
+        })
+        .await;
         told(format!("the whole layer, cached {name}"), layer - nothing);
     }
 }
@@ -120,7 +182,11 @@ where
 {
     let Ok(response) = service.oneshot(request).await;
     let status = response.headers().get("grpc-status");
-    assert!(status.is_none_or(|status| status == "0"), "{:?}", response.headers());
+    assert!(
+        status.is_none_or(|status| status == "0"),
+        "{:?}",
+        response.headers()
+    );
 }
 
 /// Microseconds of CPU of one call.
@@ -135,13 +201,25 @@ async fn per_call(calls: usize, call: impl AsyncFn(usize)) -> f64 {
 /// What this thread has had of a CPU.
 fn cpu_nanos() -> u64 {
     let text = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
-    text.split(' ').next().and_then(|nanos| nanos.parse().ok()).expect("a number")
+    text.split(' ')
+        .next()
+        .and_then(|nanos| nanos.parse().ok())
+        .expect("a number")
 }
 
 fn request(token: &str, user_id: i64) -> Request<Body> {
     let key = Some(pb::get_profile_request::Key::UserId(user_id));
-    let message = pb::GetProfileRequest { key, read_mask: None }.encode_to_vec();
-    let frame = [&[0][..], &u32::try_from(message.len()).expect("short").to_be_bytes(), &message].concat();
+    let message = pb::GetProfileRequest {
+        key,
+        read_mask: None,
+    }
+    .encode_to_vec();
+    let frame = [
+        &[0][..],
+        &u32::try_from(message.len()).expect("short").to_be_bytes(),
+        &message,
+    ]
+    .concat();
     let body = Body::new(http_body_util::Full::new(bytes::Bytes::from(frame)));
     Request::post("/userservice.v1.UserService/GetProfile")
         .header("content-type", "application/grpc")
@@ -155,7 +233,10 @@ fn build(database: String, folder: &Path, signer: &Signer) -> App {
     fs::write(&keys, json!({ "keys": [signer.jwk()] }).to_string()).expect("a file");
     let mut config = Config::default();
     config.database.url = Secret(database);
-    config.secrets.keys = vec![SecretKey { id: "bench".to_owned(), key: Secret(key_text([7; 32])) }];
+    config.secrets.keys = vec![SecretKey {
+        id: "bench".to_owned(),
+        key: Secret(key_text([7; 32])),
+    }];
     config.auth.issuers = vec![JwtIssuer {
         issuer: ISSUER.to_owned(),
         audiences: vec!["user-service".to_owned()],
@@ -187,8 +268,11 @@ impl Signer {
             claims["scope"] = "profiles.read".into();
         }
         let header = json!({"alg": "EdDSA", "kid": "bench"});
-        let message =
-            format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let message = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(header.to_string()),
+            URL_SAFE_NO_PAD.encode(claims.to_string())
+        );
         let signature = URL_SAFE_NO_PAD.encode(self.0.sign(message.as_bytes()));
         format!("{message}.{signature}")
     }

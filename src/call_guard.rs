@@ -1,5 +1,5 @@
-//! What runs before every call, on every transport: an in-flight permit, a token, the rights that the
-//! method needs, and a deadline.
+//! What runs before every call, on every transport: an in-flight permit, a token, the rights that
+//! the method needs, and a deadline.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -21,11 +21,16 @@ pub const MAX_TOKEN: usize = 64 * 1024;
 
 /// The in-flight permit of one call; the next may come when it is dropped.
 #[derive(Debug)]
-pub struct InFlightPermit(#[expect(dead_code, reason = "held for its drop alone")] OwnedSemaphorePermit);
+pub struct InFlightPermit(
+    #[expect(dead_code, reason = "held for its drop alone")] OwnedSemaphorePermit,
+);
 
-/// The permits of a call whose response is a stream: it is in flight until the last clone is dropped.
+/// The permits of a call whose response is a stream: it is in flight until the last clone is
+/// dropped.
 #[derive(Clone)]
-pub struct StreamPermits(#[expect(dead_code, reason = "held for its drop alone")] Arc<(InFlightPermit, CallerPermit)>);
+pub struct StreamPermits(
+    #[expect(dead_code, reason = "held for its drop alone")] Arc<(InFlightPermit, CallerPermit)>,
+);
 
 impl StreamPermits {
     /// Holds both permits.
@@ -34,7 +39,8 @@ impl StreamPermits {
     }
 }
 
-/// The use cases, behind the call guard. All transports of a process share one, and so its in-flight permits.
+/// The use cases, behind the call guard. All transports of a process share one, and so its
+/// in-flight permits.
 #[derive(Clone)]
 pub struct CallGuard {
     api: Api,
@@ -52,7 +58,8 @@ pub struct Deadlines {
     pub bulk: Duration,
 }
 
-/// A caller who may make the call, with a permit of their own. The body is read next, and then the call takes an in-flight permit.
+/// A caller who may make the call, with a permit of their own. The body is read next, and then the
+/// call takes an in-flight permit.
 pub struct AuthenticatedCall {
     /// Who calls.
     pub caller: Arc<Caller>,
@@ -63,14 +70,23 @@ pub struct AuthenticatedCall {
 impl AuthenticatedCall {
     /// The largest body that this caller may send, where the transport accepts `max` bytes.
     pub fn max_body(&self, max: usize) -> usize {
-        if self.caller.user().is_some() { max.min(MAX_USER_BODY) } else { max }
+        if self.caller.user().is_some() {
+            max.min(MAX_USER_BODY)
+        } else {
+            max
+        }
     }
 }
 
 impl CallGuard {
     /// The rules around these use cases.
     pub fn new(api: Api, callers: CallerLimits, deadlines: Deadlines) -> Self {
-        Self { api, in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)), callers, deadlines }
+        Self {
+            api,
+            in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+            callers,
+            deadlines,
+        }
     }
 
     /// How long a method may take; an import has only its caller's deadline.
@@ -92,13 +108,18 @@ impl CallGuard {
     /// # Errors
     /// OVERLOADED.
     pub fn acquire(&self) -> Result<InFlightPermit> {
-        let permit = self.in_flight.clone().try_acquire_owned().map_err(|_| Error::new(Reason::Overloaded))?;
+        let permit = self
+            .in_flight
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| Error::new(Reason::Overloaded))?;
         Ok(InFlightPermit(permit))
     }
 
-    /// Tells who calls, where they may call this method, before anything of the message is read. A token that is
-    /// shown decides; where none is, the service that the client's certificate speaks for does. The check is a call in
-    /// flight; while the body is read, only the caller's own limits count.
+    /// Tells who calls, where they may call this method, before anything of the message is read. A
+    /// token that is shown decides; where none is, the service that the client's certificate speaks
+    /// for does. The check is a call in flight; while the body is read, only the caller's own
+    /// limits count.
     ///
     /// # Errors
     /// OVERLOADED, those of the token, METHOD_UNKNOWN, SCOPE_MISSING, RATE_LIMITED.
@@ -110,7 +131,9 @@ impl CallGuard {
     ) -> Result<AuthenticatedCall> {
         let _permit = self.acquire()?;
         let caller = match (token, certified) {
-            (Err(error), Some(certified)) if error.reason() == Reason::TokenMissing => Arc::clone(certified),
+            (Err(error), Some(certified)) if error.reason() == Reason::TokenMissing => {
+                Arc::clone(certified)
+            }
             (token, _) => self.api.verify(token?).await?,
         };
         call::set_caller(caller.clone());
@@ -142,7 +165,9 @@ pub fn bare_token<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str> {
 
 fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str> {
     let mut values = headers.get_all(name).iter();
-    let value = values.next().ok_or_else(|| Error::new(Reason::TokenMissing))?;
+    let value = values
+        .next()
+        .ok_or_else(|| Error::new(Reason::TokenMissing))?;
     match (value.to_str(), values.next()) {
         (Ok(text), None) => Ok(text),
         _ => Err(Error::new(Reason::TokenMalformed)),
@@ -150,9 +175,15 @@ fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str> {
 }
 
 fn one_token(token: &str) -> Result<&str> {
-    let is_one =
-        (1..=MAX_TOKEN).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
-    if is_one { Ok(token) } else { Err(Error::new(Reason::TokenMalformed)) }
+    let is_one = (1..=MAX_TOKEN).contains(&token.len())
+        && token
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b',');
+    if is_one {
+        Ok(token)
+    } else {
+        Err(Error::new(Reason::TokenMalformed))
+    }
 }
 
 /// Runs a call for so long at most.
@@ -164,9 +195,9 @@ pub async fn within<T, E: From<Error>>(
     call: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
     match limit {
-        Some(limit) => {
-            tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(Error::new(Reason::DeadlineExceeded).into()))
-        }
+        Some(limit) => tokio::time::timeout(limit, call)
+            .await
+            .unwrap_or_else(|_| Err(Error::new(Reason::DeadlineExceeded).into())),
         None => call.await,
     }
 }
@@ -184,11 +215,19 @@ mod tests {
             for value in values {
                 headers.append("authorization", HeaderValue::from_static(value));
             }
-            bearer(&headers).map(str::to_owned).map_err(|error| error.reason())
+            bearer(&headers)
+                .map(str::to_owned)
+                .map_err(|error| error.reason())
         };
         assert_eq!(read(&["bearer abc"]), Ok("abc".to_owned()));
         assert_eq!(read(&[]), Err(Reason::TokenMissing));
-        for bad in [&["Bearer a", "Bearer a"][..], &["Bearer a, Bearer b"], &["Basic a"], &["Bearer "], &[""]] {
+        for bad in [
+            &["Bearer a", "Bearer a"][..],
+            &["Bearer a, Bearer b"],
+            &["Basic a"],
+            &["Bearer "],
+            &[""],
+        ] {
             assert_eq!(read(bad), Err(Reason::TokenMalformed), "{bad:?}");
         }
     }

@@ -1,8 +1,8 @@
-//! Fairness between callers: each service and each user has a limit of calls in flight, a rate of calls, and a share
-//! of the memory for request bodies.
+//! Fairness between callers: each service and each user has a limit of calls in flight, a rate of
+//! calls, and a share of the memory for request bodies.
 //!
-//! The limits apply per replica, and need no SQL statement. Limits that apply across replicas (codes, passwords) are
-//! counted in the database instead.
+//! The limits apply per replica, and need no SQL statement. Limits that apply across replicas
+//! (codes, passwords) are counted in the database instead.
 
 use std::{
     collections::HashMap,
@@ -61,7 +61,8 @@ impl Default for Config {
     }
 }
 
-/// The largest memory for bodies that can be configured, in MiB; more than that is a mistake in the unit.
+/// The largest memory for bodies that can be configured, in MiB; more than that is a mistake in the
+/// unit.
 const MAX_BODY_MEMORY_MIB: u32 = 4096;
 
 impl Config {
@@ -81,17 +82,27 @@ impl Config {
             .map(|(key, _)| format!("{key} must be at least 1"))
             .collect();
         if !(8..=MAX_BODY_MEMORY_MIB).contains(&self.body_memory_mib) {
-            errors.push(format!("callers.body_memory_mib must be between 8 and {MAX_BODY_MEMORY_MIB}"));
+            errors.push(format!(
+                "callers.body_memory_mib must be between 8 and {MAX_BODY_MEMORY_MIB}"
+            ));
         }
         errors
     }
 
     fn concurrency(&self, caller: &Caller) -> u32 {
-        if caller.user().is_some() { self.user_concurrency } else { self.service_concurrency }
+        if caller.user().is_some() {
+            self.user_concurrency
+        } else {
+            self.service_concurrency
+        }
     }
 
     fn rate(&self, caller: &Caller) -> f64 {
-        f64::from(if caller.user().is_some() { self.user_rate } else { self.service_rate })
+        f64::from(if caller.user().is_some() {
+            self.user_rate
+        } else {
+            self.service_rate
+        })
     }
 }
 
@@ -117,7 +128,9 @@ struct Usage {
 
 impl Usage {
     fn refill(&mut self, rate: f64, now: Instant) {
-        let elapsed = now.saturating_duration_since(self.refilled_at).as_secs_f64();
+        let elapsed = now
+            .saturating_duration_since(self.refilled_at)
+            .as_secs_f64();
         self.calls = (self.calls + elapsed * rate).min(rate * BURST_SECONDS);
         self.refilled_at = now;
     }
@@ -127,11 +140,15 @@ impl CallerLimits {
     /// Limits without any caller yet.
     pub fn new(config: &Config) -> Self {
         let bytes = config.body_memory_mib as usize * 1024 * 1024;
-        Self { config: config.clone(), callers: Arc::default(), body_memory: Arc::new(Semaphore::new(bytes)) }
+        Self {
+            config: config.clone(),
+            callers: Arc::default(),
+            body_memory: Arc::new(Semaphore::new(bytes)),
+        }
     }
 
-    /// Counts a call of this caller, before anything of its body is read. The call is in flight until the permit is
-    /// dropped.
+    /// Counts a call of this caller, before anything of its body is read. The call is in flight
+    /// until the permit is dropped.
     ///
     /// # Errors
     /// RATE_LIMITED with the limit that is reached.
@@ -145,7 +162,9 @@ impl CallerLimits {
         let mut counted = lock(&usage);
         counted.refill(rate, now);
         if counted.in_flight >= self.config.concurrency(caller) {
-            return Err(Error::new(Reason::RateLimited).with_quota("caller_concurrency", CONCURRENCY_RETRY));
+            return Err(
+                Error::new(Reason::RateLimited).with_quota("caller_concurrency", CONCURRENCY_RETRY)
+            );
         }
         if counted.calls < 1.0 {
             let wait = Duration::from_secs_f64((1.0 - counted.calls) / rate);
@@ -169,7 +188,8 @@ impl CallerLimits {
             return Arc::clone(usage);
         }
         if callers.len() >= SWEEP_FROM && callers.len() == callers.capacity() {
-            // Before the map grows: a caller with no call in flight and a full bucket has no state to keep.
+            // Before the map grows: a caller with no call in flight and a full bucket has no state
+            // to keep.
             callers.retain(|subject, usage| {
                 let rate = self.config.rate(&Caller::new(subject.clone(), Vec::new()));
                 let mut usage = lock(usage);
@@ -178,8 +198,17 @@ impl CallerLimits {
             });
         }
         let calls = self.config.rate(caller) * BURST_SECONDS;
-        let usage = Usage { in_flight: 0, body_bytes: 0, calls, refilled_at: now };
-        Arc::clone(callers.entry(caller.subject.clone()).or_insert(Arc::new(Mutex::new(usage))))
+        let usage = Usage {
+            in_flight: 0,
+            body_bytes: 0,
+            calls,
+            refilled_at: now,
+        };
+        Arc::clone(
+            callers
+                .entry(caller.subject.clone())
+                .or_insert(Arc::new(Mutex::new(usage))),
+        )
     }
 }
 
@@ -201,11 +230,14 @@ impl CallerPermit {
     /// Reserves memory for more bytes of the body, until the permit is dropped.
     ///
     /// # Errors
-    /// RATE_LIMITED if the caller's bodies use half of the memory; OVERLOADED if all bodies together use all of it.
+    /// RATE_LIMITED if the caller's bodies use half of the memory; OVERLOADED if all bodies
+    /// together use all of it.
     pub fn reserve(&mut self, bytes: usize) -> Result<()> {
         let mut usage = lock(&self.usage);
         if usage.body_bytes + bytes > self.caller_bytes {
-            return Err(Error::new(Reason::RateLimited).with_quota("caller_body_bytes", CONCURRENCY_RETRY));
+            return Err(
+                Error::new(Reason::RateLimited).with_quota("caller_body_bytes", CONCURRENCY_RETRY)
+            );
         }
         let permits = u32::try_from(bytes).map_err(|_| Error::new(Reason::MessageTooLarge))?;
         let reserved = Arc::clone(&self.body_memory).try_acquire_many_owned(permits);
@@ -245,11 +277,17 @@ mod tests {
     #[test]
     fn one_caller_at_its_concurrency_leaves_the_others_alone() {
         let limits = limits(|config| config.user_concurrency = 2);
-        let held = [limits.acquire(&user(1)).unwrap(), limits.acquire(&user(1)).unwrap()];
+        let held = [
+            limits.acquire(&user(1)).unwrap(),
+            limits.acquire(&user(1)).unwrap(),
+        ];
 
         let rejected = limits.acquire(&user(1)).err().unwrap();
 
-        assert_eq!((rejected.reason(), rejected.quota()), (Reason::RateLimited, Some("caller_concurrency")));
+        assert_eq!(
+            (rejected.reason(), rejected.quota()),
+            (Reason::RateLimited, Some("caller_concurrency"))
+        );
         assert!(limits.acquire(&user(2)).is_ok());
         drop(held);
         assert!(limits.acquire(&user(1)).is_ok());
@@ -260,7 +298,9 @@ mod tests {
         let limits = limits(|config| config.user_rate = 10);
         let start = Instant::now();
         let acquire = |elapsed| limits.acquire_at(&user(1), start + elapsed);
-        let in_burst = (0..100).take_while(|_| acquire(Duration::ZERO).is_ok()).count();
+        let in_burst = (0..100)
+            .take_while(|_| acquire(Duration::ZERO).is_ok())
+            .count();
 
         let rejected = acquire(Duration::ZERO).err().unwrap();
 
@@ -278,7 +318,10 @@ mod tests {
         let mib = 1024 * 1024;
         let mut first = limits.acquire(&user(1)).unwrap();
         first.reserve(4 * mib).unwrap();
-        assert_eq!(first.reserve(1).err().unwrap().quota(), Some("caller_body_bytes"));
+        assert_eq!(
+            first.reserve(1).err().unwrap().quota(),
+            Some("caller_body_bytes")
+        );
         let mut second = limits.acquire(&user(2)).unwrap();
         second.reserve(4 * mib).unwrap();
 
@@ -294,7 +337,12 @@ mod tests {
         let limits = limits(|_| {});
         let start = Instant::now();
         for number in 0..100_000_u32 {
-            limits.acquire_at(&user(number.into()), start + Duration::from_millis(20) * number).unwrap();
+            limits
+                .acquire_at(
+                    &user(number.into()),
+                    start + Duration::from_millis(20) * number,
+                )
+                .unwrap();
         }
 
         assert!(lock(&limits.callers).len() < 5000);

@@ -19,10 +19,13 @@ impl Clock {
     /// The present moment.
     pub fn now(&self) -> DateTime<Utc> {
         match self {
-            #[expect(clippy::disallowed_methods, reason = "the one place where time comes from")]
-            Clock::System => {
-                Utc::now().duration_trunc(TimeDelta::microseconds(1)).expect("valid: within chrono's range")
-            }
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the one place where time comes from"
+            )]
+            Clock::System => Utc::now()
+                .duration_trunc(TimeDelta::microseconds(1))
+                .expect("valid: within chrono's range"),
             Clock::Manual(clock) => clock.now(),
         }
     }
@@ -55,7 +58,10 @@ impl ManualClock {
 /// Fresh random bytes from the operating system's generator.
 pub fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    #[expect(clippy::disallowed_methods, reason = "the one place where randomness comes from")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where randomness comes from"
+    )]
     rand::rng().fill_bytes(&mut bytes);
     bytes
 }

@@ -1,7 +1,7 @@
 //! Decompresses the bodies of requests, for both transports.
 //!
-//! A small body can become a very large one, so each caller's own limit counts for what comes out, and decompression
-//! stops there.
+//! A small body can become a very large one, so each caller's own limit counts for what comes out,
+//! and decompression stops there.
 
 use std::io::Read;
 
@@ -31,14 +31,18 @@ impl Encoding {
 /// Decompresses a body that may have at most `max` bytes.
 ///
 /// # Errors
-/// MESSAGE_TOO_LARGE; INVALID_REQUEST for bytes that aren't of this encoding, and if they end early.
+/// MESSAGE_TOO_LARGE; INVALID_REQUEST for bytes that aren't of this encoding, and if they end
+/// early.
 pub fn decompress(encoding: Encoding, bytes: &[u8], max: usize) -> Result<Vec<u8>> {
-    let invalid =
-        |error: std::io::Error| Error::invalid("", FieldError::Format, "is not validly compressed").with_source(error);
+    let invalid = |error: std::io::Error| {
+        Error::invalid("", FieldError::Format, "is not validly compressed").with_source(error)
+    };
     let mut body = Vec::new();
     let limit = max as u64 + 1;
     match encoding {
-        Encoding::Gzip => flate2::read::GzDecoder::new(bytes).take(limit).read_to_end(&mut body),
+        Encoding::Gzip => flate2::read::GzDecoder::new(bytes)
+            .take(limit)
+            .read_to_end(&mut body),
         Encoding::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes).map_err(invalid)?;
             // By default a frame may ask for 128 MiB before it yields a byte.
@@ -47,7 +51,11 @@ pub fn decompress(encoding: Encoding, bytes: &[u8], max: usize) -> Result<Vec<u8
         }
     }
     .map_err(invalid)?;
-    if body.len() > max { Err(Error::new(Reason::MessageTooLarge)) } else { Ok(body) }
+    if body.len() > max {
+        Err(Error::new(Reason::MessageTooLarge))
+    } else {
+        Ok(body)
+    }
 }
 
 #[cfg(test)]
@@ -63,14 +71,25 @@ mod tests {
         gzip.write_all(&message).unwrap();
         let both = [
             (Encoding::Gzip, gzip.finish().unwrap()),
-            (Encoding::Zstd, zstd::encode_all(message.as_slice(), 3).unwrap()),
+            (
+                Encoding::Zstd,
+                zstd::encode_all(message.as_slice(), 3).unwrap(),
+            ),
         ];
         for (encoding, bytes) in both {
             assert!(bytes.len() < 1000);
-            assert_eq!(decompress(encoding, &bytes, message.len()).unwrap(), message);
+            assert_eq!(
+                decompress(encoding, &bytes, message.len()).unwrap(),
+                message
+            );
             let error = decompress(encoding, &bytes, message.len() - 1).unwrap_err();
             assert_eq!(error.reason(), Reason::MessageTooLarge);
-            assert_eq!(decompress(encoding, &bytes[..9], 1000).unwrap_err().reason(), Reason::InvalidRequest);
+            assert_eq!(
+                decompress(encoding, &bytes[..9], 1000)
+                    .unwrap_err()
+                    .reason(),
+                Reason::InvalidRequest
+            );
         }
     }
 }

@@ -1,7 +1,9 @@
-//! What can go wrong, as facts of this service; the transports turn a fact into their transport's status.
+//! What can go wrong, as facts of this service; the transports turn a fact into their transport's
+//! status.
 //!
-//! A fact has one [`Reason`], and a reason always has the same [`Kind`]. Whatever else a caller may need to know
-//! (which field, how long to wait) is stored beside it. Nothing here knows of a transport.
+//! A fact has one [`Reason`], and a reason always has the same [`Kind`]. Whatever else a caller may
+//! need to know (which field, how long to wait) is stored beside it. Nothing here knows of a
+//! transport.
 
 use std::{collections::BTreeMap, error::Error as StdError, fmt, sync::Arc, time::Duration};
 
@@ -221,13 +223,24 @@ impl Violations {
     }
 
     /// Adds a violation of a field.
-    pub fn add(&mut self, field: impl Into<String>, error: FieldError, description: impl Into<String>) {
-        self.0.push(Violation { field: field.into(), error, description: description.into() });
+    pub fn add(
+        &mut self,
+        field: impl Into<String>,
+        error: FieldError,
+        description: impl Into<String>,
+    ) {
+        self.0.push(Violation {
+            field: field.into(),
+            error,
+            description: description.into(),
+        });
     }
 
     /// Returns the value, or adds the violation.
     pub fn check<T>(&mut self, field: &str, parsed: Result<T, (FieldError, &str)>) -> Option<T> {
-        parsed.map_err(|(error, description)| self.add(field, error, description)).ok()
+        parsed
+            .map_err(|(error, description)| self.add(field, error, description))
+            .ok()
     }
 
     /// Moves the violations of another one here.
@@ -237,7 +250,10 @@ impl Violations {
 
     /// Takes over the violations of a part of the request, whose paths are relative to `path`.
     pub fn extend_at(&mut self, path: &str, others: Violations) {
-        let placed = |violation: Violation| Violation { field: format!("{path}.{}", violation.field), ..violation };
+        let placed = |violation: Violation| Violation {
+            field: format!("{path}.{}", violation.field),
+            ..violation
+        };
         self.0.extend(others.0.into_iter().map(placed));
     }
 
@@ -253,7 +269,11 @@ impl Violations {
 
     /// Fails with `reason` where anything was noted.
     pub fn into_result_as(self, reason: Reason) -> Result<()> {
-        if self.0.is_empty() { Ok(()) } else { Err(Error::new(reason).with_violations(self.0)) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::new(reason).with_violations(self.0))
+        }
     }
 }
 
@@ -319,7 +339,11 @@ impl Error {
     }
 
     /// INVALID_REQUEST for one field.
-    pub fn invalid(field: impl Into<String>, error: FieldError, description: impl Into<String>) -> Self {
+    pub fn invalid(
+        field: impl Into<String>,
+        error: FieldError,
+        description: impl Into<String>,
+    ) -> Self {
         Self::new(Reason::InvalidRequest).with_violation(field, error, description)
     }
 
@@ -335,10 +359,13 @@ impl Error {
 
     /// A value that someone else holds; `field` is its path in the request.
     pub fn taken(reason: Reason, field: &str) -> Self {
-        Self::new(reason).with_resource("user", field).with_violation(field, FieldError::Format, "is already in use")
+        Self::new(reason)
+            .with_resource("user", field)
+            .with_violation(field, FieldError::Format, "is already in use")
     }
 
-    /// An address that was bound without the proof of an older factor, and so cannot authorize a change.
+    /// An address that was bound without the proof of an older factor, and so cannot authorize a
+    /// change.
     pub fn address_not_confirmed(path: &str) -> Self {
         Self::new(Reason::AddressNotConfirmed).with_precondition(path)
     }
@@ -350,7 +377,11 @@ impl Error {
         error: FieldError,
         description: impl Into<String>,
     ) -> Self {
-        self.0.violations.push(Violation { field: field.into(), error, description: description.into() });
+        self.0.violations.push(Violation {
+            field: field.into(),
+            error,
+            description: description.into(),
+        });
         self
     }
 
@@ -368,7 +399,10 @@ impl Error {
 
     /// Says what it is about.
     pub fn with_resource(mut self, kind: &'static str, name: impl Into<String>) -> Self {
-        self.0.resource = Some(Resource { kind, name: name.into() });
+        self.0.resource = Some(Resource {
+            kind,
+            name: name.into(),
+        });
         self
     }
 
@@ -409,7 +443,11 @@ impl Error {
 
     /// The deleted user whose token was rejected.
     pub fn deleted_user(&self) -> Option<i64> {
-        self.0.source.as_deref()?.downcast_ref::<DeletedUser>().map(|deleted| deleted.0)
+        self.0
+            .source
+            .as_deref()?
+            .downcast_ref::<DeletedUser>()
+            .map(|deleted| deleted.0)
     }
 
     /// The stable reason.

@@ -1,4 +1,5 @@
-//! Whether this process serves: it does while the database answers with a schema that this binary knows.
+//! Whether this process serves: it does while the database answers with a schema that this binary
+//! knows.
 
 use std::time::Duration;
 
@@ -25,7 +26,8 @@ const FAILURES: u32 = 3;
 /// The longest that a ping may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Pings the database over a connection of its own: a busy pool doesn't mean that the database is unreachable.
+/// Pings the database over a connection of its own: a busy pool doesn't mean that the database is
+/// unreachable.
 pub struct Probe {
     url: String,
     connector: Connector,
@@ -36,7 +38,12 @@ pub struct Probe {
 
 impl Probe {
     pub fn new(url: String, connector: Connector) -> Self {
-        Self { url, connector, conn: None, is_unshared: false }
+        Self {
+            url,
+            connector,
+            conn: None,
+            is_unshared: false,
+        }
     }
 
     /// Pings once, over a new connection if the last one was closed.
@@ -44,11 +51,14 @@ impl Probe {
     /// # Errors
     /// What is the matter with the database or its schema.
     pub async fn check(&mut self) -> anyhow::Result<SchemaCompatibility> {
-        timeout(PROBE_TIMEOUT, self.compatibility()).await.context("database ping failed in time")?
+        timeout(PROBE_TIMEOUT, self.compatibility())
+            .await
+            .context("database ping failed in time")?
     }
 
     async fn compatibility(&mut self) -> anyhow::Result<SchemaCompatibility> {
-        // Kept again only after a response, so that an abandoned ping leaves no connection in the middle of a statement.
+        // Kept again only after a response, so that an abandoned ping leaves no connection in the
+        // middle of a statement.
         if let Some(mut conn) = self.conn.take()
             && let Ok(fit) = schema::compatibility(&mut conn).await
         {
@@ -76,7 +86,10 @@ pub struct Health {
 impl Health {
     /// Not serving at first.
     pub async fn new(reporter: HealthReporter) -> Self {
-        let health = Self { reporter, serving: watch::Sender::new(false) };
+        let health = Self {
+            reporter,
+            serving: watch::Sender::new(false),
+        };
         health.set_serving(false).await;
         health
     }
@@ -88,7 +101,11 @@ impl Health {
 
     /// Tells that it serves, or that it does not.
     pub async fn set_serving(&self, is_serving: bool) {
-        let status = if is_serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        let status = if is_serving {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
         for service in SERVICES.iter().copied().chain([""]) {
             self.reporter.set_service_status(service, status).await;
         }
@@ -96,8 +113,8 @@ impl Health {
         metrics::serving(is_serving);
     }
 
-    /// Monitors the database until the process ends: lost after three failed pings, or at once if its schema is not one that this
-    /// binary knows; back after one that succeeds.
+    /// Monitors the database until the process ends: lost after three failed pings, or at once if
+    /// its schema is not one that this binary knows; back after one that succeeds.
     pub async fn follow(&self, mut probe: Probe, every: Duration) {
         let mut failures = FAILURES;
         let mut last = SchemaCompatibility::Fits;
@@ -108,7 +125,11 @@ impl Health {
             let was_lost = failures >= FAILURES;
             match probe.check().await {
                 Ok(fit) => {
-                    failures = if fit == SchemaCompatibility::Fits { 0 } else { FAILURES };
+                    failures = if fit == SchemaCompatibility::Fits {
+                        0
+                    } else {
+                        FAILURES
+                    };
                     if fit != last && fit != SchemaCompatibility::Fits {
                         tracing::error!("not serving: {fit}");
                     }

@@ -1,6 +1,8 @@
-//! The operations port, for those who run the service: `/livez`, `/readyz` and `/metrics`, over plain HTTP.
+//! The operations port, for those who run the service: `/livez`, `/readyz` and `/metrics`, over
+//! plain HTTP.
 //!
-//! It has a thread and limits of its own: whatever callers do, it shares neither a queue nor a connection with them.
+//! It has a thread and limits of its own: whatever callers do, it shares neither a queue nor a
+//! connection with them.
 #![expect(clippy::disallowed_types, reason = "the operations port")]
 
 use axum::{
@@ -27,21 +29,33 @@ use crate::{
 /// The running port; its drop closes it.
 pub struct Running(#[expect(dead_code, reason = "held for its drop alone")] oneshot::Sender<()>);
 
-/// Serves the port on a thread of its own, with so many connections at most. `serving` is what the gRPC health service
-/// tells.
+/// Serves the port on a thread of its own, with so many connections at most. `serving` is what the
+/// gRPC health service tells.
 ///
 /// # Errors
 /// Fails where the system gives no more threads.
-pub fn start(listener: TcpListener, connections: usize, serving: watch::Receiver<bool>) -> anyhow::Result<Running> {
+pub fn start(
+    listener: TcpListener,
+    connections: usize,
+    serving: watch::Receiver<bool>,
+) -> anyhow::Result<Running> {
     let listener = listener.into_std()?;
-    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let (running, stopped) = oneshot::channel();
     let run = move || {
         let served = runtime.block_on(async {
             let table = ConnectionTable::new(Limits::without_tokens(connections));
             let listener = TcpListener::from_std(listener)?;
-            let port = Port { listener, acceptor: None, protocols: Protocols::Http1, table };
-            let service = router(serving).map_request(|request: Request<RequestBody>| request.map(Body::new));
+            let port = Port {
+                listener,
+                acceptor: None,
+                protocols: Protocols::Http1,
+                table,
+            };
+            let service =
+                router(serving).map_request(|request: Request<RequestBody>| request.map(Body::new));
             tokio::select! {
                 () = net::serve(port, service, std::future::pending()) => {}
                 _ = stopped => {}
@@ -49,10 +63,15 @@ pub fn start(listener: TcpListener, connections: usize, serving: watch::Receiver
             anyhow::Ok(())
         });
         if let Err(error) = served {
-            tracing::error!(error = format!("{error:#}"), "the operations port cannot be served");
+            tracing::error!(
+                error = format!("{error:#}"),
+                "the operations port cannot be served"
+            );
         }
     };
-    std::thread::Builder::new().name("operations".to_owned()).spawn(run)?;
+    std::thread::Builder::new()
+        .name("operations".to_owned())
+        .spawn(run)?;
     Ok(Running(running))
 }
 
@@ -67,7 +86,11 @@ pub fn router(serving: watch::Receiver<bool>) -> Router {
 }
 
 async fn ready(State(serving): State<watch::Receiver<bool>>) -> (StatusCode, &'static str) {
-    if *serving.borrow() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
+    if *serving.borrow() {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    }
 }
 
 async fn read_metrics() -> Response {

@@ -42,7 +42,12 @@ pub struct Ports {
 ///
 /// # Errors
 /// A port that fails; the second signal.
-pub async fn serve_until_signal(app: App, ports: Ports, drain: Duration, signals: &mut Signals) -> anyhow::Result<()> {
+pub async fn serve_until_signal(
+    app: App,
+    ports: Ports,
+    drain: Duration,
+    signals: &mut Signals,
+) -> anyhow::Result<()> {
     let (stopping, stopped) = oneshot::channel::<()>();
     let serving = serve(app, ports, drain, async move {
         // A dropped sender says the same.
@@ -72,7 +77,10 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let (listener, config) = ports.grpc;
     let grpc_acceptor = acceptor("grpc.tls", config.tls.clone(), &["h2"]).await?;
-    let rest_tls = ports.rest.as_ref().and_then(|(_, config)| config.tls.clone());
+    let rest_tls = ports
+        .rest
+        .as_ref()
+        .and_then(|(_, config)| config.tls.clone());
     let rest_acceptor = acceptor("rest.tls", rest_tls, &["h2", "http/1.1"]).await?;
     let (api, callers, deadlines) = (app.api.clone(), app.callers.clone(), app.deadlines);
     let background = app.spawn();
@@ -81,7 +89,11 @@ pub async fn serve(
     // Ends with this function, however that ends.
     let mut beside = JoinSet::new();
     let _operations = match ports.operations {
-        Some((listener, config)) => Some(operations::start(listener, config.connections, health.watch())?),
+        Some((listener, config)) => Some(operations::start(
+            listener,
+            config.connections,
+            health.watch(),
+        )?),
         None => None,
     };
     let (stopping, stopped) = watch::channel(false);
@@ -99,10 +111,20 @@ pub async fn serve(
     let guard = CallGuard::new(api, callers, deadlines);
     let table = ConnectionTable::new(ports.limits);
     table.show();
-    let port = |listener, acceptor, protocols| Port { listener, acceptor, protocols, table: table.clone() };
-    let grpc_service =
-        guard.layer(services).map_request(|request: Request<RequestBody>| request.map(tonic::body::Body::new));
-    let grpc = net::serve(port(listener, grpc_acceptor, Protocols::Http2), grpc_service, heard(stopped.clone()));
+    let port = |listener, acceptor, protocols| Port {
+        listener,
+        acceptor,
+        protocols,
+        table: table.clone(),
+    };
+    let grpc_service = guard
+        .layer(services)
+        .map_request(|request: Request<RequestBody>| request.map(tonic::body::Body::new));
+    let grpc = net::serve(
+        port(listener, grpc_acceptor, Protocols::Http2),
+        grpc_service,
+        heard(stopped.clone()),
+    );
     let rest_port = ports.rest.map(|(listener, config)| {
         let service = rest::router(guard.clone(), &config)
             .map_request(|request: Request<RequestBody>| request.map(axum::body::Body::new));
@@ -120,8 +142,10 @@ pub async fn serve(
         _ = &mut serving => return Ok(()),
         () = heard(stopped.clone()) => {}
     }
-    let (ended, stopped) =
-        tokio::join!(tokio::time::timeout(GRACE, serving), tokio::time::timeout(GRACE, background.stop()));
+    let (ended, stopped) = tokio::join!(
+        tokio::time::timeout(GRACE, serving),
+        tokio::time::timeout(GRACE, background.stop())
+    );
     if ended.is_err() {
         tracing::warn!("calls that took longer than the drain were cut off");
     }
@@ -135,9 +159,17 @@ pub async fn serve(
 ///
 /// # Errors
 /// Files that cannot be read or do not fit together.
-pub async fn acceptor(section: &str, tls: Option<Tls>, protocols: &[&str]) -> anyhow::Result<Option<Acceptor>> {
+pub async fn acceptor(
+    section: &str,
+    tls: Option<Tls>,
+    protocols: &[&str],
+) -> anyhow::Result<Option<Acceptor>> {
     match tls {
-        Some(tls) => Ok(Some(tls::acceptor(tls, protocols).await.with_context(|| section.to_owned())?)),
+        Some(tls) => Ok(Some(
+            tls::acceptor(tls, protocols)
+                .await
+                .with_context(|| section.to_owned())?,
+        )),
         None => Ok(None),
     }
 }
@@ -145,7 +177,11 @@ pub async fn acceptor(section: &str, tls: Option<Tls>, protocols: &[&str]) -> an
 /// Comes when the stop does.
 async fn heard(mut stopped: watch::Receiver<bool>) {
     // The sender is dropped only when the process ends.
-    stopped.wait_for(|stopped| *stopped).await.map(drop).unwrap_or_default();
+    stopped
+        .wait_for(|stopped| *stopped)
+        .await
+        .map(drop)
+        .unwrap_or_default();
 }
 
 /// Ctrl-C and SIGTERM, one after another.
@@ -161,7 +197,10 @@ impl Signals {
     /// A system that takes no handlers.
     pub fn listen() -> anyhow::Result<Self> {
         let heard = |kind| signal(kind).context("signals cannot be heard");
-        Ok(Self { interrupt: heard(SignalKind::interrupt())?, terminate: heard(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: heard(SignalKind::interrupt())?,
+            terminate: heard(SignalKind::terminate())?,
+        })
     }
 
     /// Comes with the next one.

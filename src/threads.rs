@@ -1,7 +1,8 @@
 //! The threads of the process: half of the cores carry the calls, and half hash passwords.
 //!
-//! Two threads that carry calls hand each other work by waking each other, which costs more than most of that work: on two
-//! cores that Postgres and the client share, one thread serves more calls than two (`benches/README.md`).
+//! Two threads that carry calls hand each other work by waking each other, which costs more than
+//! most of that work: on two cores that Postgres and the client share, one thread serves more calls
+//! than two (`benches/README.md`).
 
 use std::{env, io, thread};
 
@@ -34,10 +35,15 @@ pub fn runtime() -> io::Result<Runtime> {
 /// Bytes from which the reading of a request counts as heavy.
 const HEAVY: usize = 64 * 1024;
 
-/// Runs work on a request of so many bytes. Where they are many, the other calls of this thread go on elsewhere
-/// meanwhile.
+/// Runs work on a request of so many bytes. Where they are many, the other calls of this thread go
+/// on elsewhere meanwhile.
 pub fn run_heavy<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     let can_move = bytes > HEAVY
-        && Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
-    if can_move { tokio::task::block_in_place(work) } else { work() }
+        && Handle::try_current()
+            .is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if can_move {
+        tokio::task::block_in_place(work)
+    } else {
+        work()
+    }
 }

@@ -9,7 +9,8 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-/// How we are a client: a server must be of an authority that this machine knows, or of one in `ca`.
+/// How we are a client: a server must be of an authority that this machine knows, or of one in
+/// `ca`.
 ///
 /// # Errors
 /// A file that cannot be read or has no certificate.

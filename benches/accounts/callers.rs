@@ -32,7 +32,10 @@ impl Waits {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
         let place = (sorted.len() as f64 * share) as usize;
-        sorted.get(place).or(sorted.last()).map_or(f64::NAN, |wait| wait.as_secs_f64() * 1000.0)
+        sorted
+            .get(place)
+            .or(sorted.last())
+            .map_or(f64::NAN, |wait| wait.as_secs_f64() * 1000.0)
     }
 }
 
@@ -82,8 +85,8 @@ pub(crate) async fn closed<F: Future<Output = anyhow::Result<()>> + Send + 'stat
     Ok(all)
 }
 
-/// So many calls a second, whatever the answers do; a wait counts from when its call was due, so that a stall is seen
-/// by all whom it keeps waiting.
+/// So many calls a second, whatever the answers do; a wait counts from when its call was due, so
+/// that a stall is seen by all whom it keeps waiting.
 ///
 /// # Errors
 /// The first call that fails.

@@ -1,5 +1,8 @@
 //! VerifyPassword: what its time tells, and how many there are in a second.
-#![expect(clippy::disallowed_types, reason = "a wrong password is an answer here")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "a wrong password is an answer here"
+)]
 
 use std::{
     thread,
@@ -29,13 +32,22 @@ const TIME: Duration = Duration::from_secs(3);
 /// Logs in with the right password.
 pub(crate) async fn log_in(client: &Client, number: usize) -> anyhow::Result<()> {
     let (_, name) = people::with_password(number);
-    client.admin.clone().verify_password(request(name, PASSWORD)).await?;
+    client
+        .admin
+        .clone()
+        .verify_password(request(name, PASSWORD))
+        .await?;
     Ok(())
 }
 
 /// Tries a password that is not the user's; anything but that answer is an error.
 pub(crate) async fn fail(client: &Client, name: String) -> anyhow::Result<()> {
-    match client.admin.clone().verify_password(request(name, "not this one")).await {
+    match client
+        .admin
+        .clone()
+        .verify_password(request(name, "not this one"))
+        .await
+    {
         Err(status) if status.code() == Code::InvalidArgument => Ok(()),
         Err(status) => Err(status.into()),
         Ok(_) => bail!("a wrong password is right"),
@@ -45,16 +57,24 @@ pub(crate) async fn fail(client: &Client, name: String) -> anyhow::Result<()> {
 fn request(name: String, password: &str) -> pb::VerifyPasswordRequest {
     // One client may be wrong only a hundred times an hour.
     let client = format!("bench {name}");
-    pb::VerifyPasswordRequest { key: Some(Key::Username(name)), password: password.to_owned(), wallet: false, client }
+    pb::VerifyPasswordRequest {
+        key: Some(Key::Username(name)),
+        password: password.to_owned(),
+        wallet: false,
+        client,
+    }
 }
 
-/// Compares the times of the answers that must not differ: one call of each kind after the other, each round
-/// beginning with the next kind, each with a user of its own, since an account takes five tries.
+/// Compares the times of the answers that must not differ: one call of each kind after the other,
+/// each round beginning with the next kind, each with a user of its own, since an account takes
+/// five tries.
 pub(crate) async fn compare_times(bench: &mut Bench) -> anyhow::Result<()> {
     type Name = fn(usize) -> String;
     let kinds: [(&str, Name); 5] = [
         ("wrong password", |number| people::with_password(number).1),
-        ("user without password", |number| people::without_password(number).1),
+        ("user without password", |number| {
+            people::without_password(number).1
+        }),
         ("unknown user", people::nobody),
         ("wrong password, fast bcrypt", people::with_fast_hash),
         ("wrong password, slow bcrypt", people::with_slow_hash),
@@ -71,9 +91,16 @@ pub(crate) async fn compare_times(bench: &mut Bench) -> anyhow::Result<()> {
     let first = waits[0].quantile(0.5);
     for ((name, _), waits) in kinds.iter().zip(&waits) {
         let median = waits.quantile(0.5);
-        let row = Row::new(format!("VerifyPassword, {name}"), format!("median {median:.2} ms"));
+        let row = Row::new(
+            format!("VerifyPassword, {name}"),
+            format!("median {median:.2} ms"),
+        );
         let row = row.beside(kinds[0].0, median / first);
-        bench.table.add(if *name == kinds[0].0 { row } else { row.with_aim(Aim::Within(0.05)) });
+        bench.table.add(if *name == kinds[0].0 {
+            row
+        } else {
+            row.with_aim(Aim::Within(0.05))
+        });
     }
     Ok(())
 }
@@ -97,11 +124,15 @@ pub(crate) async fn count(bench: &mut Bench) -> anyhow::Result<()> {
     }
     rounds.sort_by(|a, b| (a.0.rate / a.1).total_cmp(&(b.0.rate / b.1)));
     let (cost, half, all) = rounds[ROUNDS / 2];
-    let row = Row::new(format!("VerifyPassword, {CALLERS} callers"), format!("{:.1} /s", cost.rate));
+    let row = Row::new(
+        format!("VerifyPassword, {CALLERS} callers"),
+        format!("{:.1} /s", cost.rate),
+    );
     let row = row.beside("bare argon2 on half the cores", cost.rate / half);
     bench.table.add(row.with_cost(cost));
     bench.table.add(
-        Row::new("bare argon2, half the cores", format!("{half:.1} /s")).beside("bare argon2 on all cores", half / all),
+        Row::new("bare argon2, half the cores", format!("{half:.1} /s"))
+            .beside("bare argon2 on all cores", half / all),
     );
     Ok(())
 }
@@ -114,14 +145,19 @@ fn hashes(threads: usize, time: Duration) -> f64 {
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let mut count = 0;
         while begin.elapsed() < time {
-            argon2.hash_password_into(PASSWORD.as_bytes(), b"salt of the test", &mut [0; 32]).expect("there is memory");
+            argon2
+                .hash_password_into(PASSWORD.as_bytes(), b"salt of the test", &mut [0; 32])
+                .expect("there is memory");
             count += 1;
         }
         count
     };
     let made: usize = thread::scope(|scope| {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(hash)).collect();
-        threads.into_iter().map(|thread| thread.join().expect("valid: it does not panic")).sum()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("valid: it does not panic"))
+            .sum()
     });
     made as f64 / begin.elapsed().as_secs_f64()
 }

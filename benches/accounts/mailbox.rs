@@ -1,4 +1,5 @@
-//! An SMTP server: mailin speaks the protocol, and every mail is noted with the time when it was whole.
+//! An SMTP server: mailin speaks the protocol, and every mail is noted with the time when it was
+//! whole.
 
 use std::{
     collections::HashMap,
@@ -49,7 +50,8 @@ impl Mailbox {
     /// Waits until there are so many, and gives them.
     pub(crate) async fn wait_for(&self, count: usize) -> anyhow::Result<Mails> {
         let mut mails = self.mails.subscribe();
-        let arrived = tokio::time::timeout(PATIENCE, mails.wait_for(|mails| mails.len() >= count)).await;
+        let arrived =
+            tokio::time::timeout(PATIENCE, mails.wait_for(|mails| mails.len() >= count)).await;
         let mails = arrived.context("the mails do not come")??.clone();
         Ok(mails)
     }
@@ -64,7 +66,11 @@ async fn accept(listener: TcpListener, mails: watch::Sender<Mails>) -> io::Resul
 }
 
 async fn converse(stream: TcpStream, peer: IpAddr, mails: watch::Sender<Mails>) -> io::Result<()> {
-    let conversation = Conversation { mails, to: String::new(), data: Vec::new() };
+    let conversation = Conversation {
+        mails,
+        to: String::new(),
+        data: Vec::new(),
+    };
     let mut session = SessionBuilder::new("localhost").build(peer, conversation);
     let mut stream = BufReader::new(stream);
     stream.write_all(&session.greeting().buffer()?).await?;
@@ -102,7 +108,10 @@ impl Handler for Conversation {
 
     fn data_end(&mut self) -> Response {
         let (at, data) = (Instant::now(), std::mem::take(&mut self.data));
-        let arrived = Arrived { at, text: String::from_utf8_lossy(&data).into_owned() };
+        let arrived = Arrived {
+            at,
+            text: String::from_utf8_lossy(&data).into_owned(),
+        };
         self.mails.send_modify(|mails| {
             mails.insert(std::mem::take(&mut self.to), arrived);
         });

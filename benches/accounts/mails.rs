@@ -1,5 +1,5 @@
-//! Codes: how many are asked for and confirmed in a second, how many mails one worker sends, and how long one is under
-//! way.
+//! Codes: how many are asked for and confirmed in a second, how many mails one worker sends, and
+//! how long one is under way.
 
 use std::{
     collections::HashMap,
@@ -35,7 +35,10 @@ pub(crate) async fn measure(bench: &mut Bench) -> anyhow::Result<()> {
     let mails = send_codes(bench, update).await?;
     let bare = send_by_hand(bench).await?;
     let row = Row::new("mails through one worker", format!("{mails:.0} /s"));
-    bench.table.add(row.beside(format!("lettre alone, {SENDERS} at once ({bare:.0} /s)"), mails / bare));
+    bench.table.add(row.beside(
+        format!("lettre alone, {SENDERS} at once ({bare:.0} /s)"),
+        mails / bare,
+    ));
     confirm(bench, update).await?;
     wait_for_mails(bench).await
 }
@@ -49,8 +52,13 @@ async fn update_profiles(bench: &mut Bench) -> anyhow::Result<f64> {
         async move {
             let request = pb::UpdateProfileRequest {
                 user_id: people::with_password(number).0,
-                profile: Some(pb::Profile { city: "Oslo".to_owned(), ..Default::default() }),
-                update_mask: Some(prost_types::FieldMask { paths: vec!["city".to_owned()] }),
+                profile: Some(pb::Profile {
+                    city: "Oslo".to_owned(),
+                    ..Default::default()
+                }),
+                update_mask: Some(prost_types::FieldMask {
+                    paths: vec!["city".to_owned()],
+                }),
                 ..Default::default()
             };
             client.users.update_profile(request).await?;
@@ -59,12 +67,16 @@ async fn update_profiles(bench: &mut Bench) -> anyhow::Result<f64> {
     })
     .await?;
     let cost = bench.meter.since(before, waits.len()).await;
-    let row = Row::new(format!("UpdateProfile, {CALLERS} callers"), format!("{:.0} /s", cost.rate));
+    let row = Row::new(
+        format!("UpdateProfile, {CALLERS} callers"),
+        format!("{:.0} /s", cost.rate),
+    );
     bench.table.add(row.with_cost(cost));
     Ok(cost.rate)
 }
 
-/// Asks for codes as fast as they are answered; gives the mails a second that the worker then sends.
+/// Asks for codes as fast as they are answered; gives the mails a second that the worker then
+/// sends.
 async fn send_codes(bench: &mut Bench, update: f64) -> anyhow::Result<f64> {
     let client = bench.client.clone();
     let before = bench.meter.read().await;
@@ -78,17 +90,35 @@ async fn send_codes(bench: &mut Bench, update: f64) -> anyhow::Result<f64> {
     let (there, since) = (bench.mailbox.len(), Instant::now());
     let mails = bench.mailbox.wait_for(CODES).await?;
     let last = mails.values().map(|mail| mail.at).max().unwrap_or(begin);
-    let row = Row::new(format!("SendEmailCode, {CALLERS} callers"), format!("{:.0} /s", cost.rate));
-    bench.table.add(row.beside("UpdateProfile", cost.rate / update).with_cost(cost));
+    let row = Row::new(
+        format!("SendEmailCode, {CALLERS} callers"),
+        format!("{:.0} /s", cost.rate),
+    );
+    bench.table.add(
+        row.beside("UpdateProfile", cost.rate / update)
+            .with_cost(cost),
+    );
     // Where the worker kept up there is no rest that it could be measured by.
     let rest = CODES.saturating_sub(there);
-    let (count, from) = if rest > CODES / 4 { (rest, since) } else { (CODES, begin) };
+    let (count, from) = if rest > CODES / 4 {
+        (rest, since)
+    } else {
+        (CODES, begin)
+    };
     Ok(count as f64 / last.saturating_duration_since(from).as_secs_f64())
 }
 
 async fn send_code(client: &Client, number: usize) -> anyhow::Result<()> {
     let (user_id, email) = people::mailed(number);
-    client.users.clone().send_email_code(pb::SendEmailCodeRequest { user_id, email, ..Default::default() }).await?;
+    client
+        .users
+        .clone()
+        .send_email_code(pb::SendEmailCodeRequest {
+            user_id,
+            email,
+            ..Default::default()
+        })
+        .await?;
     Ok(())
 }
 
@@ -100,7 +130,14 @@ async fn send_by_hand(bench: &Bench) -> anyhow::Result<f64> {
         .pool_config(PoolConfig::new().max_size(SENDERS as u32))
         .build();
     let mails = bench.mailbox.wait_for(1).await?;
-    let sample = Arc::new(mails.into_values().next().context("no mail")?.text.into_bytes());
+    let sample = Arc::new(
+        mails
+            .into_values()
+            .next()
+            .context("no mail")?
+            .text
+            .into_bytes(),
+    );
     let from: lettre::Address = "no-reply@example.org".parse()?;
     let begin = Instant::now();
     let waits = closed(SENDERS, Until::Calls(BARE_MAILS), move |_| {
@@ -124,23 +161,41 @@ async fn confirm(bench: &mut Bench, update: f64) -> anyhow::Result<()> {
         let (mut client, mails) = (client.clone(), Arc::clone(&mails));
         async move {
             let (user_id, email) = people::mailed(number);
-            let code = mails.get(&email).and_then(code).context("a mail without a code")?;
-            let request = pb::ConfirmEmailChangeRequest { user_id, email, code, ..Default::default() };
+            let code = mails
+                .get(&email)
+                .and_then(code)
+                .context("a mail without a code")?;
+            let request = pb::ConfirmEmailChangeRequest {
+                user_id,
+                email,
+                code,
+                ..Default::default()
+            };
             client.users.confirm_email_change(request).await?;
             Ok(())
         }
     })
     .await?;
     let cost = bench.meter.since(before, waits.len()).await;
-    let row = Row::new(format!("ConfirmEmailChange, {CALLERS} callers"), format!("{:.0} /s", cost.rate));
-    bench.table.add(row.beside("UpdateProfile", cost.rate / update).with_cost(cost));
+    let row = Row::new(
+        format!("ConfirmEmailChange, {CALLERS} callers"),
+        format!("{:.0} /s", cost.rate),
+    );
+    bench.table.add(
+        row.beside("UpdateProfile", cost.rate / update)
+            .with_cost(cost),
+    );
     Ok(())
 }
 
 /// The code stands on a line of its own.
 fn code(mail: &Arrived) -> Option<String> {
     let is_code = |line: &&str| line.len() == 6 && line.bytes().all(|byte| byte.is_ascii_digit());
-    mail.text.lines().map(str::trim).find(is_code).map(str::to_owned)
+    mail.text
+        .lines()
+        .map(str::trim)
+        .find(is_code)
+        .map(str::to_owned)
 }
 
 /// How long a mail is under way once its call has been answered, where the worker has time.
@@ -153,7 +208,10 @@ async fn wait_for_mails(bench: &mut Bench) -> anyhow::Result<()> {
         async move {
             send_code(&client, CODES + number).await?;
             let (_, email) = people::mailed(CODES + number);
-            noted.lock().expect("valid: no holder panics").insert(email, Instant::now());
+            noted
+                .lock()
+                .expect("valid: no holder panics")
+                .insert(email, Instant::now());
             Ok(())
         }
     })
@@ -165,12 +223,20 @@ async fn wait_for_mails(bench: &mut Bench) -> anyhow::Result<()> {
         under_way.add(mail.at.saturating_duration_since(*at));
     }
     let median = calls.quantile(0.5);
-    let row = Row::new(format!("SendEmailCode at {RATE} /s, p50"), format!("{median:.2} ms"));
+    let row = Row::new(
+        format!("SendEmailCode at {RATE} /s, p50"),
+        format!("{median:.2} ms"),
+    );
     bench.table.add(row);
     for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
         let wait = under_way.quantile(share);
-        let row = Row::new(format!("from the answer to the mail, {name}"), format!("{wait:.2} ms"));
-        bench.table.add(row.beside("SendEmailCode's p50", wait / median));
+        let row = Row::new(
+            format!("from the answer to the mail, {name}"),
+            format!("{wait:.2} ms"),
+        );
+        bench
+            .table
+            .add(row.beside("SendEmailCode's p50", wait / median));
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Accounts and mail: what a password costs, what it tells by the time it takes, whom hashing keeps waiting, and how
-//! fast a code comes. See `benches/README.md`.
+//! Accounts and mail: what a password costs, what it tells by the time it takes, whom hashing keeps
+//! waiting, and how fast a code comes. See `benches/README.md`.
 
 #[path = "../common/mod.rs"]
 #[expect(dead_code, reason = "the other benches ask for more")]
@@ -69,7 +69,9 @@ fn main() -> anyhow::Result<ExitCode> {
     let folder = Folder::open(None, "accounts")?;
     let postgres = database::start(&folder.path)?;
     let url = postgres.url(database::DATABASE);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let missed = runtime.block_on(async {
         schema::migrate(&url, None).await?;
         let mailbox = Mailbox::open().await?;
@@ -77,11 +79,20 @@ fn main() -> anyhow::Result<ExitCode> {
         let client = service.client().await?;
         people::move_in(&client).await?;
         let meter = Meter::new(service.pid(), postgres.pid(), Counter::new(&url).await?);
-        let mut bench = Bench { client, mailbox, meter, table: Table::default() };
+        let mut bench = Bench {
+            client,
+            mailbox,
+            meter,
+            table: Table::default(),
+        };
         bench.run(arguments.part).await?;
         anyhow::Ok(bench.table.missed())
     })?;
-    Ok(if missed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if missed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 impl Bench {

@@ -32,14 +32,23 @@ pub(crate) struct Cost {
 
 impl Meter {
     pub(crate) fn new(service: u32, postgres: Option<u32>, counter: Counter) -> Self {
-        Self { service, postgres, counter }
+        Self {
+            service,
+            postgres,
+            counter,
+        }
     }
 
     pub(crate) async fn read(&mut self) -> Reading {
         // The counting is a statement too.
         let statements = self.counter.count().await.map(|count| count + 1);
         let postgres = self.postgres.map_or(Duration::ZERO, cpu::cpu_of_family);
-        Reading { at: Instant::now(), service: cpu::cpu(self.service), postgres, statements }
+        Reading {
+            at: Instant::now(),
+            service: cpu::cpu(self.service),
+            postgres,
+            statements,
+        }
     }
 
     /// What one of so many calls has cost since then.
@@ -54,7 +63,9 @@ impl Meter {
             rate: calls as f64 / took,
             service: micros(service.saturating_sub(before.service)),
             postgres: micros(postgres.saturating_sub(before.postgres)),
-            statements: statements.zip(before.statements).map(|(after, before)| each((after - before) as f64)),
+            statements: statements
+                .zip(before.statements)
+                .map(|(after, before)| each((after - before) as f64)),
         }
     }
 }

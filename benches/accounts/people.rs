@@ -47,7 +47,11 @@ pub(crate) fn with_fast_hash(number: usize) -> String {
 
 /// A user who moved in with a hash that is checked slowly.
 pub(crate) fn with_slow_hash(number: usize) -> String {
-    user(WITH_PASSWORD + WITHOUT_PASSWORD + MAILED + MIGRATED, number % MIGRATED).1
+    user(
+        WITH_PASSWORD + WITHOUT_PASSWORD + MAILED + MIGRATED,
+        number % MIGRATED,
+    )
+    .1
 }
 
 /// No one's name.
@@ -62,7 +66,9 @@ fn user(first: usize, number: usize) -> (i64, String) {
 
 /// Makes them all.
 pub(crate) async fn move_in(client: &Client) -> anyhow::Result<()> {
-    let secret = password::parse_attempt(PASSWORD.to_owned()).ok().context("the password is none")?;
+    let secret = password::parse_attempt(PASSWORD.to_owned())
+        .ok()
+        .context("the password is none")?;
     let hash = password_hash::hash(&secret, *b"salt of the test", HashParameters::default())
         .map_err(|error| anyhow::anyhow!("{error}"))?;
     let native = WITH_PASSWORD + WITHOUT_PASSWORD + MAILED;
@@ -72,8 +78,15 @@ pub(crate) async fn move_in(client: &Client) -> anyhow::Result<()> {
     let users = (0..all).map(move |place| {
         let (user_id, name) = user(0, place);
         pb::CreateUserRequest {
-            profile: Some(pb::Profile { user_id, nickname: name.clone(), ..Default::default() }),
-            account: Some(pb::Account { username: Some(name), ..Default::default() }),
+            profile: Some(pb::Profile {
+                user_id,
+                nickname: name.clone(),
+                ..Default::default()
+            }),
+            account: Some(pb::Account {
+                username: Some(name),
+                ..Default::default()
+            }),
             password_hash: match place.checked_sub(native) {
                 Some(place) => migrated[place / MIGRATED].clone(),
                 None if place < WITH_PASSWORD => hash.clone(),

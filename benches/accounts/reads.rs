@@ -34,12 +34,19 @@ pub(crate) async fn compare(bench: &mut Bench) -> anyhow::Result<()> {
     }
     let [p50, p99] = [0.5, 0.99].map(|share| (quiet.quantile(share), flooded.quantile(share)));
     let of = |(quiet, _): (f64, f64)| format!("{quiet:.2} ms");
-    bench.table.add(Row::new(format!("GetProfile at {RATE} /s, quiet, p50"), of(p50)));
-    bench.table.add(Row::new(format!("GetProfile at {RATE} /s, quiet, p99"), of(p99)));
+    bench.table.add(Row::new(
+        format!("GetProfile at {RATE} /s, quiet, p50"),
+        of(p50),
+    ));
+    bench.table.add(Row::new(
+        format!("GetProfile at {RATE} /s, quiet, p99"),
+        of(p99),
+    ));
     let rate = hashed as f64 / (ROUNDS as f64 * (TIME + 2 * MARGIN).as_secs_f64());
     let under = format!("while {FLOOD} callers hash ({rate:.0} /s)");
     let row = |name: &str, (quiet, flooded): (f64, f64)| {
-        Row::new(format!("{under}, {name}"), format!("{flooded:.2} ms")).beside("quiet", flooded / quiet)
+        Row::new(format!("{under}, {name}"), format!("{flooded:.2} ms"))
+            .beside("quiet", flooded / quiet)
     };
     bench.table.add(row("p50", p50));
     bench.table.add(row("p99", p99).with_aim(Aim::AtMost(2.0)));
@@ -53,7 +60,10 @@ async fn read(client: &Client, time: Duration) -> anyhow::Result<Waits> {
         async move {
             client
                 .users
-                .get_profile(pb::GetProfileRequest { key: Some(Key::UserId(user_id)), read_mask: None })
+                .get_profile(pb::GetProfileRequest {
+                    key: Some(Key::UserId(user_id)),
+                    read_mask: None,
+                })
                 .await?;
             Ok(())
         }
@@ -72,7 +82,9 @@ async fn flood(client: Client) -> anyhow::Result<usize> {
             }
         }
     };
-    Ok(closed(FLOOD, Until::Time(TIME + 2 * MARGIN), ask).await?.len())
+    Ok(closed(FLOOD, Until::Time(TIME + 2 * MARGIN), ask)
+        .await?
+        .len())
 }
 
 async fn set_password(client: &Client, number: usize) -> anyhow::Result<()> {
@@ -81,7 +93,11 @@ async fn set_password(client: &Client, number: usize) -> anyhow::Result<()> {
     client
         .users
         .clone()
-        .update_account(pb::UpdateAccountRequest { user_id, new_password, ..Default::default() })
+        .update_account(pb::UpdateAccountRequest {
+            user_id,
+            new_password,
+            ..Default::default()
+        })
         .await?;
     Ok(())
 }

@@ -44,23 +44,39 @@ impl Aim {
 
 impl Row {
     pub(crate) fn new(what: impl Into<String>, figure: impl Into<String>) -> Self {
-        Self { what: what.into(), figure: figure.into(), ..Self::default() }
+        Self {
+            what: what.into(),
+            figure: figure.into(),
+            ..Self::default()
+        }
     }
 
     pub(crate) fn beside(self, what: impl Into<String>, ratio: f64) -> Self {
-        Self { beside: what.into(), ratio: Some(ratio), ..self }
+        Self {
+            beside: what.into(),
+            ratio: Some(ratio),
+            ..self
+        }
     }
 
     pub(crate) fn with_aim(self, aim: Aim) -> Self {
-        Self { aim: Some(aim), ..self }
+        Self {
+            aim: Some(aim),
+            ..self
+        }
     }
 
     pub(crate) fn with_cost(self, cost: Cost) -> Self {
-        Self { cost: Some(cost), ..self }
+        Self {
+            cost: Some(cost),
+            ..self
+        }
     }
 
     fn is_missed(&self) -> bool {
-        self.aim.zip(self.ratio).is_some_and(|(aim, ratio)| !aim.is_reached(ratio))
+        self.aim
+            .zip(self.ratio)
+            .is_some_and(|(aim, ratio)| !aim.is_reached(ratio))
     }
 
     fn line(&self) -> String {
@@ -69,13 +85,19 @@ impl Row {
             Some(aim) => aim.text(),
             None => String::new(),
         };
-        let micros = |time: fn(&Cost) -> f64| self.cost.as_ref().map(|cost| format!("{:.0}", time(cost)));
-        let statements = self.cost.and_then(|cost| cost.statements).map(|count| format!("{count:.1}"));
+        let micros =
+            |time: fn(&Cost) -> f64| self.cost.as_ref().map(|cost| format!("{:.0}", time(cost)));
+        let statements = self
+            .cost
+            .and_then(|cost| cost.statements)
+            .map(|count| format!("{count:.1}"));
         let cells = [
             self.what.clone(),
             self.figure.clone(),
             self.beside.clone(),
-            self.ratio.map(|ratio| format!("{ratio:.3}")).unwrap_or_default(),
+            self.ratio
+                .map(|ratio| format!("{ratio:.3}"))
+                .unwrap_or_default(),
             aim,
             micros(|cost| cost.service).unwrap_or_default(),
             micros(|cost| cost.postgres).unwrap_or_default(),
@@ -88,7 +110,9 @@ impl Row {
 impl Table {
     pub(crate) fn add(&mut self, row: Row) {
         if self.0.is_empty() {
-            println!("| what | figure | beside | ratio | aim | service µs | Postgres µs | statements |");
+            println!(
+                "| what | figure | beside | ratio | aim | service µs | Postgres µs | statements |"
+            );
             println!("|---|---|---|---|---|---|---|---|");
         }
         println!("{}", row.line());

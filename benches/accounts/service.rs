@@ -14,7 +14,9 @@ use tonic::{
     service::{Interceptor, interceptor::InterceptedService},
     transport::{Channel, Endpoint},
 };
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 use user_service::convert::pb::{
     user_admin_service_client::UserAdminServiceClient, user_service_client::UserServiceClient,
 };
@@ -45,13 +47,20 @@ impl Service {
             ("TELEMETRY__LOG_FORMAT", "json".to_owned()),
         ];
         let mut command = Command::new(env!("CARGO_BIN_EXE_user-service"));
-        command.arg("serve").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .arg("serve")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         for (key, value) in variables {
             command.env(format!("USER_SERVICE__{key}"), value);
         }
         let mut process = command.spawn()?;
         let stderr = process.stderr.take().context("a child without stderr")?;
-        let mut service = Self { process, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        let mut service = Self {
+            process,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        };
         let mut log = BufReader::new(stderr);
         service.address = find_address(&mut log)?;
         std::thread::spawn(move || tell_errors(log));
@@ -64,13 +73,22 @@ impl Service {
 
     /// A client with every scope, as soon as the service is ready.
     pub(crate) async fn client(&self) -> anyhow::Result<Client> {
-        let channel = Endpoint::from_shared(format!("http://{}", self.address))?.connect().await?;
-        let mut watch = HealthClient::new(channel.clone()).watch(HealthCheckRequest::default()).await?.into_inner();
+        let channel = Endpoint::from_shared(format!("http://{}", self.address))?
+            .connect()
+            .await?;
+        let mut watch = HealthClient::new(channel.clone())
+            .watch(HealthCheckRequest::default())
+            .await?
+            .into_inner();
         let ready = async {
-            while watch.message().await?.context("health ended")?.status() != ServingStatus::Serving {}
+            while watch.message().await?.context("health ended")?.status() != ServingStatus::Serving
+            {
+            }
             anyhow::Ok(())
         };
-        tokio::time::timeout(PATIENCE, ready).await.context("the service does not get ready")??;
+        tokio::time::timeout(PATIENCE, ready)
+            .await
+            .context("the service does not get ready")??;
         let bearer = Bearer(format!("Bearer {TOKEN}").parse()?);
         Ok(Client {
             users: UserServiceClient::with_interceptor(channel.clone(), bearer.clone()),
@@ -94,7 +112,10 @@ fn find_address(log: &mut impl BufRead) -> anyhow::Result<SocketAddr> {
         let line = line?;
         let parsed: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
         if parsed["message"] == "serving gRPC" {
-            return Ok(parsed["address"].as_str().context("no address in the log")?.parse()?);
+            return Ok(parsed["address"]
+                .as_str()
+                .context("no address in the log")?
+                .parse()?);
         }
         told.push_str(&line);
     }
@@ -103,7 +124,10 @@ fn find_address(log: &mut impl BufRead) -> anyhow::Result<SocketAddr> {
 
 /// Shows what of the log tells of a bug; the rest is read so that no one waits.
 fn tell_errors(log: impl BufRead) {
-    log.lines().map_while(Result::ok).filter(|line| line.contains("ERROR")).for_each(|line| eprintln!("{line}"));
+    log.lines()
+        .map_while(Result::ok)
+        .filter(|line| line.contains("ERROR"))
+        .for_each(|line| eprintln!("{line}"));
 }
 
 /// Adds the token.
@@ -112,7 +136,9 @@ pub(crate) struct Bearer(MetadataValue<Ascii>);
 
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> tonic::Result<Request<()>> {
-        request.metadata_mut().insert("authorization", self.0.clone());
+        request
+            .metadata_mut()
+            .insert("authorization", self.0.clone());
         Ok(request)
     }
 }

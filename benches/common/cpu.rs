@@ -7,7 +7,8 @@ fn ticks() -> u64 {
     static TICKS: OnceLock<u64> = OnceLock::new();
     *TICKS.get_or_init(|| {
         let told = Command::new("getconf").arg("CLK_TCK").output().ok();
-        told.and_then(|told| String::from_utf8(told.stdout).ok()?.trim().parse().ok()).unwrap_or(100)
+        told.and_then(|told| String::from_utf8(told.stdout).ok()?.trim().parse().ok())
+            .unwrap_or(100)
     })
 }
 
@@ -16,7 +17,12 @@ fn stat(pid: &str) -> Option<Vec<u64>> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in front may hold anything, a bracket too.
     let (_, rest) = text.rsplit_once(") ")?;
-    Some(rest.split(' ').skip(1).map(|number| number.parse().unwrap_or_default()).collect())
+    Some(
+        rest.split(' ')
+            .skip(1)
+            .map(|number| number.parse().unwrap_or_default())
+            .collect(),
+    )
 }
 
 fn of_ticks(count: u64) -> Duration {
@@ -37,7 +43,8 @@ pub(crate) fn cpu_of_ended(pid: u32) -> Duration {
 pub(crate) fn children(pid: u32) -> Vec<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|child| stat(&child.to_string()).is_some_and(|stat| stat[0] == u64::from(pid))).collect()
+    pids.filter(|child| stat(&child.to_string()).is_some_and(|stat| stat[0] == u64::from(pid)))
+        .collect()
 }
 
 /// CPU time of a process and its children, those that have ended too.

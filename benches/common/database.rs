@@ -39,7 +39,9 @@ pub(crate) struct Counter(Option<AsyncPgConnection>);
 impl Counter {
     pub(crate) async fn new(url: &str) -> anyhow::Result<Self> {
         let mut conn = schema::connect(url, None).await?;
-        let made = conn.batch_execute("create extension if not exists pg_stat_statements").await;
+        let made = conn
+            .batch_execute("create extension if not exists pg_stat_statements")
+            .await;
         let mut counter = Self(made.is_ok().then_some(conn));
         if counter.count().await.is_none() {
             counter.0 = None;
@@ -48,7 +50,8 @@ impl Counter {
     }
 
     pub(crate) async fn count(&mut self) -> Option<i64> {
-        let statement = Sql::<BigInt>::new("select coalesce(sum(calls), 0)::bigint from pg_stat_statements");
+        let statement =
+            Sql::<BigInt>::new("select coalesce(sum(calls), 0)::bigint from pg_stat_statements");
         statement.get_result(self.0.as_mut()?).await.ok()
     }
 }

@@ -12,7 +12,8 @@ impl Folder {
     /// The one that was named, else a new one of the bench's.
     pub(crate) fn open(named: Option<PathBuf>, bench: &str) -> std::io::Result<Self> {
         let is_kept = named.is_some();
-        let own = || std::env::temp_dir().join(format!("user-service-{bench}-{}", std::process::id()));
+        let own =
+            || std::env::temp_dir().join(format!("user-service-{bench}-{}", std::process::id()));
         let path = named.unwrap_or_else(own);
         std::fs::create_dir_all(&path)?;
         Ok(Self { path, is_kept })

@@ -13,14 +13,20 @@ pub(crate) struct Memory {
 
 fn kilobytes(file: &str, name: &str) -> u64 {
     let text = fs::read_to_string(file).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+        .unwrap_or_default()
 }
 
 /// Resident memory of a process.
 pub(crate) fn memory(pid: u32) -> Memory {
     let file = format!("/proc/{pid}/status");
-    Memory { now: kilobytes(&file, "VmRSS") / 1024, highest: kilobytes(&file, "VmHWM") / 1024 }
+    Memory {
+        now: kilobytes(&file, "VmRSS") / 1024,
+        highest: kilobytes(&file, "VmHWM") / 1024,
+    }
 }
 
 /// Memory of a process and its children, what they share counted once.

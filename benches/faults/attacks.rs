@@ -39,7 +39,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The longest that anything of a good client's may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a connection may live where a client ignores its GOAWAY.
-const SHORT_AGE: [(&str, &str); 2] = [("LIMITS__AGE_SECONDS", "2"), ("LIMITS__AGE_GRACE_SECONDS", "2")];
+const SHORT_AGE: [(&str, &str); 2] = [
+    ("LIMITS__AGE_SECONDS", "2"),
+    ("LIMITS__AGE_GRACE_SECONDS", "2"),
+];
 
 /// What strangers do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,8 +100,15 @@ async fn one(
     binary: &Path,
     folder: &Path,
 ) -> anyhow::Result<()> {
-    let mut options = Options { binary: Some(binary), ..Options::default() };
-    let trust = if let Attack::Silent(_) = attack { Some(certificate(folder)?) } else { None };
+    let mut options = Options {
+        binary: Some(binary),
+        ..Options::default()
+    };
+    let trust = if let Attack::Silent(_) = attack {
+        Some(certificate(folder)?)
+    } else {
+        None
+    };
     options.tls = trust.as_ref().map(|_| folder);
     match attack {
         Attack::Deaf => options.variables = &SHORT_AGE,
@@ -106,7 +116,10 @@ async fn one(
         _ => {}
     }
     let service = Service::start_with(url, &options).await?;
-    let target = Target { address: service.address, trust };
+    let target = Target {
+        address: service.address,
+        trust,
+    };
     let callers = match target.trust {
         None => Some(Callers::connect(service.address, 4).await?),
         Some(_) => None,
@@ -115,14 +128,26 @@ async fn one(
     let is_over = Arc::new(AtomicBool::new(false));
     let attacking = tokio::spawn(strangers(attack, service.address, Arc::clone(&is_over)));
     let livez = tokio::spawn(follow(service.operations, Arc::clone(&is_over)));
-    let under = measure(&target, callers.as_ref(), calls, time.max(Duration::from_secs(6))).await;
+    let under = measure(
+        &target,
+        callers.as_ref(),
+        calls,
+        time.max(Duration::from_secs(6)),
+    )
+    .await;
     is_over.store(true, Ordering::Relaxed);
     let left = attacking.await?;
     let livez = livez.await?;
     let under = under?;
     let calls = match (&quiet.calls, &under.calls) {
         (Some(quiet), Some(under)) => {
-            format!("{:.1}, {:.1} ms ({:.1}), {}", quiet.0, under.0, under.0 / quiet.0, under.1)
+            format!(
+                "{:.1}, {:.1} ms ({:.1}), {}",
+                quiet.0,
+                under.0,
+                under.0 / quiet.0,
+                under.1
+            )
         }
         _ => "over the new clients".to_owned(),
     };
@@ -131,7 +156,10 @@ async fn one(
         quiet.clients.0,
         under.clients.0,
         under.clients.1,
-        livez.map_or("none".to_owned(), |longest| format!("{:.1} ms", longest.as_secs_f64() * 1000.0)),
+        livez.map_or("none".to_owned(), |longest| format!(
+            "{:.1} ms",
+            longest.as_secs_f64() * 1000.0
+        )),
         memory::memory(service.pid()).highest,
     );
     Ok(())
@@ -161,7 +189,10 @@ async fn measure(
     };
     let (kept, clients) = tokio::join!(kept, new_clients(target, &calls[0], time));
     let latency = |notes: crate::client::Notes| (notes.latency()[1], notes.refused.len());
-    Ok(Measured { calls: kept?.map(latency), clients: clients? })
+    Ok(Measured {
+        calls: kept?.map(latency),
+        clients: clients?,
+    })
 }
 
 /// Where good clients connect to, and by which certificate.
@@ -189,7 +220,12 @@ async fn new_client(target: &Target, call: Call) -> anyhow::Result<()> {
     match &target.trust {
         Some(config) => {
             let connector = TlsConnector::from(Arc::clone(config));
-            exchange(connector.connect("localhost".try_into()?, stream).await?, target.address, call).await
+            exchange(
+                connector.connect("localhost".try_into()?, stream).await?,
+                target.address,
+                call,
+            )
+            .await
         }
         None => exchange(stream, target.address, call).await,
     }
@@ -199,7 +235,9 @@ async fn exchange<T>(stream: T, address: SocketAddr, call: Call) -> anyhow::Resu
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) = Builder::new(TokioExecutor::new()).handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) = Builder::new(TokioExecutor::new())
+        .handshake(TokioIo::new(stream))
+        .await?;
     let driver = tokio::spawn(connection);
     let response = sender.send_request(request(address, call)?).await?;
     let has_message = !response.into_body().collect().await?.to_bytes().is_empty();
@@ -251,11 +289,22 @@ async fn strangers(attack: Attack, address: SocketAddr, is_over: Arc<AtomicBool>
 }
 
 /// So many calls as fast as they go, over one connection, and over the next when that is closed.
-async fn flood(address: SocketAddr, path: &str, count: u32, window: Option<u32>, is_over: &AtomicBool) -> usize {
+async fn flood(
+    address: SocketAddr,
+    path: &str,
+    count: u32,
+    window: Option<u32>,
+    is_over: &AtomicBool,
+) -> usize {
     let (mut left, mut open) = (count, Vec::new());
     while left > 0 && !is_over.load(Ordering::Relaxed) {
-        let Ok(Ok(stream)) = timeout(PATIENCE, TcpStream::connect(address)).await else { continue };
-        let mut raw = RawHttp2 { stream, has_acks: false };
+        let Ok(Ok(stream)) = timeout(PATIENCE, TcpStream::connect(address)).await else {
+            continue;
+        };
+        let mut raw = RawHttp2 {
+            stream,
+            has_acks: false,
+        };
         raw.send(PREFACE).await;
         if let Some(window) = window {
             raw.set(4, window).await;
@@ -268,7 +317,10 @@ async fn flood(address: SocketAddr, path: &str, count: u32, window: Option<u32>,
             ]
             .concat();
             // No one reads what comes back, until nothing more can be sent.
-            if !matches!(timeout(PAUSE * 4, raw.stream.write_all(&bytes)).await, Ok(Ok(()))) {
+            if !matches!(
+                timeout(PAUSE * 4, raw.stream.write_all(&bytes)).await,
+                Ok(Ok(()))
+            ) {
                 break;
             }
             (number, left) = (number + 1, left - 1);
@@ -281,8 +333,14 @@ async fn flood(address: SocketAddr, path: &str, count: u32, window: Option<u32>,
     count_open(&mut open).await
 }
 
-/// So many sockets that each send one of these beginnings and nothing more; closed ones are replaced.
-async fn sockets(address: SocketAddr, count: usize, beginnings: &[&[u8]], is_over: &AtomicBool) -> usize {
+/// So many sockets that each send one of these beginnings and nothing more; closed ones are
+/// replaced.
+async fn sockets(
+    address: SocketAddr,
+    count: usize,
+    beginnings: &[&[u8]],
+    is_over: &AtomicBool,
+) -> usize {
     let mut open: Vec<TcpStream> = Vec::new();
     let mut is_first = true;
     while !is_over.load(Ordering::Relaxed) {
@@ -290,7 +348,10 @@ async fn sockets(address: SocketAddr, count: usize, beginnings: &[&[u8]], is_ove
         for place in open.len()..count {
             let beginning = beginnings[place % beginnings.len()].to_vec();
             opening.spawn(async move {
-                let mut stream = timeout(PATIENCE, TcpStream::connect(address)).await.ok()?.ok()?;
+                let mut stream = timeout(PATIENCE, TcpStream::connect(address))
+                    .await
+                    .ok()?
+                    .ok()?;
                 stream.write_all(&beginning).await.ok()?;
                 Some(stream)
             });
@@ -332,13 +393,15 @@ fn retain_open(open: &mut Vec<TcpStream>) {
 /// Writes a certificate for the service; gives what trusts it.
 fn certificate(folder: &Path) -> anyhow::Result<Arc<rustls::ClientConfig>> {
     let key = rcgen::KeyPair::generate()?;
-    let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()])?.self_signed(&key)?;
+    let certificate =
+        rcgen::CertificateParams::new(vec!["localhost".to_owned()])?.self_signed(&key)?;
     std::fs::write(folder.join("cert.pem"), certificate.pem())?;
     std::fs::write(folder.join("key.pem"), key.serialize_pem())?;
     let mut roots = rustls::RootCertStore::empty();
     roots.add(certificate.der().clone())?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?;
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(Arc::new(config))

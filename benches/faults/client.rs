@@ -19,7 +19,9 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::SendRequest;
 use prost::Message;
 use tokio::task::JoinSet;
-use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus};
+use tonic_health::pb::{
+    HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus,
+};
 use user_service::convert::pb;
 
 use crate::{common::http2, service::TOKEN};
@@ -42,7 +44,10 @@ impl Call {
         body.put_u8(0);
         body.put_u32(size as u32);
         message.encode(&mut body).expect("valid: there is room");
-        Self { path, body: body.freeze() }
+        Self {
+            path,
+            body: body.freeze(),
+        }
     }
 }
 
@@ -75,12 +80,17 @@ pub(crate) struct Callers {
 impl Callers {
     pub(crate) async fn connect(address: SocketAddr, connections: usize) -> anyhow::Result<Self> {
         let senders = http2::connect(address, connections).await?;
-        Ok(Self { senders, address, next: Arc::default() })
+        Ok(Self {
+            senders,
+            address,
+            next: Arc::default(),
+        })
     }
 
     pub(crate) async fn call(&self, call: Call) -> anyhow::Result<Answer> {
         let request = request(self.address, call)?;
-        let mut sender = self.senders[self.next.fetch_add(1, Ordering::Relaxed) % self.senders.len()].clone();
+        let mut sender =
+            self.senders[self.next.fetch_add(1, Ordering::Relaxed) % self.senders.len()].clone();
         sender.ready().await?;
         let response = sender.send_request(request).await?;
         let mut headers = response.headers().clone();
@@ -90,7 +100,9 @@ impl Callers {
         let message = whole.to_bytes();
         let message = message.slice(message.len().min(5)..);
         Ok(Answer {
-            code: text(&headers, "grpc-status").and_then(|code| code.parse().ok()).context("no status")?,
+            code: text(&headers, "grpc-status")
+                .and_then(|code| code.parse().ok())
+                .context("no status")?,
             has_retry: has_retry(&headers),
             message,
         })
@@ -98,12 +110,24 @@ impl Callers {
 
     /// What the health service says of the whole process.
     pub(crate) async fn is_serving(&self) -> anyhow::Result<bool> {
-        let answer = self.call(Call::new(HEALTH, &HealthCheckRequest { service: String::new() })).await?;
+        let answer = self
+            .call(Call::new(
+                HEALTH,
+                &HealthCheckRequest {
+                    service: String::new(),
+                },
+            ))
+            .await?;
         Ok(HealthCheckResponse::decode(answer.message)?.status() == ServingStatus::Serving)
     }
 
     /// So many callers, each of which sends the next when it has its answer.
-    pub(crate) async fn closed(&self, calls: &Arc<Vec<Call>>, callers: usize, time: Duration) -> anyhow::Result<Notes> {
+    pub(crate) async fn closed(
+        &self,
+        calls: &Arc<Vec<Call>>,
+        callers: usize,
+        time: Duration,
+    ) -> anyhow::Result<Notes> {
         let notes = Arc::new(Mutex::new(Notes::new()));
         let began = Instant::now();
         let mut tasks = JoinSet::new();
@@ -114,7 +138,10 @@ impl Callers {
                 while began.elapsed() < time {
                     let sent = Instant::now();
                     let answer = own.call(calls[turn % calls.len()].clone()).await;
-                    notes.lock().expect("valid: no one panics").add(answer, sent);
+                    notes
+                        .lock()
+                        .expect("valid: no one panics")
+                        .add(answer, sent);
                     turn += callers;
                 }
             });
@@ -124,14 +151,23 @@ impl Callers {
     }
 
     /// So many calls a second whatever comes of them; a latency counts from when its call was due.
-    pub(crate) async fn open(&self, calls: &Arc<Vec<Call>>, rate: f64, time: Duration) -> anyhow::Result<Notes> {
+    pub(crate) async fn open(
+        &self,
+        calls: &Arc<Vec<Call>>,
+        rate: f64,
+        time: Duration,
+    ) -> anyhow::Result<Notes> {
         let notes = Arc::new(Mutex::new(Notes::new()));
         let began = Instant::now();
         let (mut tasks, mut sent) = (JoinSet::new(), 0);
         while began.elapsed() < time {
             let due = (began.elapsed().as_secs_f64() * rate) as usize;
             while sent < due {
-                let (own, call, notes) = (self.clone(), calls[sent % calls.len()].clone(), notes.clone());
+                let (own, call, notes) = (
+                    self.clone(),
+                    calls[sent % calls.len()].clone(),
+                    notes.clone(),
+                );
                 let at = began + Duration::from_secs_f64((sent + 1) as f64 / rate);
                 tasks.spawn(async move {
                     let answer = own.call(call).await;
@@ -147,8 +183,13 @@ impl Callers {
         Ok(taken(&notes, took))
     }
 
-    /// Callers who make users until they are told to stop; gives what each call came to, in order of time.
-    pub(crate) fn make_users(&self, callers: usize, is_over: &Arc<AtomicBool>) -> JoinSet<Vec<Made>> {
+    /// Callers who make users until they are told to stop; gives what each call came to, in order
+    /// of time.
+    pub(crate) fn make_users(
+        &self,
+        callers: usize,
+        is_over: &Arc<AtomicBool>,
+    ) -> JoinSet<Vec<Made>> {
         let mut tasks = JoinSet::new();
         for _ in 0..callers {
             let (own, is_over) = (self.clone(), is_over.clone());
@@ -159,7 +200,8 @@ impl Callers {
                     let outcome = own.call(call).await;
                     let outcome = outcome.map_or(Err((None, false)), |answer| match answer.code {
                         0 => {
-                            let created = pb::CreateUserResponse::decode(answer.message).unwrap_or_default();
+                            let created =
+                                pb::CreateUserResponse::decode(answer.message).unwrap_or_default();
                             Ok(created.profile.unwrap_or_default().user_id)
                         }
                         code => Err((Some(code), answer.has_retry)),
@@ -167,7 +209,10 @@ impl Callers {
                     if outcome.is_err() {
                         tokio::time::sleep(BREATH).await;
                     }
-                    made.push(Made { at: Instant::now(), outcome });
+                    made.push(Made {
+                        at: Instant::now(),
+                        outcome,
+                    });
                 }
                 made
             });
@@ -177,21 +222,31 @@ impl Callers {
 }
 
 fn person() -> pb::CreateUserRequest {
-    let profile = pb::Profile { nickname: "FieldError".to_owned(), ..Default::default() };
-    pb::CreateUserRequest { profile: Some(profile), ..Default::default() }
+    let profile = pb::Profile {
+        nickname: "FieldError".to_owned(),
+        ..Default::default()
+    };
+    pb::CreateUserRequest {
+        profile: Some(profile),
+        ..Default::default()
+    }
 }
 
 /// What came of a call that makes a user.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Made {
     pub at: Instant,
-    /// The user's id; or the code, where there was an answer, and whether it says when to come again.
+    /// The user's id; or the code, where there was an answer, and whether it says when to come
+    /// again.
     pub outcome: Result<i64, (Option<u32>, bool)>,
 }
 
 fn taken(notes: &Mutex<Notes>, took: Duration) -> Notes {
     let mut notes = notes.lock().expect("valid: no one panics");
-    Notes { took, ..std::mem::replace(&mut *notes, Notes::new()) }
+    Notes {
+        took,
+        ..std::mem::replace(&mut *notes, Notes::new())
+    }
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -200,28 +255,42 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 fn has_retry(headers: &HeaderMap) -> bool {
     let details = text(headers, "grpc-status-details-bin");
-    let details = details.and_then(|details| STANDARD_NO_PAD.decode(details.trim_end_matches('=')).ok());
-    details.is_some_and(|details| details.windows(20).any(|part| part == b"google.rpc.RetryInfo"))
+    let details =
+        details.and_then(|details| STANDARD_NO_PAD.decode(details.trim_end_matches('=')).ok());
+    details.is_some_and(|details| {
+        details
+            .windows(20)
+            .any(|part| part == b"google.rpc.RetryInfo")
+    })
 }
 
 /// Latencies by what the calls came to.
 pub(crate) struct Notes {
     pub served: Histogram<u64>,
     pub refused: Histogram<u64>,
-    /// How often each code came, `None` where there was no answer; and whether all of them said when to come again.
+    /// How often each code came, `None` where there was no answer; and whether all of them said
+    /// when to come again.
     pub failures: BTreeMap<Option<u32>, (u64, bool)>,
     pub took: Duration,
 }
 
 impl Notes {
     fn new() -> Self {
-        let latencies = || Histogram::new_with_bounds(1, 120_000_000, 3).expect("valid: fixed bounds");
-        Self { served: latencies(), refused: latencies(), failures: BTreeMap::new(), took: Duration::ZERO }
+        let latencies =
+            || Histogram::new_with_bounds(1, 120_000_000, 3).expect("valid: fixed bounds");
+        Self {
+            served: latencies(),
+            refused: latencies(),
+            failures: BTreeMap::new(),
+            took: Duration::ZERO,
+        }
     }
 
     fn add(&mut self, answer: anyhow::Result<Answer>, since: Instant) {
         let latency = since.elapsed().as_micros().max(1) as u64;
-        let (code, has_retry) = answer.map_or((None, false), |answer| (Some(answer.code), answer.has_retry));
+        let (code, has_retry) = answer.map_or((None, false), |answer| {
+            (Some(answer.code), answer.has_retry)
+        });
         if code == Some(0) {
             self.served.saturating_record(latency);
             return;

@@ -39,7 +39,11 @@ impl Postgres {
     pub(crate) fn start(folder: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(folder)?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let mut postgres = Self { server: None, port, folder: folder.to_owned() };
+        let mut postgres = Self {
+            server: None,
+            port,
+            folder: folder.to_owned(),
+        };
         postgres.start_again()?;
         Ok(postgres)
     }
@@ -54,7 +58,10 @@ impl Postgres {
             on("synchronous_commit"),
             on("full_page_writes"),
         ];
-        let mut server = Server::start(&Settings { folder: &self.folder, extra: &extra })?;
+        let mut server = Server::start(&Settings {
+            folder: &self.folder,
+            extra: &extra,
+        })?;
         server.stop_at_exit()?;
         self.server = Some(server);
         Ok(())
@@ -104,7 +111,11 @@ impl Postgres {
 
     /// The URL of two servers, of which the one that takes writes counts.
     pub(crate) fn url_with(&self, other: &Self) -> String {
-        format!("postgres://postgres@{},{}/{DATABASE}?target_session_attrs=read-write", self.place(), other.place())
+        format!(
+            "postgres://postgres@{},{}/{DATABASE}?target_session_attrs=read-write",
+            self.place(),
+            other.place()
+        )
     }
 
     pub(crate) async fn connect(&self) -> anyhow::Result<AsyncPgConnection> {
@@ -119,7 +130,20 @@ impl Postgres {
         let copy = folder.join(data.file_name().context("a folder without a name")?);
         let port = self.port.to_string();
         let mut backup = Command::new(bin_dir.join("pg_basebackup"));
-        backup.args(["-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-R", "-X", "stream", "-c", "fast", "-D"]);
+        backup.args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port,
+            "-U",
+            "postgres",
+            "-R",
+            "-X",
+            "stream",
+            "-c",
+            "fast",
+            "-D",
+        ]);
         run(backup.arg(&copy))?;
         // Postgres may run as another user than we do.
         let mut reference = std::ffi::OsString::from("--reference=");
@@ -127,10 +151,17 @@ impl Postgres {
         run(Command::new("chown").arg("-R").arg(reference).arg(&copy))?;
         let standby = Self::start(folder)?;
         let mut conn = self.connect().await?;
-        conn.batch_execute("alter system set synchronous_standby_names = '*'").await?;
+        conn.batch_execute("alter system set synchronous_standby_names = '*'")
+            .await?;
         conn.batch_execute("select pg_reload_conf()").await?;
         let waited = Instant::now();
-        while count(&mut conn, "select count(*) from pg_stat_replication where sync_state = 'sync'").await? == 0 {
+        while count(
+            &mut conn,
+            "select count(*) from pg_stat_replication where sync_state = 'sync'",
+        )
+        .await?
+            == 0
+        {
             ensure!(waited.elapsed() < PATIENCE, "the standby does not follow");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -139,12 +170,18 @@ impl Postgres {
 
     /// Makes a standby the server that takes writes.
     pub(crate) async fn promote(&self) -> anyhow::Result<()> {
-        Ok(self.connect().await?.batch_execute("select pg_promote()").await?)
+        Ok(self
+            .connect()
+            .await?
+            .batch_execute("select pg_promote()")
+            .await?)
     }
 
     fn data(&self) -> anyhow::Result<PathBuf> {
         let mut entries = self.folder.read_dir()?.flatten().map(|entry| entry.path());
-        entries.find(|path| path.join("PG_VERSION").exists()).context("there is no data")
+        entries
+            .find(|path| path.join("PG_VERSION").exists())
+            .context("there is no data")
     }
 }
 
@@ -153,26 +190,43 @@ pub(crate) async fn fill(url: &str, users: u64) -> anyhow::Result<()> {
     schema::migrate(url, None).await?;
     let mut config = Config::default();
     config.database.url = Secret(url.to_owned());
-    config.secrets.keys = vec![SecretKey { id: "faults".to_owned(), key: Secret(key_text([7; 32])) }];
+    config.secrets.keys = vec![SecretKey {
+        id: "faults".to_owned(),
+        key: Secret(key_text([7; 32])),
+    }];
     demo_data::fill(&app::build(&config, Clock::System)?.api).await?;
-    schema::set_mark(&mut schema::connect(url, None).await?, DevMarker::Filled { users: 0 }).await?;
+    schema::set_mark(
+        &mut schema::connect(url, None).await?,
+        DevMarker::Filled { users: 0 },
+    )
+    .await?;
     seed_data::fill(url, None, users, Clock::System.now(), drop).await?;
     Ok(())
 }
 
 /// A number that the database tells.
-pub(crate) async fn count(conn: &mut AsyncPgConnection, statement: &'static str) -> anyhow::Result<i64> {
-    Ok(Sql::<diesel::sql_types::BigInt>::new(statement).get_result(conn).await?)
+pub(crate) async fn count(
+    conn: &mut AsyncPgConnection,
+    statement: &'static str,
+) -> anyhow::Result<i64> {
+    Ok(Sql::<diesel::sql_types::BigInt>::new(statement)
+        .get_result(conn)
+        .await?)
 }
 
 fn send(signal: &str, pids: &[u32]) -> anyhow::Result<()> {
     // One of them may have ended meanwhile.
-    let sent = Command::new("kill").arg(format!("-{signal}")).args(pids.iter().map(u32::to_string)).output();
+    let sent = Command::new("kill")
+        .arg(format!("-{signal}"))
+        .args(pids.iter().map(u32::to_string))
+        .output();
     sent.map(drop).context("kill cannot be run")
 }
 
 fn run(command: &mut Command) -> anyhow::Result<()> {
-    let ran = command.output().with_context(|| format!("{command:?} cannot be run"))?;
+    let ran = command
+        .output()
+        .with_context(|| format!("{command:?} cannot be run"))?;
     if !ran.status.success() {
         bail!("{command:?}: {}", String::from_utf8_lossy(&ran.stderr));
     }

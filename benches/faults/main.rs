@@ -1,4 +1,5 @@
-//! Overload and faults of the whole service: what callers see, and how soon it is over. See `benches/README.md`.
+//! Overload and faults of the whole service: what callers see, and how soon it is over. See
+//! `benches/README.md`.
 
 mod attacks;
 mod client;
@@ -89,12 +90,18 @@ async fn main() -> anyhow::Result<()> {
     let postgres = Postgres::start(&folder.path.join("primary"))?;
     let url = postgres.url();
     database::fill(&url, arguments.users).await?;
-    let mut bench = Bench { postgres, folder, time: Duration::from_secs(arguments.seconds) };
+    let mut bench = Bench {
+        postgres,
+        folder,
+        time: Duration::from_secs(arguments.seconds),
+    };
     if is_wanted(Part::Start) {
         bench.start().await?;
     }
     if is_wanted(Part::Overload) {
-        bench.overload("UpdateProfile", &bench.updates().await?).await?;
+        bench
+            .overload("UpdateProfile", &bench.updates().await?)
+            .await?;
         bench.overload("ListProfiles, 20 newest", &list()).await?;
     }
     if is_wanted(Part::Telemetry) {
@@ -110,7 +117,14 @@ async fn main() -> anyhow::Result<()> {
     }
     if is_wanted(Part::Strangers) {
         let (url, calls) = (bench.postgres.url(), bench.gets().await?);
-        attacks::run(&url, &calls, bench.time, &arguments.binary, &bench.folder.path).await?;
+        attacks::run(
+            &url,
+            &calls,
+            bench.time,
+            &arguments.binary,
+            &bench.folder.path,
+        )
+        .await?;
     }
     Ok(())
 }
@@ -132,21 +146,35 @@ struct Bench {
 type Calls = Arc<Vec<Call>>;
 
 fn list() -> Calls {
-    let request = pb::ListProfilesRequest { page_size: 20, ..Default::default() };
-    Arc::new(vec![Call::new("/userservice.v1.UserService/ListProfiles", &request)])
+    let request = pb::ListProfilesRequest {
+        page_size: 20,
+        ..Default::default()
+    };
+    Arc::new(vec![Call::new(
+        "/userservice.v1.UserService/ListProfiles",
+        &request,
+    )])
 }
 
 impl Bench {
-    /// Ids of the crowd, which follow those of the examples; users of an earlier part may come behind.
+    /// Ids of the crowd, which follow those of the examples; users of an earlier part may come
+    /// behind.
     async fn ids(&self) -> anyhow::Result<std::ops::Range<i64>> {
         let mut conn = self.postgres.connect().await?;
-        let first = database::count(&mut conn, "select min(user_id) from users where user_id > 70695404").await?;
+        let first = database::count(
+            &mut conn,
+            "select min(user_id) from users where user_id > 70695404",
+        )
+        .await?;
         Ok(first..1 + database::count(&mut conn, "select max(user_id) from users").await?)
     }
 
     async fn gets(&self) -> anyhow::Result<Calls> {
         let get = |user_id| {
-            let request = pb::GetProfileRequest { key: Some(Key::UserId(user_id)), read_mask: None };
+            let request = pb::GetProfileRequest {
+                key: Some(Key::UserId(user_id)),
+                read_mask: None,
+            };
             Call::new("/userservice.v1.UserService/GetProfile", &request)
         };
         Ok(Arc::new(self.ids().await?.map(get).collect()))
@@ -154,10 +182,19 @@ impl Bench {
 
     async fn updates(&self) -> anyhow::Result<Calls> {
         let update = |user_id| {
-            let profile = pb::Profile { city: "广州".to_owned(), ..Default::default() };
-            let update_mask = Some(prost_types::FieldMask { paths: vec!["city".to_owned()] });
-            let request =
-                pb::UpdateProfileRequest { user_id, profile: Some(profile), update_mask, ..Default::default() };
+            let profile = pb::Profile {
+                city: "广州".to_owned(),
+                ..Default::default()
+            };
+            let update_mask = Some(prost_types::FieldMask {
+                paths: vec!["city".to_owned()],
+            });
+            let request = pb::UpdateProfileRequest {
+                user_id,
+                profile: Some(profile),
+                update_mask,
+                ..Default::default()
+            };
             Call::new("/userservice.v1.UserService/UpdateProfile", &request)
         };
         Ok(Arc::new(self.ids().await?.map(update).collect()))
@@ -170,25 +207,36 @@ impl Bench {
             starts.push(Service::start(&self.postgres.url(), None).await?.start);
         }
         starts.sort();
-        println!("start until ready: median {:.1?}, at most {:.1?}", starts[2], starts[4]);
+        println!(
+            "start until ready: median {:.1?}, at most {:.1?}",
+            starts[2], starts[4]
+        );
         let service = Service::start(&self.postgres.url(), None).await?;
         tokio::time::sleep(CALM).await;
         println!("memory, idle: {} MiB", memory::memory(service.pid()).now);
         let callers = Callers::connect(service.address, CONNECTIONS).await?;
-        for (name, calls) in
-            [("GetProfile", self.gets().await?), ("UpdateProfile", self.updates().await?), ("ListProfiles", list())]
-        {
+        for (name, calls) in [
+            ("GetProfile", self.gets().await?),
+            ("UpdateProfile", self.updates().await?),
+            ("ListProfiles", list()),
+        ] {
             for in_flight in [32, ROOM] {
                 let notes = callers.closed(&calls, in_flight, self.time).await?;
                 println!("{name}, {in_flight} in flight: {}", told(&notes));
             }
         }
         let memory = memory::memory(service.pid());
-        println!("memory after this load: {} MiB, at most {} MiB", memory.now, memory.highest);
+        println!(
+            "memory after this load: {} MiB, at most {} MiB",
+            memory.now, memory.highest
+        );
         let mut conn = self.postgres.connect().await?;
         let open = "select count(*) from pg_stat_activity where backend_type = 'client backend' \
                     and pid <> pg_backend_pid()";
-        println!("connections of the replica: {}", database::count(&mut conn, open).await?);
+        println!(
+            "connections of the replica: {}",
+            database::count(&mut conn, open).await?
+        );
         Ok(())
     }
 
@@ -198,18 +246,35 @@ impl Bench {
         let callers = Callers::connect(service.address, CONNECTIONS).await?;
         let full = callers.closed(calls, ROOM, self.time).await?;
         let before = memory::memory(service.pid());
-        println!("{ROOM} in flight: {}; memory at most {} MiB", told(&full), before.highest);
+        println!(
+            "{ROOM} in flight: {}; memory at most {} MiB",
+            told(&full),
+            before.highest
+        );
         let is_over = Arc::new(AtomicBool::new(false));
-        let health = tokio::spawn(follow_health(Callers::connect(service.address, 1).await?, is_over.clone()));
+        let health = tokio::spawn(follow_health(
+            Callers::connect(service.address, 1).await?,
+            is_over.clone(),
+        ));
         let rate = full.rate() * OVERLOAD;
         let over = callers.open(calls, rate, self.time).await?;
         is_over.store(true, Ordering::Relaxed);
         let (looks, longest) = health.await??;
         let after = memory::memory(service.pid());
         let offered = (over.served.len() + over.refused.len()) as f64 / over.took.as_secs_f64();
-        println!("{offered:.0} /s offered ({:.1} times): {}", offered / full.rate(), told(&over));
-        println!("p99 of served calls: {:.2} times that at {ROOM} in flight", over.latency()[1] / full.latency()[1]);
-        println!("memory at most {} MiB; health answered {looks} times, within {longest:.1?}", after.highest);
+        println!(
+            "{offered:.0} /s offered ({:.1} times): {}",
+            offered / full.rate(),
+            told(&over)
+        );
+        println!(
+            "p99 of served calls: {:.2} times that at {ROOM} in flight",
+            over.latency()[1] / full.latency()[1]
+        );
+        println!(
+            "memory at most {} MiB; health answered {looks} times, within {longest:.1?}",
+            after.highest
+        );
         Ok(())
     }
 
@@ -229,7 +294,10 @@ impl Bench {
         // By turns, for what slows the machine slows both.
         for _ in 0..2 {
             for (name, _, callers) in &services {
-                println!("{name}, GetProfile, 32 in flight: {}", told(&callers.closed(&calls, 32, self.time).await?));
+                println!(
+                    "{name}, GetProfile, 32 in flight: {}",
+                    told(&callers.closed(&calls, 32, self.time).await?)
+                );
             }
             for (name, _, callers) in &services {
                 println!(
@@ -265,7 +333,10 @@ impl Bench {
 
     async fn failover(&mut self) -> anyhow::Result<()> {
         println!("\n## Failover\n");
-        let standby = self.postgres.standby(&self.folder.path.join("standby")).await?;
+        let standby = self
+            .postgres
+            .standby(&self.folder.path.join("standby"))
+            .await?;
         let service = Service::start(&self.postgres.url_with(&standby), None).await?;
         let writers = Writers::start(service.address).await?;
         tokio::time::sleep(CALM).await;
@@ -275,7 +346,10 @@ impl Bench {
         let promoted = Instant::now();
         tokio::time::sleep(CALM * 2).await;
         let made = writers.stop().await?;
-        println!("killed, and the standby promoted after {:.1?}", promoted - killed);
+        println!(
+            "killed, and the standby promoted after {:.1?}",
+            promoted - killed
+        );
         report(&made, killed, promoted)?;
         check_kept(&made, &standby).await?;
         drop((service, standby));
@@ -293,7 +367,9 @@ struct Writers {
 impl Writers {
     async fn start(address: std::net::SocketAddr) -> anyhow::Result<Self> {
         let is_over = Arc::new(AtomicBool::new(false));
-        let tasks = Callers::connect(address, WRITERS).await?.make_users(WRITERS, &is_over);
+        let tasks = Callers::connect(address, WRITERS)
+            .await?
+            .make_users(WRITERS, &is_over);
         Ok(Self { is_over, tasks })
     }
 
@@ -312,17 +388,31 @@ impl Writers {
 /// Tells what callers saw of a fault, which began and ended at these times.
 fn report(made: &[Made], began: Instant, back: Instant) -> anyhow::Result<()> {
     let good = || made.iter().filter(|made| made.outcome.is_ok());
-    let first = good().find(|made| made.at > back).context("no write succeeds again")?;
-    let last = good().rfind(|made| made.at < began).context("no write succeeded before")?;
-    println!("writes go through again {:.1?} after Postgres is back", first.at - back);
-    println!("without a write that goes through: {:.1?}", first.at - last.at);
+    let first = good()
+        .find(|made| made.at > back)
+        .context("no write succeeds again")?;
+    let last = good()
+        .rfind(|made| made.at < began)
+        .context("no write succeeded before")?;
+    println!(
+        "writes go through again {:.1?} after Postgres is back",
+        first.at - back
+    );
+    println!(
+        "without a write that goes through: {:.1?}",
+        first.at - last.at
+    );
     let mut failures: std::collections::BTreeMap<Option<u32>, (u64, bool)> = Default::default();
     for failure in made.iter().filter_map(|made| made.outcome.err()) {
         let (count, all_say) = failures.entry(failure.0).or_insert((0, true));
         *count += 1;
         *all_say &= failure.1;
     }
-    println!("{} writes acknowledged{}", good().count(), told_failures(&failures));
+    println!(
+        "{} writes acknowledged{}",
+        good().count(),
+        told_failures(&failures)
+    );
     Ok(())
 }
 
@@ -345,7 +435,10 @@ async fn check_kept(made: &[Made], postgres: &Postgres) -> anyhow::Result<()> {
 }
 
 /// Asks health until it is over: how often it said SERVING, and the longest that it took.
-async fn follow_health(callers: Callers, is_over: Arc<AtomicBool>) -> anyhow::Result<(u64, Duration)> {
+async fn follow_health(
+    callers: Callers,
+    is_over: Arc<AtomicBool>,
+) -> anyhow::Result<(u64, Duration)> {
     let (mut looks, mut longest) = (0, Duration::ZERO);
     while !is_over.load(Ordering::Relaxed) {
         let began = Instant::now();
@@ -359,10 +452,18 @@ async fn follow_health(callers: Callers, is_over: Arc<AtomicBool>) -> anyhow::Re
 
 fn told(notes: &Notes) -> String {
     let [p50, p99] = notes.latency();
-    let mut text = format!("{:.0} /s served, p50 {p50:.1} ms, p99 {p99:.1} ms", notes.rate());
+    let mut text = format!(
+        "{:.0} /s served, p50 {p50:.1} ms, p99 {p99:.1} ms",
+        notes.rate()
+    );
     if !notes.refused.is_empty() {
-        let [p50, p99] = [0.5, 0.99].map(|share| notes.refused.value_at_quantile(share) as f64 / 1000.0);
-        write!(text, "; others answered at p50 {p50:.1} ms, p99 {p99:.1} ms").expect("valid: a string takes all");
+        let [p50, p99] =
+            [0.5, 0.99].map(|share| notes.refused.value_at_quantile(share) as f64 / 1000.0);
+        write!(
+            text,
+            "; others answered at p50 {p50:.1} ms, p99 {p99:.1} ms"
+        )
+        .expect("valid: a string takes all");
     }
     text + &told_failures(&notes.failures)
 }
@@ -371,7 +472,11 @@ fn told_failures(failures: &std::collections::BTreeMap<Option<u32>, (u64, bool)>
     let mut text = String::new();
     for (code, (count, all_say)) in failures {
         let code = code.map_or("no answer".to_owned(), |code| format!("code {code}"));
-        let retry = if *all_say { "all with RetryInfo" } else { "not all with RetryInfo" };
+        let retry = if *all_say {
+            "all with RetryInfo"
+        } else {
+            "not all with RetryInfo"
+        };
         write!(text, "; {count} with {code}, {retry}").expect("valid: a string takes all");
     }
     text

@@ -50,7 +50,9 @@ pub(crate) struct Options<'a> {
 async fn is_ready(operations: SocketAddr) -> bool {
     let look = async {
         let mut stream = TcpStream::connect(operations).await?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
+        stream
+            .write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            .await?;
         let mut response = String::new();
         stream.read_to_string(&mut response).await?;
         std::io::Result::Ok(response.starts_with("HTTP/1.1 200 "))
@@ -66,7 +68,14 @@ pub(crate) fn keys() -> String {
 impl Service {
     /// Starts one and waits until it serves.
     pub(crate) async fn start(url: &str, collector: Option<SocketAddr>) -> anyhow::Result<Self> {
-        Self::start_with(url, &Options { collector, ..Options::default() }).await
+        Self::start_with(
+            url,
+            &Options {
+                collector,
+                ..Options::default()
+            },
+        )
+        .await
     }
 
     /// Starts one with these options and waits until it serves.
@@ -76,12 +85,19 @@ impl Service {
         let mut command = match options.descriptors {
             Some(descriptors) => {
                 let mut shell = Command::new("sh");
-                shell.arg("-c").arg(format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")).arg(binary);
+                shell
+                    .arg("-c")
+                    .arg(format!("ulimit -n {descriptors} && exec \"$0\" \"$@\""))
+                    .arg(binary);
                 shell
             }
             None => Command::new(binary),
         };
-        command.arg("serve").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .arg("serve")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let variables = [
             ("DATABASE__URL", url),
             ("SECRETS__KEYS", &keys()),
@@ -97,10 +113,14 @@ impl Service {
             command.env("USER_SERVICE__GRPC__TLS__KEY", folder.join("key.pem"));
         }
         if let Some(collector) = options.collector {
-            command.env("USER_SERVICE__TELEMETRY__OTLP_ENDPOINT", format!("http://{collector}"));
+            command.env(
+                "USER_SERVICE__TELEMETRY__OTLP_ENDPOINT",
+                format!("http://{collector}"),
+            );
         }
         let mut child = command.spawn().context("the service cannot be started")?;
-        let mut log = BufReader::new(child.stderr.take().context("a child without stderr")?).lines();
+        let mut log =
+            BufReader::new(child.stderr.take().context("a child without stderr")?).lines();
         let mut serving = |what: &str| {
             log.find_map(|line| {
                 let line: serde_json::Value = serde_json::from_str(&line.ok()?).ok()?;
@@ -111,7 +131,12 @@ impl Service {
         let (address, operations) = (serving("serving gRPC")?, serving("serving operations")?);
         // Read on, or the service would lose lines; no one needs them.
         std::thread::spawn(move || log.for_each(drop));
-        let mut service = Self { child, address, operations, start: Duration::ZERO };
+        let mut service = Self {
+            child,
+            address,
+            operations,
+            start: Duration::ZERO,
+        };
         if options.tls.is_some() {
             // Over a port without TLS, for what asks here speaks none.
             while !is_ready(service.operations).await {

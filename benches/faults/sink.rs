@@ -14,7 +14,9 @@ use opentelemetry_proto::tonic::collector::{
     },
 };
 use tokio::net::TcpListener;
-use tonic::{Request, Response, Status, codec::CompressionEncoding, transport::server::TcpIncoming};
+use tonic::{
+    Request, Response, Status, codec::CompressionEncoding, transport::server::TcpIncoming,
+};
 
 struct Sink;
 

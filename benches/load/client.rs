@@ -1,4 +1,5 @@
-//! The client, in a process of its own: HTTP/2 by hyper, requests that were encoded before, latencies in a histogram.
+//! The client, in a process of its own: HTTP/2 by hyper, requests that were encoded before,
+//! latencies in a histogram.
 
 use std::{
     io::{BufRead, Write},
@@ -51,8 +52,8 @@ pub(crate) struct Job {
 pub(crate) enum Load {
     /// Each of so many callers sends the next when it has its answer.
     Closed(usize),
-    /// So many a second whatever the answers do; a latency counts from when its request was due, not from when it was
-    /// sent, so that a stall is seen by all whom it kept waiting.
+    /// So many a second whatever the answers do; a latency counts from when its request was due,
+    /// not from when it was sent, so that a stall is seen by all whom it kept waiting.
     Fixed(f64),
 }
 
@@ -67,16 +68,26 @@ pub(crate) struct Outcome {
     pub latency: [u64; 3],
 }
 
-/// Takes jobs from stdin, a line each. Warms up, says that it is ready, waits for a line, measures, prints the outcome.
+/// Takes jobs from stdin, a line each. Warms up, says that it is ready, waits for a line, measures,
+/// prints the outcome.
 pub(crate) fn run() -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let mut lines = std::io::stdin().lock().lines();
     let mut tokens = Vec::new();
     while let Some(line) = lines.next() {
         let job: Job = serde_json::from_str(&line?)?;
         let all = scenario::all(&job.data);
-        let scenario = all.iter().find(|known| known.name == job.scenario).context("no such scenario")?;
-        let callers = runtime.block_on(Callers::connect(&job, scenario.in_flight, &scenario.requests))?;
+        let scenario = all
+            .iter()
+            .find(|known| known.name == job.scenario)
+            .context("no such scenario")?;
+        let callers = runtime.block_on(Callers::connect(
+            &job,
+            scenario.in_flight,
+            &scenario.requests,
+        ))?;
         if matches!(scenario.requests, Requests::Deep(_)) && tokens.is_empty() {
             tokens = runtime.block_on(walk(&callers))?;
         }
@@ -88,7 +99,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
         say("ready")?;
         lines.next().context("stdin ended")??;
         let outcome = match job.load {
-            Load::Closed(in_flight) => runtime.block_on(callers.closed(&bodies, in_flight, job.time)),
+            Load::Closed(in_flight) => {
+                runtime.block_on(callers.closed(&bodies, in_flight, job.time))
+            }
             Load::Fixed(rate) => runtime.block_on(callers.fixed(&bodies, rate, job.time)),
         };
         say(&serde_json::to_string(&outcome?)?)?;
@@ -109,7 +122,9 @@ async fn walk(callers: &Callers) -> anyhow::Result<Vec<String>> {
         let request = pb::ListProfilesRequest {
             page_size: STRIDE,
             page_token: tokens.last().cloned().unwrap_or_default(),
-            read_mask: Some(prost_types::FieldMask { paths: vec!["user_id".to_owned()] }),
+            read_mask: Some(prost_types::FieldMask {
+                paths: vec!["user_id".to_owned()],
+            }),
             ..Default::default()
         };
         let answer = callers.call(0, frame(&request)).await?;
@@ -140,11 +155,16 @@ struct Notes {
 impl Notes {
     fn new() -> Self {
         let latencies = Histogram::new_with_bounds(1, 120_000_000, 3).expect("valid: fixed bounds");
-        Self { latencies, errors: 0, first_error: None }
+        Self {
+            latencies,
+            errors: 0,
+            first_error: None,
+        }
     }
 
     fn add(&mut self, answer: anyhow::Result<Bytes>, latency: Duration) {
-        self.latencies.saturating_record(latency.as_micros().max(1) as u64);
+        self.latencies
+            .saturating_record(latency.as_micros().max(1) as u64);
         if let Err(error) = answer {
             self.errors += 1;
             self.first_error.get_or_insert_with(|| format!("{error:#}"));
@@ -154,13 +174,21 @@ impl Notes {
     fn outcome(self, took: Duration) -> Outcome {
         let latency = [0.5, 0.99, 0.999].map(|share| self.latencies.value_at_quantile(share));
         let (requests, seconds) = (self.latencies.len(), took.as_secs_f64());
-        Outcome { requests, errors: self.errors, first_error: self.first_error, seconds, latency }
+        Outcome {
+            requests,
+            errors: self.errors,
+            first_error: self.first_error,
+            seconds,
+            latency,
+        }
     }
 }
 
 impl Callers {
     async fn connect(job: &Job, in_flight: usize, requests: &Requests) -> anyhow::Result<Self> {
-        let connections = in_flight.clamp(1, CONNECTIONS).div_ceil(job.addresses.len());
+        let connections = in_flight
+            .clamp(1, CONNECTIONS)
+            .div_ceil(job.addresses.len());
         let mut senders = Vec::new();
         for address in &job.addresses {
             senders.extend(http2::connect(*address, connections).await?);
@@ -168,11 +196,22 @@ impl Callers {
         let is_rest = requests.is_rest();
         let mut headers = HeaderMap::new();
         if !is_rest {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            headers.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/grpc"),
+            );
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
         }
-        headers.insert(header::AUTHORIZATION, format!("Bearer {}", job.token).parse()?);
-        Ok(Self { senders, uri: format!("http://service{}", requests.path()).parse()?, is_rest, headers })
+        headers.insert(
+            header::AUTHORIZATION,
+            format!("Bearer {}", job.token).parse()?,
+        );
+        Ok(Self {
+            senders,
+            uri: format!("http://service{}", requests.path()).parse()?,
+            is_rest,
+            headers,
+        })
     }
 
     async fn call(&self, number: usize, body: Bytes) -> anyhow::Result<Bytes> {
@@ -206,7 +245,12 @@ impl Callers {
         }
     }
 
-    async fn closed(&self, bodies: &Arc<Vec<Bytes>>, in_flight: usize, time: Duration) -> anyhow::Result<Outcome> {
+    async fn closed(
+        &self,
+        bodies: &Arc<Vec<Bytes>>,
+        in_flight: usize,
+        time: Duration,
+    ) -> anyhow::Result<Outcome> {
         let next = Arc::new(AtomicUsize::new(0));
         let begin = Instant::now();
         let mut tasks = JoinSet::new();
@@ -233,7 +277,12 @@ impl Callers {
         Ok(whole.outcome(begin.elapsed()))
     }
 
-    async fn fixed(&self, bodies: &Arc<Vec<Bytes>>, rate: f64, time: Duration) -> anyhow::Result<Outcome> {
+    async fn fixed(
+        &self,
+        bodies: &Arc<Vec<Bytes>>,
+        rate: f64,
+        time: Duration,
+    ) -> anyhow::Result<Outcome> {
         let notes = Arc::new(Mutex::new(Notes::new()));
         let begin = Instant::now();
         let mut tasks = JoinSet::new();
@@ -241,11 +290,21 @@ impl Callers {
         while begin.elapsed() < time {
             let due = (begin.elapsed().as_secs_f64() * rate) as usize;
             while sent < due {
-                let (callers, notes, body) = (self.clone(), Arc::clone(&notes), bodies[sent % bodies.len()].clone());
-                let (number, at) = (sent, begin + Duration::from_secs_f64((sent + 1) as f64 / rate));
+                let (callers, notes, body) = (
+                    self.clone(),
+                    Arc::clone(&notes),
+                    bodies[sent % bodies.len()].clone(),
+                );
+                let (number, at) = (
+                    sent,
+                    begin + Duration::from_secs_f64((sent + 1) as f64 / rate),
+                );
                 tasks.spawn(async move {
                     let answer = callers.call(number, body).await;
-                    notes.lock().expect("valid: no one panics").add(answer, at.elapsed());
+                    notes
+                        .lock()
+                        .expect("valid: no one panics")
+                        .add(answer, at.elapsed());
                 });
                 sent += 1;
             }
@@ -257,10 +316,15 @@ impl Callers {
         let all_came = tokio::time::timeout(PATIENCE, drained).await.is_ok();
         let left = tasks.len() as u64;
         drop(tasks);
-        let mut notes = std::mem::replace(&mut *notes.lock().expect("valid: no one panics"), Notes::new());
+        let mut notes = std::mem::replace(
+            &mut *notes.lock().expect("valid: no one panics"),
+            Notes::new(),
+        );
         if !all_came {
             notes.errors += left;
-            notes.first_error.get_or_insert_with(|| "no answer at the end".to_owned());
+            notes
+                .first_error
+                .get_or_insert_with(|| "no answer at the end".to_owned());
         }
         Ok(notes.outcome(took))
     }

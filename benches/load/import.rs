@@ -1,4 +1,5 @@
-//! ImportUsers of many users in one stream, and COPY of the same rows into the same tables and indexes.
+//! ImportUsers of many users in one stream, and COPY of the same rows into the same tables and
+//! indexes.
 
 use std::{net::SocketAddr, time::Instant};
 
@@ -16,11 +17,21 @@ use user_service::{
 use crate::client::Outcome;
 
 /// So many users beyond a crowd of that size, as their client makes them.
-async fn people(url: &str, size: u64, count: u64) -> anyhow::Result<(Vec<pb::CreateUserRequest>, Fields)> {
+async fn people(
+    url: &str,
+    size: u64,
+    count: u64,
+) -> anyhow::Result<(Vec<pb::CreateUserRequest>, Fields)> {
     let mut conn = schema::connect(url, None).await?;
     let known = Fields::new(fields::list(&mut conn).await?, Vec::new());
-    let person =
-        |number| seed_data::fake_user(size + number, number as f64 / count as f64, Clock::System.now(), &known);
+    let person = |number| {
+        seed_data::fake_user(
+            size + number,
+            number as f64 / count as f64,
+            Clock::System.now(),
+            &known,
+        )
+    };
     Ok(((0..count).map(person).collect(), known))
 }
 
@@ -40,9 +51,14 @@ impl Import {
         token: &str,
     ) -> anyhow::Result<Self> {
         let (people, _) = people(url, size, count).await?;
-        let channel = Endpoint::from_shared(format!("http://{address}"))?.connect().await?;
+        let channel = Endpoint::from_shared(format!("http://{address}"))?
+            .connect()
+            .await?;
         Ok(Self {
-            requests: people.into_iter().map(|user| pb::ImportUsersRequest { user: Some(user) }).collect(),
+            requests: people
+                .into_iter()
+                .map(|user| pb::ImportUsersRequest { user: Some(user) })
+                .collect(),
             client: UserAdminServiceClient::new(channel),
             token: format!("Bearer {token}").parse()?,
         })
@@ -61,9 +77,16 @@ impl Import {
             failures.extend(answer.failures);
         }
         if created < count {
-            bail!("{created} of {count} users were made; of the others: {:?}", failures.first());
+            bail!(
+                "{created} of {count} users were made; of the others: {:?}",
+                failures.first()
+            );
         }
-        Ok(Outcome { requests: count, seconds: begin.elapsed().as_secs_f64(), ..Outcome::default() })
+        Ok(Outcome {
+            requests: count,
+            seconds: begin.elapsed().as_secs_f64(),
+            ..Outcome::default()
+        })
     }
 }
 
@@ -81,16 +104,27 @@ impl Copy {
         tokio::spawn(connection);
         let ids = copy::draw_ids(&client, count).await?;
         let rows = seed_data::rows(people.into_iter().zip(ids), &known, Clock::System.now())?;
-        Ok(Self { count, rows, client })
+        Ok(Self {
+            count,
+            rows,
+            client,
+        })
     }
 
     /// Copies them all in one transaction.
     pub(crate) async fn run(mut self) -> anyhow::Result<Outcome> {
         let begin = Instant::now();
         let transaction = self.client.transaction().await?;
-        self.rows.send(&transaction).await.context("the rows cannot be copied")?;
+        self.rows
+            .send(&transaction)
+            .await
+            .context("the rows cannot be copied")?;
         transaction.commit().await?;
-        Ok(Outcome { requests: self.count, seconds: begin.elapsed().as_secs_f64(), ..Outcome::default() })
+        Ok(Outcome {
+            requests: self.count,
+            seconds: begin.elapsed().as_secs_f64(),
+            ..Outcome::default()
+        })
     }
 }
 
@@ -98,7 +132,8 @@ impl Copy {
 pub(crate) async fn remove(url: &str, last_id: i64) -> anyhow::Result<()> {
     let mut conn = schema::connect(url, None).await?;
     for table in ["users", "accounts", "unique_values", "field_values"] {
-        conn.batch_execute(&format!("delete from {table} where user_id > {last_id}")).await?;
+        conn.batch_execute(&format!("delete from {table} where user_id > {last_id}"))
+            .await?;
         conn.batch_execute(&format!("vacuum {table}")).await?;
     }
     Ok(())

@@ -1,5 +1,6 @@
-//! Load on the whole service at a million users: service, Postgres and client are processes of their own, measured by
-//! turns with pgbench and with a server that gives one fixed reply. See `benches/README.md`.
+//! Load on the whole service at a million users: service, Postgres and client are processes of
+//! their own, measured by turns with pgbench and with a server that gives one fixed reply. See
+//! `benches/README.md`.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -78,7 +79,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+    };
     match arguments.role {
         Some(Role::Client) => client::run(),
         Some(Role::Service) => threads::runtime()?.block_on(server::run(&arguments.url)),
@@ -89,12 +94,22 @@ fn main() -> anyhow::Result<()> {
 
 fn measure(arguments: &Arguments, runtime: &tokio::runtime::Runtime) -> anyhow::Result<()> {
     let is_wanted = |scenario: &Scenario| {
-        arguments.all || arguments.scenarios.iter().any(|part| scenario.name.contains(part.as_str()))
+        arguments.all
+            || arguments
+                .scenarios
+                .iter()
+                .any(|part| scenario.name.contains(part.as_str()))
     };
-    let nothing = Data { first_id: 0, last_id: 0, level_field: 0 };
+    let nothing = Data {
+        first_id: 0,
+        last_id: 0,
+        level_field: 0,
+    };
     if !scenario::all(&nothing).iter().any(is_wanted) {
         println!("name scenarios, or --all; there are:");
-        scenario::all(&nothing).iter().for_each(|scenario| println!("  {}", scenario.name));
+        scenario::all(&nothing)
+            .iter()
+            .for_each(|scenario| println!("  {}", scenario.name));
         return Ok(());
     }
     let folder = Folder::open(arguments.folder.clone(), "load")?;
@@ -109,7 +124,9 @@ fn measure(arguments: &Arguments, runtime: &tokio::runtime::Runtime) -> anyhow::
     };
     let data = runtime.block_on(data::fill(&url, arguments.users))?;
     let wanted: Vec<Scenario> = scenario::all(&data).into_iter().filter(is_wanted).collect();
-    let pgbench = postgres.as_ref().and_then(|postgres| pgbench::find(postgres.bin_dir()));
+    let pgbench = postgres
+        .as_ref()
+        .and_then(|postgres| pgbench::find(postgres.bin_dir()));
     if pgbench.is_none() {
         println!("no pgbench, or not a Postgres of our own: what Postgres does alone is left out");
     }
@@ -118,7 +135,10 @@ fn measure(arguments: &Arguments, runtime: &tokio::runtime::Runtime) -> anyhow::
         time: Duration::from_secs(arguments.seconds),
         client: Worker::start(&["--role", "client"], Stdio::inherit())?,
         // Its log is written as in production, and read by no one.
-        services: vec![Server::start(&["--role", "service", "--url", &url], Stdio::null())?],
+        services: vec![Server::start(
+            &["--role", "service", "--url", &url],
+            Stdio::null(),
+        )?],
         floor: Server::start(&["--role", "floor"], Stdio::inherit())?,
         runtime,
         postgres,
@@ -179,7 +199,8 @@ impl Bench<'_> {
         }
         while self.services.len() < scenario.replicas {
             let arguments = ["--role", "service", "--url", &self.url];
-            self.services.push(Server::start(&arguments, Stdio::null())?);
+            self.services
+                .push(Server::start(&arguments, Stdio::null())?);
         }
         let flat_out = self.call(scenario, Side::Service, Load::Closed(scenario.in_flight))?;
         let pace = Load::Fixed((flat_out.rate() * PACE).max(1.0));
@@ -197,8 +218,13 @@ impl Bench<'_> {
             Side::Floor => std::slice::from_ref(&self.floor),
             _ => &self.services[..scenario.replicas],
         };
-        let address =
-            |server: &Server| if scenario.requests.is_rest() { server.started.rest } else { server.started.address };
+        let address = |server: &Server| {
+            if scenario.requests.is_rest() {
+                server.started.rest
+            } else {
+                server.started.address
+            }
+        };
         let pids: Vec<u32> = servers.iter().map(|server| server.worker.pid()).collect();
         let client = self.client.pid();
         let job = Job {
@@ -217,20 +243,45 @@ impl Bench<'_> {
         self.client.tell("go")?;
         let outcome: Outcome = serde_json::from_str(&self.client.hear()?)?;
         let after = self.cpu(&pids, cpu::cpu(client));
-        Ok(self.run_of(scenario, side, scenario.in_flight, outcome, (before, after), statements))
+        Ok(self.run_of(
+            scenario,
+            side,
+            scenario.in_flight,
+            outcome,
+            (before, after),
+            statements,
+        ))
     }
 
     /// The same by pgbench, where there is one.
     fn drive_postgres(&mut self, scenario: &Scenario) -> anyhow::Result<Option<Run>> {
-        let (Some(program), Some(script)) = (&self.pgbench, &scenario.script) else { return Ok(None) };
-        let Some(postgres) = &self.postgres else { return Ok(None) };
+        let (Some(program), Some(script)) = (&self.pgbench, &scenario.script) else {
+            return Ok(None);
+        };
+        let Some(postgres) = &self.postgres else {
+            return Ok(None);
+        };
         let own = std::process::id();
         let database = (postgres.port(), database::DATABASE);
         let statements = self.runtime.block_on(self.counter.count());
         let before = self.cpu(&[], cpu::cpu_of_ended(own));
-        let outcome = pgbench::run(program, database, &self.data, script, self.time, &self.folder.path)?;
+        let outcome = pgbench::run(
+            program,
+            database,
+            &self.data,
+            script,
+            self.time,
+            &self.folder.path,
+        )?;
         let after = self.cpu(&[], cpu::cpu_of_ended(own));
-        Ok(Some(self.run_of(scenario, Side::Pgbench, script.clients, outcome, (before, after), statements)))
+        Ok(Some(self.run_of(
+            scenario,
+            Side::Pgbench,
+            script.clients,
+            outcome,
+            (before, after),
+            statements,
+        )))
     }
 
     /// ImportUsers and COPY, each of as many users; this process is their client.
@@ -238,7 +289,10 @@ impl Bench<'_> {
         let size = self.data.users();
         let count = (self.time.as_secs() * IMPORTED).min(size);
         let (pid, own) = (self.services[0].worker.pid(), std::process::id());
-        let (address, token) = (self.services[0].started.address, self.services[0].started.token.clone());
+        let (address, token) = (
+            self.services[0].started.address,
+            self.services[0].started.token.clone(),
+        );
         let runtime = self.runtime;
 
         let import = runtime.block_on(Import::new(&self.url, size, count, address, &token))?;
@@ -246,7 +300,14 @@ impl Bench<'_> {
         let before = self.cpu(&[pid], cpu::cpu(own));
         let outcome = runtime.block_on(import.run())?;
         let after = self.cpu(&[pid], cpu::cpu(own));
-        runs.push(self.run_of(scenario, Side::Service, 1, outcome, (before, after), statements));
+        runs.push(self.run_of(
+            scenario,
+            Side::Service,
+            1,
+            outcome,
+            (before, after),
+            statements,
+        ));
         runtime.block_on(import::remove(&self.url, self.data.last_id))?;
 
         let copy = runtime.block_on(Copy::new(&self.url, size, count))?;
@@ -254,7 +315,14 @@ impl Bench<'_> {
         let before = self.cpu(&[], cpu::cpu(own));
         let outcome = runtime.block_on(copy.run())?;
         let after = self.cpu(&[], cpu::cpu(own));
-        runs.push(self.run_of(scenario, Side::Copy, 1, outcome, (before, after), statements));
+        runs.push(self.run_of(
+            scenario,
+            Side::Copy,
+            1,
+            outcome,
+            (before, after),
+            statements,
+        ));
         runtime.block_on(import::remove(&self.url, self.data.last_id))
     }
 
@@ -264,8 +332,14 @@ impl Bench<'_> {
     }
 
     fn cpu(&self, servers: &[u32], client: Duration) -> Cpu {
-        let postgres = self.postgres_pid().map_or(Duration::ZERO, cpu::cpu_of_family);
-        Cpu { server: servers.iter().map(|pid| cpu::cpu(*pid)).sum(), postgres, client }
+        let postgres = self
+            .postgres_pid()
+            .map_or(Duration::ZERO, cpu::cpu_of_family);
+        Cpu {
+            server: servers.iter().map(|pid| cpu::cpu(*pid)).sum(),
+            postgres,
+            client,
+        }
     }
 
     fn run_of(
@@ -283,16 +357,33 @@ impl Bench<'_> {
             client: after.client.saturating_sub(before.client),
         };
         // The counting is a statement too.
-        let statements =
-            statements.zip(self.runtime.block_on(self.counter.count())).map(|(before, after)| after - before - 1);
-        Run { scenario: scenario.name.clone(), side, in_flight, outcome, cpu, statements }
+        let statements = statements
+            .zip(self.runtime.block_on(self.counter.count()))
+            .map(|(before, after)| after - before - 1);
+        Run {
+            scenario: scenario.name.clone(),
+            side,
+            in_flight,
+            outcome,
+            cpu,
+            statements,
+        }
     }
 
     fn print_memory(&self) {
-        let (service, client) = (memory::memory(self.services[0].worker.pid()), memory::memory(self.client.pid()));
+        let (service, client) = (
+            memory::memory(self.services[0].worker.pid()),
+            memory::memory(self.client.pid()),
+        );
         let postgres = self.postgres_pid().map_or(0, memory::memory_of_family);
-        println!("\nmemory of the service {} MiB, at most {} MiB", service.now, service.highest);
-        println!("memory of the client {} MiB, at most {} MiB", client.now, client.highest);
+        println!(
+            "\nmemory of the service {} MiB, at most {} MiB",
+            service.now, service.highest
+        );
+        println!(
+            "memory of the client {} MiB, at most {} MiB",
+            client.now, client.highest
+        );
         println!("memory of Postgres {postgres} MiB, what its processes share counted once");
     }
 }

@@ -28,16 +28,26 @@ const CHANCE: &str = "\\set id random(:first, :last)\n";
 const LAST: i64 = (1 << 53) - 1;
 
 fn script(text: String) -> Script {
-    Script { clients: 8, text: format!("{text};\n") }
+    Script {
+        clients: 8,
+        text: format!("{text};\n"),
+    }
 }
 
 pub(crate) fn get(clients: usize) -> Script {
-    Script { clients, ..script(format!("{CHANCE}select {COLUMNS} from users u where u.user_id = :id")) }
+    Script {
+        clients,
+        ..script(format!(
+            "{CHANCE}select {COLUMNS} from users u where u.user_id = :id"
+        ))
+    }
 }
 
 /// One of these users.
 pub(crate) fn get_among((first, last): (i64, i64)) -> Script {
-    script(format!("\\set id random({first}, {last})\nselect {COLUMNS} from users u where u.user_id = :id"))
+    script(format!(
+        "\\set id random({first}, {last})\nselect {COLUMNS} from users u where u.user_id = :id"
+    ))
 }
 
 pub(crate) fn newest() -> Script {
@@ -68,15 +78,22 @@ pub(crate) fn nickname(pattern: &str) -> Script {
 }
 
 pub(crate) fn group(group: i64) -> Script {
-    script(format!("select {COLUMNS} from users u where u.group_ids @> '{{{group}}}' {ORDER}"))
+    script(format!(
+        "select {COLUMNS} from users u where u.group_ids @> '{{{group}}}' {ORDER}"
+    ))
 }
 
 pub(crate) fn count(condition: &str) -> Script {
-    Script { clients: 2, ..script(format!("select count(*) from users u where {condition}")) }
+    Script {
+        clients: 2,
+        ..script(format!("select count(*) from users u where {condition}"))
+    }
 }
 
-const MORE_SCORE: &str = "jsonb_set(custom_fields, '{score}', to_jsonb((custom_fields ->> 'score')::numeric + 1))";
-const MORE_LEVEL: &str = "jsonb_set(custom_fields, '{level}', to_jsonb((custom_fields ->> 'level')::bigint + 1))";
+const MORE_SCORE: &str =
+    "jsonb_set(custom_fields, '{score}', to_jsonb((custom_fields ->> 'score')::numeric + 1))";
+const MORE_LEVEL: &str =
+    "jsonb_set(custom_fields, '{level}', to_jsonb((custom_fields ->> 'level')::bigint + 1))";
 
 pub(crate) fn update() -> Script {
     script(format!(
@@ -100,7 +117,8 @@ pub(crate) fn update_indexed(field_id: i64) -> Script {
     script(with_index(field_id, "user_id = :id"))
 }
 
-/// By hand: the lock on which all writers of a user wait, the old name freed, the new one claimed, and both told.
+/// By hand: the lock on which all writers of a user wait, the old name freed, the new one claimed,
+/// and both told.
 pub(crate) fn rename() -> Script {
     script(format!(
         "{CHANCE}\\set turn random(1, 1000000000)\nbegin;\n\
@@ -113,24 +131,36 @@ pub(crate) fn rename() -> Script {
     ))
 }
 
-const THOUSAND: &str = "user_id in (select user_id from users where user_id >= :id order by user_id limit 1000)";
+const THOUSAND: &str =
+    "user_id in (select user_id from users where user_id >= :id order by user_id limit 1000)";
 
 pub(crate) fn bulk() -> Script {
     let text = format!(
         "{CHANCE}update users set version = version + 1, updated_at = now(), custom_fields = {MORE_SCORE} \
          where {THOUSAND} returning user_id"
     );
-    Script { clients: 1, ..script(text) }
+    Script {
+        clients: 1,
+        ..script(text)
+    }
 }
 
 pub(crate) fn bulk_indexed(field_id: i64) -> Script {
-    Script { clients: 1, ..script(with_index(field_id, THOUSAND)) }
+    Script {
+        clients: 1,
+        ..script(with_index(field_id, THOUSAND))
+    }
 }
 
 /// The pgbench of these binaries, else the machine's.
 pub(crate) fn find(bin_dir: &Path) -> Option<PathBuf> {
     let places = [bin_dir.join("pgbench"), PathBuf::from("/usr/bin/pgbench")];
-    places.into_iter().find(|place| Command::new(place).arg("--version").output().is_ok_and(|run| run.status.success()))
+    places.into_iter().find(|place| {
+        Command::new(place)
+            .arg("--version")
+            .output()
+            .is_ok_and(|run| run.status.success())
+    })
 }
 
 /// Runs a script; `folder` takes its files meanwhile.
@@ -145,9 +175,32 @@ pub(crate) fn run(
     let (file, log) = (folder.join("script.sql"), folder.join("transactions"));
     fs::write(&file, &script.text)?;
     let ran = Command::new(program)
-        .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-U", "postgres", "-n", "-M", "prepared"])
-        .args(["-c", &script.clients.to_string(), "-j", "1", "-T", &time.as_secs().max(1).to_string(), "-l"])
-        .args(["-D", &format!("first={}", data.first_id), "-D", &format!("last={}", data.last_id)])
+        .args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port.to_string(),
+            "-U",
+            "postgres",
+            "-n",
+            "-M",
+            "prepared",
+        ])
+        .args([
+            "-c",
+            &script.clients.to_string(),
+            "-j",
+            "1",
+            "-T",
+            &time.as_secs().max(1).to_string(),
+            "-l",
+        ])
+        .args([
+            "-D",
+            &format!("first={}", data.first_id),
+            "-D",
+            &format!("last={}", data.last_id),
+        ])
         .arg(format!("--log-prefix={}", log.display()))
         .arg("-f")
         .arg(&file)
@@ -160,18 +213,39 @@ pub(crate) fn run(
     let mut latencies = Histogram::<u64>::new_with_bounds(1, 120_000_000, 3)?;
     for entry in folder.read_dir()? {
         let path = entry?.path();
-        if !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("transactions")) {
+        if !path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("transactions"))
+        {
             continue;
         }
         for line in fs::read_to_string(&path)?.lines() {
-            let latency: Option<u64> = line.split(' ').nth(2).and_then(|column| column.parse().ok());
-            latencies.saturating_record(latency.context("a line of pgbench without a latency")?.max(1));
+            let latency: Option<u64> = line
+                .split(' ')
+                .nth(2)
+                .and_then(|column| column.parse().ok());
+            latencies.saturating_record(
+                latency
+                    .context("a line of pgbench without a latency")?
+                    .max(1),
+            );
         }
         fs::remove_file(&path)?;
     }
     let said = String::from_utf8_lossy(&ran.stdout);
-    let rate = said.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse::<f64>().ok());
+    let rate = said.lines().find_map(|line| {
+        line.strip_prefix("tps = ")?
+            .split(' ')
+            .next()?
+            .parse::<f64>()
+            .ok()
+    });
     let (requests, rate) = (latencies.len(), rate.context("pgbench tells no rate")?);
     let latency = [0.5, 0.99, 0.999].map(|share| latencies.value_at_quantile(share));
-    Ok(Outcome { requests, seconds: requests as f64 / rate, latency, ..Outcome::default() })
+    Ok(Outcome {
+        requests,
+        seconds: requests as f64 / rate,
+        latency,
+        ..Outcome::default()
+    })
 }

@@ -18,9 +18,22 @@ impl Worker {
     /// This program in another role, whose stderr goes there.
     pub(crate) fn start(arguments: &[&str], stderr: Stdio) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        let mut child = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).spawn()?;
-        let (stdin, stdout) = child.stdin.take().zip(child.stdout.take()).context("a child without pipes")?;
-        Ok(Self { child, stdin, stdout: BufReader::new(stdout) })
+        let mut child = command
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .spawn()?;
+        let (stdin, stdout) = child
+            .stdin
+            .take()
+            .zip(child.stdout.take())
+            .context("a child without pipes")?;
+        Ok(Self {
+            child,
+            stdin,
+            stdout: BufReader::new(stdout),
+        })
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -57,7 +57,10 @@ impl Run {
 
 /// Of all rounds of a scenario and side, the one with the middle rate.
 fn middle<'a>(runs: &'a [Run], scenario: &str, side: Side) -> Option<&'a Run> {
-    let mut found: Vec<&Run> = runs.iter().filter(|run| run.scenario == scenario && run.side == side).collect();
+    let mut found: Vec<&Run> = runs
+        .iter()
+        .filter(|run| run.scenario == scenario && run.side == side)
+        .collect();
     found.sort_by(|a, b| a.rate().total_cmp(&b.rate()));
     found.get(found.len() / 2).copied()
 }
@@ -76,7 +79,13 @@ pub(crate) fn print(runs: &[Run]) {
         }
     }
     for name in names {
-        for side in [Side::Service, Side::Paced, Side::Pgbench, Side::Copy, Side::Floor] {
+        for side in [
+            Side::Service,
+            Side::Paced,
+            Side::Pgbench,
+            Side::Copy,
+            Side::Floor,
+        ] {
             if let Some(run) = middle(runs, name, side) {
                 let postgres = middle(runs, name, Side::Pgbench).or(middle(runs, name, Side::Copy));
                 println!("{}", line(run, postgres, middle(runs, name, Side::Floor)));
@@ -86,7 +95,12 @@ pub(crate) fn print(runs: &[Run]) {
     let failed = runs.iter().filter(|run| run.outcome.errors > 0);
     for run in failed {
         let why = run.outcome.first_error.as_deref().unwrap_or_default();
-        println!("{} ({}): {} errors, the first: {why}", run.scenario, run.side.name(), run.outcome.errors);
+        println!(
+            "{} ({}): {} errors, the first: {why}",
+            run.scenario,
+            run.side.name(),
+            run.outcome.errors
+        );
     }
 }
 
@@ -99,10 +113,15 @@ fn line(run: &Run, postgres: Option<&Run>, floor: Option<&Run>) -> String {
         micros => format!("{:.2}", micros as f64 / 1000.0),
     });
     let share = |other: Option<&Run>| match other {
-        Some(other) if run.side == Side::Service => format!("{:.0} %", 100.0 * run.rate() / other.rate()),
+        Some(other) if run.side == Side::Service => {
+            format!("{:.0} %", 100.0 * run.rate() / other.rate())
+        }
         _ => String::new(),
     };
-    let statements = run.statements.map(|count| format!("{:.2}", count as f64 / requests)).unwrap_or_default();
+    let statements = run
+        .statements
+        .map(|count| format!("{:.2}", count as f64 / requests))
+        .unwrap_or_default();
     let cells = [
         run.scenario.clone(),
         run.side.name().to_owned(),

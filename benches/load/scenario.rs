@@ -37,7 +37,11 @@ pub(crate) enum Requests {
     /// GetProfile of users whose documents are so large.
     GetLarge(Size),
     /// One page of a list.
-    List { filter: Value, page_size: i32, with_total: bool },
+    List {
+        filter: Value,
+        page_size: i32,
+        with_total: bool,
+    },
     /// A page so far down, as a share of all; `None` for places by chance.
     Deep(Option<f64>),
     /// BatchGetProfiles of so many users by chance.
@@ -116,17 +120,42 @@ const NICKNAMES: &[(&str, &str)] = &[
 
 impl Scenario {
     fn new(name: impl Into<String>, in_flight: usize, requests: Requests) -> Self {
-        Self { name: name.into(), requests, in_flight, script: None, floor: false, replicas: 1 }
+        Self {
+            name: name.into(),
+            requests,
+            in_flight,
+            script: None,
+            floor: false,
+            replicas: 1,
+        }
     }
 
     fn list(name: impl Into<String>, filter: Value, script: Option<Script>) -> Self {
-        Self { script, ..Self::new(name, 8, Requests::List { filter, page_size: PAGE, with_total: false }) }
+        Self {
+            script,
+            ..Self::new(
+                name,
+                8,
+                Requests::List {
+                    filter,
+                    page_size: PAGE,
+                    with_total: false,
+                },
+            )
+        }
     }
 
     fn count(name: &str, filter: Value, script: Script) -> Self {
         // A count alone is what is measured then.
-        let requests = Requests::List { filter, page_size: 1, with_total: true };
-        Self { script: Some(script), ..Self::new(name, 2, requests) }
+        let requests = Requests::List {
+            filter,
+            page_size: 1,
+            with_total: true,
+        };
+        Self {
+            script: Some(script),
+            ..Self::new(name, 2, requests)
+        }
     }
 }
 
@@ -140,44 +169,95 @@ pub(crate) fn all(data: &Data) -> Vec<Scenario> {
             ..Scenario::new(format!("get-{in_flight}"), in_flight, Requests::Get)
         })
         .collect();
-    all.push(Scenario { replicas: 2, ..Scenario::new("get-two-replicas", 128, Requests::Get) });
+    all.push(Scenario {
+        replicas: 2,
+        ..Scenario::new("get-two-replicas", 128, Requests::Get)
+    });
     all.push(Scenario::new("get-rest", 128, Requests::GetRest));
     for (name, size) in ["get-2kb", "get-20kb"].into_iter().zip(Size::ALL) {
         let script = Some(pgbench::get_among(size.users(data)));
-        all.push(Scenario { script, ..Scenario::new(name, 32, Requests::GetLarge(size)) });
+        all.push(Scenario {
+            script,
+            ..Scenario::new(name, 32, Requests::GetLarge(size))
+        });
     }
     let (first, last) = Size::TwentyKilobytes.users(data);
     let filter = json!({ "user_id": { "$gte": first, "$lte": last } });
-    let requests = Requests::List { filter, page_size: 1000, with_total: false };
+    let requests = Requests::List {
+        filter,
+        page_size: 1000,
+        with_total: false,
+    };
     all.push(Scenario::new("list-1000-of-20kb", 8, requests));
-    // As many profiles once by their ids and once as a page: the first should cost at most 1.3 times the second.
+    // As many profiles once by their ids and once as a page: the first should cost at most 1.3
+    // times the second.
     all.push(Scenario::new("batch-get-100", 8, Requests::Batch(100)));
-    let page = Requests::List { filter: json!({}), page_size: 100, with_total: false };
+    let page = Requests::List {
+        filter: json!({}),
+        page_size: 100,
+        with_total: false,
+    };
     all.push(Scenario::new("list-newest-100", 8, page));
-    all.push(Scenario::list("list-newest", json!({}), Some(pgbench::newest())));
+    all.push(Scenario::list(
+        "list-newest",
+        json!({}),
+        Some(pgbench::newest()),
+    ));
     all.push(Scenario {
         script: Some(pgbench::keyset(data)),
         ..Scenario::new("list-by-token", 8, Requests::Deep(None))
     });
     all.push(Scenario::new("page-1", 1, Requests::Deep(Some(0.0))));
-    all.push(Scenario::new("page-at-nine-tenths", 1, Requests::Deep(Some(0.9))));
+    all.push(Scenario::new(
+        "page-at-nine-tenths",
+        1,
+        Requests::Deep(Some(0.9)),
+    ));
     for (name, level) in [("common", 1), ("rare", 60)] {
         let script = pgbench::indexed(data.level_field, level);
-        all.push(Scenario::list(format!("list-indexed-{name}"), json!({ "level": level }), Some(script)));
+        all.push(Scenario::list(
+            format!("list-indexed-{name}"),
+            json!({ "level": level }),
+            Some(script),
+        ));
     }
-    all.push(Scenario::list("list-indexed-tag-rare", json!({ "tags": "founder" }), None));
+    all.push(Scenario::list(
+        "list-indexed-tag-rare",
+        json!({ "tags": "founder" }),
+        None,
+    ));
     for (name, pattern) in NICKNAMES {
         let script = pgbench::nickname(pattern);
         let filter = json!({ "nickname": { "$contains": pattern } });
-        all.push(Scenario::list(format!("nickname-{name}"), filter, Some(script)));
+        all.push(Scenario::list(
+            format!("nickname-{name}"),
+            filter,
+            Some(script),
+        ));
     }
     for (name, group) in [("common", 258), ("rare", 77)] {
         let script = pgbench::group(group);
-        all.push(Scenario::list(format!("group-{name}"), json!({ "group_ids": group }), Some(script)));
+        all.push(Scenario::list(
+            format!("group-{name}"),
+            json!({ "group_ids": group }),
+            Some(script),
+        ));
     }
-    all.push(Scenario::count("count-all", json!({}), pgbench::count("true")));
-    all.push(Scenario::count("count-gender", json!({ "gender": 1 }), pgbench::count("gender = 1::smallint")));
-    all.push(Scenario::count("count-group", json!({ "group_ids": 258 }), pgbench::count("group_ids @> '{258}'")));
+    all.push(Scenario::count(
+        "count-all",
+        json!({}),
+        pgbench::count("true"),
+    ));
+    all.push(Scenario::count(
+        "count-gender",
+        json!({ "gender": 1 }),
+        pgbench::count("gender = 1::smallint"),
+    ));
+    all.push(Scenario::count(
+        "count-group",
+        json!({ "group_ids": 258 }),
+        pgbench::count("group_ids @> '{258}'"),
+    ));
     all.extend(writes(data));
     all
 }
@@ -187,12 +267,27 @@ fn writes(data: &Data) -> [Scenario; 7] {
     let (plain, indexed) = (pgbench::update(), pgbench::update_indexed(data.level_field));
     let (bulk, bulk_indexed) = (pgbench::bulk(), pgbench::bulk_indexed(data.level_field));
     [
-        Scenario { script: Some(plain), ..Scenario::new("update-plain", 32, Requests::Update(more("score"))) },
+        Scenario {
+            script: Some(plain),
+            ..Scenario::new("update-plain", 32, Requests::Update(more("score")))
+        },
         Scenario::new("update-one", 1, Requests::Update(more("score"))),
-        Scenario { script: Some(indexed), ..Scenario::new("update-indexed", 32, Requests::Update(more("level"))) },
-        Scenario { script: Some(bulk), ..Scenario::new("bulk-1000-plain", 1, Requests::Bulk(more("score"))) },
-        Scenario { script: Some(bulk_indexed), ..Scenario::new("bulk-1000-indexed", 1, Requests::Bulk(more("level"))) },
-        Scenario { script: Some(pgbench::rename()), ..Scenario::new("account-username", 32, Requests::Rename) },
+        Scenario {
+            script: Some(indexed),
+            ..Scenario::new("update-indexed", 32, Requests::Update(more("level")))
+        },
+        Scenario {
+            script: Some(bulk),
+            ..Scenario::new("bulk-1000-plain", 1, Requests::Bulk(more("score")))
+        },
+        Scenario {
+            script: Some(bulk_indexed),
+            ..Scenario::new("bulk-1000-indexed", 1, Requests::Bulk(more("level")))
+        },
+        Scenario {
+            script: Some(pgbench::rename()),
+            ..Scenario::new("account-username", 32, Requests::Rename)
+        },
         Scenario::new("import", 1, Requests::Import),
     ]
 }
@@ -217,18 +312,28 @@ impl Requests {
         matches!(self, Requests::GetRest)
     }
 
-    /// The requests; `tokens` are those of pages at even distances, the first page's not among them.
+    /// The requests; `tokens` are those of pages at even distances, the first page's not among
+    /// them.
     pub(crate) fn bodies(&self, data: &Data, tokens: &[String]) -> Vec<Bytes> {
         match self {
             Requests::Get => ids(data, 0, VARIETY).map(|id| frame(&get(id))).collect(),
-            Requests::GetRest => ids(data, 0, VARIETY).map(|id| format!("/v1/users/{id}/profile").into()).collect(),
+            Requests::GetRest => ids(data, 0, VARIETY)
+                .map(|id| format!("/v1/users/{id}/profile").into())
+                .collect(),
             Requests::GetLarge(size) => {
                 let (first, last) = size.users(data);
                 (first..=last).map(|id| frame(&get(id))).collect()
             }
-            Requests::Rename => ids(data, 0, VARIETY).zip(1..).map(|(id, turn)| frame(&rename(id, turn))).collect(),
+            Requests::Rename => ids(data, 0, VARIETY)
+                .zip(1..)
+                .map(|(id, turn)| frame(&rename(id, turn)))
+                .collect(),
             Requests::Import => Vec::new(),
-            Requests::List { filter, page_size, with_total } => vec![frame(&pb::ListProfilesRequest {
+            Requests::List {
+                filter,
+                page_size,
+                with_total,
+            } => vec![frame(&pb::ListProfilesRequest {
                 filter: Some(object(filter)),
                 return_total_size: *with_total,
                 page_size: *page_size,
@@ -237,53 +342,90 @@ impl Requests {
             Requests::Deep(share) => pages(*share, tokens),
             Requests::Batch(size) => {
                 let wanted: Vec<i64> = ids(data, 0, VARIETY).collect();
-                wanted.chunks(*size).map(|user_ids| frame(&batch(user_ids))).collect()
+                wanted
+                    .chunks(*size)
+                    .map(|user_ids| frame(&batch(user_ids)))
+                    .collect()
             }
-            Requests::Update(change) => ids(data, 0, VARIETY).map(|id| frame(&update(id, change))).collect(),
-            Requests::Bulk(change) => ids(data, 1000, 1000).map(|id| frame(&bulk(id, change))).collect(),
+            Requests::Update(change) => ids(data, 0, VARIETY)
+                .map(|id| frame(&update(id, change)))
+                .collect(),
+            Requests::Bulk(change) => ids(data, 1000, 1000)
+                .map(|id| frame(&bulk(id, change)))
+                .collect(),
         }
     }
 }
 
 fn pages(share: Option<f64>, tokens: &[String]) -> Vec<Bytes> {
     let page = |token: &str| {
-        frame(&pb::ListProfilesRequest { page_token: token.to_owned(), page_size: PAGE, ..Default::default() })
+        frame(&pb::ListProfilesRequest {
+            page_token: token.to_owned(),
+            page_size: PAGE,
+            ..Default::default()
+        })
     };
     match share {
         None => tokens.iter().map(|token| page(token)).collect(),
         Some(0.0) => vec![page("")],
         Some(share) => {
             let place = (tokens.len() as f64 * share) as usize;
-            tokens.get(place).or(tokens.last()).map(|token| page(token)).into_iter().collect()
+            tokens
+                .get(place)
+                .or(tokens.last())
+                .map(|token| page(token))
+                .into_iter()
+                .collect()
         }
     }
 }
 
 /// Ids of the crowd by chance, each with so many after it.
 fn ids(data: &Data, after: i64, count: usize) -> impl Iterator<Item = i64> {
-    let (first, span) = (data.first_id, (data.last_id - after - data.first_id).max(1) as u64);
+    let (first, span) = (
+        data.first_id,
+        (data.last_id - after - data.first_id).max(1) as u64,
+    );
     // A step that shares no factor with the span visits it all in an order that no cache foresees.
-    (0..count as u64).map(move |place| first + (place.wrapping_mul(0x9e37_79b9_7f4a_7c15) % span) as i64)
+    (0..count as u64)
+        .map(move |place| first + (place.wrapping_mul(0x9e37_79b9_7f4a_7c15) % span) as i64)
 }
 
 fn get(user_id: i64) -> pb::GetProfileRequest {
-    pb::GetProfileRequest { key: Some(Key::UserId(user_id)), read_mask: None }
+    pb::GetProfileRequest {
+        key: Some(Key::UserId(user_id)),
+        read_mask: None,
+    }
 }
 
 fn batch(user_ids: &[i64]) -> pb::BatchGetProfilesRequest {
-    let key = |user_id: &i64| pb::ProfileKey { key: Some(pb::profile_key::Key::UserId(*user_id)) };
-    pb::BatchGetProfilesRequest { keys: user_ids.iter().map(key).collect(), read_mask: None }
+    let key = |user_id: &i64| pb::ProfileKey {
+        key: Some(pb::profile_key::Key::UserId(*user_id)),
+    };
+    pb::BatchGetProfilesRequest {
+        keys: user_ids.iter().map(key).collect(),
+        read_mask: None,
+    }
 }
 
 fn update(user_id: i64, change: &Value) -> pb::UpdateProfileRequest {
-    pb::UpdateProfileRequest { user_id, custom_fields: Some(object(change)), ..Default::default() }
+    pb::UpdateProfileRequest {
+        user_id,
+        custom_fields: Some(object(change)),
+        ..Default::default()
+    }
 }
 
 fn rename(user_id: i64, turn: usize) -> pb::UpdateAccountRequest {
     pb::UpdateAccountRequest {
         user_id,
-        account: Some(pb::Account { username: Some(format!("load.{turn}.{user_id}")), ..Default::default() }),
-        update_mask: Some(prost_types::FieldMask { paths: vec!["username".to_owned()] }),
+        account: Some(pb::Account {
+            username: Some(format!("load.{turn}.{user_id}")),
+            ..Default::default()
+        }),
+        update_mask: Some(prost_types::FieldMask {
+            paths: vec!["username".to_owned()],
+        }),
         ..Default::default()
     }
 }
@@ -298,7 +440,12 @@ fn bulk(from: i64, change: &Value) -> pb::BulkUpdateFieldsRequest {
 }
 
 fn object(value: &Value) -> Struct {
-    to_struct(value.as_object().expect("valid: written as an object").iter())
+    to_struct(
+        value
+            .as_object()
+            .expect("valid: written as an object")
+            .iter(),
+    )
 }
 
 /// A message as gRPC sends it: no compression, the length, the bytes.

@@ -1,5 +1,8 @@
 //! The service under load, and a server with one fixed answer, each in a process of its own.
-#![expect(clippy::disallowed_types, reason = "the fixed answer is a server of tonic's own")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "the fixed answer is a server of tonic's own"
+)]
 
 use std::{convert::Infallible, io::Read, net::SocketAddr, time::Duration};
 
@@ -7,7 +10,9 @@ use chrono::TimeDelta;
 use futures_util::future::{BoxFuture, Ready, ready};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use tonic::{Request, Response, Status, body::Body, server::UnaryService, transport::server::TcpIncoming};
+use tonic::{
+    Request, Response, Status, body::Body, server::UnaryService, transport::server::TcpIncoming,
+};
 use tonic_prost::ProstCodec;
 use user_service::{
     app::{self, App},
@@ -37,7 +42,10 @@ pub(crate) fn build(url: &str) -> anyhow::Result<App> {
 fn configuration(url: &str) -> Config {
     let mut config = Config::default();
     config.database.url = Secret(url.to_owned());
-    config.secrets.keys = vec![SecretKey { id: "load".to_owned(), key: Secret(key_text([7; 32])) }];
+    config.secrets.keys = vec![SecretKey {
+        id: "load".to_owned(),
+        key: Secret(key_text([7; 32])),
+    }];
     config
 }
 
@@ -47,10 +55,18 @@ pub(crate) async fn run(url: &str) -> anyhow::Result<()> {
     let _telemetry = telemetry::start(&config.telemetry, telemetry::Role::Service)?;
     let app = app::build(&config, Clock::System)?;
     let subject = Subject::Service("load".to_owned());
-    let (_, token) = app.api.tokens().issue(&subject, Scope::ALL, TimeDelta::days(1)).await?;
+    let (_, token) = app
+        .api
+        .tokens()
+        .issue(&subject, Scope::ALL, TimeDelta::days(1))
+        .await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let rest = TcpListener::bind("127.0.0.1:0").await?;
-    announce(Started { address: listener.local_addr()?, rest: rest.local_addr()?, token })?;
+    announce(Started {
+        address: listener.local_addr()?,
+        rest: rest.local_addr()?,
+        token,
+    })?;
     server::serve(
         app,
         Ports {
@@ -69,10 +85,16 @@ pub(crate) async fn run(url: &str) -> anyhow::Result<()> {
 pub(crate) async fn run_floor() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    announce(Started { address, rest: address, token: "none".to_owned() })?;
+    announce(Started {
+        address,
+        rest: address,
+        token: "none".to_owned(),
+    })?;
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = tonic::transport::Server::builder().add_service(Fixed(answer()));
-    Ok(server.serve_with_incoming_shutdown(incoming, end_of_stdin()).await?)
+    Ok(server
+        .serve_with_incoming_shutdown(incoming, end_of_stdin())
+        .await?)
 }
 
 fn announce(ready: Started) -> anyhow::Result<()> {
@@ -109,7 +131,9 @@ fn answer() -> pb::GetProfileResponse {
         etag: "1".to_owned(),
         ..Default::default()
     };
-    pb::GetProfileResponse { profile: Some(profile) }
+    pb::GetProfileResponse {
+        profile: Some(profile),
+    }
 }
 
 #[derive(Clone)]
@@ -133,7 +157,10 @@ impl tower::Service<http::Request<Body>> for Fixed {
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
-    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Infallible>> {
         std::task::Poll::Ready(Ok(()))
     }
 

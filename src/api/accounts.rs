@@ -35,7 +35,8 @@ impl Api {
         self.update_account_and_unlink(caller, request, &[]).await
     }
 
-    /// The same, and unlinks these connections too: a request names one, and a proof stands for all of a call.
+    /// The same, and unlinks these connections too: a request names one, and a proof stands for all
+    /// of a call.
     pub async fn update_account_and_unlink(
         &self,
         caller: &Caller,
@@ -55,7 +56,8 @@ impl Api {
             let version = (!request.etag.is_empty()).then(|| parse_etag(&request.etag));
             let validate_only = request.validate_only;
             let (now, lengths) = (self.0.clock.now(), self.0.password_lengths);
-            let (mut patch, proof) = account::update(request, &self.0.usernames, now, lengths, &mut violations);
+            let (mut patch, proof) =
+                account::update(request, &self.0.usernames, now, lengths, &mut violations);
             patch.unlink.extend(more_links);
             violations.into_result()?;
             let update = UpdateAccount {
@@ -68,10 +70,16 @@ impl Api {
                 version,
                 validate_only,
             };
-            let response = self.0.accounts.update(&update, key.as_ref(), updated).await?;
+            let response = self
+                .0
+                .accounts
+                .update(&update, key.as_ref(), updated)
+                .await?;
             let ends_tokens = update.patch.password.is_some() || !update.patch.unlink.is_empty();
             if ends_tokens && !update.validate_only {
-                self.0.authenticator.apply_revocation(Revoked::User(update.user_id));
+                self.0
+                    .authenticator
+                    .apply_revocation(Revoked::User(update.user_id));
             }
             Ok(response)
         };
@@ -89,7 +97,13 @@ impl Api {
     ) -> Result<pb::ConfirmEmailChangeResponse> {
         let key = self.idempotency_key(caller, "ConfirmEmailChange", &request.request_id, &request);
         let response = |account| pb::ConfirmEmailChangeResponse { account };
-        self.confirm_change(caller, request.into(), ("ConfirmEmailChange", key), response).await
+        self.confirm_change(
+            caller,
+            request.into(),
+            ("ConfirmEmailChange", key),
+            response,
+        )
+        .await
     }
 
     /// Changes the phone number of an account to one that is verified by a code.
@@ -103,7 +117,13 @@ impl Api {
     ) -> Result<pb::ConfirmPhoneChangeResponse> {
         let key = self.idempotency_key(caller, "ConfirmPhoneChange", &request.request_id, &request);
         let response = |account| pb::ConfirmPhoneChangeResponse { account };
-        self.confirm_change(caller, request.into(), ("ConfirmPhoneChange", key), response).await
+        self.confirm_change(
+            caller,
+            request.into(),
+            ("ConfirmPhoneChange", key),
+            response,
+        )
+        .await
     }
 
     async fn confirm_change<R: Message + Default>(
@@ -146,7 +166,12 @@ impl Api {
         request: pb::LinkConnectionRequest,
     ) -> Result<pb::LinkConnectionResponse> {
         let key = self.idempotency_key(caller, "LinkConnection", &request.request_id, &request);
-        let link = async { self.0.accounts.link(&account::link(request)?, key.as_ref(), linked).await };
+        let link = async {
+            self.0
+                .accounts
+                .link(&account::link(request)?, key.as_ref(), linked)
+                .await
+        };
         idempotency::respond(key.as_ref(), link).await
     }
 
@@ -156,15 +181,23 @@ impl Api {
         caller: &Caller,
         request: pb::VerifyPasswordRequest,
     ) -> Result<pb::VerifyPasswordResponse> {
-        let user_id = self.0.accounts.verify_password(caller, &account::verify(request)?).await?;
+        let user_id = self
+            .0
+            .accounts
+            .verify_password(caller, &account::verify(request)?)
+            .await?;
         Ok(pb::VerifyPasswordResponse { user_id })
     }
 }
 
 fn linked(made: &Connection) -> pb::LinkConnectionResponse {
-    pb::LinkConnectionResponse { connection: Some(connection(made)) }
+    pb::LinkConnectionResponse {
+        connection: Some(connection(made)),
+    }
 }
 
 fn updated(view: &AccountView) -> pb::UpdateAccountResponse {
-    pb::UpdateAccountResponse { account: account_message(view, &AccountMask::All) }
+    pb::UpdateAccountResponse {
+        account: account_message(view, &AccountMask::All),
+    }
 }

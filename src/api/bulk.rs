@@ -30,7 +30,11 @@ impl Api {
         };
         let update = async {
             let named = convert::bulk::custom_names(&request, &filter);
-            let fields = self.0.fields.load_including(named.iter().map(String::as_str)).await?;
+            let fields = self
+                .0
+                .fields
+                .load_including(named.iter().map(String::as_str))
+                .await?;
             let update = convert::bulk::update(request, filter, &fields)?;
             self.0.bulk.update(&update, key.as_ref(), response).await
         };
@@ -40,18 +44,29 @@ impl Api {
 
 fn response(done: &BulkDone, next_page_token: String) -> pb::BulkUpdateFieldsResponse {
     use pb::update_result::Outcome;
-    let results = done.results.iter().map(|(user_id, outcome)| pb::UpdateResult {
-        user_id: *user_id,
-        outcome: Some(match outcome {
-            Ok(time) => Outcome::UpdatedAt(timestamp(*time)),
-            Err(error) => Outcome::Failure(pb::UpdateFailure {
-                reason: error.reason().as_str().to_owned(),
-                field: error.violations().first().map(|violation| violation.field.clone()).unwrap_or_default(),
-                message: error.reason().message().to_owned(),
+    let results = done
+        .results
+        .iter()
+        .map(|(user_id, outcome)| pb::UpdateResult {
+            user_id: *user_id,
+            outcome: Some(match outcome {
+                Ok(time) => Outcome::UpdatedAt(timestamp(*time)),
+                Err(error) => Outcome::Failure(pb::UpdateFailure {
+                    reason: error.reason().as_str().to_owned(),
+                    field: error
+                        .violations()
+                        .first()
+                        .map(|violation| violation.field.clone())
+                        .unwrap_or_default(),
+                    message: error.reason().message().to_owned(),
+                }),
             }),
-        }),
-    });
-    let succeeded = done.results.iter().filter(|(_, outcome)| outcome.is_ok()).count();
+        });
+    let succeeded = done
+        .results
+        .iter()
+        .filter(|(_, outcome)| outcome.is_ok())
+        .count();
     pb::BulkUpdateFieldsResponse {
         results: results.collect(),
         succeeded: succeeded as i32,

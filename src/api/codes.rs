@@ -52,7 +52,9 @@ impl Api {
             resend_after: Some(timestamp(sent.resend_after)),
             delivery_id: sent.delivery_id,
         };
-        let response = self.send_code(caller, Channel::Email, given, key, made).await?;
+        let response = self
+            .send_code(caller, Channel::Email, given, key, made)
+            .await?;
         self.0.codes.wait_for_delivery(response.delivery_id).await;
         Ok(response)
     }
@@ -77,7 +79,9 @@ impl Api {
             resend_after: Some(timestamp(sent.resend_after)),
             delivery_id: sent.delivery_id,
         };
-        let response = self.send_code(caller, Channel::Phone, given, key, made).await?;
+        let response = self
+            .send_code(caller, Channel::Phone, given, key, made)
+            .await?;
         self.0.codes.wait_for_delivery(response.delivery_id).await;
         Ok(response)
     }
@@ -91,7 +95,12 @@ impl Api {
         made: fn(&Sent) -> R,
     ) -> Result<R> {
         authorize(caller, method(channel), Some(given.user_id), &[])?;
-        let send = async { self.0.codes.send(&read(caller, channel, given)?, key.as_ref(), made).await };
+        let send = async {
+            self.0
+                .codes
+                .send(&read(caller, channel, given)?, key.as_ref(), made)
+                .await
+        };
         idempotency::respond(key.as_ref(), send).await
     }
 
@@ -105,7 +114,11 @@ impl Api {
         request: pb::GetDeliveryRequest,
     ) -> Result<pb::GetDeliveryResponse> {
         check_id("delivery_id", request.delivery_id)?;
-        let found = self.0.deliveries.find_for(caller, request.delivery_id).await?;
+        let found = self
+            .0
+            .deliveries
+            .find_for(caller, request.delivery_id)
+            .await?;
         let state = match found.state {
             State::Queued => pb::DeliveryState::Queued,
             State::Accepted => pb::DeliveryState::Accepted,
@@ -113,7 +126,11 @@ impl Api {
             State::Expired => pb::DeliveryState::Expired,
         };
         let updated_at = Some(timestamp(found.updated_at));
-        Ok(pb::GetDeliveryResponse { state: state.into(), attempts: found.attempts, updated_at })
+        Ok(pb::GetDeliveryResponse {
+            state: state.into(),
+            attempts: found.attempts,
+            updated_at,
+        })
     }
 }
 
@@ -137,19 +154,30 @@ fn read(caller: &Caller, channel: Channel, given: Given) -> Result<SendCode> {
     let purpose = account::purpose(given.purpose, &mut violations);
     let address = match (purpose, given.address.is_empty()) {
         (Purpose::Bind, true) => {
-            violations.add(path, FieldError::Required, "is required: it is the address to bind");
+            violations.add(
+                path,
+                FieldError::Required,
+                "is required: it is the address to bind",
+            );
             None
         }
         (Purpose::Bind, false) => violations.check(path, parse(given.address)),
         (_, true) => None,
         (_, false) => {
-            violations.add(path, FieldError::Format, "must be empty: the code is sent to the bound address");
+            violations.add(
+                path,
+                FieldError::Format,
+                "must be empty: the code is sent to the bound address",
+            );
             None
         }
     };
     let app_name = violations.check("app_name", parse_app_name(given.app_name));
-    let language =
-        if given.language.is_empty() { None } else { violations.check("language", parse_language(given.language)) };
+    let language = if given.language.is_empty() {
+        None
+    } else {
+        violations.check("language", parse_language(given.language))
+    };
     violations.into_result()?;
     Ok(SendCode {
         user_id: user_id.expect("valid: a bad id is a violation"),

@@ -24,7 +24,12 @@ impl Api {
         request: pb::CreateFieldRequest,
     ) -> Result<pb::CreateFieldResponse> {
         let key = self.idempotency_key(caller, "CreateField", &request.request_id, &request);
-        let create = async { self.0.fields.create(field::new_field(request)?, key.as_ref(), created).await };
+        let create = async {
+            self.0
+                .fields
+                .create(field::new_field(request)?, key.as_ref(), created)
+                .await
+        };
         idempotency::respond(key.as_ref(), create).await
     }
 
@@ -32,12 +37,19 @@ impl Api {
     ///
     /// # Errors
     /// Those of the page token.
-    pub async fn list_fields(&self, _: &Caller, request: pb::ListFieldsRequest) -> Result<pb::ListFieldsResponse> {
+    pub async fn list_fields(
+        &self,
+        _: &Caller,
+        request: pb::ListFieldsRequest,
+    ) -> Result<pb::ListFieldsResponse> {
         let mut violations = Violations::new();
         let limit = page::size_within(request.page_size, DEFAULT_SIZE, MAX_SIZE, &mut violations);
         violations.into_result()?;
         let (fields, next_page_token) = self.0.fields.list(&request.page_token, limit).await?;
-        Ok(pb::ListFieldsResponse { fields: fields.iter().map(field::message).collect(), next_page_token })
+        Ok(pb::ListFieldsResponse {
+            fields: fields.iter().map(field::message).collect(),
+            next_page_token,
+        })
     }
 
     /// Changes a field's description, default and flags.
@@ -52,22 +64,36 @@ impl Api {
         let etag = std::mem::take(&mut request.etag);
         let (name, patch) = field::patch(request)?;
         let changed = self.0.fields.update(&name, &patch, &etag).await?;
-        Ok(pb::UpdateFieldResponse { field: Some(field::message(&changed)) })
+        Ok(pb::UpdateFieldResponse {
+            field: Some(field::message(&changed)),
+        })
     }
 
     /// Deletes a field; its values are erased in the background.
     ///
     /// # Errors
     /// FIELD_NOT_FOUND, ETAG_MISMATCH, INVALID_REQUEST.
-    pub async fn delete_field(&self, _: &Caller, request: pb::DeleteFieldRequest) -> Result<pb::DeleteFieldResponse> {
+    pub async fn delete_field(
+        &self,
+        _: &Caller,
+        request: pb::DeleteFieldRequest,
+    ) -> Result<pb::DeleteFieldResponse> {
         let mut violations = Violations::new();
         let name = field::known_name("name", request.name, &mut violations);
         violations.into_result()?;
-        self.0.fields.delete(&name.expect("valid: a bad name is a violation"), &request.etag).await?;
+        self.0
+            .fields
+            .delete(
+                &name.expect("valid: a bad name is a violation"),
+                &request.etag,
+            )
+            .await?;
         Ok(pb::DeleteFieldResponse {})
     }
 }
 
 fn created(made: &Field) -> pb::CreateFieldResponse {
-    pb::CreateFieldResponse { field: Some(field::message(made)) }
+    pb::CreateFieldResponse {
+        field: Some(field::message(made)),
+    }
 }

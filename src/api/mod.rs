@@ -1,5 +1,6 @@
-//! Every RPC once, between the transports and the domain: authorization, a stored response, the request's violations, the work, the
-//! reply. Whatever transport a call came through, it meets this.
+//! Every RPC once, between the transports and the domain: authorization, a stored response, the
+//! request's violations, the work, the reply. Whatever transport a call came through, it meets
+//! this.
 
 mod accounts;
 mod bulk;
@@ -83,7 +84,8 @@ impl Api {
         &self.0.tokens
     }
 
-    /// The definitions of custom fields, for a transport whose clients write values in another form.
+    /// The definitions of custom fields, for a transport whose clients write values in another
+    /// form.
     ///
     /// # Errors
     /// The database's.
@@ -109,7 +111,9 @@ impl Api {
         request_id: &str,
         request: &M,
     ) -> Option<IdempotencyKey> {
-        self.0.idempotency.key(caller, rpc, request_id, || canonical(request))
+        self.0
+            .idempotency
+            .key(caller, rpc, request_id, || canonical(request))
     }
 }
 
@@ -117,7 +121,11 @@ impl Api {
 fn check_id(path: &'static str, id: i64) -> Result<()> {
     match id {
         0 => Err(Error::invalid(path, FieldError::Required, "is required")),
-        ..0 => Err(Error::invalid(path, FieldError::Range, "must not be negative")),
+        ..0 => Err(Error::invalid(
+            path,
+            FieldError::Range,
+            "must not be negative",
+        )),
         1.. => Ok(()),
     }
 }
@@ -130,7 +138,10 @@ mod tests {
     fn an_id_of_zero_is_missing() {
         let error = |id| check_id("token_id", id).unwrap_err().violations()[0].clone();
 
-        assert_eq!((error(0).field.as_str(), error(0).error), ("token_id", FieldError::Required));
+        assert_eq!(
+            (error(0).field.as_str(), error(0).error),
+            ("token_id", FieldError::Required)
+        );
         assert_eq!(error(-1).error, FieldError::Range);
         assert!(check_id("token_id", 1).is_ok());
     }

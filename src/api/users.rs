@@ -68,43 +68,78 @@ impl Batch {
 
 impl Api {
     /// Makes a user.
-    pub async fn create_user(&self, caller: &Caller, request: pb::CreateUserRequest) -> Result<pb::CreateUserResponse> {
+    pub async fn create_user(
+        &self,
+        caller: &Caller,
+        request: pb::CreateUserRequest,
+    ) -> Result<pb::CreateUserResponse> {
         let key = if request.validate_only {
             None
         } else {
             self.idempotency_key(caller, "CreateUser", &request.request_id, &request)
         };
         let create = async {
-            let custom = request.profile.as_ref().and_then(|profile| profile.custom_fields.clone());
+            let custom = request
+                .profile
+                .as_ref()
+                .and_then(|profile| profile.custom_fields.clone());
             let custom = custom.map(json::object).unwrap_or_default();
-            let fields = self.0.fields.load_including(custom.keys().map(String::as_str)).await?;
+            let fields = self
+                .0
+                .fields
+                .load_including(custom.keys().map(String::as_str))
+                .await?;
             let validate_only = request.validate_only;
             let now = self.0.clock.now();
-            let (mut new, secrets) = user::new_user(request, &fields, &self.0.usernames, now, self.0.password_lengths)?;
+            let (mut new, secrets) = user::new_user(
+                request,
+                &fields,
+                &self.0.usernames,
+                now,
+                self.0.password_lengths,
+            )?;
             let (has_password, has_wallet_password) = secrets.are_set();
-            self.hash_secrets(caller, &mut new, secrets, validate_only).await?;
+            self.hash_secrets(caller, &mut new, secrets, validate_only)
+                .await?;
             let respond = |new: &NewUser, profile: Profile| {
                 // A dry run hashes nothing.
                 let account = new.account.account(profile.user_id);
-                created(profile, Account { has_password, has_wallet_password, ..account }, &fields)
+                created(
+                    profile,
+                    Account {
+                        has_password,
+                        has_wallet_password,
+                        ..account
+                    },
+                    &fields,
+                )
             };
-            self.0.users.create(&new, &fields, validate_only, key.as_ref(), respond).await
+            self.0
+                .users
+                .create(&new, &fields, validate_only, key.as_ref(), respond)
+                .await
         };
         idempotency::respond(key.as_ref(), create).await
     }
 
-    /// Takes the users of a batch, committed together; the first has the place `index` in its stream, by which each
-    /// that fails is reported.
+    /// Takes the users of a batch, committed together; the first has the place `index` in its
+    /// stream, by which each that fails is reported.
     ///
     /// # Errors
     /// What kept the whole batch from being written; nothing is stored then.
-    pub async fn import_batch(&self, caller: &Caller, index: i64, batch: Batch) -> Result<pb::ImportUsersResponse> {
+    pub async fn import_batch(
+        &self,
+        caller: &Caller,
+        index: i64,
+        batch: Batch,
+    ) -> Result<pb::ImportUsersResponse> {
         let next_index = index + batch.items as i64;
         let mut tries = 0;
         let (fields, read) = loop {
             let fields = self.0.fields.reload().await?;
             let read = self.read_batch(caller, &batch, &fields).await?;
-            // To hash passwords takes longer than a change of fields waits for those who write by the old ones.
+            // To hash passwords takes longer than a change of fields waits for those who write by
+            // the old ones.
             if self.0.fields.current().await? == fields {
                 break (fields, read);
             }
@@ -137,7 +172,12 @@ impl Api {
         failures.sort_by_key(|failure| failure.index);
         let failed = failures.len() as i64;
         let created = batch.users.len() as i64 - failed;
-        Ok(pb::ImportUsersResponse { created, failures, failed, next_index })
+        Ok(pb::ImportUsersResponse {
+            created,
+            failures,
+            failed,
+            next_index,
+        })
     }
 
     /// Reads the users of a batch, each by itself.
@@ -152,7 +192,9 @@ impl Api {
     ) -> Result<Vec<Result<(NewUser, Option<IdempotencyKey>)>>> {
         let users: Vec<_> = batch.users.iter().map(|(_, user)| user.clone()).collect();
         let requests = stream::iter(users);
-        let mut reading = requests.map(|request| self.read_imported(caller, request, fields)).buffered(HASHED);
+        let mut reading = requests
+            .map(|request| self.read_imported(caller, request, fields))
+            .buffered(HASHED);
         let mut read = Vec::with_capacity(batch.users.len());
         while let Some(user) = reading.next().await {
             match user {
@@ -173,26 +215,59 @@ impl Api {
         tokio::task::consume_budget().await;
         let request = request?;
         if request.validate_only {
-            return Err(Error::invalid("validate_only", FieldError::Format, "isn't supported in an import"));
+            return Err(Error::invalid(
+                "validate_only",
+                FieldError::Format,
+                "isn't supported in an import",
+            ));
         }
         let key = self.idempotency_key(caller, "CreateUser", &request.request_id, &request);
         let now = self.0.clock.now();
-        let (mut new, secrets) = user::new_user(request, fields, &self.0.usernames, now, self.0.password_lengths)?;
+        let (mut new, secrets) = user::new_user(
+            request,
+            fields,
+            &self.0.usernames,
+            now,
+            self.0.password_lengths,
+        )?;
         self.hash_secrets(caller, &mut new, secrets, false).await?;
         Ok((new, key))
     }
 
     /// Checks the passwords of a new user, and puts their hashes into the account.
-    async fn hash_secrets(&self, caller: &Caller, new: &mut NewUser, secrets: Secrets, is_trial: bool) -> Result<()> {
-        let shown = |folded: &Option<Normalized>| folded.as_ref().map(|folded| folded.shown.clone());
+    async fn hash_secrets(
+        &self,
+        caller: &Caller,
+        new: &mut NewUser,
+        secrets: Secrets,
+        is_trial: bool,
+    ) -> Result<()> {
+        let shown =
+            |folded: &Option<Normalized>| folded.as_ref().map(|folded| folded.shown.clone());
         let (username, email) = (shown(&new.account.username), shown(&new.account.email));
         let plain = NewSecrets {
             password: secrets.password.as_ref().map(|secret| ("password", secret)),
-            wallet_password: secrets.wallet_password.as_ref().map(|secret| ("wallet_password", secret)),
+            wallet_password: secrets
+                .wallet_password
+                .as_ref()
+                .map(|secret| ("wallet_password", secret)),
         };
-        plain.check(&self.0.passwords, caller, username.as_deref(), email.as_deref()).await?;
-        let hashes = if is_trial { Hashes::default() } else { plain.hash(&self.0.passwords, caller).await? };
-        let migrated = [&secrets.password_hash, &secrets.wallet_password_hash].into_iter().flatten();
+        plain
+            .check(
+                &self.0.passwords,
+                caller,
+                username.as_deref(),
+                email.as_deref(),
+            )
+            .await?;
+        let hashes = if is_trial {
+            Hashes::default()
+        } else {
+            plain.hash(&self.0.passwords, caller).await?
+        };
+        let migrated = [&secrets.password_hash, &secrets.wallet_password_hash]
+            .into_iter()
+            .flatten();
         for hash in migrated.filter(|_| !is_trial) {
             self.0.hash_kinds.note(hash).await?;
         }
@@ -205,7 +280,11 @@ impl Api {
     ///
     /// # Errors
     /// USER_NOT_FOUND unless `allow_missing`, ETAG_MISMATCH, and those of a `request_id`.
-    pub async fn delete_user(&self, caller: &Caller, request: pb::DeleteUserRequest) -> Result<pb::DeleteUserResponse> {
+    pub async fn delete_user(
+        &self,
+        caller: &Caller,
+        request: pb::DeleteUserRequest,
+    ) -> Result<pb::DeleteUserResponse> {
         let key = if request.validate_only {
             None
         } else {
@@ -214,9 +293,15 @@ impl Api {
         let delete = async {
             let delete = user::deletion(&request)?;
             let fields = self.0.fields.current().await?;
-            let response = self.0.users.delete(&delete, &fields, key.as_ref(), pb::DeleteUserResponse {}).await?;
+            let response = self
+                .0
+                .users
+                .delete(&delete, &fields, key.as_ref(), pb::DeleteUserResponse {})
+                .await?;
             if !delete.validate_only {
-                self.0.authenticator.apply_revocation(Revoked::User(delete.user_id));
+                self.0
+                    .authenticator
+                    .apply_revocation(Revoked::User(delete.user_id));
             }
             Ok(response)
         };
@@ -226,12 +311,21 @@ impl Api {
 
 fn created(made: Profile, account: Account, fields: &Fields) -> pb::CreateUserResponse {
     let profile = profile::message(made, None, &ReadMask::default_fields(), fields);
-    let view = AccountView { account, connections: Vec::new() };
-    pb::CreateUserResponse { profile: Some(profile), account: profile::account_message(&view, &AccountMask::All) }
+    let view = AccountView {
+        account,
+        connections: Vec::new(),
+    };
+    pb::CreateUserResponse {
+        profile: Some(profile),
+        account: profile::account_message(&view, &AccountMask::All),
+    }
 }
 
 fn failure(index: i64, error: &Error) -> pb::ImportFailure {
-    let field = error.violations().first().map(|violation| violation.field.clone());
+    let field = error
+        .violations()
+        .first()
+        .map(|violation| violation.field.clone());
     pb::ImportFailure {
         index,
         reason: error.reason().as_str().to_owned(),

@@ -49,15 +49,27 @@ impl App {
         self.mail_worker.transports.warn();
         let sending = self.mail_worker.clone().run(async move {
             // A dropped sender means the same.
-            stopped.wait_for(|stop| *stop).await.map(|_| ()).unwrap_or_default();
+            stopped
+                .wait_for(|stop| *stop)
+                .await
+                .map(|_| ())
+                .unwrap_or_default();
         });
         let sending = tokio::spawn(call::job("outbox", sending));
-        Background { _tasks: tasks, sending, stop }
+        Background {
+            _tasks: tasks,
+            sending,
+            stop,
+        }
     }
 
     /// What is done with what other replicas tell.
     fn handler(&self) -> listener::Handler {
-        let (fields, authenticator, waker) = (self.fields.clone(), self.authenticator.clone(), self.waker.clone());
+        let (fields, authenticator, waker) = (
+            self.fields.clone(),
+            self.authenticator.clone(),
+            self.waker.clone(),
+        );
         Box::new(move |heard| {
             let reloads = match heard {
                 Heard::Notice(tokens::CHANNEL, what) => {
@@ -90,7 +102,8 @@ impl App {
     }
 }
 
-/// A message that has waited for so long is overdue: its first two attempts have failed, or no worker is running.
+/// A message that has waited for so long is overdue: its first two attempts have failed, or no
+/// worker is running.
 const OVERDUE: TimeDelta = TimeDelta::minutes(2);
 
 /// Keeps the metrics of the outbox up to date.
@@ -99,11 +112,17 @@ async fn watch_outbox(db: Db, clock: Clock, every: Duration) {
         let now = clock.now();
         let look = async |conn: &mut diesel_async::AsyncPgConnection| {
             let oldest = outbox::oldest_queued(conn).await?;
-            Ok((oldest, outbox::count_queued(conn, now - OVERDUE).await?, outbox::count_dead(conn).await?))
+            Ok((
+                oldest,
+                outbox::count_queued(conn, now - OVERDUE).await?,
+                outbox::count_dead(conn).await?,
+            ))
         };
         match db.run(look).await {
             Ok((oldest, overdue, dead)) => {
-                let age = oldest.and_then(|oldest| (now - oldest).to_std().ok()).unwrap_or_default();
+                let age = oldest
+                    .and_then(|oldest| (now - oldest).to_std().ok())
+                    .unwrap_or_default();
                 metrics::outbox(age, overdue.unsigned_abs(), dead.unsigned_abs());
             }
             Err(error) => tracing::debug!(%error, "failed to read outbox metrics"),

@@ -14,8 +14,8 @@ use crate::{
     notify::{
         templates::Templates,
         transport::{
-            MailDir, MailTransport, Sender, Smtp, TextTransport, Transports, Webhook, smtp::SmtpSettings,
-            webhook::WebhookSettings,
+            MailDir, MailTransport, Sender, Smtp, TextTransport, Transports, Webhook,
+            smtp::SmtpSettings, webhook::WebhookSettings,
         },
         worker::{Settings, Waker, Worker},
     },
@@ -25,13 +25,20 @@ use crate::{
 ///
 /// # Errors
 /// Templates, a folder, a relay or a webhook that cannot be used.
-pub(super) fn worker(config: &Config, db: Db, clock: Clock, keys: Keys, waker: Waker) -> anyhow::Result<Worker> {
-    let templates =
-        Templates::load(config.mail.templates.as_deref(), &config.mail.app_name).context("mail.templates")?;
+pub(super) fn worker(
+    config: &Config,
+    db: Db,
+    clock: Clock,
+    keys: Keys,
+    waker: Waker,
+) -> anyhow::Result<Worker> {
+    let templates = Templates::load(config.mail.templates.as_deref(), &config.mail.app_name)
+        .context("mail.templates")?;
     let mail = match (&config.mail.smtp, &config.mail.folder) {
         (Some(smtp), _) => MailTransport::Smtp(smtp_relay(smtp)?),
         (None, Some(folder)) => {
-            let opened = MailDir::open(folder).with_context(|| format!("mail.folder: {}", folder.display()))?;
+            let opened = MailDir::open(folder)
+                .with_context(|| format!("mail.folder: {}", folder.display()))?;
             MailTransport::File(opened)
         }
         (None, None) => MailTransport::None,
@@ -43,7 +50,9 @@ pub(super) fn worker(config: &Config, db: Db, clock: Clock, keys: Keys, waker: W
                 secret: SecretString::from(secret.0.clone()),
                 ca_file: config.sms.ca_file.clone(),
             };
-            TextTransport::Webhook(Box::new(Webhook::new(&settings, clock.clone()).context("sms")?))
+            TextTransport::Webhook(Box::new(
+                Webhook::new(&settings, clock.clone()).context("sms")?,
+            ))
         }
         _ if config.sms.log => TextTransport::Log,
         _ => TextTransport::None,
@@ -51,11 +60,21 @@ pub(super) fn worker(config: &Config, db: Db, clock: Clock, keys: Keys, waker: W
     let sender = Sender::parse(&config.mail.from).context("mail.from")?;
     let digits = move |seed: &crate::store::outbox::CodeSeed| {
         let channel = Channel::parse(&seed.channel)?;
-        let bytes = code::seed(seed.user_id, channel, &seed.purpose, &seed.address, &seed.nonce);
+        let bytes = code::seed(
+            seed.user_id,
+            channel,
+            &seed.purpose,
+            &seed.address,
+            &seed.nonce,
+        );
         digits(&keys, &seed.key_id, &bytes)
     };
     // Files are written at once, and in order a person finds the newest last.
-    let concurrency = if matches!(mail, MailTransport::File(_)) { 1 } else { Settings::default().concurrency };
+    let concurrency = if matches!(mail, MailTransport::File(_)) {
+        1
+    } else {
+        Settings::default().concurrency
+    };
     let lease = Duration::from_secs(u64::from(config.mail.lease_seconds));
     Ok(Worker {
         db,
@@ -63,13 +82,20 @@ pub(super) fn worker(config: &Config, db: Db, clock: Clock, keys: Keys, waker: W
         templates: Arc::new(templates),
         transports: Arc::new(Transports { sender, mail, text }),
         digits: Arc::new(digits),
-        settings: Settings { concurrency, lease, ..Settings::default() },
+        settings: Settings {
+            concurrency,
+            lease,
+            ..Settings::default()
+        },
         waker,
     })
 }
 
 fn smtp_relay(smtp: &config::Smtp) -> anyhow::Result<Smtp> {
-    let password = smtp.password.as_ref().map(|password| SecretString::from(password.0.clone()));
+    let password = smtp
+        .password
+        .as_ref()
+        .map(|password| SecretString::from(password.0.clone()));
     let settings = SmtpSettings {
         host: smtp.host.clone(),
         port: smtp.port.unwrap_or_else(|| smtp.tls.port()),

@@ -93,11 +93,23 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
     let keys = keys(config)?;
     let connector = Connector::new(config.database.ca_file.as_deref())?;
     let url = config.database.url.0.clone();
-    let listen_url = config.database.listen_url.as_ref().map_or_else(|| url.clone(), |url| url.0.clone());
+    let listen_url = config
+        .database
+        .listen_url
+        .as_ref()
+        .map_or_else(|| url.clone(), |url| url.0.clone());
     let db = Db::new(&url, connector.clone(), config.database.pool_size);
-    let page_tokens = PageTokens::new(keys.clone(), clock.clone(), config.pages.limits().token_lifetime);
-    let fields =
-        Fields::new(db.clone(), clock.clone(), Duration::from_secs(config.fields.cache_seconds), page_tokens.clone());
+    let page_tokens = PageTokens::new(
+        keys.clone(),
+        clock.clone(),
+        config.pages.limits().token_lifetime,
+    );
+    let fields = Fields::new(
+        db.clone(),
+        clock.clone(),
+        Duration::from_secs(config.fields.cache_seconds),
+        page_tokens.clone(),
+    );
     let passwords = passwords(config)?;
     let hash_kinds = HashKinds::new(db.clone(), passwords.clone());
     let lifetimes = MaxLifetimes {
@@ -106,7 +118,11 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
     };
     let tokens = Tokens::new(db.clone(), clock.clone(), lifetimes, page_tokens.clone());
     let authenticator = authenticator(config, tokens.clone(), &clock)?;
-    let linger = if config.mail.folder.is_some() { LINGER } else { Duration::ZERO };
+    let linger = if config.mail.folder.is_some() {
+        LINGER
+    } else {
+        Duration::ZERO
+    };
     let days = |days: u32| TimeDelta::days(i64::from(days));
     let names = NamePolicy {
         release_hold: days(config.accounts.release_hold_days),
@@ -129,10 +145,20 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
         config.accounts.username_min_length,
         config.accounts.username_max_length,
         &config.accounts.username_symbols,
-        config.accounts.reserved_usernames.iter().map(String::as_str),
+        config
+            .accounts
+            .reserved_usernames
+            .iter()
+            .map(String::as_str),
     );
     let waker = Waker::default();
-    let mail_worker = delivery::worker(config, db.clone(), clock.clone(), keys.clone(), waker.clone())?;
+    let mail_worker = delivery::worker(
+        config,
+        db.clone(),
+        clock.clone(),
+        keys.clone(),
+        waker.clone(),
+    )?;
     let wait = TimeDelta::seconds(i64::from(config.fields.wait_seconds));
     let deliveries = Deliveries::new(db.clone(), clock.clone());
     let reads = BatchLoader::new(&url, &connector);
@@ -149,8 +175,21 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
             policy,
         ),
         authenticator: authenticator.clone(),
-        bulk: Bulk::new(db.clone(), clock.clone(), reads.clone(), page_tokens.clone()),
-        codes: Codes::new(db.clone(), clock.clone(), keys.clone(), deliveries.clone(), texts, code_limits, linger),
+        bulk: Bulk::new(
+            db.clone(),
+            clock.clone(),
+            reads.clone(),
+            page_tokens.clone(),
+        ),
+        codes: Codes::new(
+            db.clone(),
+            clock.clone(),
+            keys.clone(),
+            deliveries.clone(),
+            texts,
+            code_limits,
+            linger,
+        ),
         deliveries,
         fields: fields.clone(),
         passwords,
@@ -165,7 +204,11 @@ pub fn build(config: &Config, clock: Clock) -> anyhow::Result<App> {
         clock: clock.clone(),
         idempotency: Idempotency::new(db.clone(), clock.clone(), keys, quotas),
     });
-    let housekeeping = Housekeeping::new(db.clone(), clock.clone(), config.passwords.limits().known_for);
+    let housekeeping = Housekeeping::new(
+        db.clone(),
+        clock.clone(),
+        config.passwords.limits().known_for,
+    );
     let field_worker = BackfillWorker::new(db, clock.clone(), wait);
     let ping_every = Duration::from_secs(config.operations.ping_seconds);
     Ok(App {
@@ -200,8 +243,12 @@ fn passwords(config: &Config) -> anyhow::Result<Passwords> {
 
 fn keys(config: &Config) -> anyhow::Result<Keys> {
     let keys = config.secrets.keys.iter().map(|key| {
-        let bytes = crate::config::key_bytes(&key.key.0).context("secrets.keys: each key is 32 bytes in base64")?;
-        Ok(Key { id: key.id.clone(), bytes })
+        let bytes = crate::config::key_bytes(&key.key.0)
+            .context("secrets.keys: each key is 32 bytes in base64")?;
+        Ok(Key {
+            id: key.id.clone(),
+            bytes,
+        })
     });
     Ok(Keys::new(keys.collect::<anyhow::Result<Vec<_>>>()?))
 }
@@ -209,7 +256,17 @@ fn keys(config: &Config) -> anyhow::Result<Keys> {
 fn authenticator(config: &Config, tokens: Tokens, clock: &Clock) -> anyhow::Result<Authenticator> {
     let jwts = Jwts::new(&config.auth.issuers, clock.clone()).map_err(crate::config::report)?;
     let max_bytes = config.auth.max_token_bytes;
-    let bootstrap = config.auth.bootstrap_token.as_ref().map(|token| Bootstrap::parse(&token.0)).transpose();
+    let bootstrap = config
+        .auth
+        .bootstrap_token
+        .as_ref()
+        .map(|token| Bootstrap::parse(&token.0))
+        .transpose();
     let bootstrap = bootstrap.map_err(|why| anyhow!("auth.bootstrap_token: {why}"))?;
-    Ok(Authenticator::new(tokens, jwts.with_max_bytes(max_bytes), bootstrap, Cache::new(clock.clone())))
+    Ok(Authenticator::new(
+        tokens,
+        jwts.with_max_bytes(max_bytes),
+        bootstrap,
+        Cache::new(clock.clone()),
+    ))
 }

@@ -20,7 +20,8 @@ use crate::{
     },
 };
 
-/// Look-ups in the database at one time: bad tokens, however many there are, leave its connections to good ones.
+/// Look-ups in the database at one time: bad tokens, however many there are, leave its connections
+/// to good ones.
 const LOOK_UPS: usize = 4;
 
 /// Look-ups that wait for their turn at one time, as many as there may be calls.
@@ -47,15 +48,25 @@ impl Authenticator {
     pub fn new(tokens: Tokens, jwts: Jwts, bootstrap: Option<Bootstrap>, cache: Cache) -> Self {
         let first = Caller::new(Subject::Service(BOOTSTRAP.to_owned()), Scope::ALL.to_vec());
         let bootstrap = bootstrap.map(|bootstrap| (bootstrap, first.into()));
-        let (look_ups, room) = (Arc::new(Semaphore::new(LOOK_UPS)), Arc::new(Semaphore::new(WAITING)));
-        Self { tokens, jwts, bootstrap, cache, look_ups, room }
+        let (look_ups, room) = (
+            Arc::new(Semaphore::new(LOOK_UPS)),
+            Arc::new(Semaphore::new(WAITING)),
+        );
+        Self {
+            tokens,
+            jwts,
+            bootstrap,
+            cache,
+            look_ups,
+            room,
+        }
     }
 
     /// Who a token speaks for.
     ///
     /// # Errors
-    /// TOKEN_MALFORMED if it is too long, TOKEN_INVALID, TOKEN_REVOKED, TOKEN_EXPIRED; AUTH_BACKEND_UNAVAILABLE if it
-    /// can't be verified.
+    /// TOKEN_MALFORMED if it is too long, TOKEN_INVALID, TOKEN_REVOKED, TOKEN_EXPIRED;
+    /// AUTH_BACKEND_UNAVAILABLE if it can't be verified.
     pub async fn verify(&self, secret: &str) -> Result<Arc<Caller>> {
         if secret.len() > self.jwts.max_bytes() {
             return Err(Error::new(Reason::TokenMalformed));
@@ -68,22 +79,30 @@ impl Authenticator {
         }
         let verdict = match self.cache.kept(&hash).await {
             Some(verdict) => verdict,
-            // On the heap, so that a call whose verdict is known does not carry the look-up's state about.
+            // On the heap, so that a call whose verdict is known does not carry the look-up's state
+            // about.
             None => Box::pin(self.judge(hash, secret.to_owned())).await,
         };
         Ok(verdict?.caller.clone())
     }
 
-    /// Looks a token up in a task of its own: concurrent callers wait for the same lookup, and one that leaves doesn't cancel it.
+    /// Looks a token up in a task of its own: concurrent callers wait for the same lookup, and one
+    /// that leaves doesn't cancel it.
     async fn judge(&self, hash: TokenHash, secret: String) -> Result<Arc<Grant>> {
         let this = self.clone();
-        let room = self.room.clone().try_acquire_owned().map_err(|_| Error::new(Reason::Overloaded))?;
+        let room = self
+            .room
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| Error::new(Reason::Overloaded))?;
         let judging = async move {
             let _room = room;
             let last_user = this.cache.last_user(&hash).await;
             let look_up = async || {
                 let mut grant = match this.look_up(&secret).await {
-                    Err(error) if error.reason() == Reason::TokenInvalid => Err(this.explain(error, last_user).await?),
+                    Err(error) if error.reason() == Reason::TokenInvalid => {
+                        Err(this.explain(error, last_user).await?)
+                    }
                     found => found,
                 }?;
                 let caller = Arc::make_mut(&mut grant.caller);
@@ -93,7 +112,9 @@ impl Authenticator {
             };
             this.cache.get(hash, look_up).await
         };
-        tokio::spawn(judging.with_current_context()).await.map_err(Error::internal)?
+        tokio::spawn(judging.with_current_context())
+            .await
+            .map_err(Error::internal)?
     }
 
     async fn look_up(&self, secret: &str) -> Result<Grant> {
@@ -103,18 +124,26 @@ impl Authenticator {
         let grant = match self.jwts.verify(secret).await? {
             Verified::Known(grant) => grant,
             Verified::Linked(linked) => {
-                let user_id = self.in_turn(self.tokens.find_linked(&linked.provider, &linked.subject)).await?;
-                let unlinked = || Error::new(Reason::TokenInvalid).with_source("no user has that connection");
+                let user_id = self
+                    .in_turn(self.tokens.find_linked(&linked.provider, &linked.subject))
+                    .await?;
+                let unlinked =
+                    || Error::new(Reason::TokenInvalid).with_source("no user has that connection");
                 linked.grant(user_id.ok_or_else(unlinked)?)
             }
         };
         let caller = &grant.caller;
-        self.in_turn(self.tokens.check_signed(&caller.subject, grant.issued_at, &token::hash(secret))).await?;
+        self.in_turn(self.tokens.check_signed(
+            &caller.subject,
+            grant.issued_at,
+            &token::hash(secret),
+        ))
+        .await?;
         Ok(grant)
     }
 
-    /// Says of a token that is unknown by now whether it was that of a user who was deleted: nothing is stored of it, but
-    /// this replica may have seen it.
+    /// Says of a token that is unknown by now whether it was that of a user who was deleted:
+    /// nothing is stored of it, but this replica may have seen it.
     async fn explain(&self, invalid: Error, last_user: Option<i64>) -> Result<Error> {
         match last_user {
             Some(user_id) if self.in_turn(self.tokens.is_deleted(user_id)).await? => {
@@ -124,12 +153,19 @@ impl Authenticator {
         }
     }
 
-    /// Queries the database when it is its turn, within the time that a call has: nothing else ends it.
+    /// Queries the database when it is its turn, within the time that a call has: nothing else ends
+    /// it.
     async fn in_turn<T>(&self, ask: impl Future<Output = Result<T>>) -> Result<T> {
-        let late = |what: &'static str| move |_| Error::new(Reason::AuthBackendUnavailable).with_source(what);
-        let turn = timeout(TURN, self.look_ups.acquire()).await.map_err(late("look-ups before it take too long"))?;
+        let late = |what: &'static str| {
+            move |_| Error::new(Reason::AuthBackendUnavailable).with_source(what)
+        };
+        let turn = timeout(TURN, self.look_ups.acquire())
+            .await
+            .map_err(late("look-ups before it take too long"))?;
         let _turn = turn.expect("valid: never closed");
-        timeout(LOOK_UP, ask).await.map_err(late("database ping failed"))?
+        timeout(LOOK_UP, ask)
+            .await
+            .map_err(late("database ping failed"))?
     }
 
     /// Takes in what another replica, or this one, told of revocations.

@@ -18,7 +18,10 @@ impl Bootstrap {
     /// A sentence for the report of the configuration, where it is too short or no bearer token.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let secret = text.trim();
-        let fits = secret.len() >= MIN_LENGTH && secret.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
+        let fits = secret.len() >= MIN_LENGTH
+            && secret
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && byte != b',');
         if fits {
             Ok(Self(token::hash(secret)))
         } else {
@@ -51,7 +54,13 @@ mod tests {
 
     #[test]
     fn weak_ones_are_refused() {
-        for text in ["", "\n", "short", "two words are no token", "a,comma,is,no,good"] {
+        for text in [
+            "",
+            "\n",
+            "short",
+            "two words are no token",
+            "a,comma,is,no,good",
+        ] {
             assert!(Bootstrap::parse(text).is_err(), "{text:?}");
         }
     }

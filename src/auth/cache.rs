@@ -1,8 +1,9 @@
 //! Verdicts on tokens, kept for a while.
 //!
-//! A verdict knows the count of revocations at the beginning of its look-up. A revocation raises the count and marks
-//! the token, or all of a user's, with it: verdicts from before the mark count no more, also one whose look-up ends
-//! only later. Marks are forgotten when every verdict from before them is too old anyway.
+//! A verdict knows the count of revocations at the beginning of its look-up. A revocation raises
+//! the count and marks the token, or all of a user's, with it: verdicts from before the mark count
+//! no more, also one whose look-up ends only later. Marks are forgotten when every verdict from
+//! before them is too old anyway.
 
 use std::{
     collections::HashMap,
@@ -60,17 +61,26 @@ impl Cache {
     }
 
     fn with_capacity(clock: Clock, capacity: u64) -> Self {
-        Self { verdicts: Moka::new(capacity), revocations: Arc::default(), clock }
+        Self {
+            verdicts: Moka::new(capacity),
+            revocations: Arc::default(),
+            clock,
+        }
     }
 
     /// The verdict on a token that is kept, if it counts still.
     pub async fn kept(&self, hash: &TokenHash) -> Option<Result<Arc<Grant>>> {
-        let kept = self.verdicts.get(hash).await.filter(|kept| self.counts(hash, kept))?;
+        let kept = self
+            .verdicts
+            .get(hash)
+            .await
+            .filter(|kept| self.counts(hash, kept))?;
         metrics::token_cache(Lookup::Hit);
         Some(kept.outcome)
     }
 
-    /// The verdict on a token: a kept one, or what `look_up` says, which is called once for all who ask together.
+    /// The verdict on a token: a kept one, or what `look_up` says, which is called once for all who
+    /// ask together.
     ///
     /// # Errors
     /// Those of `look_up`. Only verdicts about the token itself are cached; a failed lookup is not.
@@ -90,7 +100,8 @@ impl Cache {
                 .or_insert_with_if(self.judge(look_up()), |kept| !self.counts(&hash, kept))
                 .await
                 .into_value();
-            // The verdict may be of a look-up that began before ours and before a revocation that we know of.
+            // The verdict may be of a look-up that began before ours and before a revocation that
+            // we know of.
             if verdict.revocations >= asked_at || !self.revocations.concern(&hash, &verdict) {
                 return verdict.outcome;
             }
@@ -134,7 +145,11 @@ impl Cache {
     async fn judge(&self, look_up: impl Future<Output = Result<Grant>> + Send) -> Verdict {
         let revocations = self.revocations.count();
         let began_at = self.clock.now();
-        Verdict { outcome: look_up.await.map(Arc::new), began_at, revocations }
+        Verdict {
+            outcome: look_up.await.map(Arc::new),
+            began_at,
+            revocations,
+        }
     }
 
     fn counts(&self, hash: &TokenHash, verdict: &Verdict) -> bool {
@@ -179,7 +194,8 @@ impl Revocations {
 
     /// Whether one came after the verdict's look-up began.
     fn concern(&self, hash: &TokenHash, verdict: &Verdict) -> bool {
-        let before = |mark: Option<&Mark>| mark.is_some_and(|mark| verdict.revocations < mark.count);
+        let before =
+            |mark: Option<&Mark>| mark.is_some_and(|mark| verdict.revocations < mark.count);
         let marks = self.marks.read();
         let of_subject = || match verdict.outcome.as_ref().map(|grant| &grant.caller.subject) {
             Ok(Subject::User(user_id)) => before(marks.users.get(user_id)),
@@ -190,7 +206,12 @@ impl Revocations {
     }
 
     /// Adds a mark; false where there are too many.
-    fn mark<K: Eq + Hash>(&self, of: impl Fn(&mut Marks) -> &mut HashMap<K, Mark>, key: K, now: DateTime<Utc>) -> bool {
+    fn mark<K: Eq + Hash>(
+        &self,
+        of: impl Fn(&mut Marks) -> &mut HashMap<K, Mark>,
+        key: K,
+        now: DateTime<Utc>,
+    ) -> bool {
         let mut marks = self.marks.write();
         let count = self.count.fetch_add(1, Ordering::SeqCst) + 1;
         if marks.len() >= marks.sweep_at.max(MIN_SWEEP) {
@@ -203,7 +224,10 @@ impl Revocations {
     fn forget_all(&self) {
         let mut marks = self.marks.write();
         let floor = self.count.fetch_add(1, Ordering::SeqCst) + 1;
-        *marks = Marks { floor, ..Marks::default() };
+        *marks = Marks {
+            floor,
+            ..Marks::default()
+        };
     }
 }
 

@@ -2,8 +2,8 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
-    RsaPublicKeyComponents, UnparsedPublicKey,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -40,7 +40,8 @@ impl Algorithm {
 pub(super) struct Key {
     id: Option<String>,
     public: Public,
-    /// The only algorithm that its owner uses it with; `None` permits every algorithm of its key type.
+    /// The only algorithm that its owner uses it with; `None` permits every algorithm of its key
+    /// type.
     algorithm: Option<Algorithm>,
 }
 
@@ -63,7 +64,14 @@ impl KeySet {
     /// A document that is no set of keys.
     pub(super) fn parse(document: &[u8]) -> Result<Self, serde_json::Error> {
         let document: Document = serde_json::from_slice(document)?;
-        Ok(Self(document.keys.into_iter().filter_map(Key::read).take(MAX_KEYS).collect()))
+        Ok(Self(
+            document
+                .keys
+                .into_iter()
+                .filter_map(Key::read)
+                .take(MAX_KEYS)
+                .collect(),
+        ))
     }
 
     /// Whether the set has no key that can verify a signature.
@@ -76,8 +84,15 @@ impl KeySet {
         self.0.iter().any(|key| key.id.as_deref() == Some(id))
     }
 
-    /// Whether a key made the signature, with an algorithm of that key. Without a key id, every key is checked.
-    pub(super) fn verifies(&self, id: Option<&str>, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+    /// Whether a key made the signature, with an algorithm of that key. Without a key id, every key
+    /// is checked.
+    pub(super) fn verifies(
+        &self,
+        id: Option<&str>,
+        algorithm: Algorithm,
+        message: &[u8],
+        signature: &[u8],
+    ) -> bool {
         self.0
             .iter()
             .filter(|key| key.fits(algorithm) && (id.is_none() || key.id.as_deref() == id))
@@ -97,18 +112,23 @@ impl Key {
     }
 
     fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
-        let verified = match &self.public {
-            Public::Ed25519(bytes) => UnparsedPublicKey::new(&ED25519, bytes).verify(message, signature),
-            Public::P256(bytes) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, bytes).verify(message, signature),
-            Public::P384(bytes) => UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, bytes).verify(message, signature),
-            Public::Rsa { n, e } => {
-                let scheme = match algorithm {
-                    Algorithm::Ps256 => &RSA_PSS_2048_8192_SHA256,
-                    _ => &RSA_PKCS1_2048_8192_SHA256,
-                };
-                RsaPublicKeyComponents { n, e }.verify(scheme, message, signature)
-            }
-        };
+        let verified =
+            match &self.public {
+                Public::Ed25519(bytes) => {
+                    UnparsedPublicKey::new(&ED25519, bytes).verify(message, signature)
+                }
+                Public::P256(bytes) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, bytes)
+                    .verify(message, signature),
+                Public::P384(bytes) => UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, bytes)
+                    .verify(message, signature),
+                Public::Rsa { n, e } => {
+                    let scheme = match algorithm {
+                        Algorithm::Ps256 => &RSA_PSS_2048_8192_SHA256,
+                        _ => &RSA_PKCS1_2048_8192_SHA256,
+                    };
+                    RsaPublicKeyComponents { n, e }.verify(scheme, message, signature)
+                }
+            };
         verified.is_ok()
     }
 
@@ -119,9 +139,15 @@ impl Key {
             Some(alg) => Some(Algorithm::parse(alg)?),
             None => None,
         };
-        let key = Self { id: jwk.kid, public, algorithm };
+        let key = Self {
+            id: jwk.kid,
+            public,
+            algorithm,
+        };
         let signs = jwk.usage.is_none_or(|usage| usage == "sig")
-            && jwk.key_ops.is_none_or(|ops| ops.iter().any(|op| op == "verify"))
+            && jwk
+                .key_ops
+                .is_none_or(|ops| ops.iter().any(|op| op == "verify"))
             && algorithm.is_none_or(|algorithm| key.fits(algorithm));
         signs.then_some(key)
     }
@@ -153,19 +179,31 @@ impl Jwk {
             ("OKP", Some("Ed25519")) => Some(Public::Ed25519(coordinate(&self.x, 32)?)),
             ("EC", Some("P-256")) => Some(Public::P256(self.point(32)?)),
             ("EC", Some("P-384")) => Some(Public::P384(self.point(48)?)),
-            ("RSA", _) => Some(Public::Rsa { n: number(&self.n)?, e: number(&self.e)? }),
+            ("RSA", _) => Some(Public::Rsa {
+                n: number(&self.n)?,
+                e: number(&self.e)?,
+            }),
             _ => None,
         }
     }
 
     /// The uncompressed point of a curve with coordinates of this many bytes.
     fn point(&self, length: usize) -> Option<Vec<u8>> {
-        Some([vec![4], coordinate(&self.x, length)?, coordinate(&self.y, length)?].concat())
+        Some(
+            [
+                vec![4],
+                coordinate(&self.x, length)?,
+                coordinate(&self.y, length)?,
+            ]
+            .concat(),
+        )
     }
 }
 
 fn bytes(text: &Option<String>) -> Option<Vec<u8>> {
-    URL_SAFE_NO_PAD.decode(text.as_ref()?.trim_end_matches('=')).ok()
+    URL_SAFE_NO_PAD
+        .decode(text.as_ref()?.trim_end_matches('='))
+        .ok()
 }
 
 /// A coordinate of a curve, always with this many bytes.

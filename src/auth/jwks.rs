@@ -54,7 +54,9 @@ impl Signed<'_> {
     /// Whether the signature may be from a key that the issuer introduced after its keys were read.
     fn may_be_by_newer(&self, read_at: Option<DateTime<Utc>>) -> bool {
         self.key_id.is_some()
-            && self.issued_at.is_none_or(|issued_at| read_at.is_none_or(|read_at| issued_at > read_at))
+            && self
+                .issued_at
+                .is_none_or(|issued_at| read_at.is_none_or(|read_at| issued_at > read_at))
     }
 }
 
@@ -62,7 +64,10 @@ impl Signed<'_> {
 #[derive(Clone, Debug)]
 pub enum Source {
     File(PathBuf),
-    Url(Uri, Box<Client<HttpsConnector<HttpConnector>, Empty<Bytes>>>),
+    Url(
+        Uri,
+        Box<Client<HttpsConnector<HttpConnector>, Empty<Bytes>>>,
+    ),
 }
 
 impl Source {
@@ -71,10 +76,18 @@ impl Source {
     /// # Errors
     /// A sentence for the report of the configuration.
     pub fn parse(text: &str, tls: ClientConfig) -> Result<Self, String> {
-        let Some(uri) = Self::uri(text)? else { return Ok(Self::File(PathBuf::from(text))) };
-        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
+        let Some(uri) = Self::uri(text)? else {
+            return Ok(Self::File(PathBuf::from(text)));
+        };
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .build();
         // Readings are far apart: a kept connection would mostly be found closed.
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_max_idle_per_host(0)
+            .build(connector);
         Ok(Self::Url(uri, Box::new(client)))
     }
 
@@ -86,7 +99,10 @@ impl Source {
         match text {
             "" => Err("is missing".to_owned()),
             text if !text.starts_with("http://") && !text.starts_with("https://") => Ok(None),
-            text => text.parse().map(Some).map_err(|error| format!("is no URL: {error}")),
+            text => text
+                .parse()
+                .map(Some)
+                .map_err(|error| format!("is no URL: {error}")),
         }
     }
 
@@ -100,7 +116,9 @@ impl Source {
             Self::File(path) => {
                 let mut document = Vec::new();
                 let file = tokio::fs::File::open(path).await?;
-                file.take(MAX_BYTES as u64 + 1).read_to_end(&mut document).await?;
+                file.take(MAX_BYTES as u64 + 1)
+                    .read_to_end(&mut document)
+                    .await?;
                 if document.len() > MAX_BYTES {
                     return Err("the file is too large".into());
                 }
@@ -111,7 +129,10 @@ impl Source {
                 if !response.status().is_success() {
                     return Err(format!("the answer is {}", response.status()).into());
                 }
-                Ok(Limited::new(response.into_body(), MAX_BYTES).collect().await?.to_bytes())
+                Ok(Limited::new(response.into_body(), MAX_BYTES)
+                    .collect()
+                    .await?
+                    .to_bytes())
             }
         }
     }
@@ -148,7 +169,11 @@ enum Freshness {
 
 impl Held {
     fn may_read(&self, now: DateTime<Utc>) -> bool {
-        let pause = if self.keys.is_some() { PAUSE } else { FIRST_PAUSE };
+        let pause = if self.keys.is_some() {
+            PAUSE
+        } else {
+            FIRST_PAUSE
+        };
         self.tried_at.is_none_or(|tried_at| now - tried_at >= pause)
     }
 
@@ -160,14 +185,22 @@ impl Held {
 impl Jwks {
     /// Keys of `issuer`; nothing is read before a token needs them.
     pub fn new(issuer: String, source: Source, clock: Clock) -> Self {
-        Self { issuer, source, clock, held: Mutex::default(), reading: tokio::sync::Mutex::default() }
+        Self {
+            issuer,
+            source,
+            clock,
+            held: Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
+        }
     }
 
-    /// Checks a signature; an unknown key id has the keys read again, where the last reading is long enough ago.
+    /// Checks a signature; an unknown key id has the keys read again, where the last reading is
+    /// long enough ago.
     ///
     /// # Errors
-    /// TOKEN_INVALID, where no key of the issuer made it. AUTH_BACKEND_UNAVAILABLE, where the keys that would tell
-    /// cannot be read, or not yet again: a token that was issued after the last reading may be by a newer key.
+    /// TOKEN_INVALID, where no key of the issuer made it. AUTH_BACKEND_UNAVAILABLE, where the keys
+    /// that would tell cannot be read, or not yet again: a token that was issued after the last
+    /// reading may be by a newer key.
     pub async fn check(self: &Arc<Self>, signed: Signed<'_>) -> Result<()> {
         let held = self.held();
         if let Some(keys) = &held.keys {
@@ -183,7 +216,8 @@ impl Jwks {
                 return Err(Error::new(Reason::TokenInvalid).with_source("the signature is wrong"));
             }
         }
-        // A task of its own, so that a caller who leaves does not break off a reading that others wait for.
+        // A task of its own, so that a caller who leaves does not break off a reading that others
+        // wait for.
         let unavailable = |why| Error::new(Reason::AuthBackendUnavailable).with_source(why);
         let (newer, freshness) = tokio::spawn(Arc::clone(self).reread(held.keys))
             .await
@@ -191,16 +225,23 @@ impl Jwks {
         match newer.keys {
             Some(keys) if signed.is_by(&keys) => Ok(()),
             Some(_) if newer.is_down => Err(unavailable("the keys of the issuer cannot be read")),
-            // A token that was issued before the keys were read is signed with one of them, or not by the issuer.
-            Some(_) if freshness == Freshness::Throttled && signed.may_be_by_newer(newer.read_at) => {
-                Err(unavailable("the key is unknown, and may be newer than the last reading of the issuer's keys"))
+            // A token that was issued before the keys were read is signed with one of them, or not
+            // by the issuer.
+            Some(_)
+                if freshness == Freshness::Throttled && signed.may_be_by_newer(newer.read_at) =>
+            {
+                Err(unavailable(
+                    "the key is unknown, and may be newer than the last reading of the issuer's keys",
+                ))
             }
-            Some(_) => Err(Error::new(Reason::TokenInvalid).with_source("no key of the issuer made the signature")),
+            Some(_) => Err(Error::new(Reason::TokenInvalid)
+                .with_source("no key of the issuer made the signature")),
             None => Err(unavailable("the keys of the issuer cannot be read")),
         }
     }
 
-    /// Reads the keys, unless others than `seen` are there by now or the last reading is too recent.
+    /// Reads the keys, unless others than `seen` are there by now or the last reading is too
+    /// recent.
     async fn reread(self: Arc<Self>, seen: Option<Arc<KeySet>>) -> (Held, Freshness) {
         let _turn = self.reading.lock().await;
         let mut held = self.held();
@@ -214,7 +255,8 @@ impl Jwks {
         }
         held.tried_at = Some(now);
         self.hold(&held);
-        // A set without a usable key is a mistake of the issuer: withdrawing a key leaves other keys.
+        // A set without a usable key is a mistake of the issuer: withdrawing a key leaves other
+        // keys.
         let is_usable = |keys: &KeySet| !keys.is_empty() || held.keys.is_none();
         let read = match self.source.read().await {
             Ok(keys) if is_usable(&keys) => Ok(keys),
@@ -238,7 +280,8 @@ impl Jwks {
                 held.is_down = true;
             }
         }
-        // The pause begins at the end, so that those who waited for a slow reading do not each begin another.
+        // The pause begins at the end, so that those who waited for a slow reading do not each
+        // begin another.
         held.tried_at = Some(self.clock.now());
         self.hold(&held);
         (held, Freshness::New)

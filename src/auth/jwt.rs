@@ -44,7 +44,8 @@ pub struct JwtIssuer {
     pub jwks: String,
     /// Certificates, in PEM, that the URL's server is also trusted by.
     pub ca: Option<PathBuf>,
-    /// With `service_value`, the claim that makes a token a service's; by default, `client_id` equal to `sub` does.
+    /// With `service_value`, the claim that makes a token a service's; by default, `client_id`
+    /// equal to `sub` does.
     pub service_claim: Option<String>,
     /// What `service_claim` must be, or contain where it is a list.
     pub service_value: Option<String>,
@@ -86,7 +87,9 @@ impl JwtIssuer {
             let name = &config.issuer;
             match config.error() {
                 Some(error) => errors.push(format!("auth.issuers: {name}: {error}")),
-                None if !names.insert(name) => errors.push(format!("auth.issuers: {name} is there twice")),
+                None if !names.insert(name) => {
+                    errors.push(format!("auth.issuers: {name} is there twice"))
+                }
                 None => {}
             }
         }
@@ -103,10 +106,19 @@ impl JwtIssuer {
         if self.service_claim.is_some() != self.service_value.is_some() {
             return Some("service_claim and service_value go together".to_owned());
         }
-        if let Some(unknown) = self.scopes.iter().flatten().find(|name| Scope::parse(name).is_none()) {
+        if let Some(unknown) = self
+            .scopes
+            .iter()
+            .flatten()
+            .find(|name| Scope::parse(name).is_none())
+        {
             return Some(format!("unknown scope {unknown}"));
         }
-        if let Some(name) = self.services.iter().flatten().find(|name| Subject::Service((*name).clone()).is_reserved())
+        if let Some(name) = self
+            .services
+            .iter()
+            .flatten()
+            .find(|name| Subject::Service((*name).clone()).is_reserved())
         {
             return Some(format!("services: {name} is a reserved name"));
         }
@@ -121,19 +133,26 @@ impl JwtIssuer {
         if self.max_lifetime_hours == 0 {
             return Some("max_lifetime_hours must be at least 1".to_owned());
         }
-        Source::uri(&self.jwks).err().map(|error| format!("jwks {error}"))
+        Source::uri(&self.jwks)
+            .err()
+            .map(|error| format!("jwks {error}"))
     }
 
     fn build(&self, clock: &Clock) -> Result<Issuer, String> {
         let told = |error| format!("auth.issuers: {}: {error}", self.issuer);
-        let tls = client_config(self.ca.as_deref()).map_err(|error| told(format!("ca: {error:#}")))?;
-        let source = Source::parse(&self.jwks, tls).map_err(|error| told(format!("jwks {error}")))?;
+        let tls =
+            client_config(self.ca.as_deref()).map_err(|error| told(format!("ca: {error:#}")))?;
+        let source =
+            Source::parse(&self.jwks, tls).map_err(|error| told(format!("jwks {error}")))?;
         Ok(Issuer {
             rules: Rules {
                 audiences: self.audiences.clone(),
                 service: self.service_claim.clone().zip(self.service_value.clone()),
                 services: self.services.clone(),
-                scopes: self.scopes.as_ref().map(|names| names.iter().filter_map(|name| Scope::parse(name)).collect()),
+                scopes: self
+                    .scopes
+                    .as_ref()
+                    .map(|names| names.iter().filter_map(|name| Scope::parse(name)).collect()),
                 users: match &self.user_provider {
                     _ if !self.users => Users::None,
                     None => Users::ById,
@@ -177,7 +196,11 @@ impl Jwts {
         if !errors.is_empty() {
             return Err(errors);
         }
-        Ok(Self { issuers: Arc::new(issuers), clock, max_bytes: MAX_BYTES })
+        Ok(Self {
+            issuers: Arc::new(issuers),
+            clock,
+            max_bytes: MAX_BYTES,
+        })
     }
 
     /// The same, for tokens of at most this many bytes.
@@ -204,7 +227,8 @@ impl Jwts {
         if token.len() > self.max_bytes {
             return Err(Error::new(Reason::TokenMalformed));
         }
-        let compact = Compact::parse(token).ok_or_else(|| invalid("it has not the form of a signed token"))?;
+        let compact = Compact::parse(token)
+            .ok_or_else(|| invalid("it has not the form of a signed token"))?;
         let issuer = compact
             .claims
             .text("iss")

@@ -1,8 +1,8 @@
 //! How a token, or a certificate, is turned into a [`Caller`](crate::domain::caller::Caller).
 //!
-//! There are three kinds of tokens: opaque ones, which the database knows (`domain::tokens`), signed ones ([`jwt`], by
-//! keys from [`jwks`]), and the one of [`bootstrap`]. What a look-up finds is kept for a while by [`cache`]. [`tls`] tells
-//! a service by its certificate.
+//! There are three kinds of tokens: opaque ones, which the database knows (`domain::tokens`),
+//! signed ones ([`jwt`], by keys from [`jwks`]), and the one of [`bootstrap`]. What a look-up finds
+//! is kept for a while by [`cache`]. [`tls`] tells a service by its certificate.
 
 pub mod authenticator;
 pub mod bootstrap;

@@ -36,7 +36,10 @@ pub(super) struct Signer {
 impl Signer {
     pub(super) fn new(id: &str) -> Self {
         let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
-        Self { id: id.to_owned(), key: Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap() }
+        Self {
+            id: id.to_owned(),
+            key: Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap(),
+        }
     }
 
     pub(super) fn jwk(&self) -> Value {
@@ -45,7 +48,10 @@ impl Signer {
     }
 
     pub(super) fn sign(&self, claims: &Value) -> String {
-        self.sign_with(&json!({"alg": "EdDSA", "kid": self.id}).to_string(), &claims.to_string())
+        self.sign_with(
+            &json!({"alg": "EdDSA", "kid": self.id}).to_string(),
+            &claims.to_string(),
+        )
     }
 
     pub(super) fn sign_with(&self, header: &str, claims: &str) -> String {
@@ -56,7 +62,11 @@ impl Signer {
 }
 
 pub(super) fn message(header: &str, claims: &str) -> String {
-    format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims))
+    format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(header),
+        URL_SAFE_NO_PAD.encode(claims)
+    )
 }
 
 pub(super) fn set(keys: &[Value]) -> String {
@@ -87,7 +97,12 @@ impl Server {
                 "/jwks",
                 get(async |State(server): State<Server>| {
                     server.asked.fetch_add(1, Ordering::SeqCst);
-                    server.document.lock().unwrap().clone().ok_or("no set of keys")
+                    server
+                        .document
+                        .lock()
+                        .unwrap()
+                        .clone()
+                        .ok_or("no set of keys")
                 }),
             )
             .with_state(self.clone());
@@ -142,7 +157,12 @@ impl Bench {
         change(&mut config);
         let clock = ManualClock::new(start());
         let jwts = Jwts::new(&[config], Clock::Manual(clock.clone())).unwrap();
-        Self { server, signer, clock, jwts }
+        Self {
+            server,
+            signer,
+            clock,
+            jwts,
+        }
     }
 
     /// What a valid token grants, if the token itself states its subject.
@@ -158,6 +178,10 @@ impl Bench {
     }
 
     pub(super) async fn refuses(&self, claims: &Value) {
-        assert_eq!(self.reason(&self.signer.sign(claims)).await, Reason::TokenInvalid, "{claims}");
+        assert_eq!(
+            self.reason(&self.signer.sign(claims)).await,
+            Reason::TokenInvalid,
+            "{claims}"
+        );
     }
 }

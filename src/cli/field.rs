@@ -92,17 +92,38 @@ pub(super) async fn run(command: Command, api: &Api, output: &Output) -> anyhow:
     let caller = Caller::operator();
     match command {
         Command::Create(create) => {
-            let request = pb::CreateFieldRequest { field: Some(definition(*create)?), request_id: String::new() };
-            output.message(&api.create_field(&caller, request).await?.field.unwrap_or_default())?;
+            let request = pb::CreateFieldRequest {
+                field: Some(definition(*create)?),
+                request_id: String::new(),
+            };
+            output.message(
+                &api.create_field(&caller, request)
+                    .await?
+                    .field
+                    .unwrap_or_default(),
+            )?;
         }
-        Command::List => output.message(&pb::ListFieldsResponse { fields: list(api).await?, ..Default::default() })?,
+        Command::List => output.message(&pb::ListFieldsResponse {
+            fields: list(api).await?,
+            ..Default::default()
+        })?,
         Command::Update(update) => {
             let changed = api.update_field(&caller, update_request(*update)?).await?;
             output.message(&changed.field.unwrap_or_default())?;
         }
         Command::Delete { name, etag } => {
-            api.delete_field(&caller, pb::DeleteFieldRequest { name: name.clone(), etag }).await?;
-            output.line(&format!("field {name} is deleted"), &serde_json::json!({ "name": name }))?;
+            api.delete_field(
+                &caller,
+                pb::DeleteFieldRequest {
+                    name: name.clone(),
+                    etag,
+                },
+            )
+            .await?;
+            output.line(
+                &format!("field {name} is deleted"),
+                &serde_json::json!({ "name": name }),
+            )?;
         }
     }
     Ok(())
@@ -126,9 +147,14 @@ pub(super) async fn warnings(conn: &mut AsyncPgConnection) -> anyhow::Result<Vec
 /// All fields, page by page.
 async fn list(api: &Api) -> anyhow::Result<Vec<pb::FieldDefinition>> {
     let mut fields = Vec::new();
-    let mut request = pb::ListFieldsRequest { page_size: 500, ..Default::default() };
+    let mut request = pb::ListFieldsRequest {
+        page_size: 500,
+        ..Default::default()
+    };
     loop {
-        let page = api.list_fields(&Caller::operator(), request.clone()).await?;
+        let page = api
+            .list_fields(&Caller::operator(), request.clone())
+            .await?;
         fields.extend(page.fields);
         if page.next_page_token.is_empty() {
             return Ok(fields);
@@ -140,13 +166,20 @@ async fn list(api: &Api) -> anyhow::Result<Vec<pb::FieldDefinition>> {
 fn update_request(update: Update) -> anyhow::Result<pb::UpdateFieldRequest> {
     let named = [
         ("description", update.description.is_some()),
-        ("default_value", update.default.is_some() || update.clear_default),
+        (
+            "default_value",
+            update.default.is_some() || update.clear_default,
+        ),
         ("indexed", update.indexed.is_some()),
         ("user_writable", update.user_writable.is_some()),
         ("required", update.optional),
         ("unique", update.not_unique),
     ];
-    let paths = named.into_iter().filter(|(_, is_named)| *is_named).map(|(path, _)| path.to_owned()).collect();
+    let paths = named
+        .into_iter()
+        .filter(|(_, is_named)| *is_named)
+        .map(|(path, _)| path.to_owned())
+        .collect();
     let field = pb::FieldDefinition {
         name: update.name,
         description: update.description.unwrap_or_default(),
@@ -156,12 +189,21 @@ fn update_request(update: Update) -> anyhow::Result<pb::UpdateFieldRequest> {
         ..Default::default()
     };
     let update_mask = Some(prost_types::FieldMask { paths });
-    Ok(pb::UpdateFieldRequest { field: Some(field), update_mask, etag: update.etag })
+    Ok(pb::UpdateFieldRequest {
+        field: Some(field),
+        update_mask,
+        etag: update.etag,
+    })
 }
 
 fn default_value(given: Option<&str>) -> anyhow::Result<Option<prost_types::Value>> {
-    let value = given.map(serde_json::from_str::<serde_json::Value>).transpose();
-    Ok(value.context("--default is not valid JSON")?.as_ref().map(json::to_value))
+    let value = given
+        .map(serde_json::from_str::<serde_json::Value>)
+        .transpose();
+    Ok(value
+        .context("--default is not valid JSON")?
+        .as_ref()
+        .map(json::to_value))
 }
 
 fn definition(create: Create) -> anyhow::Result<pb::FieldDefinition> {
@@ -173,7 +215,12 @@ fn definition(create: Create) -> anyhow::Result<pb::FieldDefinition> {
     Ok(pb::FieldDefinition {
         name: create.name,
         r#type: number(&create.field_type)?,
-        item_type: create.item_type.as_deref().map(number).transpose()?.unwrap_or_default(),
+        item_type: create
+            .item_type
+            .as_deref()
+            .map(number)
+            .transpose()?
+            .unwrap_or_default(),
         description: create.description,
         default_value: default_value(create.default.as_deref())?,
         required: create.required,

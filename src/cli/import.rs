@@ -1,4 +1,5 @@
-//! `user-service user import`: users from lines of JSON, in batches, each line once however often it is tried.
+//! `user-service user import`: users from lines of JSON, in batches, each line once however often
+//! it is tried.
 
 use std::{
     fs::File,
@@ -33,8 +34,8 @@ pub(super) async fn run(file: &Path, api: &Api, output: &Output) -> anyhow::Resu
     let (mut created, mut failed, mut index, mut line_number) = (0, 0, 0, 0);
     let mut has_text = false;
     loop {
-        let batch =
-            next_batch(&mut lines, (&mut line_number, &mut has_text), &progress).context("cannot read the file")?;
+        let batch = next_batch(&mut lines, (&mut line_number, &mut has_text), &progress)
+            .context("cannot read the file")?;
         if batch.is_empty() {
             break;
         }
@@ -61,12 +62,19 @@ pub(super) async fn run(file: &Path, api: &Api, output: &Output) -> anyhow::Resu
 
 fn open(file: &Path, output: Output) -> anyhow::Result<(Box<dyn BufRead>, ProgressBar)> {
     if file == Path::new("-") {
-        return Ok((Box::new(BufReader::new(std::io::stdin())), ProgressBar::hidden()));
+        return Ok((
+            Box::new(BufReader::new(std::io::stdin())),
+            ProgressBar::hidden(),
+        ));
     }
     let cannot_open = || format!("cannot open {}", file.display());
     let opened = File::open(file).with_context(cannot_open)?;
     let size = opened.metadata().with_context(cannot_open)?.len();
-    let progress = if output.is_json() { ProgressBar::hidden() } else { ProgressBar::new(size) };
+    let progress = if output.is_json() {
+        ProgressBar::hidden()
+    } else {
+        ProgressBar::new(size)
+    };
     let style = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {eta} {msg}")?;
     Ok((Box::new(BufReader::new(opened)), progress.with_style(style)))
 }
@@ -81,7 +89,10 @@ fn next_batch(
     while !batch.is_full() {
         line.clear();
         // One byte more tells whether the line is at its end.
-        let read = lines.by_ref().take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line)?;
+        let read = lines
+            .by_ref()
+            .take(MAX_LINE as u64 + 1)
+            .read_until(b'\n', &mut line)?;
         if read == 0 {
             break;
         }
@@ -92,11 +103,20 @@ fn next_batch(
             continue;
         }
         if !std::mem::replace(has_text, true) {
-            line = json_lines::first_line(&line).map_err(|why| anyhow!("the file {why}"))?.to_owned();
+            line = json_lines::first_line(&line)
+                .map_err(|why| anyhow!("the file {why}"))?
+                .to_owned();
         }
         if read > MAX_LINE && line.last() != Some(&b'\n') {
             progress.inc(lines.skip_until(b'\n')? as u64);
-            batch.push(Err(Error::invalid("", FieldError::Length, "must be at most 1 MiB")), 0);
+            batch.push(
+                Err(Error::invalid(
+                    "",
+                    FieldError::Length,
+                    "must be at most 1 MiB",
+                )),
+                0,
+            );
             continue;
         }
         batch.push(parse(&line, *line_number), line.len());
@@ -104,26 +124,37 @@ fn next_batch(
     Ok(batch)
 }
 
-/// Reads a line. Its request id comes from its place and its text, so that a file that is imported again within a day
-/// makes no user twice.
+/// Reads a line. Its request id comes from its place and its text, so that a file that is imported
+/// again within a day makes no user twice.
 fn parse(line: &[u8], number: u64) -> Result<User> {
-    let text = std::str::from_utf8(line).map_err(|_| Error::invalid("", FieldError::Format, "is not valid UTF-8"))?;
+    let text = std::str::from_utf8(line)
+        .map_err(|_| Error::invalid("", FieldError::Format, "is not valid UTF-8"))?;
     let mut user: User = proto_json::from_json(text.trim())?;
     if user.request_id.is_empty() {
-        let digest = Sha256::new().chain_update(number.to_be_bytes()).chain_update(line.trim_ascii()).finalize();
-        let bytes: [u8; 16] = digest[..16].try_into().expect("valid: a digest has 32 bytes");
-        user.request_id = uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string();
+        let digest = Sha256::new()
+            .chain_update(number.to_be_bytes())
+            .chain_update(line.trim_ascii())
+            .finalize();
+        let bytes: [u8; 16] = digest[..16]
+            .try_into()
+            .expect("valid: a digest has 32 bytes");
+        user.request_id = uuid::Builder::from_custom_bytes(bytes)
+            .into_uuid()
+            .to_string();
     }
     Ok(user)
 }
 
-/// Sends a batch, with retries while the database is unavailable: request ids keep committed users from being created twice.
+/// Sends a batch, with retries while the database is unavailable: request ids keep committed users
+/// from being created twice.
 async fn send(api: &Api, index: i64, batch: Batch) -> anyhow::Result<pb::ImportUsersResponse> {
     let caller = Caller::operator();
     let mut tries = 0;
     loop {
         match api.import_batch(&caller, index, batch.clone()).await {
-            Err(error) if matches!(error.kind(), Kind::Unavailable | Kind::Aborted) && tries < TRIES => {
+            Err(error)
+                if matches!(error.kind(), Kind::Unavailable | Kind::Aborted) && tries < TRIES =>
+            {
                 tries += 1;
                 tracing::warn!(
                     tries,
@@ -138,7 +169,12 @@ async fn send(api: &Api, index: i64, batch: Batch) -> anyhow::Result<pb::ImportU
 }
 
 fn report(output: Output, line: i64, failure: &pb::ImportFailure) {
-    let pb::ImportFailure { reason, field, message, .. } = failure;
+    let pb::ImportFailure {
+        reason,
+        field,
+        message,
+        ..
+    } = failure;
     output.complain(
         &format!("line {line}: {reason}: {message}"),
         &json!({ "line": line, "reason": reason, "field": field, "message": message }),

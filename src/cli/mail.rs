@@ -32,7 +32,11 @@ pub(super) enum Command {
 }
 
 pub(super) fn run(command: Command, output: &Output) -> anyhow::Result<()> {
-    let Command::Preview { folder, templates, app_name } = command;
+    let Command::Preview {
+        folder,
+        templates,
+        app_name,
+    } = command;
     let templates = Templates::load(templates.as_deref(), &app_name)?;
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let (mut written, now) = (0, Clock::System.now());
@@ -53,13 +57,24 @@ pub(super) fn run(command: Command, output: &Output) -> anyhow::Result<()> {
             let mail = templates.mail(&facts)?;
             let name = format!("{language}.{}", template.as_str());
             write(&folder, &format!("{name}.html"), &mail.html)?;
-            write(&folder, &format!("{name}.txt"), &format!("{}\n\n{}", mail.subject, mail.text))?;
-            write(&folder, &format!("{name}.sms.txt"), &templates.text(&facts)?.0)?;
+            write(
+                &folder,
+                &format!("{name}.txt"),
+                &format!("{}\n\n{}", mail.subject, mail.text),
+            )?;
+            write(
+                &folder,
+                &format!("{name}.sms.txt"),
+                &templates.text(&facts)?.0,
+            )?;
             written += 3;
         }
     }
     let told = json!({ "folder": folder, "files": written });
-    output.line(&format!("{written} files written to {}", folder.display()), &told)?;
+    output.line(
+        &format!("{written} files written to {}", folder.display()),
+        &told,
+    )?;
     Ok(())
 }
 

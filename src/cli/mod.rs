@@ -1,4 +1,5 @@
-//! The command line: a thin transport over the same use cases as gRPC, with an operator as the caller.
+//! The command line: a thin transport over the same use cases as gRPC, with an operator as the
+//! caller.
 
 mod account;
 mod field;
@@ -83,8 +84,8 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Migrate {
-    /// Also distributes the tables over the workers of a Postgres with the extension Citus. Only the first time: later
-    /// migrations do it by themselves.
+    /// Also distributes the tables over the workers of a Postgres with the extension Citus. Only
+    /// the first time: later migrations do it by themselves.
     #[arg(long)]
     distribute: bool,
 }
@@ -114,11 +115,16 @@ pub fn run() -> ExitCode {
     let output = Output::new(cli.json);
     let runtime = match threads::runtime() {
         Ok(runtime) => runtime,
-        Err(error) => return output.fail(&anyhow::Error::new(error).context("cannot start the runtime")),
+        Err(error) => {
+            return output.fail(&anyhow::Error::new(error).context("cannot start the runtime"));
+        }
     };
     let telemetry = {
         let _entered = runtime.enter();
-        telemetry::start(&config::telemetry(cli.config.as_deref()), cli.command.role())
+        telemetry::start(
+            &config::telemetry(cli.config.as_deref()),
+            cli.command.role(),
+        )
     };
     let telemetry = match telemetry {
         Ok(telemetry) => telemetry,
@@ -136,7 +142,9 @@ async fn execute(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
     let settings = Settings {
         config: cli.config,
         #[cfg(feature = "dev")]
-        data_dir: cli.data_dir.unwrap_or_else(crate::dev::postgres::default_folder),
+        data_dir: cli
+            .data_dir
+            .unwrap_or_else(crate::dev::postgres::default_folder),
     };
     match cli.command {
         #[cfg(feature = "dev")]
@@ -146,7 +154,10 @@ async fn execute(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
             let database = settings.load()?.database;
             let (url, ca) = (&database.url.0, database.ca_file.as_deref());
             let migrated = schema::migrate_and_distribute(url, ca, distribute).await?;
-            output.migrated(&migrated, &field::warnings(&mut schema::connect(url, ca).await?).await?)?;
+            output.migrated(
+                &migrated,
+                &field::warnings(&mut schema::connect(url, ca).await?).await?,
+            )?;
         }
         Command::User(command) => return user::run(command, &settings.api()?, output).await,
         Command::Field(command) => field::run(command, &settings.api()?, output).await?,
@@ -156,11 +167,19 @@ async fn execute(cli: Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Mail(command) => mail::run(command, output)?,
         Command::Config(ConfigCommand::Check) => {
             let warnings = settings.check().await?;
-            let lines: Vec<String> = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
+            let lines: Vec<String> = warnings
+                .iter()
+                .map(|warning| format!("warning: {warning}\n"))
+                .collect();
             let sentence = format!("{}the configuration is valid", lines.concat());
-            output.line(&sentence, &serde_json::json!({ "ok": true, "warnings": warnings }))?;
+            output.line(
+                &sentence,
+                &serde_json::json!({ "ok": true, "warnings": warnings }),
+            )?;
         }
-        Command::Config(ConfigCommand::Print) => output.text(&config::printed(&settings.load()?)?)?,
+        Command::Config(ConfigCommand::Print) => {
+            output.text(&config::printed(&settings.load()?)?)?
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -173,7 +192,8 @@ struct Settings {
 }
 
 impl Settings {
-    /// The file that was named, else what `dev` wrote into its folder; none where variables name the database.
+    /// The file that was named, else what `dev` wrote into its folder; none where variables name
+    /// the database.
     fn file(&self) -> Option<PathBuf> {
         #[cfg(feature = "dev")]
         let of_dev = || run::written_config(&self.data_dir);
@@ -186,21 +206,36 @@ impl Settings {
         config::load(self.file().as_deref())
     }
 
-    /// Reports all errors of the configuration; if there are none, those of the files that it names. Returns what is
-    /// risky, but no error.
+    /// Reports all errors of the configuration; if there are none, those of the files that it
+    /// names. Returns what is risky, but no error.
     async fn check(&self) -> anyhow::Result<Vec<String>> {
         let (config, mut violations) = config::inspect(self.file().as_deref())?;
         let warnings = config::warnings(&config);
         if violations.is_empty() {
-            let rest_tls = config.rest.tls.clone().filter(|_| config.rest.address.is_some());
+            let rest_tls = config
+                .rest
+                .tls
+                .clone()
+                .filter(|_| config.rest.address.is_some());
             let tried = [
                 app::build(&config, Clock::System).err(),
-                server::acceptor("grpc.tls", config.grpc.tls, &[]).await.err(),
+                server::acceptor("grpc.tls", config.grpc.tls, &[])
+                    .await
+                    .err(),
                 server::acceptor("rest.tls", rest_tls, &[]).await.err(),
             ];
-            violations.extend(tried.into_iter().flatten().map(|error| format!("{error:#}")));
+            violations.extend(
+                tried
+                    .into_iter()
+                    .flatten()
+                    .map(|error| format!("{error:#}")),
+            );
         }
-        if violations.is_empty() { Ok(warnings) } else { Err(config::report(violations)) }
+        if violations.is_empty() {
+            Ok(warnings)
+        } else {
+            Err(config::report(violations))
+        }
     }
 
     fn api(&self) -> anyhow::Result<Api> {
@@ -209,7 +244,9 @@ impl Settings {
             if cfg!(feature = "dev") {
                 bail!("no configuration found: run `dev` first, or pass --config");
             }
-            bail!("there is no configuration: name one with --config, or set USER_SERVICE__DATABASE__URL");
+            bail!(
+                "there is no configuration: name one with --config, or set USER_SERVICE__DATABASE__URL"
+            );
         }
         Ok(app::build(&config::load(file.as_deref())?, Clock::System)?.api)
     }

@@ -35,15 +35,25 @@ pub(super) async fn run(command: Command, api: &Api, output: &Output) -> anyhow:
             } else if failed.is_empty() {
                 output.text("no failed messages\n")?;
             } else {
-                let lines = failed.iter().map(|delivery| format!("{}\n", sentence(delivery)));
+                let lines = failed
+                    .iter()
+                    .map(|delivery| format!("{}\n", sentence(delivery)));
                 output.text(&lines.collect::<String>())?;
             }
         }
-        Command::Retry { delivery_id: None, .. } => {
+        Command::Retry {
+            delivery_id: None, ..
+        } => {
             let count = api.deliveries().retry_all().await?;
-            output.line(&format!("{count} messages queued for retry"), &json!({ "count": count }))?;
+            output.line(
+                &format!("{count} messages queued for retry"),
+                &json!({ "count": count }),
+            )?;
         }
-        Command::Retry { delivery_id: Some(delivery_id), .. } => {
+        Command::Retry {
+            delivery_id: Some(delivery_id),
+            ..
+        } => {
             api.deliveries().retry(delivery_id).await?;
             output.line(
                 &format!("message {delivery_id} queued for retry"),

@@ -28,7 +28,11 @@ impl Output {
 
     /// A sentence, or its JSON.
     pub(crate) fn line(self, sentence: &str, json: &Value) -> io::Result<()> {
-        if self.json { self.text(&format!("{json}\n")) } else { self.text(&format!("{sentence}\n")) }
+        if self.json {
+            self.text(&format!("{json}\n"))
+        } else {
+            self.text(&format!("{sentence}\n"))
+        }
     }
 
     /// A text that is the same in both forms.
@@ -54,13 +58,18 @@ impl Output {
             return self.text(&format!("{json}\n"));
         }
         let mut text = String::new();
-        add_fields(&mut text, &serde_json::from_str(&json).expect("valid: written as JSON"), 0);
+        add_fields(
+            &mut text,
+            &serde_json::from_str(&json).expect("valid: written as JSON"),
+            0,
+        );
         self.text(&text)
     }
 
     /// A message as a value, without its secrets.
     pub(crate) fn value<M: Message + Name>(message: &M) -> Value {
-        serde_json::from_slice(&proto_json::to_redacted_text(message)).expect("valid: written as JSON")
+        serde_json::from_slice(&proto_json::to_redacted_text(message))
+            .expect("valid: written as JSON")
     }
 
     /// The migrations that ran, and what an operator should know of the data.
@@ -72,16 +81,29 @@ impl Output {
         };
         if let Some(steps) = distributed {
             let lines: Vec<String> = steps.iter().map(|step| format!("\n{step}")).collect();
-            sentence.push_str(&if lines.is_empty() { "\nnothing to distribute".to_owned() } else { lines.concat() });
+            sentence.push_str(&if lines.is_empty() {
+                "\nnothing to distribute".to_owned()
+            } else {
+                lines.concat()
+            });
         }
-        let lines: Vec<String> = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
+        let lines: Vec<String> = warnings
+            .iter()
+            .map(|warning| format!("warning: {warning}\n"))
+            .collect();
         let sentence = format!("{}{sentence}", lines.concat());
-        self.line(&sentence, &json!({ "migrated": names, "distributed": distributed, "warnings": warnings }))
+        self.line(
+            &sentence,
+            &json!({ "migrated": names, "distributed": distributed, "warnings": warnings }),
+        )
     }
 
     /// Tells why the command failed.
     pub(crate) fn fail(self, error: &anyhow::Error) -> ExitCode {
-        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+        if error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        {
             // The reader has seen enough.
             return ExitCode::SUCCESS;
         }
@@ -103,7 +125,11 @@ impl Output {
 
     /// A sentence on stderr, or its JSON.
     pub(crate) fn complain(self, sentence: &str, json: &Value) {
-        let told = if self.json { json.to_string() } else { sentence.to_owned() };
+        let told = if self.json {
+            json.to_string()
+        } else {
+            sentence.to_owned()
+        };
         // There is nowhere to tell that it cannot be told.
         writeln!(io::stderr(), "{told}").unwrap_or_default();
     }

@@ -36,21 +36,41 @@ pub(crate) async fn run(file: Option<&Path>) -> anyhow::Result<()> {
         Some(address) => Some((open("operations", address).await?, config.operations)),
         None => None,
     };
-    server::serve_until_signal(app, Ports { grpc, rest, operations, limits }, drain, &mut signals).await
+    server::serve_until_signal(
+        app,
+        Ports {
+            grpc,
+            rest,
+            operations,
+            limits,
+        },
+        drain,
+        &mut signals,
+    )
+    .await
 }
 
 /// The limits, with descriptors set apart for the database and the operations port.
 pub(crate) fn limits(config: &Config) -> Limits {
-    net::files::fit(config.limits.clone(), config.database.pool_size as usize + 4 + config.operations.connections)
+    net::files::fit(
+        config.limits.clone(),
+        config.database.pool_size as usize + 4 + config.operations.connections,
+    )
 }
 
-/// Waits for a database that is unavailable or not yet migrated; one that was migrated by a newer binary is no place to
-/// be, unless that is safe, and one behind a pooler that shares connections never is.
+/// Waits for a database that is unavailable or not yet migrated; one that was migrated by a newer
+/// binary is no place to be, unless that is safe, and one behind a pooler that shares connections
+/// never is.
 async fn reject_unfit_database(mut probe: Probe) -> anyhow::Result<()> {
     match probe.check().await {
-        Ok(unfit @ (SchemaCompatibility::Newer { .. } | SchemaCompatibility::Shared)) => bail!("{unfit}"),
+        Ok(unfit @ (SchemaCompatibility::Newer { .. } | SchemaCompatibility::Shared)) => {
+            bail!("{unfit}")
+        }
         Ok(SchemaCompatibility::Fits | SchemaCompatibility::Older { .. }) => {}
-        Err(error) => tracing::warn!(error = format!("{error:#}"), "the database is not available yet"),
+        Err(error) => tracing::warn!(
+            error = format!("{error:#}"),
+            "the database is not available yet"
+        ),
     }
     Ok(())
 }
@@ -66,5 +86,7 @@ async fn open(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
 /// # Errors
 /// A port that another process has.
 pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}: the port may be in use"))
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}: the port may be in use"))
 }

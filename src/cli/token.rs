@@ -70,7 +70,8 @@ pub(super) struct Issue {
     /// Lets a service do everything.
     #[arg(long, conflicts_with = "scopes", requires = "service")]
     all_scopes: bool,
-    /// How many days it is good; without it 365 for a service and 30 for a user, at most what `[tokens]` allows.
+    /// How many days it is good; without it 365 for a service and 30 for a user, at most what
+    /// `[tokens]` allows.
     #[arg(long, value_name = "DAYS")]
     days: Option<i64>,
 }
@@ -92,7 +93,10 @@ pub(super) async fn run(command: Command, api: &Api, output: &Output) -> anyhow:
         Command::Issue(issue) => {
             let request = pb::IssueTokenRequest {
                 scopes: scopes(&issue)?,
-                ttl: issue.days.map(|days| prost_types::Duration { seconds: days.saturating_mul(86_400), nanos: 0 }),
+                ttl: issue.days.map(|days| prost_types::Duration {
+                    seconds: days.saturating_mul(86_400),
+                    nanos: 0,
+                }),
                 subject: match (issue.subject.service, issue.subject.user_id) {
                     (Some(name), _) => Some(pb::issue_token_request::Subject::Service(name)),
                     (None, user_id) => user_id.map(pb::issue_token_request::Subject::UserId),
@@ -103,9 +107,21 @@ pub(super) async fn run(command: Command, api: &Api, output: &Output) -> anyhow:
         }
         Command::List(list) => {
             let tokens = match (list.subject.service, list.subject.user_id) {
-                (Some(name), _) => list_of(api, &caller, pb::list_tokens_request::Subject::Service(name)).await?,
+                (Some(name), _) => {
+                    list_of(
+                        api,
+                        &caller,
+                        pb::list_tokens_request::Subject::Service(name),
+                    )
+                    .await?
+                }
                 (None, Some(user_id)) => {
-                    list_of(api, &caller, pb::list_tokens_request::Subject::UserId(user_id)).await?
+                    list_of(
+                        api,
+                        &caller,
+                        pb::list_tokens_request::Subject::UserId(user_id),
+                    )
+                    .await?
                 }
                 (None, None) => list_all(api).await?,
             };
@@ -121,27 +137,48 @@ pub(super) async fn run(command: Command, api: &Api, output: &Output) -> anyhow:
                 }
             }
         }
-        Command::Revoke(Revoke { token_id: Some(token_id), .. }) => {
-            api.revoke_token(&caller, pb::RevokeTokenRequest { token_id }).await?;
-            output.line(&format!("token {token_id} revoked"), &json!({ "tokenId": token_id.to_string() }))?;
+        Command::Revoke(Revoke {
+            token_id: Some(token_id),
+            ..
+        }) => {
+            api.revoke_token(&caller, pb::RevokeTokenRequest { token_id })
+                .await?;
+            output.line(
+                &format!("token {token_id} revoked"),
+                &json!({ "tokenId": token_id.to_string() }),
+            )?;
         }
-        Command::Revoke(Revoke { token_id: None, all: _, subject }) => {
+        Command::Revoke(Revoke {
+            token_id: None,
+            all: _,
+            subject,
+        }) => {
             let subject = match (subject.service, subject.user_id) {
                 (Some(name), _) => Some(pb::revoke_tokens_request::Subject::Service(name)),
                 (None, user_id) => user_id.map(pb::revoke_tokens_request::Subject::UserId),
             };
-            let revoked = api.revoke_tokens(&caller, pb::RevokeTokensRequest { subject }).await?.revoked;
-            output.line(&format!("{revoked} tokens are revoked"), &json!({ "revoked": revoked }))?;
+            let revoked = api
+                .revoke_tokens(&caller, pb::RevokeTokensRequest { subject })
+                .await?
+                .revoked;
+            output.line(
+                &format!("{revoked} tokens are revoked"),
+                &json!({ "revoked": revoked }),
+            )?;
         }
     }
     Ok(())
 }
 
-/// The scopes of a new token. Those of a service are named: a token that may do everything is no default.
+/// The scopes of a new token. Those of a service are named: a token that may do everything is no
+/// default.
 fn scopes(issue: &Issue) -> anyhow::Result<Vec<String>> {
     match (&issue.scopes, &issue.subject.service) {
         (Some(scopes), _) => Ok(scopes.clone()),
-        (None, Some(_)) if issue.all_scopes => Ok(Scope::ALL.iter().map(|scope| scope.as_str().to_owned()).collect()),
+        (None, Some(_)) if issue.all_scopes => Ok(Scope::ALL
+            .iter()
+            .map(|scope| scope.as_str().to_owned())
+            .collect()),
         (None, Some(_)) => {
             let known: Vec<&str> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
             bail!(
@@ -158,7 +195,11 @@ async fn list_of(
     caller: &Caller,
     subject: pb::list_tokens_request::Subject,
 ) -> anyhow::Result<Vec<pb::Token>> {
-    let mut request = pb::ListTokensRequest { subject: Some(subject), page_size: 1000, page_token: String::new() };
+    let mut request = pb::ListTokensRequest {
+        subject: Some(subject),
+        page_size: 1000,
+        page_token: String::new(),
+    };
     let mut tokens = Vec::new();
     loop {
         let page = api.list_tokens(caller, request.clone()).await?;
@@ -173,7 +214,9 @@ async fn list_of(
 async fn list_all(api: &Api) -> anyhow::Result<Vec<pb::Token>> {
     let mut tokens: Vec<pb::Token> = Vec::new();
     loop {
-        let page = api.list_all_tokens(tokens.last().map(|last| last.token_id)).await?;
+        let page = api
+            .list_all_tokens(tokens.last().map(|last| last.token_id))
+            .await?;
         if page.is_empty() {
             return Ok(tokens);
         }

@@ -20,7 +20,8 @@ pub(super) enum Command {
     Get(Key),
     /// Deletes a user and erases all of its data; the id is never assigned again.
     Delete(Delete),
-    /// Creates users from a file with one JSON CreateUserRequest per line. Safe to rerun after an interruption.
+    /// Creates users from a file with one JSON CreateUserRequest per line. Safe to rerun after an
+    /// interruption.
     Import {
         /// The file; `-` reads stdin.
         file: PathBuf,
@@ -93,9 +94,16 @@ impl Key {
             .or(self.phone.map(Given::Phone))
             .or(self.openid.map(Given::Openid))
             .or(self.unionid.map(Given::Unionid));
-        let paths = crate::model::profile::BUILTIN.iter().chain(&["custom_fields", "account"]);
-        let read_mask = prost_types::FieldMask { paths: paths.map(|&path| path.to_owned()).collect() };
-        pb::GetProfileRequest { key, read_mask: Some(read_mask) }
+        let paths = crate::model::profile::BUILTIN
+            .iter()
+            .chain(&["custom_fields", "account"]);
+        let read_mask = prost_types::FieldMask {
+            paths: paths.map(|&path| path.to_owned()).collect(),
+        };
+        pb::GetProfileRequest {
+            key,
+            read_mask: Some(read_mask),
+        }
     }
 }
 
@@ -110,8 +118,19 @@ pub(super) async fn run(command: Command, api: &Api, output: &Output) -> anyhow:
             let found = api.get_profile(&caller, key.into_request()).await?;
             output.message(&found.profile.unwrap_or_default())?;
         }
-        Command::Delete(Delete { user_id, etag, allow_missing, validate_only }) => {
-            let request = pb::DeleteUserRequest { user_id, etag, allow_missing, validate_only, ..Default::default() };
+        Command::Delete(Delete {
+            user_id,
+            etag,
+            allow_missing,
+            validate_only,
+        }) => {
+            let request = pb::DeleteUserRequest {
+                user_id,
+                etag,
+                allow_missing,
+                validate_only,
+                ..Default::default()
+            };
             api.delete_user(&caller, request).await?;
             let sentence = if validate_only {
                 format!("user {user_id} can be deleted")
@@ -120,7 +139,8 @@ pub(super) async fn run(command: Command, api: &Api, output: &Output) -> anyhow:
             } else {
                 format!("user {user_id} is deleted")
             };
-            let json = serde_json::json!({ "userId": user_id.to_string(), "validateOnly": validate_only });
+            let json =
+                serde_json::json!({ "userId": user_id.to_string(), "validateOnly": validate_only });
             output.line(&sentence, &json)?;
         }
         Command::Import { file } => return import::run(&file, api, output).await,
@@ -129,7 +149,11 @@ pub(super) async fn run(command: Command, api: &Api, output: &Output) -> anyhow:
 }
 
 fn create_request(create: Create) -> anyhow::Result<pb::CreateUserRequest> {
-    let custom = create.custom_fields.as_deref().map(serde_json::from_str::<serde_json::Map<_, _>>).transpose();
+    let custom = create
+        .custom_fields
+        .as_deref()
+        .map(serde_json::from_str::<serde_json::Map<_, _>>)
+        .transpose();
     let profile = pb::Profile {
         user_id: create.user_id.unwrap_or_default(),
         nickname: create.nickname.unwrap_or_default(),
@@ -139,8 +163,12 @@ fn create_request(create: Create) -> anyhow::Result<pb::CreateUserRequest> {
             .map(|given| json::to_struct(given.iter())),
         ..Default::default()
     };
-    let account =
-        pb::Account { username: create.username, email: create.email, phone: create.phone, ..Default::default() };
+    let account = pb::Account {
+        username: create.username,
+        email: create.email,
+        phone: create.phone,
+        ..Default::default()
+    };
     Ok(pb::CreateUserRequest {
         profile: Some(profile),
         account: Some(account),

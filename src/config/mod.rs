@@ -1,7 +1,7 @@
 //! Configuration: defaults, then a TOML file, then `USER_SERVICE__SECTION__KEY` variables.
 //!
-//! A secret may come from a file: `USER_SERVICE__DATABASE__URL_FILE` names one that holds `database.url`, and so for
-//! all of [`FROM_FILES`].
+//! A secret may come from a file: `USER_SERVICE__DATABASE__URL_FILE` names one that holds
+//! `database.url`, and so for all of [`FROM_FILES`].
 
 mod read;
 mod sections;
@@ -60,21 +60,35 @@ pub fn key_text(bytes: [u8; 32]) -> String {
 /// One report of all errors.
 pub fn load(file: Option<&Path>) -> anyhow::Result<Config> {
     let (config, errors) = inspect(file)?;
-    if errors.is_empty() { Ok(config) } else { Err(report(errors)) }
+    if errors.is_empty() {
+        Ok(config)
+    } else {
+        Err(report(errors))
+    }
 }
 
-/// Section `[telemetry]` alone, for the logs, which begin before everything else. [`load`] reports its errors.
+/// Section `[telemetry]` alone, for the logs, which begin before everything else. [`load`] reports
+/// its errors.
 pub fn telemetry(file: Option<&Path>) -> Telemetry {
-    let section = read::layers(file).ok().and_then(|layers| layers.extract_inner("telemetry").ok());
+    let section = read::layers(file)
+        .ok()
+        .and_then(|layers| layers.extract_inner("telemetry").ok());
     let section: Telemetry = section.unwrap_or_default();
     let mut errors = Vec::new();
     section.errors(&mut errors);
-    if errors.is_empty() { section } else { Telemetry::default() }
+    if errors.is_empty() {
+        section
+    } else {
+        Telemetry::default()
+    }
 }
 
 /// The error of an invalid configuration.
 pub fn report(errors: Vec<String>) -> anyhow::Error {
-    let lines: Vec<String> = errors.into_iter().map(|error| format!("- {error}")).collect();
+    let lines: Vec<String> = errors
+        .into_iter()
+        .map(|error| format!("- {error}"))
+        .collect();
     anyhow::anyhow!("the configuration is invalid:\n{}", lines.join("\n"))
 }
 
@@ -113,12 +127,23 @@ pub fn printed(config: &Config) -> anyhow::Result<String> {
         *url = Secret(without_password(&url.0));
     }
     let keys = shown.secrets.keys.iter_mut().map(|key| &mut key.key);
-    let password = shown.mail.smtp.as_mut().and_then(|smtp| smtp.password.as_mut());
-    for secret in keys.chain(shown.auth.bootstrap_token.as_mut()).chain(password).chain(shown.sms.secret.as_mut()) {
+    let password = shown
+        .mail
+        .smtp
+        .as_mut()
+        .and_then(|smtp| smtp.password.as_mut());
+    for secret in keys
+        .chain(shown.auth.bootstrap_token.as_mut())
+        .chain(password)
+        .chain(shown.sms.secret.as_mut())
+    {
         MASK.clone_into(&mut secret.0);
     }
     let jwks = shown.auth.issuers.iter_mut().map(|issuer| &mut issuer.jwks);
-    for url in jwks.chain(shown.sms.url.as_mut()).chain(shown.telemetry.otlp_endpoint.as_mut()) {
+    for url in jwks
+        .chain(shown.sms.url.as_mut())
+        .chain(shown.telemetry.otlp_endpoint.as_mut())
+    {
         *url = without_credentials(url);
     }
     Ok(toml::to_string(&shown)?)
@@ -129,9 +154,16 @@ const MASK: &str = "***";
 /// A URL without who signs in with it, and without its query, which may hold a key.
 fn without_credentials(url: &str) -> String {
     match Url::parse(url) {
-        Ok(mut parsed) if parsed.password().is_some() || !parsed.username().is_empty() || parsed.query().is_some() => {
+        Ok(mut parsed)
+            if parsed.password().is_some()
+                || !parsed.username().is_empty()
+                || parsed.query().is_some() =>
+        {
             // A URL that cannot have them has none.
-            parsed.set_username("").and_then(|()| parsed.set_password(None)).unwrap_or_default();
+            parsed
+                .set_username("")
+                .and_then(|()| parsed.set_password(None))
+                .unwrap_or_default();
             parsed.set_query(parsed.query().map(|_| MASK));
             parsed.into()
         }
@@ -139,8 +171,8 @@ fn without_credentials(url: &str) -> String {
     }
 }
 
-/// The URL of a database, or of several that stand for each other, without its password. Where the password may stand
-/// anywhere, nothing is shown.
+/// The URL of a database, or of several that stand for each other, without its password. Where the
+/// password may stand anywhere, nothing is shown.
 pub fn without_password(url: &str) -> String {
     match url.split_once("://") {
         Some((scheme, rest)) if !rest.contains("password") => match rest.rsplit_once('@') {

@@ -39,7 +39,11 @@ fn file_variable(key: &str) -> String {
 
 /// The value of a variable, in whatever case its name is written.
 fn environment(name: &str) -> Option<OsString> {
-    let is_it = |found: &OsStr| found.to_str().is_some_and(|found| found.eq_ignore_ascii_case(name));
+    let is_it = |found: &OsStr| {
+        found
+            .to_str()
+            .is_some_and(|found| found.eq_ignore_ascii_case(name))
+    };
     std::env::vars_os().find_map(|(found, value)| is_it(&found).then_some(value))
 }
 
@@ -90,7 +94,10 @@ impl Errors {
     fn broken_rules(&mut self, errors: Vec<String>) {
         let names = |error: &str, key: &str| {
             let mut words = error.split(|c: char| !(c.is_ascii_alphanumeric() || "._".contains(c)));
-            words.any(|word| word.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+            words.any(|word| {
+                word.strip_prefix(key)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            })
         };
         let is_new = |error: &String| !self.misread.iter().any(|key| names(error, key));
         self.told.extend(errors.into_iter().filter(is_new));
@@ -109,7 +116,8 @@ fn read(layers: &Figment, errors: &mut Errors) -> Option<Config> {
     loop {
         match value.deserialize::<Config>() {
             Ok(config) => return Some(config),
-            // serde reports one error at a time. Its value is removed, a list as a whole, and the rest read again.
+            // serde reports one error at a time. Its value is removed, a list as a whole, and the
+            // rest read again.
             Err(error) => {
                 let is_name = |name: &&String| name.parse::<usize>().is_err();
                 let path: Vec<String> = error.path.iter().take_while(is_name).cloned().collect();
@@ -124,20 +132,30 @@ fn read(layers: &Figment, errors: &mut Errors) -> Option<Config> {
 
 fn describe(key: &str, kind: &Kind) -> String {
     // A value in the place of a section may be a secret too.
-    let is_secret = FROM_FILES.iter().any(|secret| key.starts_with(secret) || secret.starts_with(&format!("{key}.")));
+    let is_secret = FROM_FILES
+        .iter()
+        .any(|secret| key.starts_with(secret) || secret.starts_with(&format!("{key}.")));
     let told = match kind {
-        Kind::UnknownField(_, known) => format!("unknown key {key}; valid keys: {}", known.join(", ")),
+        Kind::UnknownField(_, known) => {
+            format!("unknown key {key}; valid keys: {}", known.join(", "))
+        }
         Kind::MissingField(name) => format!("{key}.{name} is missing"),
         Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) if is_secret => {
             format!("{key}: expected {expected}")
         }
         _ if is_secret => format!("{key} cannot be read"),
         Kind::UnknownVariant(found, known) => {
-            format!("{key}: unknown value `{found}`; valid values: {}", known.join(", "))
+            format!(
+                "{key}: unknown value `{found}`; valid values: {}",
+                known.join(", ")
+            )
         }
         kind => format!("{key}: {kind}"),
     };
-    match [variable(key), file_variable(key)].into_iter().find(|name| environment(name).is_some()) {
+    match [variable(key), file_variable(key)]
+        .into_iter()
+        .find(|name| environment(name).is_some())
+    {
         Some(name) => format!("{told} ({name})"),
         None => told,
     }
@@ -145,10 +163,14 @@ fn describe(key: &str, kind: &Kind) -> String {
 
 /// Removes the value at a path; returns whether there was one.
 fn remove(value: &mut Value, path: &[String]) -> bool {
-    let (Some((key, rest)), Value::Dict(_, entries)) = (path.split_first(), value) else { return false };
+    let (Some((key, rest)), Value::Dict(_, entries)) = (path.split_first(), value) else {
+        return false;
+    };
     match rest {
         [] => entries.remove(key).is_some(),
-        rest => entries.get_mut(key).is_some_and(|inner| remove(inner, rest)),
+        rest => entries
+            .get_mut(key)
+            .is_some_and(|inner| remove(inner, rest)),
     }
 }
 
@@ -159,10 +181,11 @@ fn remove(value: &mut Value, path: &[String]) -> bool {
 fn secret(key: &str) -> Result<Option<String>, String> {
     let (name, file) = (variable(key), file_variable(key));
     let text = match (environment(&file), environment(&name)) {
-        (Some(path), _) => {
-            std::fs::read_to_string(path).map_err(|error| format!("cannot read the file in {file}: {error}"))?
-        }
-        (None, Some(value)) => value.into_string().map_err(|_| format!("{name} is not valid UTF-8"))?,
+        (Some(path), _) => std::fs::read_to_string(path)
+            .map_err(|error| format!("cannot read the file in {file}: {error}"))?,
+        (None, Some(value)) => value
+            .into_string()
+            .map_err(|_| format!("{name} is not valid UTF-8"))?,
         (None, None) => return Ok(None),
     };
     Ok(Some(text.trim().to_owned()))
@@ -179,20 +202,29 @@ fn value(key: &str, text: &str) -> Value {
 /// All layers but the secrets that variables give.
 ///
 /// # Errors
-/// A file that cannot be read or is no TOML; the text of the line is not told, for it may be a secret's.
+/// A file that cannot be read or is no TOML; the text of the line is not told, for it may be a
+/// secret's.
 pub(super) fn layers(file: Option<&Path>) -> anyhow::Result<Figment> {
     let mut layers = Figment::from(Serialized::defaults(Config::default()));
     if let Some(file) = file {
-        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read {}", file.display()))?;
         if let Err(error) = toml::from_str::<toml::Table>(&text) {
-            let line = error.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
+            let line = error
+                .span()
+                .map_or(0, |span| text[..span.start].matches('\n').count() + 1);
             bail!("{}: line {line}: {}", file.display(), error.message());
         }
         layers = layers.merge(Toml::string(&text));
     }
-    let apart = FROM_FILES.iter().flat_map(|key| [variable(key), file_variable(key)]);
+    let apart = FROM_FILES
+        .iter()
+        .flat_map(|key| [variable(key), file_variable(key)]);
     let apart: Vec<String> = apart.map(|name| name[PREFIX.len()..].to_owned()).collect();
-    let variables =
-        Env::prefixed(PREFIX).filter(move |key| !apart.iter().any(|name| name.eq_ignore_ascii_case(key.as_str())));
+    let variables = Env::prefixed(PREFIX).filter(move |key| {
+        !apart
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(key.as_str()))
+    });
     Ok(layers.merge(variables.split("__")))
 }

@@ -17,8 +17,8 @@ use crate::{
         password::Lengths,
         password_hash::HashParameters,
         rate_limit::{
-            CODE_WRONG_DAY, CodeLimits, NOTICE_DAY, NOTICE_HOUR, PasswordLimits, SEND_ADDRESS_HOUR, SEND_COOLDOWN,
-            SEND_USER_DAY, SEND_USER_HOUR, Window,
+            CODE_WRONG_DAY, CodeLimits, NOTICE_DAY, NOTICE_HOUR, PasswordLimits, SEND_ADDRESS_HOUR,
+            SEND_COOLDOWN, SEND_USER_DAY, SEND_USER_HOUR, Window,
         },
         username,
     },
@@ -42,7 +42,8 @@ impl std::fmt::Debug for Secret {
 pub struct Database {
     /// `postgres://user:password@host:port/name`, with `?sslmode=require` for TLS.
     pub url: Secret,
-    /// The same database without a pooler, for the one connection that listens; `url` where it is absent.
+    /// The same database without a pooler, for the one connection that listens; `url` where it is
+    /// absent.
     pub listen_url: Option<Secret>,
     /// Most connections of one replica.
     pub pool_size: u32,
@@ -52,7 +53,12 @@ pub struct Database {
 
 impl Default for Database {
     fn default() -> Self {
-        Self { url: Secret::default(), listen_url: None, pool_size: 16, ca_file: None }
+        Self {
+            url: Secret::default(),
+            listen_url: None,
+            pool_size: 16,
+            ca_file: None,
+        }
     }
 }
 
@@ -64,8 +70,8 @@ pub struct Grpc {
     pub address: SocketAddr,
     /// Whether reflection answers, which needs no token.
     pub reflection: bool,
-    /// Whether large responses are compressed for callers that accept gzip or zstd. Compressed requests are always
-    /// accepted.
+    /// Whether large responses are compressed for callers that accept gzip or zstd. Compressed
+    /// requests are always accepted.
     pub compression: bool,
     /// TLS at the port; without it, none.
     pub tls: Option<Tls>,
@@ -73,7 +79,12 @@ pub struct Grpc {
 
 impl Default for Grpc {
     fn default() -> Self {
-        Self { address: SocketAddr::from(([127, 0, 0, 1], 50051)), reflection: true, compression: true, tls: None }
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 50051)),
+            reflection: true,
+            compression: true,
+            tls: None,
+        }
     }
 }
 
@@ -108,7 +119,11 @@ pub struct Auth {
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { bootstrap_token: None, max_token_bytes: jwt::MAX_BYTES, issuers: Vec::new() }
+        Self {
+            bootstrap_token: None,
+            max_token_bytes: jwt::MAX_BYTES,
+            issuers: Vec::new(),
+        }
     }
 }
 
@@ -124,7 +139,10 @@ pub struct Tokens {
 
 impl Default for Tokens {
     fn default() -> Self {
-        Self { user_max_days: 90, service_max_days: 365 }
+        Self {
+            user_max_days: 90,
+            service_max_days: 365,
+        }
     }
 }
 
@@ -142,11 +160,16 @@ pub struct Pages {
 
 impl Default for Pages {
     fn default() -> Self {
-        Self { default_size: 20, max_size: 1_000, token_days: 3 }
+        Self {
+            default_size: 20,
+            max_size: 1_000,
+            token_days: 3,
+        }
     }
 }
 
-/// Section `[deadlines]`: how long a call may take if its caller sets no shorter deadline. An import has no limit.
+/// Section `[deadlines]`: how long a call may take if its caller sets no shorter deadline. An
+/// import has no limit.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Deadlines {
@@ -158,7 +181,10 @@ pub struct Deadlines {
 
 impl Default for Deadlines {
     fn default() -> Self {
-        Self { call_seconds: 10, bulk_seconds: 20 }
+        Self {
+            call_seconds: 10,
+            bulk_seconds: 20,
+        }
     }
 }
 
@@ -174,7 +200,10 @@ pub struct Fields {
 
 impl Default for Fields {
     fn default() -> Self {
-        Self { cache_seconds: 5, wait_seconds: 30 }
+        Self {
+            cache_seconds: 5,
+            wait_seconds: 30,
+        }
     }
 }
 
@@ -182,10 +211,11 @@ impl Default for Fields {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Accounts {
-    /// How long a username, email or phone that a user token released stays reserved for that user; 0 disables it.
+    /// How long a username, email or phone that a user token released stays reserved for that user;
+    /// 0 disables it.
     pub release_hold_days: u32,
-    /// How long an unverified address that is a user's only login method can't be claimed by another user who proves
-    /// it.
+    /// How long an unverified address that is a user's only login method can't be claimed by
+    /// another user who proves it.
     pub unverified_hold_days: u32,
     /// Minimum length of a username, in characters.
     pub username_min_length: usize,
@@ -205,7 +235,10 @@ impl Default for Accounts {
             username_min_length: 6,
             username_max_length: 32,
             username_symbols: username::SYMBOLS.to_owned(),
-            reserved_usernames: username::RESERVED.iter().map(|&name| name.to_owned()).collect(),
+            reserved_usernames: username::RESERVED
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect(),
         }
     }
 }
@@ -254,7 +287,9 @@ pub struct EmailChange {
 
 impl Default for EmailChange {
     fn default() -> Self {
-        Self { require_current_code: true }
+        Self {
+            require_current_code: true,
+        }
     }
 }
 
@@ -330,14 +365,17 @@ pub struct Mail {
     pub notices_per_hour: u32,
     /// Security notices per day and account.
     pub notices_per_day: u32,
-    /// How long a message is one replica's. Where that one dies, another sends the message after this time; a send
-    /// takes half of it at most.
+    /// How long a message is one replica's. Where that one dies, another sends the message after
+    /// this time; a send takes half of it at most.
     pub lease_seconds: u32,
 }
 
 impl Default for Mail {
     fn default() -> Self {
-        let (from, app_name) = ("user-service <no-reply@localhost>".to_owned(), "user-service".to_owned());
+        let (from, app_name) = (
+            "user-service <no-reply@localhost>".to_owned(),
+            "user-service".to_owned(),
+        );
         Self {
             from,
             app_name,
@@ -379,7 +417,8 @@ pub struct Sms {
     pub ca_file: Option<PathBuf>,
     /// Writes text messages to stderr instead, for development.
     pub log: bool,
-    /// Country codes, without a plus sign, that text messages may be sent to; an empty list allows all.
+    /// Country codes, without a plus sign, that text messages may be sent to; an empty list allows
+    /// all.
     pub allowed_country_codes: Vec<String>,
     /// The maximum number of text messages of the deployment per day; 0 for no limit.
     pub daily_cap: u32,
@@ -388,7 +427,14 @@ pub struct Sms {
 impl Default for Sms {
     fn default() -> Self {
         let (url, secret, ca_file) = (None, None, None);
-        Self { url, secret, ca_file, log: false, allowed_country_codes: Vec::new(), daily_cap: 10_000 }
+        Self {
+            url,
+            secret,
+            ca_file,
+            log: false,
+            allowed_country_codes: Vec::new(),
+            daily_cap: 10_000,
+        }
     }
 }
 
@@ -398,18 +444,24 @@ impl Default for Sms {
 pub struct Operations {
     /// Where `/livez`, `/readyz` and `/metrics` are, over HTTP without TLS; without it, nowhere.
     pub address: Option<SocketAddr>,
-    /// Connections to that port, which don't count as connections of callers; the oldest is closed to make room for a
-    /// new one.
+    /// Connections to that port, which don't count as connections of callers; the oldest is closed
+    /// to make room for a new one.
     pub connections: usize,
     /// Between two pings of the database. Health is lost after three that fail, and back after one.
     pub ping_seconds: u64,
-    /// How long new calls are still taken after the stop was asked for, until every balancer has heard of it.
+    /// How long new calls are still taken after the stop was asked for, until every balancer has
+    /// heard of it.
     pub drain_seconds: u64,
 }
 
 impl Default for Operations {
     fn default() -> Self {
-        Self { address: None, connections: 32, ping_seconds: 5, drain_seconds: 5 }
+        Self {
+            address: None,
+            connections: 32,
+            ping_seconds: 5,
+            drain_seconds: 5,
+        }
     }
 }
 
@@ -419,8 +471,8 @@ impl Default for Operations {
 pub struct Telemetry {
     /// The form of the log on stderr.
     pub log_format: LogFormat,
-    /// The collector that takes traces and metrics over OTLP's gRPC, for example `http://collector:4317`; without it,
-    /// none are sent.
+    /// The collector that takes traces and metrics over OTLP's gRPC, for example
+    /// `http://collector:4317`; without it, none are sent.
     pub otlp_endpoint: Option<String>,
 }
 
@@ -441,10 +493,20 @@ impl Database {
             errors.push("database.url is missing".to_owned());
         } else if !crate::store::connector::is_url(&self.url.0) {
             // What is wrong with it may be told by a part of the password.
-            errors.push("database.url must be postgres://user:password@host:port/name?option=value".to_owned());
+            errors.push(
+                "database.url must be postgres://user:password@host:port/name?option=value"
+                    .to_owned(),
+            );
         }
-        if self.listen_url.as_ref().is_some_and(|url| !crate::store::connector::is_url(&url.0)) {
-            errors.push("database.listen_url is no postgres://user:password@host:port/name?option=value".to_owned());
+        if self
+            .listen_url
+            .as_ref()
+            .is_some_and(|url| !crate::store::connector::is_url(&url.0))
+        {
+            errors.push(
+                "database.listen_url is no postgres://user:password@host:port/name?option=value"
+                    .to_owned(),
+            );
         }
         if self.pool_size == 0 {
             errors.push("database.pool_size must be at least 1".to_owned());
@@ -465,9 +527,15 @@ impl Secrets {
         }
         for (place, key) in self.keys.iter().enumerate() {
             if key_bytes(&key.key.0).is_none() {
-                errors.push(format!("secrets.keys.{place}.key must be 32 bytes in base64"));
+                errors.push(format!(
+                    "secrets.keys.{place}.key must be 32 bytes in base64"
+                ));
             }
-            if key.id.is_empty() || self.keys[..place].iter().any(|earlier| earlier.id == key.id) {
+            if key.id.is_empty()
+                || self.keys[..place]
+                    .iter()
+                    .any(|earlier| earlier.id == key.id)
+            {
                 errors.push(format!("secrets.keys.{place}.id is empty or duplicate"));
             }
         }
@@ -490,7 +558,10 @@ impl Auth {
 
 impl Tokens {
     pub(super) fn errors(&self, errors: &mut Vec<String>) {
-        for (key, days) in [("user_max_days", self.user_max_days), ("service_max_days", self.service_max_days)] {
+        for (key, days) in [
+            ("user_max_days", self.user_max_days),
+            ("service_max_days", self.service_max_days),
+        ] {
             if !(1..=3650).contains(&days) {
                 errors.push(format!("tokens.{key} must be 1 to 3650"));
             }
@@ -510,7 +581,11 @@ impl Pages {
 
     pub(super) fn errors(&self, errors: &mut Vec<String>) {
         let values = [
-            ("default_size", self.default_size, 1..=self.max_size.min(1_000)),
+            (
+                "default_size",
+                self.default_size,
+                1..=self.max_size.min(1_000),
+            ),
             ("max_size", self.max_size, 1..=1_000),
             ("token_days", self.token_days, 1..=30),
         ];
@@ -522,24 +597,39 @@ impl Deadlines {
     /// The deadlines of calls.
     pub fn limits(&self) -> call_guard::Deadlines {
         let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
-        call_guard::Deadlines { call: seconds(self.call_seconds), bulk: seconds(self.bulk_seconds) }
+        call_guard::Deadlines {
+            call: seconds(self.call_seconds),
+            bulk: seconds(self.bulk_seconds),
+        }
     }
 
     pub(super) fn errors(&self, errors: &mut Vec<String>) {
-        let values = [("call_seconds", self.call_seconds, 1..=60), ("bulk_seconds", self.bulk_seconds, 1..=60)];
+        let values = [
+            ("call_seconds", self.call_seconds, 1..=60),
+            ("bulk_seconds", self.bulk_seconds, 1..=60),
+        ];
         check_bounds("deadlines", values, errors);
     }
 }
 
 impl Accounts {
     pub(super) fn errors(&self, errors: &mut Vec<String>) {
-        if !(1..=self.username_max_length).contains(&self.username_min_length) || self.username_max_length > 128 {
+        if !(1..=self.username_max_length).contains(&self.username_min_length)
+            || self.username_max_length > 128
+        {
             errors.push(
                 "accounts.username_min_length must be at least 1, and username_max_length from there to 128".to_owned(),
             );
         }
-        if self.username_symbols.chars().any(|c| c.is_alphanumeric() || c.is_control()) {
-            errors.push("accounts.username_symbols must hold no letters, digits or control characters".to_owned());
+        if self
+            .username_symbols
+            .chars()
+            .any(|c| c.is_alphanumeric() || c.is_control())
+        {
+            errors.push(
+                "accounts.username_symbols must hold no letters, digits or control characters"
+                    .to_owned(),
+            );
         }
     }
 }
@@ -552,7 +642,11 @@ fn check_bounds<const N: usize>(
 ) {
     for (key, value, bounds) in values {
         if !bounds.contains(&value) {
-            errors.push(format!("{section}.{key} must be between {} and {}", bounds.start(), bounds.end()));
+            errors.push(format!(
+                "{section}.{key} must be between {} and {}",
+                bounds.start(),
+                bounds.end()
+            ));
         }
     }
 }
@@ -563,7 +657,10 @@ impl Codes {
         CodeLimits {
             lifetime: TimeDelta::seconds(i64::from(self.lifetime_seconds)),
             attempts: self.attempts.cast_signed(),
-            cooldown: Window { span: TimeDelta::seconds(i64::from(self.cooldown_seconds)), ..SEND_COOLDOWN },
+            cooldown: Window {
+                span: TimeDelta::seconds(i64::from(self.cooldown_seconds)),
+                ..SEND_COOLDOWN
+            },
             user: [
                 SEND_USER_DAY.with_limit(self.user_sends_per_day as usize),
                 SEND_USER_HOUR.with_limit(self.user_sends_per_hour as usize),
@@ -581,7 +678,11 @@ impl Codes {
             ("cooldown_seconds", self.cooldown_seconds, 1..=3_600),
             ("user_sends_per_hour", self.user_sends_per_hour, 1..=1_000),
             ("user_sends_per_day", self.user_sends_per_day, 1..=1_000),
-            ("address_sends_per_hour", self.address_sends_per_hour, 1..=1_000),
+            (
+                "address_sends_per_hour",
+                self.address_sends_per_hour,
+                1..=1_000,
+            ),
         ];
         check_bounds("codes", values, errors);
     }
@@ -626,9 +727,21 @@ impl Passwords {
             ("wallet_min_length", self.wallet_min_length, 4..=64),
             ("max_length", self.max_length, 64..=1024),
             ("wrong_attempts", self.wrong_attempts, 1..=100),
-            ("wrong_attempts_seconds", self.wrong_attempts_seconds, 60..=86_400),
-            ("account_attempts_per_hour", self.account_attempts_per_hour, 1..=10_000),
-            ("client_attempts_per_hour", self.client_attempts_per_hour, 1..=1_000_000),
+            (
+                "wrong_attempts_seconds",
+                self.wrong_attempts_seconds,
+                60..=86_400,
+            ),
+            (
+                "account_attempts_per_hour",
+                self.account_attempts_per_hour,
+                1..=10_000,
+            ),
+            (
+                "client_attempts_per_hour",
+                self.client_attempts_per_hour,
+                1..=1_000_000,
+            ),
             ("known_clients", self.known_clients, 0..=1_000),
             ("known_client_days", self.known_client_days, 1..=3_650),
             ("argon2_memory_kib", self.argon2_memory_kib, 7_168..=262_144),
@@ -636,13 +749,19 @@ impl Passwords {
             ("argon2_lanes", self.argon2_lanes, 1..=4),
         ];
         check_bounds("passwords", values, errors);
-        if self.threads.is_some_and(|threads| !(1..=256).contains(&threads)) {
+        if self
+            .threads
+            .is_some_and(|threads| !(1..=256).contains(&threads))
+        {
             errors.push("passwords.threads must be between 1 and 256".to_owned());
         }
         if let Some(file) = &self.blocklist_file
             && let Err(error) = std::fs::read_to_string(file)
         {
-            errors.push(format!("passwords.blocklist_file: cannot read {}: {error}", file.display()));
+            errors.push(format!(
+                "passwords.blocklist_file: cannot read {}: {error}",
+                file.display()
+            ));
         }
     }
 }
@@ -650,7 +769,10 @@ impl Passwords {
 impl Mail {
     /// The limits on security notices.
     pub fn notice_limits(&self) -> [Window; 2] {
-        [NOTICE_DAY.with_limit(self.notices_per_day as usize), NOTICE_HOUR.with_limit(self.notices_per_hour as usize)]
+        [
+            NOTICE_DAY.with_limit(self.notices_per_day as usize),
+            NOTICE_HOUR.with_limit(self.notices_per_hour as usize),
+        ]
     }
 
     pub(super) fn errors(&self, errors: &mut Vec<String>) {
@@ -667,11 +789,20 @@ impl Mail {
         }
         if self.smtp.as_ref().is_some_and(|smtp| smtp.host.is_empty()) {
             errors.push("mail.smtp.host is missing".to_owned());
-        } else if self.smtp.as_ref().is_some_and(|smtp| !smtp::is_host(&smtp.host)) {
+        } else if self
+            .smtp
+            .as_ref()
+            .is_some_and(|smtp| !smtp::is_host(&smtp.host))
+        {
             let why = "without a scheme, a port or a path; the port is mail.smtp.port";
-            errors.push(format!("mail.smtp.host must be a host name or an IP address, {why}"));
+            errors.push(format!(
+                "mail.smtp.host must be a host name or an IP address, {why}"
+            ));
         }
-        let hello = self.smtp.as_ref().and_then(|smtp| smtp.hello_name.as_deref());
+        let hello = self
+            .smtp
+            .as_ref()
+            .and_then(|smtp| smtp.hello_name.as_deref());
         if hello.is_some_and(|name| !smtp::is_host(name)) {
             errors.push("mail.smtp.hello_name must be a host name".to_owned());
         }
@@ -681,7 +812,8 @@ impl Mail {
         if let Some(smtp) = &self.smtp
             && smtp.username.is_some() != smtp.password.is_some()
         {
-            errors.push("mail.smtp.username and mail.smtp.password must be set together".to_owned());
+            errors
+                .push("mail.smtp.username and mail.smtp.password must be set together".to_owned());
         }
     }
 }
@@ -694,9 +826,14 @@ impl Sms {
         if self.url.is_some() && self.log {
             errors.push("sms.url and sms.log are mutually exclusive".to_owned());
         }
-        let is_code = |code: &String| (1..=7).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_digit());
+        let is_code = |code: &String| {
+            (1..=7).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_digit())
+        };
         if !self.allowed_country_codes.iter().all(is_code) {
-            errors.push("sms.allowed_country_codes must be digits without a plus sign, such as \"86\"".to_owned());
+            errors.push(
+                "sms.allowed_country_codes must be digits without a plus sign, such as \"86\""
+                    .to_owned(),
+            );
         }
     }
 }
@@ -715,10 +852,13 @@ impl Operations {
 impl Telemetry {
     pub(super) fn errors(&self, errors: &mut Vec<String>) {
         let is_url = |text: &String| {
-            url::Url::parse(text).is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host())
+            url::Url::parse(text)
+                .is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host())
         };
         if !self.otlp_endpoint.as_ref().is_none_or(is_url) {
-            errors.push("telemetry.otlp_endpoint must be a URL like http://collector:4317".to_owned());
+            errors.push(
+                "telemetry.otlp_endpoint must be a URL like http://collector:4317".to_owned(),
+            );
         }
     }
 }

@@ -9,7 +9,8 @@ use crate::{
     store::connector,
 };
 
-/// Minimum number of distinct bytes in a key of 32 bytes; a random key has fewer with a probability below 10⁻¹⁰.
+/// Minimum number of distinct bytes in a key of 32 bytes; a random key has fewer with a probability
+/// below 10⁻¹⁰.
 const DISTINCT_BYTES: usize = 16;
 /// Minimum entropy of a bootstrap token in bits, as estimated from its characters.
 const BOOTSTRAP_BITS: f64 = 80.0;
@@ -19,30 +20,49 @@ pub fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     for (place, key) in config.secrets.keys.iter().enumerate() {
         if let Some(why) = key_bytes(&key.key.0).and_then(|bytes| weakness(&bytes)) {
-            warnings.push(format!("secrets.keys.{place}.key {why}: use 32 random bytes"));
+            warnings.push(format!(
+                "secrets.keys.{place}.key {why}: use 32 random bytes"
+            ));
         }
     }
     if let Some(token) = &config.auth.bootstrap_token
         && Bootstrap::parse(&token.0).is_ok()
     {
         if bits(token.0.trim()) < BOOTSTRAP_BITS {
-            warnings.push("auth.bootstrap_token can be guessed: use 32 random characters".to_owned());
+            warnings
+                .push("auth.bootstrap_token can be guessed: use 32 random characters".to_owned());
         }
         warnings
             .push("auth.bootstrap_token never expires and has every scope: remove it after the first call".to_owned());
     }
-    let urls = [("url", Some(&config.database.url)), ("listen_url", config.database.listen_url.as_ref())];
-    for (key, _) in urls.iter().filter(|(_, url)| url.is_some_and(|url| connector::may_be_plain(&url.0))) {
+    let urls = [
+        ("url", Some(&config.database.url)),
+        ("listen_url", config.database.listen_url.as_ref()),
+    ];
+    for (key, _) in urls
+        .iter()
+        .filter(|(_, url)| url.is_some_and(|url| connector::may_be_plain(&url.0)))
+    {
         warnings.push(format!(
             "database.{key} does not require TLS to another host, which is then without it or can be made to be: add \
              ?sslmode=require"
         ));
     }
-    if config.mail.smtp.as_ref().is_some_and(|smtp| smtp.password.is_some() && smtp.tls == smtp::Tls::None) {
-        warnings.push("mail.smtp.password is sent without TLS: set mail.smtp.tls to starttls or tls".to_owned());
+    if config
+        .mail
+        .smtp
+        .as_ref()
+        .is_some_and(|smtp| smtp.password.is_some() && smtp.tls == smtp::Tls::None)
+    {
+        warnings.push(
+            "mail.smtp.password is sent without TLS: set mail.smtp.tls to starttls or tls"
+                .to_owned(),
+        );
     }
     if config.rest.cors_origins.iter().any(|origin| origin == "*") {
-        warnings.push("rest.cors_origins allows the pages of every site to call: name the origins".to_owned());
+        warnings.push(
+            "rest.cors_origins allows the pages of every site to call: name the origins".to_owned(),
+        );
     }
     for issuer in &config.auth.issuers {
         if is_plain_and_remote(&issuer.jwks) {
@@ -62,30 +82,46 @@ fn weakness(key: &[u8; 32]) -> Option<&'static str> {
         return Some("is all zero");
     }
     let step = key[1].wrapping_sub(key[0]);
-    if key.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) == step) {
+    if key
+        .windows(2)
+        .all(|pair| pair[1].wrapping_sub(pair[0]) == step)
+    {
         return Some("is a sequence of numbers");
     }
     let distinct = key.iter().collect::<std::collections::HashSet<_>>().len();
     if distinct < DISTINCT_BYTES {
         return Some("repeats few bytes");
     }
-    key.iter().all(|byte| matches!(byte, b' '..=b'~')).then_some("is text")
+    key.iter()
+        .all(|byte| matches!(byte, b' '..=b'~'))
+        .then_some("is text")
 }
 
-/// The entropy of a text in bits, if its characters were drawn with the frequencies that they have in it.
+/// The entropy of a text in bits, if its characters were drawn with the frequencies that they have
+/// in it.
 fn bits(text: &str) -> f64 {
     let mut counts: HashMap<char, f64> = HashMap::new();
-    text.chars().for_each(|c| *counts.entry(c).or_default() += 1.0);
+    text.chars()
+        .for_each(|c| *counts.entry(c).or_default() += 1.0);
     let length = text.chars().count() as f64;
-    counts.values().map(|count| count * (length / count).log2()).sum()
+    counts
+        .values()
+        .map(|count| count * (length / count).log2())
+        .sum()
 }
 
 /// Whether a key set is read over plain HTTP from another machine.
 fn is_plain_and_remote(jwks: &str) -> bool {
-    let Ok(Some(uri)) = Source::uri(jwks) else { return false };
+    let Ok(Some(uri)) = Source::uri(jwks) else {
+        return false;
+    };
     let host = uri.host().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    let is_local = host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback());
+    let address = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>();
+    let is_local = host.eq_ignore_ascii_case("localhost")
+        || address.is_ok_and(|address| address.is_loopback());
     uri.scheme_str() == Some("http") && !is_local
 }
 
@@ -104,7 +140,10 @@ mod tests {
     }
 
     fn with_key(bytes: [u8; 32]) -> String {
-        let key = SecretKey { id: "1".to_owned(), key: Secret(key_text(bytes)) };
+        let key = SecretKey {
+            id: "1".to_owned(),
+            key: Secret(key_text(bytes)),
+        };
         told(|config| config.secrets.keys = vec![key])
     }
 
@@ -126,10 +165,19 @@ mod tests {
 
     #[test]
     fn p58_a_bootstrap_token_is_told_of_as_long_as_it_is_there() {
-        let with = |token: &str| told(|config| config.auth.bootstrap_token = Some(Secret(token.to_owned())));
+        let with = |token: &str| {
+            told(|config| config.auth.bootstrap_token = Some(Secret(token.to_owned())))
+        };
         let strong = with("kT3vYw9QpL0sXz7Rb2NhUc5MfJd8GaEo");
-        assert!(strong.contains("remove it") && !strong.contains("guessed"), "{strong}");
-        for weak in ["aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "abababababababababababab", "0123456789abcdef"] {
+        assert!(
+            strong.contains("remove it") && !strong.contains("guessed"),
+            "{strong}"
+        );
+        for weak in [
+            "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+            "abababababababababababab",
+            "0123456789abcdef",
+        ] {
             assert!(with(weak).contains("guessed"), "{weak}");
             assert!(!with(weak).contains(weak));
         }
@@ -138,11 +186,18 @@ mod tests {
     #[test]
     fn p58_keys_of_an_issuer_over_http_from_another_host_are_told() {
         let with = |jwks: &str| {
-            let issuer =
-                JwtIssuer { issuer: "https://id.example.com".to_owned(), jwks: jwks.to_owned(), ..Default::default() };
+            let issuer = JwtIssuer {
+                issuer: "https://id.example.com".to_owned(),
+                jwks: jwks.to_owned(),
+                ..Default::default()
+            };
             told(|config| config.auth.issuers = vec![issuer])
         };
-        for plain in ["http://id.example.com/jwks", "http://10.0.0.7/jwks", "http://localhost.example.com/"] {
+        for plain in [
+            "http://id.example.com/jwks",
+            "http://10.0.0.7/jwks",
+            "http://localhost.example.com/",
+        ] {
             assert!(with(plain).contains("use https"), "{plain}");
         }
         for fine in [
@@ -166,7 +221,10 @@ mod tests {
             "postgres://me:hidden@localhost/users?hostaddr=10.0.0.7",
         ] {
             let told = with(plain);
-            assert!(told.contains("database.url") && !told.contains("hidden"), "{plain}: {told}");
+            assert!(
+                told.contains("database.url") && !told.contains("hidden"),
+                "{plain}: {told}"
+            );
         }
         for fine in [
             "postgres://me@db/users?sslmode=require",
@@ -185,7 +243,13 @@ mod tests {
     fn p58_a_password_to_a_relay_without_tls_is_told() {
         let with = |tls, password: Option<&str>| {
             let password = password.map(|password| Secret(password.to_owned()));
-            told(|config| config.mail.smtp = Some(Smtp { tls, password, ..Smtp::default() }))
+            told(|config| {
+                config.mail.smtp = Some(Smtp {
+                    tls,
+                    password,
+                    ..Smtp::default()
+                })
+            })
         };
         assert!(with(smtp::Tls::None, Some("hidden")).contains("mail.smtp.password"));
         assert!(!with(smtp::Tls::None, Some("hidden")).contains("hidden"));

@@ -45,16 +45,36 @@ pub fn update(
     let names_no_secret = request.new_password.is_empty() && request.new_wallet_password.is_empty();
     let names_nothing = names_no_secret && request.unlink_connection_id == 0;
     if paths.is_empty() && (names_nothing || request.account.is_some()) {
-        violations.add("update_mask", FieldError::Required, "must list the fields to update");
+        violations.add(
+            "update_mask",
+            FieldError::Required,
+            "must list the fields to update",
+        );
     }
-    let mut patch = fields(request.account.unwrap_or_default(), &paths, usernames, now, violations);
+    let mut patch = fields(
+        request.account.unwrap_or_default(),
+        &paths,
+        usernames,
+        now,
+        violations,
+    );
     let mut secret = |path, kind, given| new_secret(path, kind, given, lengths, violations);
     patch.password = secret("new_password", Kind::Login, request.new_password);
-    patch.wallet_password = secret("new_wallet_password", Kind::Wallet, request.new_wallet_password);
+    patch.wallet_password = secret(
+        "new_wallet_password",
+        Kind::Wallet,
+        request.new_wallet_password,
+    );
     if request.unlink_connection_id < 0 {
-        violations.add("unlink_connection_id", FieldError::Range, "must not be negative");
+        violations.add(
+            "unlink_connection_id",
+            FieldError::Range,
+            "must not be negative",
+        );
     }
-    patch.unlink.extend(Some(request.unlink_connection_id).filter(|id| *id > 0));
+    patch
+        .unlink
+        .extend(Some(request.unlink_connection_id).filter(|id| *id > 0));
     let proof = proof(request.proof.unwrap_or_default(), violations);
     check_proof(&patch, &proof, UPDATE_ACCOUNT, violations);
     (patch, proof)
@@ -73,23 +93,31 @@ fn fields(
         match path.as_str() {
             "username" => {
                 patch.username = match clearable(&given.username) {
-                    Some(value) => violations.check("account.username", usernames.parse(value)).map(Some),
+                    Some(value) => violations
+                        .check("account.username", usernames.parse(value))
+                        .map(Some),
                     None => Some(None),
                 }
             }
             "email" => {
                 patch.email = match clearable(&given.email) {
-                    Some(value) => violations.check("account.email", parse_email(value)).map(Some),
+                    Some(value) => violations
+                        .check("account.email", parse_email(value))
+                        .map(Some),
                     None => Some(None),
                 }
             }
             "phone" => {
                 patch.phone = match clearable(&given.phone) {
-                    Some(value) => violations.check("account.phone", parse_phone(value)).map(Some),
+                    Some(value) => violations
+                        .check("account.phone", parse_phone(value))
+                        .map(Some),
                     None => Some(None),
                 }
             }
-            "last_login_at" => patch.last_login_at = last_login(given.last_login_at.as_ref(), now, violations),
+            "last_login_at" => {
+                patch.last_login_at = last_login(given.last_login_at.as_ref(), now, violations)
+            }
             path if IMMUTABLE.contains(&path.split('.').next().unwrap_or_default()) => {
                 violations.add(
                     "update_mask",
@@ -97,7 +125,11 @@ fn fields(
                     format!("{} cannot be changed", text::cut(path, 64)),
                 );
             }
-            path => violations.add("update_mask", FieldError::Unknown, format!("unknown path {}", text::cut(path, 64))),
+            path => violations.add(
+                "update_mask",
+                FieldError::Unknown,
+                format!("unknown path {}", text::cut(path, 64)),
+            ),
         }
     }
     patch
@@ -134,7 +166,9 @@ pub fn new_secret(
     if given.is_empty() {
         return None;
     }
-    password::parse(kind, given, lengths).map_err(|(error, why)| violations.add(path, error, why)).ok()
+    password::parse(kind, given, lengths)
+        .map_err(|(error, why)| violations.add(path, error, why))
+        .ok()
 }
 
 fn shown_secret(path: &str, given: String, violations: &mut Violations) -> Option<Secret> {
@@ -166,7 +200,11 @@ fn proof(given: pb::Proof, violations: &mut Violations) -> Proof {
         code: shown_code("proof.code", given.code, violations),
         new_code: shown_code("proof.new_code", given.new_code, violations),
         password: shown_secret("proof.current_password", given.current_password, violations),
-        wallet_password: shown_secret("proof.current_wallet_password", given.current_wallet_password, violations),
+        wallet_password: shown_secret(
+            "proof.current_wallet_password",
+            given.current_wallet_password,
+            violations,
+        ),
     }
 }
 
@@ -184,17 +222,43 @@ pub struct Confirmation {
 
 impl From<pb::ConfirmEmailChangeRequest> for Confirmation {
     fn from(request: pb::ConfirmEmailChangeRequest) -> Self {
-        let pb::ConfirmEmailChangeRequest { user_id, email, code, current_email_code, request_id } = request;
+        let pb::ConfirmEmailChangeRequest {
+            user_id,
+            email,
+            code,
+            current_email_code,
+            request_id,
+        } = request;
         let channel = Channel::Email;
-        Self { channel, user_id, address: email, code, current_code: current_email_code, request_id }
+        Self {
+            channel,
+            user_id,
+            address: email,
+            code,
+            current_code: current_email_code,
+            request_id,
+        }
     }
 }
 
 impl From<pb::ConfirmPhoneChangeRequest> for Confirmation {
     fn from(request: pb::ConfirmPhoneChangeRequest) -> Self {
-        let pb::ConfirmPhoneChangeRequest { user_id, phone, code, current_phone_code, request_id } = request;
+        let pb::ConfirmPhoneChangeRequest {
+            user_id,
+            phone,
+            code,
+            current_phone_code,
+            request_id,
+        } = request;
         let channel = Channel::Phone;
-        Self { channel, user_id, address: phone, code, current_code: current_phone_code, request_id }
+        Self {
+            channel,
+            user_id,
+            address: phone,
+            code,
+            current_code: current_phone_code,
+            request_id,
+        }
     }
 }
 
@@ -210,8 +274,12 @@ pub fn confirm(given: Confirmation, violations: &mut Violations) -> (AccountPatc
     let mut patch = AccountPatch::default();
     if !given.address.is_empty() {
         match given.channel {
-            Channel::Email => patch.email = violations.check(path, parse_email(given.address)).map(Some),
-            Channel::Phone => patch.phone = violations.check(path, parse_phone(given.address)).map(Some),
+            Channel::Email => {
+                patch.email = violations.check(path, parse_email(given.address)).map(Some)
+            }
+            Channel::Phone => {
+                patch.phone = violations.check(path, parse_phone(given.address)).map(Some)
+            }
         }
     }
     let proof = Proof {
@@ -257,12 +325,19 @@ pub fn verify(request: pb::VerifyPasswordRequest) -> Result<VerifyPassword> {
     } else {
         shown_secret("password", request.password, &mut violations)
     };
-    let client = violations.check("client", text::line(request.client, 0, 128, "must have at most 128 characters"));
+    let client = violations.check(
+        "client",
+        text::line(request.client, 0, 128, "must have at most 128 characters"),
+    );
     violations.into_result()?;
     Ok(VerifyPassword {
         key: key.expect("valid: a missing key is a violation"),
         secret: secret.expect("valid: a missing password is a violation"),
-        kind: if request.wallet { Kind::Wallet } else { Kind::Login },
+        kind: if request.wallet {
+            Kind::Wallet
+        } else {
+            Kind::Login
+        },
         client: client.unwrap_or_default(),
     })
 }
@@ -276,7 +351,9 @@ pub fn link(request: pb::LinkConnectionRequest) -> Result<Link> {
     check_request_id(&request.request_id, &mut violations);
     match request.user_id {
         0 => violations.add("user_id", FieldError::Required, "is required"),
-        user_id if user_id < 0 => violations.add("user_id", FieldError::Range, "must not be negative"),
+        user_id if user_id < 0 => {
+            violations.add("user_id", FieldError::Range, "must not be negative")
+        }
         _ => {}
     }
     if request.provider.is_empty() {
@@ -294,8 +371,15 @@ pub fn link(request: pb::LinkConnectionRequest) -> Result<Link> {
     } else {
         violations.check("subject", parse_subject(request.subject))
     };
-    let display_name =
-        violations.check("display_name", text::line(request.display_name, 0, 64, "must have at most 64 characters"));
+    let display_name = violations.check(
+        "display_name",
+        text::line(
+            request.display_name,
+            0,
+            64,
+            "must have at most 64 characters",
+        ),
+    );
     violations.into_result()?;
     Ok(Link {
         user_id: request.user_id,

@@ -7,7 +7,8 @@ const RESPONSE_BYTES: usize = 3 * 1024 * 1024;
 /// The number of bytes of the index of the next key.
 const NEXT_KEY_BYTES: usize = 3;
 
-/// What is left of the size of a response. The first message always fits, so that every response makes progress.
+/// What is left of the size of a response. The first message always fits, so that every response
+/// makes progress.
 pub struct ResponseBudget {
     left: usize,
     is_empty: bool,
@@ -16,12 +17,18 @@ pub struct ResponseBudget {
 impl ResponseBudget {
     /// The budget of a list, beside whose messages nothing counts.
     pub fn for_list() -> Self {
-        Self { left: RESPONSE_BYTES, is_empty: true }
+        Self {
+            left: RESPONSE_BYTES,
+            is_empty: true,
+        }
     }
 
     /// The budget of a batch, whose response also has the index of the next key.
     pub fn for_batch() -> Self {
-        Self { left: RESPONSE_BYTES - NEXT_KEY_BYTES, is_empty: true }
+        Self {
+            left: RESPONSE_BYTES - NEXT_KEY_BYTES,
+            is_empty: true,
+        }
     }
 
     /// Adds a message; false if it doesn't fit.
@@ -29,7 +36,8 @@ impl ResponseBudget {
         self.take(message.encoded_len())
     }
 
-    /// Adds a message as an element of a list with a field number below 16; false if it doesn't fit.
+    /// Adds a message as an element of a list with a field number below 16; false if it doesn't
+    /// fit.
     pub fn add_framed(&mut self, message: &impl Message) -> bool {
         let size = message.encoded_len();
         self.take(1 + prost::length_delimiter_len(size) + size)
@@ -49,7 +57,10 @@ mod tests {
     use crate::convert::pb;
 
     fn profile(bytes: usize) -> pb::Profile {
-        pb::Profile { nickname: "n".repeat(bytes), ..Default::default() }
+        pb::Profile {
+            nickname: "n".repeat(bytes),
+            ..Default::default()
+        }
     }
 
     #[test]
@@ -63,10 +74,16 @@ mod tests {
     #[test]
     fn a_framed_message_counts_its_frame() {
         let small = profile(10);
-        let rest = |left| ResponseBudget { left, is_empty: false };
+        let rest = |left| ResponseBudget {
+            left,
+            is_empty: false,
+        };
 
         assert!(rest(small.encoded_len()).add(&small));
         assert!(!rest(small.encoded_len() + 1).add_framed(&small));
-        assert!(rest(small.encoded_len() + 2).add_framed(&small), "a tag and a length of one byte each");
+        assert!(
+            rest(small.encoded_len() + 2).add_framed(&small),
+            "a tag and a length of one byte each"
+        );
     }
 }

@@ -12,15 +12,19 @@ use crate::{
 
 /// The domain of every ErrorInfo.
 pub const DOMAIN: &str = "userservice.v1";
-/// Bytes of details that a gRPC client at its defaults takes, base64 and the other metadata counted.
+/// Bytes of details that a gRPC client at its defaults takes, base64 and the other metadata
+/// counted.
 const MAX_DETAILS: usize = 2700;
 /// Characters of a caller's own names that an error repeats.
 const MAX_NAME: usize = 200;
 
 /// The details of an error in the call of this request id.
 pub fn details(error: &Error, request_id: String) -> ErrorDetails {
-    let mut metadata: HashMap<String, String> =
-        error.metadata().iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+    let mut metadata: HashMap<String, String> = error
+        .metadata()
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), value.clone()))
+        .collect();
     let (kept, omitted) = cut(error.violations());
     if omitted > 0 {
         metadata.insert("violationsOmitted".to_owned(), omitted.to_string());
@@ -36,11 +40,14 @@ pub fn details(error: &Error, request_id: String) -> ErrorDetails {
     }
     if !error.preconditions().is_empty() {
         let reason = error.reason();
-        let violations = error.preconditions().iter().map(|path| PreconditionViolation {
-            r#type: reason.as_str().to_owned(),
-            subject: path.clone(),
-            description: reason.message().to_owned(),
-        });
+        let violations = error
+            .preconditions()
+            .iter()
+            .map(|path| PreconditionViolation {
+                r#type: reason.as_str().to_owned(),
+                subject: path.clone(),
+                description: reason.message().to_owned(),
+            });
         details.set_precondition_failure(violations.collect::<Vec<_>>());
     }
     if let Some(limit) = error.quota() {
@@ -77,7 +84,12 @@ fn cut(violations: &[Violation]) -> (Vec<FieldViolation>, usize) {
             break;
         }
         room -= size;
-        kept.push(FieldViolation { field, description, reason: reason.to_owned(), localized_message: None });
+        kept.push(FieldViolation {
+            field,
+            description,
+            reason: reason.to_owned(),
+            localized_message: None,
+        });
     }
     let omitted = violations.len() - kept.len();
     (kept, omitted)

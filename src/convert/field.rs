@@ -46,14 +46,18 @@ pub const RESERVED: &[&str] = &[
 pub fn message(field: &Field) -> pb::FieldDefinition {
     let (kind, item) = field.field_type.names();
     let number = |name: &str| {
-        pb::FieldType::from_str_name(&format!("FIELD_TYPE_{}", name.to_uppercase())).unwrap_or_default() as i32
+        pb::FieldType::from_str_name(&format!("FIELD_TYPE_{}", name.to_uppercase()))
+            .unwrap_or_default() as i32
     };
     pb::FieldDefinition {
         name: field.name.clone(),
         r#type: number(kind),
         item_type: item.map(number).unwrap_or_default(),
         description: field.description.clone(),
-        default_value: field.default_value.as_ref().map(|value| json::field_value(field.field_type, value)),
+        default_value: field
+            .default_value
+            .as_ref()
+            .map(|value| json::field_value(field.field_type, value)),
         required: field.required,
         unique: field.unique,
         indexed: field.index.is_declared(),
@@ -65,7 +69,11 @@ pub fn message(field: &Field) -> pb::FieldDefinition {
 }
 
 fn type_name(number: i32) -> Option<String> {
-    let name = pb::FieldType::try_from(number).ok()?.as_str_name().strip_prefix("FIELD_TYPE_")?.to_lowercase();
+    let name = pb::FieldType::try_from(number)
+        .ok()?
+        .as_str_name()
+        .strip_prefix("FIELD_TYPE_")?
+        .to_lowercase();
     (name != "unspecified").then_some(name)
 }
 
@@ -105,13 +113,21 @@ pub fn new_field(request: pb::CreateFieldRequest) -> Result<Field> {
             None
         }
         Some(kind) if kind == "array" && item.is_none() => {
-            violations.add("field.item_type", FieldError::Required, "is required for an array");
+            violations.add(
+                "field.item_type",
+                FieldError::Required,
+                "is required for an array",
+            );
             None
         }
         Some(kind) => {
             let found = FieldType::from_names(&kind, item.as_deref());
             if found.is_none() {
-                violations.add("field.item_type", FieldError::Type, "is not a valid item type");
+                violations.add(
+                    "field.item_type",
+                    FieldError::Type,
+                    "is not a valid item type",
+                );
             }
             found
         }
@@ -121,10 +137,18 @@ pub fn new_field(request: pb::CreateFieldRequest) -> Result<Field> {
         unreachable!("valid: a missing type is a violation");
     };
     if given.unique && !field_type.can_be_unique() {
-        violations.add("field.unique", FieldError::Type, "only a string, integer, number or date can be unique");
+        violations.add(
+            "field.unique",
+            FieldError::Type,
+            "only a string, integer, number or date can be unique",
+        );
     }
     if given.indexed && !field_type.can_be_indexed() {
-        violations.add("field.indexed", FieldError::Type, "only a scalar or an array of scalars can be indexed");
+        violations.add(
+            "field.indexed",
+            FieldError::Type,
+            "only a scalar or an array of scalars can be indexed",
+        );
     }
     let mut field = Field {
         field_id: 0,
@@ -135,18 +159,32 @@ pub fn new_field(request: pb::CreateFieldRequest) -> Result<Field> {
         required: given.required,
         unique: given.unique,
         // No profile has a value of it yet, so there is nothing to backfill.
-        index: if given.indexed { Index::Ready } else { Index::None },
+        index: if given.indexed {
+            Index::Ready
+        } else {
+            Index::None
+        },
         user_writable: given.user_writable,
         created_at: DateTime::<Utc>::UNIX_EPOCH,
         version: 1,
     };
-    if let Some(value) = given.default_value.map(json::value).filter(|value| !value.is_null()) {
+    if let Some(value) = given
+        .default_value
+        .map(json::value)
+        .filter(|value| !value.is_null())
+    {
         match field.check(value) {
             Ok(_) if field.unique => {
-                violations.add("field.default_value", FieldError::Format, "a unique field can't have a default value");
+                violations.add(
+                    "field.default_value",
+                    FieldError::Format,
+                    "a unique field can't have a default value",
+                );
             }
             Ok(value) => field.default_value = Some(value),
-            Err((inside, error, why)) => violations.add(format!("field.default_value{inside}"), error, why),
+            Err((inside, error, why)) => {
+                violations.add(format!("field.default_value{inside}"), error, why)
+            }
         }
     }
     violations.into_result()?;
@@ -154,9 +192,15 @@ pub fn new_field(request: pb::CreateFieldRequest) -> Result<Field> {
 }
 
 fn description(given: String, violations: &mut Violations) -> String {
-    let text = violations.check("field.description", text::nfc(given)).unwrap_or_default();
+    let text = violations
+        .check("field.description", text::nfc(given))
+        .unwrap_or_default();
     if text.chars().nth(1000).is_some() {
-        violations.add("field.description", FieldError::Length, "must be at most 1000 characters long");
+        violations.add(
+            "field.description",
+            FieldError::Length,
+            "must be at most 1000 characters long",
+        );
     }
     text
 }
@@ -180,14 +224,24 @@ pub fn patch(request: pb::UpdateFieldRequest) -> Result<(String, FieldPatch)> {
     let name = known_name("field.name", given.name, &mut violations);
     let paths = mask::paths("update_mask", request.update_mask, &mut violations);
     if paths.is_empty() {
-        violations.add("update_mask", FieldError::Required, "must list the fields to update");
+        violations.add(
+            "update_mask",
+            FieldError::Required,
+            "must list the fields to update",
+        );
     }
     let mut patch = FieldPatch::default();
     for path in &paths {
         match path.as_str() {
-            "description" => patch.description = Some(description(given.description.clone(), &mut violations)),
+            "description" => {
+                patch.description = Some(description(given.description.clone(), &mut violations))
+            }
             "default_value" => {
-                let value = given.default_value.clone().map(json::value).filter(|value| !value.is_null());
+                let value = given
+                    .default_value
+                    .clone()
+                    .map(json::value)
+                    .filter(|value| !value.is_null());
                 patch.default_value = Some(value);
             }
             "required" => patch.required = Some(given.required),
@@ -195,9 +249,17 @@ pub fn patch(request: pb::UpdateFieldRequest) -> Result<(String, FieldPatch)> {
             "indexed" => patch.indexed = Some(given.indexed),
             "user_writable" => patch.user_writable = Some(given.user_writable),
             "name" | "type" | "item_type" | "created_at" | "index_ready" | "etag" => {
-                violations.add("update_mask", FieldError::Immutable, format!("{path} cannot be changed"));
+                violations.add(
+                    "update_mask",
+                    FieldError::Immutable,
+                    format!("{path} cannot be changed"),
+                );
             }
-            path => violations.add("update_mask", FieldError::Unknown, format!("unknown path {}", text::cut(path, 64))),
+            path => violations.add(
+                "update_mask",
+                FieldError::Unknown,
+                format!("unknown path {}", text::cut(path, 64)),
+            ),
         }
     }
     violations.into_result()?;

@@ -9,13 +9,18 @@ use crate::model::{
     text::NOT_FINITE,
 };
 
-/// A Struct as JSON. NaN and the infinities become a text that no type accepts, so that they are rejected with their path.
+/// A Struct as JSON. NaN and the infinities become a text that no type accepts, so that they are
+/// rejected with their path.
 pub fn object(given: Struct) -> Map<String, Value> {
     entries(given.into())
 }
 
 fn entries(given: prost_types::Struct) -> Map<String, Value> {
-    given.fields.into_iter().map(|(key, value)| (key, self::value(value))).collect()
+    given
+        .fields
+        .into_iter()
+        .map(|(key, value)| (key, self::value(value)))
+        .collect()
 }
 
 /// A Value as JSON.
@@ -43,8 +48,8 @@ pub fn field_value(field_type: FieldType, given: &Value) -> PbValue {
     written(given, show(Some(field_type)) == Show::LargeAsText)
 }
 
-/// How values of a field of this type are shown. Only where integers are declared is one beyond ±2^53 decimal text: any
-/// other number came as a double, and goes as one.
+/// How values of a field of this type are shown. Only where integers are declared is one beyond
+/// ±2^53 decimal text: any other number came as a double, and goes as one.
 pub fn show(field_type: Option<FieldType>) -> Show {
     match field_type {
         None | Some(FieldType::Integer | FieldType::Array(ItemType::Integer)) => Show::LargeAsText,
@@ -63,12 +68,19 @@ fn written(given: &Value, large_as_text: bool) -> PbValue {
             _ => Kind::NumberValue(number.as_f64().unwrap_or_default()),
         },
         Value::String(text) => Kind::StringValue(text.clone()),
-        Value::Array(items) => {
-            Kind::ListValue(ListValue { values: items.iter().map(|item| written(item, large_as_text)).collect() })
-        }
+        Value::Array(items) => Kind::ListValue(ListValue {
+            values: items
+                .iter()
+                .map(|item| written(item, large_as_text))
+                .collect(),
+        }),
         Value::Object(entries) => {
-            let fields = entries.iter().map(|(key, value)| (key.clone(), written(value, large_as_text)));
-            Kind::StructValue(prost_types::Struct { fields: fields.collect() })
+            let fields = entries
+                .iter()
+                .map(|(key, value)| (key.clone(), written(value, large_as_text)));
+            Kind::StructValue(prost_types::Struct {
+                fields: fields.collect(),
+            })
         }
     };
     PbValue { kind: Some(kind) }
@@ -76,5 +88,10 @@ fn written(given: &Value, large_as_text: bool) -> PbValue {
 
 /// JSON entries as a Struct.
 pub fn to_struct<'a>(entries: impl Iterator<Item = (&'a String, &'a Value)>) -> Struct {
-    prost_types::Struct { fields: entries.map(|(key, value)| (key.clone(), to_value(value))).collect() }.into()
+    prost_types::Struct {
+        fields: entries
+            .map(|(key, value)| (key.clone(), to_value(value)))
+            .collect(),
+    }
+    .into()
 }

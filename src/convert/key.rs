@@ -77,7 +77,11 @@ pub fn batch(given: Vec<pb::ProfileKey>, violations: &mut Violations) -> Vec<Use
     let mut keys = Vec::with_capacity(given.len());
     for (index, key) in given.into_iter().enumerate() {
         match key.key {
-            None => violations.add(format!("keys[{index}]"), FieldError::Required, "is required"),
+            None => violations.add(
+                format!("keys[{index}]"),
+                FieldError::Required,
+                "is required",
+            ),
             Some(key) => {
                 let mut inside = Violations::new();
                 keys.extend(read(key, &mut inside));
@@ -99,8 +103,8 @@ fn unique(kind: &'static str, given: &str, violations: &mut Violations) -> Optio
     Some(UserKey::Unique(kind, folded))
 }
 
-/// The user with a connection. A value that LinkConnection would reject matches no user: splitting a stored key at
-/// another position must not find it, such as `a:b` and `c` for `a` and `b:c`.
+/// The user with a connection. A value that LinkConnection would reject matches no user: splitting
+/// a stored key at another position must not find it, such as `a:b` and `c` for `a` and `b:c`.
 fn connection(provider: &str, subject: String) -> UserKey {
     let key = match parse_subject(subject) {
         Ok(subject) if is_provider(provider) => connection_key(provider, &subject),

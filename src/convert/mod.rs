@@ -1,4 +1,5 @@
-//! The contract in Rust: the generated messages, and how they are read into the model and written from it.
+//! The contract in Rust: the generated messages, and how they are read into the model and written
+//! from it.
 
 pub mod account;
 pub mod annotations;
@@ -26,50 +27,79 @@ use prost_types::Timestamp;
 
 /// The messages and services of `userservice.v1`.
 #[expect(clippy::all, reason = "generated; the comments are in proto/")]
-#[expect(rustdoc::invalid_html_tags, reason = "comments of the contract, which are no HTML")]
-#[expect(clippy::disallowed_types, reason = "generated service traits answer with a status")]
-#[expect(clippy::allow_attributes, clippy::allow_attributes_without_reason, reason = "generated, with its own")]
+#[expect(
+    rustdoc::invalid_html_tags,
+    reason = "comments of the contract, which are no HTML"
+)]
+#[expect(
+    clippy::disallowed_types,
+    reason = "generated service traits answer with a status"
+)]
+#[expect(
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    reason = "generated, with its own"
+)]
 pub mod pb {
     tonic::include_proto!("userservice.v1");
     include!(concat!(env!("OUT_DIR"), "/userservice.v1.debug.rs"));
 }
 
 /// The services of the contract.
-pub const SERVICES: &[&str] = &["userservice.v1.UserService", "userservice.v1.UserAdminService"];
+pub const SERVICES: &[&str] = &[
+    "userservice.v1.UserService",
+    "userservice.v1.UserAdminService",
+];
 
 /// All descriptors with their comments, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/userservice.v1.binpb"));
 
 /// The same, to be looked into.
-pub static POOL: LazyLock<prost_reflect::DescriptorPool> =
-    LazyLock::new(|| prost_reflect::DescriptorPool::decode(DESCRIPTORS).expect("valid: written by build.rs"));
+pub static POOL: LazyLock<prost_reflect::DescriptorPool> = LazyLock::new(|| {
+    prost_reflect::DescriptorPool::decode(DESCRIPTORS).expect("valid: written by build.rs")
+});
 
 /// The names of every RPC by its path, `service/method`.
 static RPCS: LazyLock<HashMap<String, (&'static str, String)>> = LazyLock::new(|| {
-    let services = SERVICES.iter().filter_map(|name| Some((*name, POOL.get_service_by_name(name)?)));
+    let services = SERVICES
+        .iter()
+        .filter_map(|name| Some((*name, POOL.get_service_by_name(name)?)));
     services
         .flat_map(|(name, service)| {
-            let methods: Vec<String> = service.methods().map(|method| method.name().to_owned()).collect();
-            methods.into_iter().map(move |method| (format!("{name}/{method}"), (name, method)))
+            let methods: Vec<String> = service
+                .methods()
+                .map(|method| method.name().to_owned())
+                .collect();
+            methods
+                .into_iter()
+                .map(move |method| (format!("{name}/{method}"), (name, method)))
         })
         .collect()
 });
 
 /// The service and the method of this path, `service/method`, where there is such an RPC.
 pub fn rpc(path: &str) -> Option<(&'static str, &'static str)> {
-    RPCS.get(path).map(|(service, method)| (*service, method.as_str()))
+    RPCS.get(path)
+        .map(|(service, method)| (*service, method.as_str()))
 }
 
 /// A time as protobuf has it.
 pub fn timestamp(time: DateTime<Utc>) -> Timestamp {
-    Timestamp { seconds: time.timestamp(), nanos: time.timestamp_subsec_nanos() as i32 }
+    Timestamp {
+        seconds: time.timestamp(),
+        nanos: time.timestamp_subsec_nanos() as i32,
+    }
 }
 
 /// A time of a request, in the microseconds that are kept; `None` where it is none.
 pub fn time(given: &Timestamp) -> Option<DateTime<Utc>> {
-    let nanos = u32::try_from(given.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
+    let nanos = u32::try_from(given.nanos)
+        .ok()
+        .filter(|nanos| *nanos < 1_000_000_000)?;
     let time = DateTime::from_timestamp(given.seconds, nanos - nanos % 1000)?;
-    (1..=9999).contains(&chrono::Datelike::year(&time)).then_some(time)
+    (1..=9999)
+        .contains(&chrono::Datelike::year(&time))
+        .then_some(time)
 }
 
 #[cfg(test)]
@@ -83,7 +113,15 @@ mod tests {
         let (first, last) = (-62_135_596_800, 253_402_300_799);
 
         assert!(read(first, 0).is_some() && read(last, 999_999_999).is_some());
-        assert_eq!([read(first - 1, 999_999_999), read(last + 1, 0), read(0, -1), read(0, 1_000_000_000)], [None; 4]);
+        assert_eq!(
+            [
+                read(first - 1, 999_999_999),
+                read(last + 1, 0),
+                read(0, -1),
+                read(0, 1_000_000_000)
+            ],
+            [None; 4]
+        );
     }
 
     #[test]
@@ -94,7 +132,10 @@ mod tests {
             .filter(|value| value.number() != 0)
             .map(|value| value.name().trim_start_matches("ERROR_REASON_").to_owned())
             .collect();
-        let mut ours: Vec<String> = Reason::ALL.iter().map(|reason| reason.as_str().to_owned()).collect();
+        let mut ours: Vec<String> = Reason::ALL
+            .iter()
+            .map(|reason| reason.as_str().to_owned())
+            .collect();
         names.sort();
         ours.sort();
         assert_eq!(names, ours);

@@ -1,5 +1,5 @@
-//! google.protobuf.Struct as it is read, and as it is written: a document goes from the text that the database gives to
-//! the wire without a tree of values in between.
+//! google.protobuf.Struct as it is read, and as it is written: a document goes from the text that
+//! the database gives to the wire without a tree of values in between.
 
 use std::fmt;
 
@@ -15,7 +15,8 @@ use crate::model::{document::Document, field::MAX_SAFE_INTEGER};
 /// A Struct.
 #[derive(Clone, Default)]
 pub struct Struct {
-    /// Entries that came as values. They have one order, whichever they came in, by which a repeated request is known.
+    /// Entries that came as values. They have one order, whichever they came in, by which a
+    /// repeated request is known.
     read: prost_types::Struct,
     /// Encoded entries.
     written: Vec<u8>,
@@ -38,25 +39,38 @@ impl Struct {
     pub fn of(document: &Document, show: impl Fn(&str) -> Show) -> Self {
         let text = document.as_str();
         let mut written = Vec::with_capacity(2 * text.len());
-        let entries = Entries { out: &mut written, show: &show };
-        serde_json::Deserializer::from_str(text).deserialize_map(entries).expect("valid: the text of an object");
+        let entries = Entries {
+            out: &mut written,
+            show: &show,
+        };
+        serde_json::Deserializer::from_str(text)
+            .deserialize_map(entries)
+            .expect("valid: the text of an object");
         if written.capacity() - written.len() > SPARE {
             written.shrink_to_fit();
         }
-        Self { written, ..Self::default() }
+        Self {
+            written,
+            ..Self::default()
+        }
     }
 }
 
 impl From<prost_types::Struct> for Struct {
     fn from(given: prost_types::Struct) -> Self {
-        Self { read: given, written: Vec::new() }
+        Self {
+            read: given,
+            written: Vec::new(),
+        }
     }
 }
 
 impl From<Struct> for prost_types::Struct {
     fn from(given: Struct) -> Self {
         let mut whole = given.read;
-        whole.merge(given.written.as_slice()).expect("valid: written here");
+        whole
+            .merge(given.written.as_slice())
+            .expect("valid: written here");
         whole
     }
 }
@@ -119,7 +133,11 @@ fn put_text(out: &mut Vec<u8>, key: u8, text: &str) {
 }
 
 /// Writes a part whose length is known once it is written. Nearly all lengths have one byte.
-fn put_part<T, E>(out: &mut Vec<u8>, key: u8, write: impl FnOnce(&mut Vec<u8>) -> Result<T, E>) -> Result<T, E> {
+fn put_part<T, E>(
+    out: &mut Vec<u8>,
+    key: u8,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<T, E>,
+) -> Result<T, E> {
     out.extend([key, 0]);
     let start = out.len();
     let written = write(out)?;
@@ -153,12 +171,20 @@ impl<'de, F: Fn(&str) -> Show> Visitor<'de> for Entries<'_, F> {
             // Where the entry is not to stand after all, nothing of it stays.
             let at = self.out.len();
             let goes_on = put_part(self.out, ENTRY, |out| {
-                let Some(show) = map.next_key_seed(Key { out, show: self.show })? else { return Ok(None) };
+                let Some(show) = map.next_key_seed(Key {
+                    out,
+                    show: self.show,
+                })?
+                else {
+                    return Ok(None);
+                };
                 if show == Show::No {
                     map.next_value::<IgnoredAny>()?;
                 } else {
                     let large_as_text = show == Show::LargeAsText;
-                    put_part(out, ENTRY_VALUE, |out| map.next_value_seed(Value { out, large_as_text }))?;
+                    put_part(out, ENTRY_VALUE, |out| {
+                        map.next_value_seed(Value { out, large_as_text })
+                    })?;
                 }
                 Ok(Some(show))
             })?;
@@ -263,7 +289,9 @@ impl<'de> Visitor<'de> for Value<'_> {
         put_part(out, LIST, |out| {
             loop {
                 let at = out.len();
-                let item = put_part(out, LIST_ITEM, |out| list.next_element_seed(Value { out, large_as_text }))?;
+                let item = put_part(out, LIST_ITEM, |out| {
+                    list.next_element_seed(Value { out, large_as_text })
+                })?;
                 if item.is_none() {
                     out.truncate(at);
                     return Ok(());
@@ -273,8 +301,18 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
-        let show = if self.large_as_text { Show::LargeAsText } else { Show::Yes };
-        put_part(self.out, STRUCT, |out| Entries { out, show: &|_: &str| show }.visit_map(map))
+        let show = if self.large_as_text {
+            Show::LargeAsText
+        } else {
+            Show::Yes
+        };
+        put_part(self.out, STRUCT, |out| {
+            Entries {
+                out,
+                show: &|_: &str| show,
+            }
+            .visit_map(map)
+        })
     }
 }
 
@@ -303,32 +341,50 @@ mod tests {
     #[test]
     fn fields_that_are_not_shown_leave_nothing() {
         let text = r#"{"a": {"hidden": 1}, "hidden": {"a": [1, 2]}, "z": 2}"#;
-        let show = |name: &str| if name == "hidden" { Show::No } else { Show::Yes };
-        assert_eq!(shown(text, show), serde_json::json!({ "a": { "hidden": 1 }, "z": 2 }));
+        let show = |name: &str| {
+            if name == "hidden" {
+                Show::No
+            } else {
+                Show::Yes
+            }
+        };
+        assert_eq!(
+            shown(text, show),
+            serde_json::json!({ "a": { "hidden": 1 }, "z": 2 })
+        );
         assert_eq!(shown(text, |_| Show::No), serde_json::json!({}));
     }
 
     #[test]
     fn whole_numbers_that_a_double_does_not_hold_are_text_where_they_are_declared() {
-        let text =
-            r#"{"n": 9007199254740993, "list": [-9007199254740993, 9007199254740992], "huge": 18446744073709551615}"#;
+        let text = r#"{"n": 9007199254740993, "list": [-9007199254740993, 9007199254740992], "huge": 18446744073709551615}"#;
         assert_eq!(
             shown(text, |_| Show::LargeAsText),
             serde_json::json!({
                 "n": "9007199254740993", "list": ["-9007199254740993", 9007199254740992_i64], "huge": 1.8446744073709552e19,
             })
         );
-        assert_eq!(shown(text, |_| Show::Yes)["n"], serde_json::json!(9007199254740992_i64));
+        assert_eq!(
+            shown(text, |_| Show::Yes)["n"],
+            serde_json::json!(9007199254740992_i64)
+        );
     }
 
     #[test]
     fn what_is_no_struct_is_refused() {
-        let good = Struct::of(&Document::of_text(r#"{"a": "text", "b": [1]}"#.to_owned()), |_| Show::Yes);
+        let good = Struct::of(
+            &Document::of_text(r#"{"a": "text", "b": [1]}"#.to_owned()),
+            |_| Show::Yes,
+        );
         let bytes = good.encode_to_vec();
         assert_eq!(Struct::decode(bytes.as_slice()).unwrap(), good);
         for cut in 1..bytes.len() {
             let read = Struct::decode(&bytes[..cut]);
-            assert_eq!(read.is_ok(), prost_types::Struct::decode(&bytes[..cut]).is_ok(), "{cut}");
+            assert_eq!(
+                read.is_ok(),
+                prost_types::Struct::decode(&bytes[..cut]).is_ok(),
+                "{cut}"
+            );
         }
         let not_utf8 = [0x0a, 0x05, 0x0a, 0x01, 0xff, 0x12, 0x00];
         assert!(Struct::decode(not_utf8.as_slice()).is_err());
@@ -336,7 +392,9 @@ mod tests {
 
     #[test]
     fn what_is_read_has_one_order() {
-        let encoded = |text: &str| Struct::of(&Document::of_text(text.to_owned()), |_| Show::Yes).encode_to_vec();
+        let encoded = |text: &str| {
+            Struct::of(&Document::of_text(text.to_owned()), |_| Show::Yes).encode_to_vec()
+        };
         let one = encoded(r#"{"a": 1, "b": {"c": 2, "d": 3}}"#);
         let other = encoded(r#"{"b": {"d": 3, "c": 2}, "a": 1}"#);
         assert_ne!(one, other);

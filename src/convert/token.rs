@@ -29,8 +29,8 @@ pub fn message(token: &Token) -> pb::Token {
     }
 }
 
-/// Checks the subject of a token to issue. A token with the name of the operator or of the bootstrap token would appear
-/// under it in every record.
+/// Checks the subject of a token to issue. A token with the name of the operator or of the
+/// bootstrap token would appear under it in every record.
 pub fn new_subject(given: Option<Subject>, violations: &mut Violations) -> Option<Subject> {
     let subject = subject(given, 64, "must have 1 to 64 characters", violations)?;
     if subject.is_reserved() {
@@ -40,12 +40,23 @@ pub fn new_subject(given: Option<Subject>, violations: &mut Violations) -> Optio
     Some(subject)
 }
 
-/// Checks the subject of existing tokens. A service from an identity provider may have a longer name.
+/// Checks the subject of existing tokens. A service from an identity provider may have a longer
+/// name.
 pub fn known_subject(given: Option<Subject>, violations: &mut Violations) -> Option<Subject> {
-    subject(given, MAX_SERVICE_NAME, "must have 1 to 255 characters", violations)
+    subject(
+        given,
+        MAX_SERVICE_NAME,
+        "must have 1 to 255 characters",
+        violations,
+    )
 }
 
-fn subject(given: Option<Subject>, max: usize, length: &'static str, violations: &mut Violations) -> Option<Subject> {
+fn subject(
+    given: Option<Subject>,
+    max: usize,
+    length: &'static str,
+    violations: &mut Violations,
+) -> Option<Subject> {
     let error = match given {
         Some(Subject::Service(name)) => {
             let name = violations.check("service", text::line(name, 1, max, length))?;
@@ -53,7 +64,11 @@ fn subject(given: Option<Subject>, max: usize, length: &'static str, violations:
         }
         Some(Subject::User(user_id)) if user_id > 0 => return given,
         Some(Subject::User(_)) => ("user_id", FieldError::Range, "must be positive"),
-        None => ("service", FieldError::Required, "must set service or user_id"),
+        None => (
+            "service",
+            FieldError::Required,
+            "must set service or user_id",
+        ),
     };
     violations.add(error.0, error.1, error.2);
     None
@@ -62,12 +77,21 @@ fn subject(given: Option<Subject>, max: usize, length: &'static str, violations:
 /// Reads scopes; kept in the order of the table, without repeats.
 pub fn scopes(given: &[String], violations: &mut Violations) -> Vec<Scope> {
     for name in given.iter().filter(|name| Scope::parse(name).is_none()) {
-        violations.add("scopes", FieldError::Unknown, format!("unknown scope {}", text::cut(name, 64)));
+        violations.add(
+            "scopes",
+            FieldError::Unknown,
+            format!("unknown scope {}", text::cut(name, 64)),
+        );
     }
-    Scope::ALL.iter().copied().filter(|scope| given.iter().any(|name| name == scope.as_str())).collect()
+    Scope::ALL
+        .iter()
+        .copied()
+        .filter(|scope| given.iter().any(|name| name == scope.as_str()))
+        .collect()
 }
 
-/// Parses the lifetime of a token: by default 30 days for a user and 365 for a service, at most `max`.
+/// Parses the lifetime of a token: by default 30 days for a user and 365 for a service, at most
+/// `max`.
 pub fn ttl(
     given: Option<prost_types::Duration>,
     subject: Option<&Subject>,
@@ -85,7 +109,11 @@ pub fn ttl(
     match asked.filter(|ttl| *ttl > TimeDelta::zero() && *ttl <= max) {
         Some(ttl) => ttl,
         None => {
-            violations.add("ttl", FieldError::Range, format!("must be positive and at most {} days", max.num_days()));
+            violations.add(
+                "ttl",
+                FieldError::Range,
+                format!("must be positive and at most {} days", max.num_days()),
+            );
             default
         }
     }

@@ -43,11 +43,21 @@ impl Secrets {
 
     fn reject_both(&self, violations: &mut Violations) {
         for (path, both) in [
-            ("password_hash", self.password.is_some() && self.password_hash.is_some()),
-            ("wallet_password_hash", self.wallet_password.is_some() && self.wallet_password_hash.is_some()),
+            (
+                "password_hash",
+                self.password.is_some() && self.password_hash.is_some(),
+            ),
+            (
+                "wallet_password_hash",
+                self.wallet_password.is_some() && self.wallet_password_hash.is_some(),
+            ),
         ] {
             if both {
-                violations.add(path, FieldError::Format, "can't be combined with the password");
+                violations.add(
+                    path,
+                    FieldError::Format,
+                    "can't be combined with the password",
+                );
             }
         }
     }
@@ -61,11 +71,15 @@ fn moved_hash(name: &str, given: String, violations: &mut Violations) -> Option<
     Some(given)
 }
 
-/// Checks the format of a request id. The nil UUID is sent by a client that didn't generate one: two such requests
-/// would count as one.
+/// Checks the format of a request id. The nil UUID is sent by a client that didn't generate one:
+/// two such requests would count as one.
 pub fn check_request_id(given: &str, violations: &mut Violations) {
     if !given.is_empty() && !uuid::Uuid::parse_str(given).is_ok_and(|parsed| !parsed.is_nil()) {
-        violations.add("request_id", FieldError::Format, "must be a UUID other than the nil UUID");
+        violations.add(
+            "request_id",
+            FieldError::Format,
+            "must be a UUID other than the nil UUID",
+        );
     }
 }
 
@@ -83,17 +97,42 @@ pub fn new_user(
     let mut violations = Violations::new();
     check_request_id(&given.request_id, &mut violations);
     let secrets = Secrets {
-        password: new_secret("password", Kind::Login, given.password, lengths, &mut violations),
-        wallet_password: new_secret("wallet_password", Kind::Wallet, given.wallet_password, lengths, &mut violations),
+        password: new_secret(
+            "password",
+            Kind::Login,
+            given.password,
+            lengths,
+            &mut violations,
+        ),
+        wallet_password: new_secret(
+            "wallet_password",
+            Kind::Wallet,
+            given.wallet_password,
+            lengths,
+            &mut violations,
+        ),
         password_hash: moved_hash("password", given.password_hash, &mut violations),
-        wallet_password_hash: moved_hash("wallet_password", given.wallet_password_hash, &mut violations),
+        wallet_password_hash: moved_hash(
+            "wallet_password",
+            given.wallet_password_hash,
+            &mut violations,
+        ),
     };
     secrets.reject_both(&mut violations);
     let given_profile = given.profile.unwrap_or_default();
-    let account = new_account(given.account.unwrap_or_default(), usernames, now, &mut violations);
+    let account = new_account(
+        given.account.unwrap_or_default(),
+        usernames,
+        now,
+        &mut violations,
+    );
 
     if !(0..=MAX_USER_ID).contains(&given_profile.user_id) {
-        violations.add("profile.user_id", FieldError::Range, "must be between 1 and 2^53 - 1");
+        violations.add(
+            "profile.user_id",
+            FieldError::Range,
+            "must be between 1 and 2^53 - 1",
+        );
     }
     let immutable = [
         ("profile.created_by", given_profile.created_by != 0),
@@ -108,21 +147,34 @@ pub fn new_user(
         None => now,
         Some(Some(past)) if past <= now + TimeDelta::minutes(1) => past,
         Some(_) => {
-            violations.add("profile.created_at", FieldError::Range, "must be in the past");
+            violations.add(
+                "profile.created_at",
+                FieldError::Range,
+                "must be in the past",
+            );
             now
         }
     };
     let user_id = given_profile.user_id;
-    let custom = given_profile.custom_fields.clone().map(json::object).unwrap_or_default();
+    let custom = given_profile
+        .custom_fields
+        .clone()
+        .map(json::object)
+        .unwrap_or_default();
     let document = fields.new_document(custom, "profile.custom_fields", &mut violations);
     if violations.is_empty() && !document_fits(&document) {
-        return Err(Error::new(crate::error::Reason::DocumentTooLarge).with_violation(
-            "profile.custom_fields",
-            FieldError::Length,
-            "must have at most 128 fields and 64 KiB",
-        ));
+        return Err(
+            Error::new(crate::error::Reason::DocumentTooLarge).with_violation(
+                "profile.custom_fields",
+                FieldError::Length,
+                "must have at most 128 fields and 64 KiB",
+            ),
+        );
     }
-    let paths: Vec<String> = profile::SERVICE_WRITABLE.iter().map(|&name| name.to_owned()).collect();
+    let paths: Vec<String> = profile::SERVICE_WRITABLE
+        .iter()
+        .map(|&name| name.to_owned())
+        .collect();
     let patch = profile::patch(given_profile, &paths, &mut violations);
     violations.into_result()?;
 
@@ -145,7 +197,14 @@ pub fn new_user(
         version: 1,
     };
     let reservations = reservations(&profile, &account, &document, fields);
-    Ok((NewUser { profile, account, reservations }, secrets))
+    Ok((
+        NewUser {
+            profile,
+            account,
+            reservations,
+        },
+        secrets,
+    ))
 }
 
 /// Parses which user to delete, and under which condition.
@@ -157,7 +216,9 @@ pub fn deletion(request: &pb::DeleteUserRequest) -> Result<DeleteUser> {
     check_request_id(&request.request_id, &mut violations);
     match request.user_id {
         0 => violations.add("user_id", FieldError::Required, "is required"),
-        user_id if user_id < 0 => violations.add("user_id", FieldError::Range, "must not be negative"),
+        user_id if user_id < 0 => {
+            violations.add("user_id", FieldError::Range, "must not be negative")
+        }
         _ => {}
     }
     violations.into_result()?;
@@ -180,18 +241,36 @@ fn reservations(
     let mut reservation = |path: String, kind: String, value: Option<String>| {
         reservations.extend(value.map(|value| Reservation { path, kind, value }));
     };
-    for (kind, folded) in [("username", &account.username), ("email", &account.email), ("phone", &account.phone)] {
-        reservation(format!("account.{kind}"), kind.to_owned(), folded.as_ref().map(|folded| folded.key.clone()));
+    for (kind, folded) in [
+        ("username", &account.username),
+        ("email", &account.email),
+        ("phone", &account.phone),
+    ] {
+        reservation(
+            format!("account.{kind}"),
+            kind.to_owned(),
+            folded.as_ref().map(|folded| folded.key.clone()),
+        );
     }
     for value in account.username.iter().flat_map(skeletons) {
-        reservation("account.username".to_owned(), SKELETON.to_owned(), Some(value));
+        reservation(
+            "account.username".to_owned(),
+            SKELETON.to_owned(),
+            Some(value),
+        );
     }
     for (kind, value) in [("openid", &profile.openid), ("unionid", &profile.unionid)] {
         reservation(format!("profile.{kind}"), kind.to_owned(), value.clone());
     }
     for field in fields.iter().filter(|field| field.unique) {
-        let value = document.get(&field.name).and_then(|value| field.field_type.unique_key(value));
-        reservation(format!("profile.custom_fields.{}", field.name), field.unique_kind(), value);
+        let value = document
+            .get(&field.name)
+            .and_then(|value| field.field_type.unique_key(value));
+        reservation(
+            format!("profile.custom_fields.{}", field.name),
+            field.unique_kind(),
+            value,
+        );
     }
     reservations
 }
@@ -215,15 +294,25 @@ fn new_account(
         violations.add(path, FieldError::Immutable, "is output only");
     }
     let given_text = |value: Option<String>| value.filter(|value| !value.is_empty());
-    let (username, email, phone) = (given_text(given.username), given_text(given.email), given_text(given.phone));
-    for (path, is_verified, address) in
-        [("account.email", given.email_verified, &email), ("account.phone", given.phone_verified, &phone)]
-    {
+    let (username, email, phone) = (
+        given_text(given.username),
+        given_text(given.email),
+        given_text(given.phone),
+    );
+    for (path, is_verified, address) in [
+        ("account.email", given.email_verified, &email),
+        ("account.phone", given.phone_verified, &phone),
+    ] {
         if is_verified && address.is_none() {
-            violations.add(path, FieldError::Required, "is required where it is said to be verified");
+            violations.add(
+                path,
+                FieldError::Required,
+                "is required where it is said to be verified",
+            );
         }
     }
-    let username = username.and_then(|value| violations.check("account.username", usernames.parse(value)));
+    let username =
+        username.and_then(|value| violations.check("account.username", usernames.parse(value)));
     let email = email.and_then(|value| violations.check("account.email", parse_email(value)));
     let phone = phone.and_then(|value| violations.check("account.phone", parse_phone(value)));
     let last_login_at = last_login(given.last_login_at.as_ref(), now, violations).flatten();

@@ -36,7 +36,11 @@ impl Rows {
         self.add_profile(profile);
         self.add_account(profile.user_id, account);
         for (kind, value) in claims {
-            self.unique_values.text(Some(kind)).text(Some(value)).number(profile.user_id).end();
+            self.unique_values
+                .text(Some(kind))
+                .text(Some(value))
+                .number(profile.user_id)
+                .end();
         }
         for row in values {
             let line = self.field_values.number(row.field_id).bytes(&row.value);
@@ -45,26 +49,50 @@ impl Rows {
     }
 
     fn add_profile(&mut self, profile: &Profile) {
-        let line = self.users.number(profile.user_id).text(profile.nickname.as_deref());
-        line.text(profile.avatar_url.as_deref()).number(profile.gender.into());
-        for text in [&profile.country, &profile.province, &profile.city, &profile.language] {
+        let line = self
+            .users
+            .number(profile.user_id)
+            .text(profile.nickname.as_deref());
+        line.text(profile.avatar_url.as_deref())
+            .number(profile.gender.into());
+        for text in [
+            &profile.country,
+            &profile.province,
+            &profile.city,
+            &profile.language,
+        ] {
             line.text(text.as_deref());
         }
-        line.text(profile.openid.as_deref()).text(profile.unionid.as_deref()).flag(profile.is_authorized);
-        line.numbers(&profile.group_ids).text(Some(profile.custom_fields.as_str()));
-        line.time(Some(profile.created_at)).time(Some(profile.updated_at)).number(profile.version).end();
+        line.text(profile.openid.as_deref())
+            .text(profile.unionid.as_deref())
+            .flag(profile.is_authorized);
+        line.numbers(&profile.group_ids)
+            .text(Some(profile.custom_fields.as_str()));
+        line.time(Some(profile.created_at))
+            .time(Some(profile.updated_at))
+            .number(profile.version)
+            .end();
     }
 
     fn add_account(&mut self, user_id: i64, account: &NewAccount) {
-        let shown = |folded: &Option<Normalized>| folded.as_ref().map(|folded| folded.shown.clone());
+        let shown =
+            |folded: &Option<Normalized>| folded.as_ref().map(|folded| folded.shown.clone());
         let key = |folded: &Option<Normalized>| folded.as_ref().map(|folded| folded.key.clone());
         let line = self.accounts.number(user_id);
-        for text in [shown(&account.username), key(&account.username), shown(&account.email), key(&account.email)] {
+        for text in [
+            shown(&account.username),
+            key(&account.username),
+            shown(&account.email),
+            key(&account.email),
+        ] {
             line.text(text.as_deref());
         }
-        line.flag(account.email_verified).text(shown(&account.phone).as_deref()).flag(account.phone_verified);
+        line.flag(account.email_verified)
+            .text(shown(&account.phone).as_deref())
+            .flag(account.phone_verified);
         line.time(account.last_login_at);
-        line.text(account.password_hash.as_deref()).text(account.wallet_password_hash.as_deref());
+        line.text(account.password_hash.as_deref())
+            .text(account.wallet_password_hash.as_deref());
         line.text(key(&account.username).as_deref()).end();
     }
 
@@ -84,8 +112,14 @@ impl Rows {
                  phone_verified, last_login_at, password_hash, wallet_password_hash, skeleton_of) from stdin",
                 self.accounts,
             ),
-            ("copy unique_values (kind, value, user_id) from stdin", self.unique_values),
-            ("copy field_values (field_id, value, created_at, user_id) from stdin", self.field_values),
+            (
+                "copy unique_values (kind, value, user_id) from stdin",
+                self.unique_values,
+            ),
+            (
+                "copy field_values (field_id, value, created_at, user_id) from stdin",
+                self.field_values,
+            ),
         ];
         for (statement, lines) in tables {
             let sink = transaction.copy_in::<_, Bytes>(statement).await?;
@@ -99,21 +133,28 @@ impl Rows {
 
 /// Draws so many ids.
 pub async fn draw_ids(client: &Client, count: u64) -> Result<Vec<i64>, Error> {
-    const STATEMENT: &str =
-        "select nextval(pg_get_serial_sequence('users', 'user_id')) from generate_series(1, $1::bigint)";
+    const STATEMENT: &str = "select nextval(pg_get_serial_sequence('users', 'user_id')) from generate_series(1, $1::bigint)";
     let rows = client.query(STATEMENT, &[&(count as i64)]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// Leaves a mark, as [`schema::set_mark`](crate::store::schema::set_mark), with the rows that it tells of.
+/// Leaves a mark, as [`schema::set_mark`](crate::store::schema::set_mark), with the rows that it
+/// tells of.
 pub async fn set_mark(transaction: &Transaction<'_>, mark: DevMarker) -> Result<(), Error> {
-    transaction.execute("select set_config('user_service.mark', $1, true)", &[&mark.to_string()]).await?;
+    transaction
+        .execute(
+            "select set_config('user_service.mark', $1, true)",
+            &[&mark.to_string()],
+        )
+        .await?;
     transaction.batch_execute(MARK).await
 }
 
 /// Brings what the planner knows up to date.
 pub async fn settle(client: &Client) -> Result<(), Error> {
-    client.batch_execute("vacuum (analyze) users, accounts, unique_values, field_values").await
+    client
+        .batch_execute("vacuum (analyze) users, accounts, unique_values, field_values")
+        .await
 }
 
 /// Lines of COPY's text form.
@@ -202,8 +243,18 @@ mod tests {
     #[test]
     fn lines_are_escaped_and_parted() {
         let mut lines = Lines::default();
-        lines.number(7).text(Some("a\\b\tc\nd\re")).text(None).flag(true).numbers(&[1, 2]).bytes(&[0, 255]).end();
+        lines
+            .number(7)
+            .text(Some("a\\b\tc\nd\re"))
+            .text(None)
+            .flag(true)
+            .numbers(&[1, 2])
+            .bytes(&[0, 255])
+            .end();
         lines.text(Some("")).numbers(&[]).end();
-        assert_eq!(lines.text, "7\ta\\\\b\\tc\\nd\\re\t\\N\tt\t{1,2}\t\\\\x00ff\n\t{}\n");
+        assert_eq!(
+            lines.text,
+            "7\ta\\\\b\\tc\\nd\\re\t\\N\tt\t{1,2}\t\\\\x00ff\n\t{}\n"
+        );
     }
 }

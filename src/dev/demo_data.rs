@@ -123,20 +123,33 @@ pub async fn fill(api: &Api) -> anyhow::Result<()> {
     let caller = Caller::operator();
     for field in fields() {
         let field = proto_json::from_json(&field.to_string())?;
-        match api.create_field(&caller, pb::CreateFieldRequest { field: Some(field), request_id: String::new() }).await
+        match api
+            .create_field(
+                &caller,
+                pb::CreateFieldRequest {
+                    field: Some(field),
+                    request_id: String::new(),
+                },
+            )
+            .await
         {
             Err(error) if error.reason() != Reason::FieldExists => return Err(error.into()),
             Err(_) | Ok(_) => {}
         }
     }
     let users = (1..=USERS).map(user).chain(known_users());
-    let users: Vec<pb::CreateUserRequest> =
-        users.map(|user| proto_json::from_json(&user.to_string())).collect::<Result<_, _>>()?;
+    let users: Vec<pb::CreateUserRequest> = users
+        .map(|user| proto_json::from_json(&user.to_string()))
+        .collect::<Result<_, _>>()?;
     let mut batch = Batch::default();
     users.into_iter().for_each(|user| batch.push(Ok(user), 0));
     let told = api.import_batch(&caller, 0, batch).await?;
     // A fill that was cut short left some of them.
-    match told.failures.iter().find(|failure| !failure.reason.ends_with("_TAKEN")) {
+    match told
+        .failures
+        .iter()
+        .find(|failure| !failure.reason.ends_with("_TAKEN"))
+    {
         Some(failure) => anyhow::bail!("cannot create a demo user: {}", failure.message),
         None => Ok(()),
     }

@@ -1,5 +1,6 @@
-//! Development tooling, behind the feature `dev`: the command `dev` with its demo data and generated seed data, and a
-//! Postgres server of its own, which the tests and benches start too. Production is built without it.
+//! Development tooling, behind the feature `dev`: the command `dev` with its demo data and
+//! generated seed data, and a Postgres server of its own, which the tests and benches start too.
+//! Production is built without it.
 
 pub mod copy;
 pub mod demo_data;

@@ -56,15 +56,20 @@ pub(crate) struct Dev {
     #[arg(long, value_delimiter = ',', value_name = "SCOPE,…")]
     service_token_scopes: Option<Vec<String>>,
     /// Adds generated users until there are this many. A million takes a few minutes, once.
-    #[arg(long, default_value_t = 0, value_name = "NUMBER", hide_default_value = true)]
+    #[arg(
+        long,
+        default_value_t = 0,
+        value_name = "NUMBER",
+        hide_default_value = true
+    )]
     users: u64,
     /// Clears the data first.
     #[arg(long)]
     reset: bool,
 }
 
-/// Finds the configuration that a `dev` in this folder wrote for other commands. Gives none where variables name the
-/// database.
+/// Finds the configuration that a `dev` in this folder wrote for other commands. Gives none where
+/// variables name the database.
 pub(crate) fn written_config(folder: &Path) -> Option<PathBuf> {
     let file = config_file(folder);
     (!config::is_set("database.url") && file.exists()).then_some(file)
@@ -78,7 +83,9 @@ fn config_file(folder: &Path) -> PathBuf {
 pub(crate) async fn run(dev: Dev, folder: &Path, output: &Output) -> anyhow::Result<()> {
     let scopes = read_scopes(dev.service_token_scopes.as_deref())?;
     let Some(_lock) = postgres::lock(folder)? else {
-        let holder = postgres::lock_holder(folder).map(|pid| format!(" (process {pid})")).unwrap_or_default();
+        let holder = postgres::lock_holder(folder)
+            .map(|pid| format!(" (process {pid})"))
+            .unwrap_or_default();
         bail!(
             "another dev{holder} is already running in {}: stop it, or choose a different folder with --data-dir",
             folder.display()
@@ -89,8 +96,11 @@ pub(crate) async fn run(dev: Dev, folder: &Path, output: &Output) -> anyhow::Res
     let rest = bind(dev.rest_addr).await?;
     let operations = bind(dev.ops_addr).await?;
     let mut signals = Signals::listen()?;
-    let addresses =
-        Addresses { grpc: grpc.local_addr()?, rest: rest.local_addr()?, operations: operations.local_addr()? };
+    let addresses = Addresses {
+        grpc: grpc.local_addr()?,
+        rest: rest.local_addr()?,
+        operations: operations.local_addr()?,
+    };
     let database = database(folder, dev.reset);
     tokio::pin!(database);
     let database = tokio::select! {
@@ -106,10 +116,18 @@ pub(crate) async fn run(dev: Dev, folder: &Path, output: &Output) -> anyhow::Res
     let rest = Some((rest, started.config.rest.clone()));
     let grpc = (grpc, started.config.grpc.clone());
     let operations = Some((operations, started.config.operations.clone()));
-    let ports = Ports { grpc, rest, operations, limits: limits(&started.config) };
-    let done = server::serve_until_signal(started.app.clone(), ports, Duration::ZERO, &mut signals).await;
+    let ports = Ports {
+        grpc,
+        rest,
+        operations,
+        limits: limits(&started.config),
+    };
+    let done =
+        server::serve_until_signal(started.app.clone(), ports, Duration::ZERO, &mut signals).await;
     if let Some(mut postgres) = started.postgres {
-        tokio::task::spawn_blocking(move || postgres.stop()).await.context("failed to stop Postgres")??;
+        tokio::task::spawn_blocking(move || postgres.stop())
+            .await
+            .context("failed to stop Postgres")??;
     }
     done
 }
@@ -142,8 +160,12 @@ async fn start(
     prepare(&url, dev.reset, postgres.is_some()).await?;
     let config = configure(folder, url, addresses)?;
     let app = app::build(&config, Clock::System)?;
-    let mut conn = schema::connect(&config.database.url.0, config.database.ca_file.as_deref()).await?;
-    let mark = schema::mark(&mut conn).await?.as_deref().and_then(DevMarker::parse);
+    let mut conn =
+        schema::connect(&config.database.url.0, config.database.ca_file.as_deref()).await?;
+    let mark = schema::mark(&mut conn)
+        .await?
+        .as_deref()
+        .and_then(DevMarker::parse);
     if !matches!(mark, Some(DevMarker::Filled { .. })) {
         demo_data::fill(&app.api).await?;
         schema::set_mark(&mut conn, DevMarker::Filled { users: 0 }).await?;
@@ -152,27 +174,51 @@ async fn start(
         generate(&config.database, dev.users, output).await?;
     }
     let tokens = tokens(&app.api, folder, scopes).await?;
-    Ok(Started { app, config, tokens, postgres })
+    Ok(Started {
+        app,
+        config,
+        tokens,
+        postgres,
+    })
 }
 
 /// Generates seed data, and shows the progress.
 async fn generate(database: &config::Database, users: u64, output: Output) -> anyhow::Result<()> {
-    let progress = if output.is_json() { ProgressBar::hidden() } else { ProgressBar::new(users) };
-    let progress = progress.with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} users {eta}")?);
+    let progress = if output.is_json() {
+        ProgressBar::hidden()
+    } else {
+        ProgressBar::new(users)
+    };
+    let progress = progress.with_style(ProgressStyle::with_template(
+        "{bar:30} {pos}/{len} users {eta}",
+    )?);
     let told = |made| progress.set_position(made);
-    seed_data::fill(&database.url.0, database.ca_file.as_deref(), users, Clock::System.now(), told).await?;
+    seed_data::fill(
+        &database.url.0,
+        database.ca_file.as_deref(),
+        users,
+        Clock::System.now(),
+        told,
+    )
+    .await?;
     progress.finish_and_clear();
     Ok(())
 }
 
 /// The database of `DATABASE_URL`, else one on a server of our own.
-async fn database(folder: &Path, reset: bool) -> anyhow::Result<(String, Option<postgres::Server>)> {
+async fn database(
+    folder: &Path,
+    reset: bool,
+) -> anyhow::Result<(String, Option<postgres::Server>)> {
     if let Ok(url) = std::env::var("DATABASE_URL") {
         return Ok((url, None));
     }
     let folder = folder.to_owned();
     let server = tokio::task::spawn_blocking(move || {
-        postgres::Server::start(&postgres::Settings { folder: &folder, extra: &[] })
+        postgres::Server::start(&postgres::Settings {
+            folder: &folder,
+            extra: &[],
+        })
     });
     let server = server.await.context("failed to start Postgres")??;
     let mut conn = schema::connect(&server.url("postgres"), None).await?;
@@ -181,11 +227,17 @@ async fn database(folder: &Path, reset: bool) -> anyhow::Result<(String, Option<
         let drop = Sql::<()>::new("drop database if exists user_service_dev with (force)");
         diesel_async::RunQueryDsl::execute(drop, &mut conn).await?;
     }
-    let exists = Sql::<diesel::sql_types::Bool>::new("select exists (select 1 from pg_database where datname = ")
-        .bind(DATABASE)
-        .push(")");
+    let exists = Sql::<diesel::sql_types::Bool>::new(
+        "select exists (select 1 from pg_database where datname = ",
+    )
+    .bind(DATABASE)
+    .push(")");
     if !diesel_async::RunQueryDsl::get_result::<bool>(exists, &mut conn).await? {
-        diesel_async::RunQueryDsl::execute(Sql::<()>::new("create database user_service_dev"), &mut conn).await?;
+        diesel_async::RunQueryDsl::execute(
+            Sql::<()>::new("create database user_service_dev"),
+            &mut conn,
+        )
+        .await?;
     }
     let url = server.url(DATABASE);
     Ok((url, Some(server)))
@@ -194,12 +246,19 @@ async fn database(folder: &Path, reset: bool) -> anyhow::Result<(String, Option<
 /// Migrates. A database that someone else made is migrated never, and cleared never.
 async fn prepare(url: &str, reset: bool, is_ours: bool) -> anyhow::Result<()> {
     let mut conn = schema::connect(url, None).await?;
-    let mark = schema::mark(&mut conn).await?.as_deref().and_then(DevMarker::parse);
+    let mark = schema::mark(&mut conn)
+        .await?
+        .as_deref()
+        .and_then(DevMarker::parse);
     if mark.is_none() && !is_ours && !schema::is_empty(&mut conn).await? {
-        bail!("the database in DATABASE_URL wasn't created by dev, so it is left unchanged; use an empty database");
+        bail!(
+            "the database in DATABASE_URL wasn't created by dev, so it is left unchanged; use an empty database"
+        );
     }
     if reset && !is_ours {
-        schema::revert(url, None).await.context("the database can't be reset: empty it manually")?;
+        schema::revert(url, None)
+            .await
+            .context("the database can't be reset: empty it manually")?;
     }
     schema::migrate(url, None).await?;
     if reset || mark.is_none() {
@@ -211,10 +270,18 @@ async fn prepare(url: &str, reset: bool, is_ours: bool) -> anyhow::Result<()> {
 /// Writes the configuration that other commands in this folder read; its key is made once.
 fn configure(folder: &Path, url: String, addresses: &Addresses) -> anyhow::Result<Config> {
     let file = config_file(folder);
-    let earlier = fs::read_to_string(&file).ok().and_then(|text| toml::from_str::<Config>(&text).ok());
-    let mut config = Config { secrets: earlier.unwrap_or_default().secrets, ..Config::default() };
+    let earlier = fs::read_to_string(&file)
+        .ok()
+        .and_then(|text| toml::from_str::<Config>(&text).ok());
+    let mut config = Config {
+        secrets: earlier.unwrap_or_default().secrets,
+        ..Config::default()
+    };
     if config.secrets.keys.is_empty() {
-        config.secrets.keys.push(SecretKey { id: "dev".to_owned(), key: Secret(config::key_text(random_bytes())) });
+        config.secrets.keys.push(SecretKey {
+            id: "dev".to_owned(),
+            key: Secret(config::key_text(random_bytes())),
+        });
     }
     config.database.url = Secret(url.clone());
     config.grpc.address = addresses.grpc;
@@ -224,11 +291,15 @@ fn configure(folder: &Path, url: String, addresses: &Addresses) -> anyhow::Resul
     // There is one replica only, so no other has to be notified of a change.
     config.fields.wait_seconds = 2;
     if !config::is_set("mail.smtp.host") {
-        let mails = std::path::absolute(folder.join("mails")).context("the folder of the data has no path")?;
+        let mails = std::path::absolute(folder.join("mails"))
+            .context("the folder of the data has no path")?;
         config.mail.folder = Some(mails);
     }
     config.sms.log = !config::is_set("sms.url");
-    write_private(&file, &toml::to_string(&config).context("the configuration cannot be written")?)?;
+    write_private(
+        &file,
+        &toml::to_string(&config).context("the configuration cannot be written")?,
+    )?;
     let mut config = config::load(Some(&file))?;
     config.database.url = Secret(url);
     Ok(config)
@@ -240,17 +311,28 @@ async fn tokens(api: &Api, folder: &Path, scopes: &[Scope]) -> anyhow::Result<To
     let text = fs::read_to_string(&file).unwrap_or_default();
     let mut tokens: Tokens = serde_json::from_str(&text).unwrap_or_default();
     let is_good = |caller: &Arc<Caller>| caller.scopes == scopes;
-    if !api.verify(&tokens.service).await.as_ref().is_ok_and(is_good) {
+    if !api
+        .verify(&tokens.service)
+        .await
+        .as_ref()
+        .is_ok_and(is_good)
+    {
         let service = Subject::Service(SERVICE.to_owned());
         // Longer than what it issues, which would end with it.
-        tokens.service = api.tokens().issue(&service, scopes, TimeDelta::days(2 * 365)).await?.1;
+        tokens.service = api
+            .tokens()
+            .issue(&service, scopes, TimeDelta::days(2 * 365))
+            .await?
+            .1;
     }
     if api.verify(&tokens.user).await.is_err() {
         tokens.user_id = demo_data::USER_ID;
         let user = Subject::User(tokens.user_id);
         match api.tokens().issue(&user, &[], TimeDelta::days(30)).await {
             Ok((_, secret)) => tokens.user = secret,
-            Err(error) => tracing::warn!(%error, "the demo user doesn't exist; no user token issued"),
+            Err(error) => {
+                tracing::warn!(%error, "the demo user doesn't exist; no user token issued")
+            }
         }
     }
     write_private(&file, &serde_json::to_string(&tokens)?)?;
@@ -261,19 +343,35 @@ fn read_scopes(names: Option<&[String]>) -> anyhow::Result<Vec<Scope>> {
     let Some(names) = names else {
         return Ok(Scope::ALL.to_vec());
     };
-    let unknown: Vec<&String> = names.iter().filter(|name| Scope::parse(name).is_none()).collect();
+    let unknown: Vec<&String> = names
+        .iter()
+        .filter(|name| Scope::parse(name).is_none())
+        .collect();
     if !unknown.is_empty() {
         let known: Vec<&str> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
-        bail!("unknown scopes {unknown:?}; valid scopes: {}", known.join(", "));
+        bail!(
+            "unknown scopes {unknown:?}; valid scopes: {}",
+            known.join(", ")
+        );
     }
-    Ok(Scope::ALL.iter().copied().filter(|scope| names.iter().any(|name| name == scope.as_str())).collect())
+    Ok(Scope::ALL
+        .iter()
+        .copied()
+        .filter(|scope| names.iter().any(|name| name == scope.as_str()))
+        .collect())
 }
 
 /// Writes a file that its owner alone can read.
 fn write_private(file: &Path, text: &str) -> anyhow::Result<()> {
     let write = || {
         let mut options = fs::File::options();
-        options.create(true).write(true).truncate(true).mode(0o600).open(file)?.write_all(text.as_bytes())
+        options
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(file)?
+            .write_all(text.as_bytes())
     };
     write().with_context(|| format!("cannot write {}", file.display()))
 }
@@ -286,8 +384,16 @@ struct Addresses {
 }
 
 fn announce(started: &Started, addresses: &Addresses, output: Output) -> io::Result<()> {
-    let Addresses { grpc, rest, operations } = addresses;
-    let Tokens { service, user, user_id } = &started.tokens;
+    let Addresses {
+        grpc,
+        rest,
+        operations,
+    } = addresses;
+    let Tokens {
+        service,
+        user,
+        user_id,
+    } = &started.tokens;
     if output.is_json() {
         let ready = json!({
             "grpc": grpc.to_string(),

@@ -1,7 +1,8 @@
 //! Who may call what, on whom, and for what: one table, which every check reads.
 //!
-//! The call guard checks the method itself before it reads the message ([`authorize_method`]). Handlers then call
-//! [`authorize`] with what the message asks for, before they look at anything else.
+//! The call guard checks the method itself before it reads the message ([`authorize_method`]).
+//! Handlers then call [`authorize`] with what the message asks for, before they look at anything
+//! else.
 
 use crate::{
     domain::caller::Caller,
@@ -42,7 +43,8 @@ pub enum UserRule {
 pub struct ActionRule {
     /// What is asked for.
     pub action: Action,
-    /// The scope that a service needs besides one of the method's; `None` if the method's is enough.
+    /// The scope that a service needs besides one of the method's; `None` if the method's is
+    /// enough.
     pub scope: Option<Scope>,
     /// What a user may do.
     pub user: UserRule,
@@ -76,7 +78,10 @@ pub const TABLE: &[Rule] = &[
     of_both(
         "UpdateProfile",
         &[Scope::ProfilesWrite],
-        &[own(Action::ChangePlatformId, Some(Scope::AccountsWrite)), service(Action::ChangeServiceField, None)],
+        &[
+            own(Action::ChangePlatformId, Some(Scope::AccountsWrite)),
+            service(Action::ChangeServiceField, None),
+        ],
     ),
     of_services("BulkUpdateFields", &[Scope::ProfilesWrite], &[READ_ACCOUNT]),
     of_both("UpdateAccount", &[Scope::AccountsWrite], &[]),
@@ -96,31 +101,85 @@ pub const TABLE: &[Rule] = &[
     of_services(
         "GetDelivery",
         &[Scope::CodesSend],
-        &[service(Action::SeeOthersDeliveries, Some(Scope::AccountsWrite))],
+        &[service(
+            Action::SeeOthersDeliveries,
+            Some(Scope::AccountsWrite),
+        )],
     ),
-    of_services("IssueToken", &[Scope::SessionsWrite, Scope::TokensWrite], TOKENS),
-    of_services("ListTokens", &[Scope::SessionsWrite, Scope::TokensWrite], TOKENS),
-    of_services("RevokeToken", &[Scope::SessionsWrite, Scope::TokensWrite], TOKENS),
-    of_services("RevokeTokens", &[Scope::SessionsWrite, Scope::TokensWrite], TOKENS),
+    of_services(
+        "IssueToken",
+        &[Scope::SessionsWrite, Scope::TokensWrite],
+        TOKENS,
+    ),
+    of_services(
+        "ListTokens",
+        &[Scope::SessionsWrite, Scope::TokensWrite],
+        TOKENS,
+    ),
+    of_services(
+        "RevokeToken",
+        &[Scope::SessionsWrite, Scope::TokensWrite],
+        TOKENS,
+    ),
+    of_services(
+        "RevokeTokens",
+        &[Scope::SessionsWrite, Scope::TokensWrite],
+        TOKENS,
+    ),
 ];
 
-/// The built-in fields of a profile that a user may change. All others need [`Action::ChangeServiceField`].
-pub const USER_WRITABLE: &[&str] = &["nickname", "avatar_url", "gender", "country", "province", "city", "language"];
+/// The built-in fields of a profile that a user may change. All others need
+/// [`Action::ChangeServiceField`].
+pub const USER_WRITABLE: &[&str] = &[
+    "nickname",
+    "avatar_url",
+    "gender",
+    "country",
+    "province",
+    "city",
+    "language",
+];
 
 const fn own(action: Action, scope: Option<Scope>) -> ActionRule {
-    ActionRule { action, scope, user: UserRule::Own }
+    ActionRule {
+        action,
+        scope,
+        user: UserRule::Own,
+    }
 }
 
 const fn service(action: Action, scope: Option<Scope>) -> ActionRule {
-    ActionRule { action, scope, user: UserRule::Denied }
+    ActionRule {
+        action,
+        scope,
+        user: UserRule::Denied,
+    }
 }
 
-const fn of_both(method: &'static str, scopes: &'static [Scope], actions: &'static [ActionRule]) -> Rule {
-    Rule { method, scopes, user: UserRule::Own, actions }
+const fn of_both(
+    method: &'static str,
+    scopes: &'static [Scope],
+    actions: &'static [ActionRule],
+) -> Rule {
+    Rule {
+        method,
+        scopes,
+        user: UserRule::Own,
+        actions,
+    }
 }
 
-const fn of_services(method: &'static str, scopes: &'static [Scope], actions: &'static [ActionRule]) -> Rule {
-    Rule { method, scopes, user: UserRule::Denied, actions }
+const fn of_services(
+    method: &'static str,
+    scopes: &'static [Scope],
+    actions: &'static [ActionRule],
+) -> Rule {
+    Rule {
+        method,
+        scopes,
+        user: UserRule::Denied,
+        actions,
+    }
 }
 
 impl Action {
@@ -143,21 +202,35 @@ pub fn authorize_method(caller: &Caller, method: &str) -> Result<()> {
         Some(_) => rule.user == UserRule::Own,
         None => rule.scopes.iter().any(|scope| caller.has(*scope)),
     };
-    if is_permitted { Ok(()) } else { Err(missing(rule, None)) }
+    if is_permitted {
+        Ok(())
+    } else {
+        Err(missing(rule, None))
+    }
 }
 
-/// Checks whether a caller that may call a method may do so on this user (0 and `None`: the caller's own, or none) and
-/// for these actions.
+/// Checks whether a caller that may call a method may do so on this user (0 and `None`: the
+/// caller's own, or none) and for these actions.
 ///
 /// # Errors
 /// NOT_OWNER, then SCOPE_MISSING.
-pub fn authorize(caller: &Caller, method: &str, user_id: Option<i64>, actions: &[Action]) -> Result<()> {
+pub fn authorize(
+    caller: &Caller,
+    method: &str,
+    user_id: Option<i64>,
+    actions: &[Action],
+) -> Result<()> {
     let rule = find(method)?;
     match (caller.user(), user_id) {
-        (Some(own), Some(user_id)) if user_id != 0 && user_id != own => return Err(Error::new(Reason::NotOwner)),
+        (Some(own), Some(user_id)) if user_id != 0 && user_id != own => {
+            return Err(Error::new(Reason::NotOwner));
+        }
         _ => {}
     }
-    match actions.iter().find(|action| !permits(caller, rule, **action)) {
+    match actions
+        .iter()
+        .find(|action| !permits(caller, rule, **action))
+    {
         Some(denied) => Err(missing(rule, action_rule(rule, *denied))),
         None => Ok(()),
     }
@@ -169,7 +242,9 @@ pub fn is_permitted(caller: &Caller, method: &str, action: Action) -> bool {
 }
 
 fn permits(caller: &Caller, rule: &Rule, action: Action) -> bool {
-    let Some(action) = action_rule(rule, action) else { return false };
+    let Some(action) = action_rule(rule, action) else {
+        return false;
+    };
     match caller.user() {
         Some(_) => action.user == UserRule::Own,
         None => action.scope.is_none_or(|scope| caller.has(scope)),
@@ -177,7 +252,10 @@ fn permits(caller: &Caller, rule: &Rule, action: Action) -> bool {
 }
 
 fn find(method: &str) -> Result<&'static Rule> {
-    TABLE.iter().find(|rule| rule.method == method).ok_or_else(|| Error::new(Reason::MethodUnknown))
+    TABLE
+        .iter()
+        .find(|rule| rule.method == method)
+        .ok_or_else(|| Error::new(Reason::MethodUnknown))
 }
 
 fn action_rule(rule: &Rule, action: Action) -> Option<&'static ActionRule> {
@@ -186,7 +264,9 @@ fn action_rule(rule: &Rule, action: Action) -> Option<&'static ActionRule> {
 
 /// The error that names the scope which would permit it.
 fn missing(rule: &Rule, action: Option<&ActionRule>) -> Error {
-    let scope = action.and_then(|action| action.scope).or_else(|| rule.scopes.first().copied());
+    let scope = action
+        .and_then(|action| action.scope)
+        .or_else(|| rule.scopes.first().copied());
     Error::scope_missing(scope.map_or("", Scope::as_str))
 }
 
@@ -198,17 +278,35 @@ mod tests {
     use crate::convert::{POOL, SERVICES};
 
     fn methods() -> impl Iterator<Item = String> {
-        let methods = |name: &&str| POOL.get_service_by_name(name).unwrap().methods().collect::<Vec<_>>();
-        SERVICES.iter().flat_map(methods).map(|method| method.name().to_owned())
+        let methods = |name: &&str| {
+            POOL.get_service_by_name(name)
+                .unwrap()
+                .methods()
+                .collect::<Vec<_>>()
+        };
+        SERVICES
+            .iter()
+            .flat_map(methods)
+            .map(|method| method.name().to_owned())
     }
 
     #[test]
     fn p51_every_method_of_the_contract_has_one_rule() {
         let ruled: Vec<&str> = TABLE.iter().map(|rule| rule.method).collect();
         let unique: BTreeSet<String> = methods().collect();
-        assert_eq!(unique.len(), methods().count(), "a method's name is unique among the services");
+        assert_eq!(
+            unique.len(),
+            methods().count(),
+            "a method's name is unique among the services"
+        );
         assert_eq!(ruled.len(), unique.len());
-        assert_eq!(ruled.into_iter().map(str::to_owned).collect::<BTreeSet<_>>(), unique);
+        assert_eq!(
+            ruled
+                .into_iter()
+                .map(str::to_owned)
+                .collect::<BTreeSet<_>>(),
+            unique
+        );
     }
 
     #[test]
@@ -216,12 +314,21 @@ mod tests {
         let readme = include_str!("../../README.md");
         let row = |scope: Scope| {
             let name = format!("`{}`", scope.as_str());
-            readme.lines().find(|line| line.starts_with("| `") && line.contains(&name)).expect(&name)
+            readme
+                .lines()
+                .find(|line| line.starts_with("| `") && line.contains(&name))
+                .expect(&name)
         };
-        Scope::ALL.iter().for_each(|scope| assert!(row(*scope).len() > 20));
+        Scope::ALL
+            .iter()
+            .for_each(|scope| assert!(row(*scope).len() > 20));
         for rule in TABLE {
             for scope in rule.scopes {
-                assert!(row(*scope).contains(&format!("`{}`", rule.method)), "{} by {scope:?}", rule.method);
+                assert!(
+                    row(*scope).contains(&format!("`{}`", rule.method)),
+                    "{} by {scope:?}",
+                    rule.method
+                );
             }
         }
     }
@@ -242,20 +349,44 @@ mod tests {
     fn markdown() -> String {
         let mut text = String::from("| RPC | service token | user token |\n|---|---|---|\n");
         for rule in TABLE {
-            let scopes: Vec<String> = rule.scopes.iter().map(|scope| format!("`{}`", scope.as_str())).collect();
+            let scopes: Vec<String> = rule
+                .scopes
+                .iter()
+                .map(|scope| format!("`{}`", scope.as_str()))
+                .collect();
             let mut service = scopes.join(" or ");
             let mut denied = Vec::new();
-            for ActionRule { action, scope, user } in rule.actions {
+            for ActionRule {
+                action,
+                scope,
+                user,
+            } in rule.actions
+            {
                 if let Some(scope) = scope {
-                    write!(service, "; for {}, `{}`", described(*action), scope.as_str()).unwrap();
+                    write!(
+                        service,
+                        "; for {}, `{}`",
+                        described(*action),
+                        scope.as_str()
+                    )
+                    .unwrap();
                 }
                 if rule.user == UserRule::Own && *user == UserRule::Denied {
                     denied.push(described(*action));
                 }
             }
-            let mut user = if rule.user == UserRule::Own { "own user".to_owned() } else { "no".to_owned() };
+            let mut user = if rule.user == UserRule::Own {
+                "own user".to_owned()
+            } else {
+                "no".to_owned()
+            };
             if rule.method == "UpdateProfile" {
-                write!(user, ": {}, and custom fields that are `user_writable`", USER_WRITABLE.join(", ")).unwrap();
+                write!(
+                    user,
+                    ": {}, and custom fields that are `user_writable`",
+                    USER_WRITABLE.join(", ")
+                )
+                .unwrap();
                 denied.clear();
             }
             if !denied.is_empty() {
@@ -269,31 +400,77 @@ mod tests {
     #[test]
     fn p51_the_documents_have_this_table() {
         let promises = include_str!("../../docs/promises.md");
-        assert!(promises.contains(&markdown()), "docs/promises.md needs this table:\n\n{}", markdown());
+        assert!(
+            promises.contains(&markdown()),
+            "docs/promises.md needs this table:\n\n{}",
+            markdown()
+        );
     }
 
     #[test]
     fn p51_a_user_acts_on_itself_and_a_service_by_its_scopes() {
         let user = Caller::new(Subject::User(7), Vec::new());
-        let service = |scopes: &[Scope]| Caller::new(Subject::Service("orders".to_owned()), scopes.to_vec());
+        let service =
+            |scopes: &[Scope]| Caller::new(Subject::Service("orders".to_owned()), scopes.to_vec());
         let reason = |done: Result<()>| done.map_err(|error| error.reason());
 
-        assert_eq!(reason(authorize_method(&user, "ListProfiles")), Err(Reason::ScopeMissing));
+        assert_eq!(
+            reason(authorize_method(&user, "ListProfiles")),
+            Err(Reason::ScopeMissing)
+        );
         assert_eq!(reason(authorize_method(&user, "GetProfile")), Ok(()));
-        assert_eq!(reason(authorize_method(&user, "NoSuch")), Err(Reason::MethodUnknown));
-        assert_eq!(reason(authorize(&user, "GetProfile", Some(7), &[Action::ReadAccount])), Ok(()));
+        assert_eq!(
+            reason(authorize_method(&user, "NoSuch")),
+            Err(Reason::MethodUnknown)
+        );
+        assert_eq!(
+            reason(authorize(
+                &user,
+                "GetProfile",
+                Some(7),
+                &[Action::ReadAccount]
+            )),
+            Ok(())
+        );
         assert_eq!(reason(authorize(&user, "GetProfile", Some(0), &[])), Ok(()));
-        assert_eq!(reason(authorize(&user, "GetProfile", Some(8), &[])), Err(Reason::NotOwner));
-        assert_eq!(reason(authorize(&user, "UpdateProfile", Some(7), &[Action::ChangePlatformId])), Ok(()));
-        let changed = authorize(&user, "UpdateProfile", None, &[Action::ChangeServiceField]).unwrap_err();
+        assert_eq!(
+            reason(authorize(&user, "GetProfile", Some(8), &[])),
+            Err(Reason::NotOwner)
+        );
+        assert_eq!(
+            reason(authorize(
+                &user,
+                "UpdateProfile",
+                Some(7),
+                &[Action::ChangePlatformId]
+            )),
+            Ok(())
+        );
+        let changed =
+            authorize(&user, "UpdateProfile", None, &[Action::ChangeServiceField]).unwrap_err();
         assert_eq!(changed.metadata()["requiredScope"], "profiles.write");
         let reader = service(&[Scope::ProfilesRead]);
-        assert_eq!(reason(authorize(&reader, "GetProfile", Some(8), &[])), Ok(()));
+        assert_eq!(
+            reason(authorize(&reader, "GetProfile", Some(8), &[])),
+            Ok(())
+        );
         let denied = authorize(&reader, "GetProfile", Some(8), &[Action::ReadAccount]).unwrap_err();
         assert_eq!(denied.metadata()["requiredScope"], "accounts.read");
         let issuer = service(&[Scope::SessionsWrite]);
         assert_eq!(reason(authorize_method(&issuer, "IssueToken")), Ok(()));
-        assert_eq!(reason(authorize(&issuer, "IssueToken", None, &[Action::HandleUserTokens])), Ok(()));
-        assert!(!is_permitted(&issuer, "IssueToken", Action::HandleServiceTokens));
+        assert_eq!(
+            reason(authorize(
+                &issuer,
+                "IssueToken",
+                None,
+                &[Action::HandleUserTokens]
+            )),
+            Ok(())
+        );
+        assert!(!is_permitted(
+            &issuer,
+            "IssueToken",
+            Action::HandleServiceTokens
+        ));
     }
 }

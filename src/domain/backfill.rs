@@ -1,4 +1,5 @@
-//! Does the second steps of field definitions in the background, batch by batch; a killed one goes on where it was.
+//! Does the second steps of field definitions in the background, batch by batch; a killed one goes
+//! on where it was.
 
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use crate::{
     },
 };
 
-/// Users, or rows of an index, in one transaction: writers of a field that is being filled wait for one.
+/// Users, or rows of an index, in one transaction: writers of a field that is being filled wait for
+/// one.
 const BATCH: i64 = 1000;
 /// Between two looks for work.
 const IDLE: Duration = Duration::from_secs(1);
@@ -26,7 +28,8 @@ const IDLE: Duration = Duration::from_secs(1);
 pub struct BackfillWorker {
     db: Db,
     clock: Clock,
-    /// How long after the first step the second may come: until every replica knows, and every write has ended.
+    /// How long after the first step the second may come: until every replica knows, and every
+    /// write has ended.
     wait: TimeDelta,
 }
 
@@ -54,7 +57,9 @@ impl BackfillWorker {
         let before = self.clock.now() - self.wait;
         self.db
             .transaction(End::Commit, async |conn| {
-                let Some(work) = backfill::take(conn, before).await? else { return Ok(false) };
+                let Some(work) = backfill::take(conn, before).await? else {
+                    return Ok(false);
+                };
                 match (work.is_deleted, work.index) {
                     (true, _) => erase(conn, &work).await?,
                     (false, Index::Filling) => fill(conn, &work).await?,
@@ -73,18 +78,28 @@ async fn fill(conn: &mut AsyncPgConnection, work: &Work) -> Result<()> {
     let last = user_ids.last().copied();
     let mut rows = Vec::new();
     for (user_id, created_at, value) in users {
-        let keys = value.map(|value| work.field_type.index_keys(&value)).unwrap_or_default();
-        rows.extend(keys.into_iter().map(|value| IndexRow { field_id: work.field_id, value, created_at, user_id }));
+        let keys = value
+            .map(|value| work.field_type.index_keys(&value))
+            .unwrap_or_default();
+        rows.extend(keys.into_iter().map(|value| IndexRow {
+            field_id: work.field_id,
+            value,
+            created_at,
+            user_id,
+        }));
     }
     // A text that came in while the replicas had not all heard of the index.
     if rows.iter().any(|row| row.value.len() > MAX_KEY_TEXT * 4) {
-        tracing::warn!(field = work.name, "field not indexed: a stored text is too long");
+        tracing::warn!(
+            field = work.name,
+            "field not indexed: a stored text is too long"
+        );
         backfill::set_index(conn, work.field_id, Index::Leaving).await?;
         fields::notify(conn).await?;
         return Ok(());
     }
-    // In place of what is there: a write that knew of an older state of the index may have left a value behind, or have
-    // changed a document alone.
+    // In place of what is there: a write that knew of an older state of the index may have left a
+    // value behind, or have changed a document alone.
     fields::replace_values(conn, user_ids, vec![work.field_id], rows).await?;
     match last {
         Some(last) => backfill::save_position(conn, work.field_id, last).await?,

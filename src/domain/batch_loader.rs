@@ -1,8 +1,8 @@
 //! Loads the reads of concurrent callers into few statements over few connections.
 //!
-//! A batch is what was requested while the previous one was on its way, so that no read waits for others and a single read goes
-//! at once. A read joins only a batch whose statement was not yet sent: its snapshot is taken after it was asked, and
-//! whatever was committed before that is seen.
+//! A batch is what was requested while the previous one was on its way, so that no read waits for
+//! others and a single read goes at once. A read joins only a batch whose statement was not yet
+//! sent: its snapshot is taken after it was asked, and whatever was committed before that is seen.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -71,9 +71,12 @@ impl<K: Hash + Eq, V> Pending<K, V> {
     fn answered_by(self, found: &Result<HashMap<K, Arc<V>>>) -> Answered<V> {
         let found = found.as_ref().map_err(Error::clone);
         match self {
-            Pending::One(key, responder) => Answered::One(found.map(|found| found.get(&key).cloned()), responder),
+            Pending::One(key, responder) => {
+                Answered::One(found.map(|found| found.get(&key).cloned()), responder)
+            }
             Pending::Many(keys, responder) => {
-                let values = found.map(|found| keys.iter().map(|key| found.get(key).cloned()).collect());
+                let values =
+                    found.map(|found| keys.iter().map(|key| found.get(key).cloned()).collect());
                 Answered::Many(values, responder)
             }
         }
@@ -193,7 +196,10 @@ impl BatchLoader {
         for _ in 0..CONNECTIONS {
             connections.spawn(serve(Arc::clone(&queue), url.to_owned(), connector.clone()));
         }
-        Self { queue, _connections: Arc::new(connections) }
+        Self {
+            queue,
+            _connections: Arc::new(connections),
+        }
     }
 
     /// One profile.
@@ -201,7 +207,10 @@ impl BatchLoader {
     /// # Errors
     /// DATABASE_UNAVAILABLE.
     pub async fn find_profile(&self, user_id: i64) -> Result<Option<Arc<Profile>>> {
-        self.request(batched_reads::PROFILE, |responder| Request::Profiles(Pending::One(user_id, responder))).await
+        self.request(batched_reads::PROFILE, |responder| {
+            Request::Profiles(Pending::One(user_id, responder))
+        })
+        .await
     }
 
     /// The profiles of these users, in the order of the ids.
@@ -212,7 +221,10 @@ impl BatchLoader {
         if user_ids.is_empty() {
             return Ok(Vec::new());
         }
-        self.request(batched_reads::PROFILE, |responder| Request::Profiles(Pending::Many(user_ids, responder))).await
+        self.request(batched_reads::PROFILE, |responder| {
+            Request::Profiles(Pending::Many(user_ids, responder))
+        })
+        .await
     }
 
     /// The user who holds a value.
@@ -221,7 +233,10 @@ impl BatchLoader {
     /// DATABASE_UNAVAILABLE.
     pub async fn find_holder(&self, kind: &'static str, value: String) -> Result<Option<i64>> {
         let request = |responder| Request::Holders(Pending::One((kind, value), responder));
-        Ok(self.request(batched_reads::HOLDER, request).await?.map(|user_id| *user_id))
+        Ok(self
+            .request(batched_reads::HOLDER, request)
+            .await?
+            .map(|user_id| *user_id))
     }
 
     /// The users with these values, in the order of the keys.
@@ -232,7 +247,10 @@ impl BatchLoader {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        self.request(batched_reads::HOLDER, |responder| Request::Holders(Pending::Many(keys, responder))).await
+        self.request(batched_reads::HOLDER, |responder| {
+            Request::Holders(Pending::Many(keys, responder))
+        })
+        .await
     }
 
     /// The filter by IDs instead of unique values, whose holders are looked up now.
@@ -245,15 +263,24 @@ impl BatchLoader {
             return Ok(filter.clone());
         }
         let found = self.find_holders(keys.clone()).await?;
-        let held = keys.into_iter().zip(found).filter_map(|(key, holder)| Some((key, *holder?)));
+        let held = keys
+            .into_iter()
+            .zip(found)
+            .filter_map(|(key, holder)| Some((key, *holder?)));
         Ok(filter.by_holders(&held.collect()))
     }
 
-    async fn request<T>(&self, text: &'static str, request: impl FnOnce(Responder<T>) -> Request) -> Result<T> {
+    async fn request<T>(
+        &self,
+        text: &'static str,
+        request: impl FnOnce(Responder<T>) -> Request,
+    ) -> Result<T> {
         let (responder, response) = oneshot::channel();
         self.queue.push(request(responder));
         // The statement itself runs for many callers, in no call of theirs.
-        statement::traced(text, response).await.map_err(|_| Error::new(Reason::ShuttingDown))?
+        statement::traced(text, response)
+            .await
+            .map_err(|_| Error::new(Reason::ShuttingDown))?
     }
 }
 
@@ -295,7 +322,8 @@ impl BatchConnection {
 }
 
 async fn connect(url: &str, connector: &Connector) -> Result<BatchConnection> {
-    let unavailable = |error: tokio_postgres::Error| Error::new(Reason::DatabaseUnavailable).with_source(error);
+    let unavailable =
+        |error: tokio_postgres::Error| Error::new(Reason::DatabaseUnavailable).with_source(error);
     let connecting = async {
         let (client, connection) = connector.connect(url).await.map_err(unavailable)?;
         let mut driver = ConnectionDriver::new(connection);
@@ -304,7 +332,11 @@ async fn connect(url: &str, connector: &Connector) -> Result<BatchConnection> {
             Statements::prepare(&client).await
         };
         let statements = driver.drive(preparing).await.map_err(unavailable)?;
-        Ok(BatchConnection { client, statements, driver })
+        Ok(BatchConnection {
+            client,
+            statements,
+            driver,
+        })
     };
     tokio::time::timeout(CONNECT_TIMEOUT, connecting)
         .await
@@ -322,18 +354,21 @@ async fn run_batch(client: &Client, statements: &Statements, batch: Vec<Request>
         }
     }
     tokio::join!(
-        find_and_give(client, profiles, |keys: Vec<i64>| async move { statements.find_profiles(client, &keys).await }),
-        find_and_give(
-            client,
-            holders,
-            |keys: Vec<UniqueKey>| async move { statements.find_holders(client, &keys).await }
-        ),
+        find_and_give(client, profiles, |keys: Vec<i64>| async move {
+            statements.find_profiles(client, &keys).await
+        }),
+        find_and_give(client, holders, |keys: Vec<UniqueKey>| async move {
+            statements.find_holders(client, &keys).await
+        }),
     );
 }
 
 /// Finds what is pending by one statement, and gives everyone their own.
-async fn find_and_give<K, V, F>(client: &Client, pending: Vec<Pending<K, V>>, find: impl Fn(Vec<K>) -> F)
-where
+async fn find_and_give<K, V, F>(
+    client: &Client,
+    pending: Vec<Pending<K, V>>,
+    find: impl Fn(Vec<K>) -> F,
+) where
     K: Ord + Hash + Clone,
     F: Future<Output = Result<HashMap<K, V>, tokio_postgres::Error>>,
 {
@@ -341,7 +376,8 @@ where
         return;
     }
     match find(distinct(&pending)).await {
-        // A node of a distributed database is unreachable, and the others respond: only reads of its users fail.
+        // A node of a distributed database is unreachable, and the others respond: only reads of
+        // its users fail.
         Err(error) if pending.len() > 1 && is_of_a_node(client, &error) => {
             let alone = pending.into_iter().map(|pending| {
                 let finding = find(distinct(std::slice::from_ref(&pending)));
@@ -355,21 +391,38 @@ where
 
 /// Whether the server itself is there, but can't reach a node that the statement needs.
 fn is_of_a_node(client: &Client, error: &tokio_postgres::Error) -> bool {
-    !client.is_closed() && error.as_db_error().is_some() && Class::of_statement(error) == Class::Unavailable
+    !client.is_closed()
+        && error.as_db_error().is_some()
+        && Class::of_statement(error) == Class::Unavailable
 }
 
 fn distinct<K: Ord + Hash + Clone, V>(pending: &[Pending<K, V>]) -> Vec<K> {
-    let mut keys: Vec<K> = pending.iter().flat_map(|pending| pending.keys().iter().cloned()).collect();
+    let mut keys: Vec<K> = pending
+        .iter()
+        .flat_map(|pending| pending.keys().iter().cloned())
+        .collect();
     keys.sort_unstable();
     keys.dedup();
     keys
 }
 
-fn respond_all<K: Hash + Eq, V>(pending: Vec<Pending<K, V>>, found: Result<HashMap<K, V>, tokio_postgres::Error>) {
-    let shared = |found: HashMap<K, V>| found.into_iter().map(|(key, value)| (key, Arc::new(value))).collect();
+fn respond_all<K: Hash + Eq, V>(
+    pending: Vec<Pending<K, V>>,
+    found: Result<HashMap<K, V>, tokio_postgres::Error>,
+) {
+    let shared = |found: HashMap<K, V>| {
+        found
+            .into_iter()
+            .map(|(key, value)| (key, Arc::new(value)))
+            .collect()
+    };
     let found = found.map(shared).map_err(Error::from);
-    let responses: Vec<_> = pending.into_iter().map(|pending| pending.answered_by(&found)).collect();
-    // Dropped before the callers wake, so that a value of one caller is theirs to move and not to copy.
+    let responses: Vec<_> = pending
+        .into_iter()
+        .map(|pending| pending.answered_by(&found))
+        .collect();
+    // Dropped before the callers wake, so that a value of one caller is theirs to move and not to
+    // copy.
     drop(found);
     responses.into_iter().for_each(Answered::send);
 }

@@ -36,7 +36,12 @@ pub struct Caller {
 impl Caller {
     /// A caller without a token.
     pub fn new(subject: Subject, scopes: Vec<Scope>) -> Self {
-        Self { subject, scopes, token: None, validity: None }
+        Self {
+            subject,
+            scopes,
+            token: None,
+            validity: None,
+        }
     }
 
     /// An operator at the command line, who may do everything.
@@ -64,7 +69,10 @@ impl Caller {
     pub fn target(&self, user_id: i64) -> Result<i64, (FieldError, &'static str)> {
         match (user_id, self.user()) {
             (0, Some(own)) => Ok(own),
-            (0, None) => Err((FieldError::Required, "is required: a service token has no user of its own")),
+            (0, None) => Err((
+                FieldError::Required,
+                "is required: a service token has no user of its own",
+            )),
             (user_id, _) if user_id < 0 => Err((FieldError::Range, "must not be negative")),
             (user_id, _) => Ok(user_id),
         }

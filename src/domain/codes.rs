@@ -64,8 +64,8 @@ pub struct Codes {
     deliveries: Deliveries,
     texts: TextLimits,
     limits: CodeLimits,
-    /// How long an answer waits for its message to be on its way. Nothing in production, where a relay takes its time;
-    /// in development the file is there when the call has answered.
+    /// How long an answer waits for its message to be on its way. Nothing in production, where a
+    /// relay takes its time; in development the file is there when the call has answered.
     wait_for_delivery: Duration,
 }
 
@@ -82,14 +82,22 @@ impl Codes {
         limits: CodeLimits,
         wait_for_delivery: Duration,
     ) -> Self {
-        Self { db, clock, keys, deliveries, texts, limits, wait_for_delivery }
+        Self {
+            db,
+            clock,
+            keys,
+            deliveries,
+            texts,
+            limits,
+            wait_for_delivery,
+        }
     }
 
     /// Queues a code, and makes the response of it.
     ///
     /// # Errors
-    /// USER_NOT_FOUND, ADDRESS_NOT_BOUND, ADDRESS_NOT_CONFIRMED, ADDRESS_UNCHANGED, CODE_SEND_COOLDOWN, CODE_SEND_QUOTA; to
-    /// whom may know it, EMAIL_TAKEN or PHONE_TAKEN.
+    /// USER_NOT_FOUND, ADDRESS_NOT_BOUND, ADDRESS_NOT_CONFIRMED, ADDRESS_UNCHANGED,
+    /// CODE_SEND_COOLDOWN, CODE_SEND_QUOTA; to whom may know it, EMAIL_TAKEN or PHONE_TAKEN.
     pub async fn send<R: Message + Default>(
         &self,
         send: &SendCode,
@@ -115,17 +123,30 @@ impl Codes {
             return;
         }
         let sent = async {
-            while self.deliveries.find(delivery_id).await.is_ok_and(|delivery| delivery.state == State::Queued) {
+            while self
+                .deliveries
+                .find(delivery_id)
+                .await
+                .is_ok_and(|delivery| delivery.state == State::Queued)
+            {
                 tokio::time::sleep(LOOK).await;
             }
         };
         // A message that takes longer is only late; the call has succeeded.
-        tokio::time::timeout(self.wait_for_delivery, sent).await.unwrap_or_default();
+        tokio::time::timeout(self.wait_for_delivery, sent)
+            .await
+            .unwrap_or_default();
     }
 
-    async fn queue(&self, conn: &mut AsyncPgConnection, send: &SendCode, now: DateTime<Utc>) -> Result<Sent> {
+    async fn queue(
+        &self,
+        conn: &mut AsyncPgConnection,
+        send: &SendCode,
+        now: DateTime<Utc>,
+    ) -> Result<Sent> {
         let locked = accounts::lock(conn, send.user_id).await?;
-        let Locked { login, language } = locked.ok_or_else(|| Error::user_not_found(send.user_id))?;
+        let Locked { login, language } =
+            locked.ok_or_else(|| Error::user_not_found(send.user_id))?;
         let target = target(send, &login)?;
         if send.channel == Channel::Phone && !self.texts.allows(&target.key) {
             let why = "must have a country code that the deployment sends text messages to";
@@ -135,7 +156,9 @@ impl Codes {
             Purpose::Bind => owner(conn, send, &target, now).await?,
             _ => None,
         };
-        let resend_after = self.consume_limits(conn, send, &login, &target.key, now).await?;
+        let resend_after = self
+            .consume_limits(conn, send, &login, &target.key, now)
+            .await?;
         if owner.is_some() && send.may_know_owner {
             return Err(taken(send.channel));
         }
@@ -172,10 +195,16 @@ impl Codes {
         if send.channel == Channel::Phone
             && let Some(wait) = self.texts.count(conn, now).await?
         {
-            return Err(Error::new(Reason::CodeSendQuota).with_quota(TEXT_MESSAGE_DAY, whole_seconds(wait)));
+            return Err(
+                Error::new(Reason::CodeSendQuota).with_quota(TEXT_MESSAGE_DAY, whole_seconds(wait))
+            );
         }
         let delivery_id = outbox::insert(conn, delivery, uuid::Uuid::new_v4(), now).await?;
-        Ok(Sent { expires_at, resend_after, delivery_id })
+        Ok(Sent {
+            expires_at,
+            resend_after,
+            delivery_id,
+        })
     }
 
     /// Counts one send against every limit, and returns when the next one is possible.
@@ -190,23 +219,44 @@ impl Codes {
         address: &str,
         now: DateTime<Utc>,
     ) -> Result<DateTime<Utc>> {
-        let CodeLimits { cooldown, user, address: per_address, .. } = self.limits;
+        let CodeLimits {
+            cooldown,
+            user,
+            address: per_address,
+            ..
+        } = self.limits;
         let (user_id, channel) = (send.user_id, send.channel.as_str());
         let mut wanted = vec![
-            (format!("send/{user_id}/{channel}/{}", send.purpose.as_str()), vec![cooldown]),
+            (
+                format!("send/{user_id}/{channel}/{}", send.purpose.as_str()),
+                vec![cooldown],
+            ),
             (format!("send_user/{user_id}"), user.to_vec()),
         ];
-        let is_own = login.bound(send.channel).is_some_and(|bound| bound.key == address);
+        let is_own = login
+            .bound(send.channel)
+            .is_some_and(|bound| bound.key == address);
         if send.purpose == Purpose::Bind && !is_own {
-            wanted.push((format!("send_address/{channel}/{}", fingerprint(address)), vec![per_address]));
+            wanted.push((
+                format!("send_address/{channel}/{}", fingerprint(address)),
+                vec![per_address],
+            ));
         }
         let mut buckets = Vec::with_capacity(wanted.len());
         for (key, windows) in wanted {
             buckets.push(Bucket::lock(conn, key, &windows, now).await?);
         }
-        if let Some((window, wait)) = buckets.iter().filter_map(Bucket::exceeded).max_by_key(|(_, wait)| *wait) {
+        if let Some((window, wait)) = buckets
+            .iter()
+            .filter_map(Bucket::exceeded)
+            .max_by_key(|(_, wait)| *wait)
+        {
             let is_cooldown = window == cooldown;
-            let reason = if is_cooldown { Reason::CodeSendCooldown } else { Reason::CodeSendQuota };
+            let reason = if is_cooldown {
+                Reason::CodeSendCooldown
+            } else {
+                Reason::CodeSendQuota
+            };
             return Err(exceeded(reason, window, wait));
         }
         let mut next = now;
@@ -244,14 +294,17 @@ fn target(send: &SendCode, login: &Login) -> Result<Bound> {
         });
     }
     let not_bound = || Error::new(Reason::AddressNotBound).with_precondition(path);
-    let bound = bound.filter(|bound| bound.verified || !send.purpose.needs_verified()).ok_or_else(not_bound)?;
+    let bound = bound
+        .filter(|bound| bound.verified || !send.purpose.needs_verified())
+        .ok_or_else(not_bound)?;
     if send.purpose.needs_verified() && login.confirmed(send.channel).is_none() {
         return Err(Error::address_not_confirmed(path));
     }
     Ok(bound)
 }
 
-/// The other user whose address it is: verified, or verified until this user released it a while ago.
+/// The other user whose address it is: verified, or verified until this user released it a while
+/// ago.
 async fn owner(
     conn: &mut AsyncPgConnection,
     send: &SendCode,
@@ -262,8 +315,11 @@ async fn owner(
         return Ok(Some(owner));
     }
     let kinds = vec![send.channel.as_str().to_owned()];
-    let reserved = reserved_values::find(conn, kinds, vec![target.key.clone()]).await?.into_iter();
-    let mut others = reserved.filter(|row| row.proved && row.reserved_until > now && row.user_id != send.user_id);
+    let reserved = reserved_values::find(conn, kinds, vec![target.key.clone()])
+        .await?
+        .into_iter();
+    let mut others = reserved
+        .filter(|row| row.proved && row.reserved_until > now && row.user_id != send.user_id);
     Ok(others.next().map(|row| (row.user_id, target.shown.clone())))
 }
 
@@ -274,7 +330,10 @@ async fn verified_owner(
     key: &str,
     user_id: i64,
 ) -> Result<Option<(i64, String)>> {
-    let Some(owner) = unique_values::find(conn, channel.as_str(), key).await?.filter(|owner| *owner != user_id) else {
+    let Some(owner) = unique_values::find(conn, channel.as_str(), key)
+        .await?
+        .filter(|owner| *owner != user_id)
+    else {
         return Ok(None);
     };
     let login = accounts::find_login(conn, owner).await?;

@@ -8,7 +8,9 @@ use std::{
 
 use bb8::{ManageConnection, Pool, PooledConnection, QueueStrategy, RunError};
 use diesel::ConnectionError;
-use diesel_async::{AsyncConnection, AsyncPgConnection, TransactionManager, pooled_connection::PoolableConnection};
+use diesel_async::{
+    AsyncConnection, AsyncPgConnection, TransactionManager, pooled_connection::PoolableConnection,
+};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -25,7 +27,8 @@ const WAIT: Duration = Duration::from_secs(1);
 const CANCEL_AGAIN: Duration = Duration::from_millis(50);
 /// How often a transaction is retried after a deadlock or a serialization failure.
 const RETRIES: usize = 3;
-/// Only a transaction that failed this early is retried: one that waited for a lock without success has used its time.
+/// Only a transaction that failed this early is retried: one that waited for a lock without success
+/// has used its time.
 const RETRY_WITHIN: Duration = Duration::from_secs(2);
 
 type Transactions = <AsyncPgConnection as AsyncConnection>::TransactionManager;
@@ -43,7 +46,8 @@ pub enum End {
 pub enum Lane {
     /// Token checks, which every call needs: any connection.
     Tokens,
-    /// Calls for single users, and all other work: all connections except those reserved for token checks.
+    /// Calls for single users, and all other work: all connections except those reserved for token
+    /// checks.
     Calls,
     /// Lists and bulk updates, whose statements may take seconds: at most half of the connections.
     Searches,
@@ -63,7 +67,11 @@ impl Lanes {
         // A pool of fewer than four connections has none to spare.
         let kept = if size < 4 { 0 } else { (size / 8).max(1) };
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits));
-        Self { searches: semaphore((size / 2).max(1)), calls: semaphore(size - kept), all: semaphore(size) }
+        Self {
+            searches: semaphore((size / 2).max(1)),
+            calls: semaphore(size - kept),
+            all: semaphore(size),
+        }
     }
 
     /// Waits for a connection of this lane.
@@ -83,7 +91,12 @@ async fn acquire_if(is_needed: bool, permits: &Arc<Semaphore>) -> Option<OwnedSe
     if !is_needed {
         return None;
     }
-    Some(Arc::clone(permits).acquire_owned().await.expect("valid: never closed"))
+    Some(
+        Arc::clone(permits)
+            .acquire_owned()
+            .await
+            .expect("valid: never closed"),
+    )
 }
 
 /// The database.
@@ -133,14 +146,20 @@ impl ManageConnection for PgManager {
         let made = self.connector.establish_driven(&self.url).await;
         tell(made.as_ref().err().map(ToString::to_string));
         let (conn, driver) = made?;
-        Ok(PgConnection { conn, driver, is_abandoned: false })
+        Ok(PgConnection {
+            conn,
+            driver,
+            is_abandoned: false,
+        })
     }
 
     async fn is_valid(&self, pooled: &mut PgConnection) -> Result<(), ConnectionError> {
         if pooled.driver.is_open().await {
             Ok(())
         } else {
-            Err(ConnectionError::BadConnection("the server closed it".to_owned()))
+            Err(ConnectionError::BadConnection(
+                "the server closed it".to_owned(),
+            ))
         }
     }
 
@@ -153,7 +172,11 @@ impl Db {
     /// A pool of at most `size` connections; none is opened before it is needed.
     pub fn new(url: &str, connector: Connector, size: u32) -> Self {
         let failure = Failure::default();
-        let sessions = PgManager { url: url.to_owned(), connector: connector.clone(), failure: failure.clone() };
+        let sessions = PgManager {
+            url: url.to_owned(),
+            connector: connector.clone(),
+            failure: failure.clone(),
+        };
         let pool = Pool::builder()
             .max_size(size)
             .connection_timeout(WAIT)
@@ -174,13 +197,19 @@ impl Db {
 
     /// The same database, through the connections of another lane.
     pub fn in_lane(&self, lane: Lane) -> Self {
-        Self { lane, ..self.clone() }
+        Self {
+            lane,
+            ..self.clone()
+        }
     }
 
-    /// The same database for writes of one user. Those writes run one at a time, and wait before they acquire a
-    /// connection.
+    /// The same database for writes of one user. Those writes run one at a time, and wait before
+    /// they acquire a connection.
     pub fn of_user(&self, user_id: i64) -> Self {
-        Self { user_id: Some(user_id), ..self.clone() }
+        Self {
+            user_id: Some(user_id),
+            ..self.clone()
+        }
     }
 
     async fn lease(&self) -> Result<Lease<'_>> {
@@ -190,25 +219,45 @@ impl Db {
         };
         let taking = async {
             let permits = self.lanes.acquire(self.lane).await;
-            self.pool.get_owned().await.map(|pooled| (pooled, Held { _permits: permits, _user_turn: user_turn }))
+            self.pool.get_owned().await.map(|pooled| {
+                (
+                    pooled,
+                    Held {
+                        _permits: permits,
+                        _user_turn: user_turn,
+                    },
+                )
+            })
         };
-        let taken = tokio::time::timeout(WAIT, taking).await.unwrap_or(Err(RunError::TimedOut));
+        let taken = tokio::time::timeout(WAIT, taking)
+            .await
+            .unwrap_or(Err(RunError::TimedOut));
         let taken = taken.map_err(|error| {
             let reason = match &error {
                 RunError::TimedOut if self.pool.state().connections > 0 => Reason::Overloaded,
                 RunError::TimedOut | RunError::User(_) => Reason::DatabaseUnavailable,
             };
             match self.failure.lock().clone() {
-                Some(why) if reason == Reason::DatabaseUnavailable => Error::new(reason).with_source(why),
+                Some(why) if reason == Reason::DatabaseUnavailable => {
+                    Error::new(reason).with_source(why)
+                }
                 _ => Error::new(reason).with_source(error),
             }
         })?;
-        Ok(Lease { taken: Some(taken), connector: &self.connector, is_finished: false })
+        Ok(Lease {
+            taken: Some(taken),
+            connector: &self.connector,
+            is_finished: false,
+        })
     }
 
     /// Runs single statements on one connection.
-    pub async fn run<T>(&self, work: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T>) -> Result<T> {
-        // On the heap, as in `transaction`: a call that may come to a statement, and mostly does not, stays small.
+    pub async fn run<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T>,
+    ) -> Result<T> {
+        // On the heap, as in `transaction`: a call that may come to a statement, and mostly does
+        // not, stays small.
         let run = Box::pin(async {
             let mut lease = self.lease().await?;
             let done = lease.drive(work).await;
@@ -236,7 +285,9 @@ impl Db {
         work: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T> + Clone,
     ) -> Result<T> {
         let mut lease = self.lease().await?;
-        let done = lease.drive(async |conn| try_transaction(conn, end, work).await).await;
+        let done = lease
+            .drive(async |conn| try_transaction(conn, end, work).await)
+            .await;
         lease.finish();
         done
     }
@@ -245,7 +296,11 @@ impl Db {
     pub fn connections(&self) -> Connections {
         let state = self.pool.state();
         let used = state.connections.saturating_sub(state.idle_connections);
-        Connections { used, idle: state.idle_connections, unopened: self.size.saturating_sub(state.connections) }
+        Connections {
+            used,
+            idle: state.idle_connections,
+            unopened: self.size.saturating_sub(state.connections),
+        }
     }
 }
 
@@ -260,9 +315,10 @@ async fn try_transaction<T>(
     loop {
         Transactions::begin_transaction(conn).await?;
         let done = match work.clone()(conn).await {
-            Ok(value) if end == End::Commit => {
-                Transactions::commit_transaction(conn).await.map(|()| value).map_err(Error::from)
-            }
+            Ok(value) if end == End::Commit => Transactions::commit_transaction(conn)
+                .await
+                .map(|()| value)
+                .map_err(Error::from),
             outcome => match Transactions::rollback_transaction(conn).await {
                 Ok(()) => outcome,
                 Err(error) => outcome.and(Err(error.into())),
@@ -270,7 +326,9 @@ async fn try_transaction<T>(
         };
         match done {
             Err(error)
-                if error.reason() == Reason::WriteConflict && tries < RETRIES && started.elapsed() < RETRY_WITHIN =>
+                if error.reason() == Reason::WriteConflict
+                    && tries < RETRIES
+                    && started.elapsed() < RETRY_WITHIN =>
             {
                 tries += 1;
             }
@@ -316,12 +374,15 @@ impl DerefMut for Lease<'_> {
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        let Some((mut pooled, held)) = self.taken.take().filter(|_| !self.is_finished) else { return };
+        let Some((mut pooled, held)) = self.taken.take().filter(|_| !self.is_finished) else {
+            return;
+        };
         pooled.is_abandoned = true;
         let connector = self.connector.clone();
         tokio::spawn(async move {
             let token = pooled.conn.cancel_token();
-            // A request to cancel that comes before the server has begun is lost, so it is repeated.
+            // A request to cancel that comes before the server has begun is lost, so it is
+            // repeated.
             let cancelling = async {
                 loop {
                     if let Err(error) = connector.cancel(&token).await {
@@ -330,8 +391,9 @@ impl Drop for Lease<'_> {
                     tokio::time::sleep(CANCEL_AGAIN).await;
                 }
             };
-            // The server has answered when it has come to this. A request to cancel is another connection's and may come
-            // later still, when it would end the next call's statement: so this one is closed.
+            // The server has answered when it has come to this. A request to cancel is another
+            // connection's and may come later still, when it would end the next call's statement:
+            // so this one is closed.
             let answered = pooled.drive(async |conn| Transactions::begin_transaction(conn).await);
             tokio::select! {
                 answered = answered => if let Err(error) = answered {

@@ -33,7 +33,11 @@ struct State {
 impl HashKinds {
     /// Over this database, for these threads.
     pub fn new(db: Db, passwords: Passwords) -> Self {
-        Self { db, passwords, state: Arc::default() }
+        Self {
+            db,
+            passwords,
+            state: Arc::default(),
+        }
     }
 
     /// Reads what other replicas stored, unless that was done recently.
@@ -46,7 +50,11 @@ impl HashKinds {
         if self.state.lock().read_at.is_some_and(is_fresh) {
             return Ok(());
         }
-        let kinds: Vec<HashKind> = hash_kinds::list(conn).await?.into_iter().map(HashKind::stored).collect();
+        let kinds: Vec<HashKind> = hash_kinds::list(conn)
+            .await?
+            .into_iter()
+            .map(HashKind::stored)
+            .collect();
         self.passwords.know(kinds.iter().cloned());
         let mut state = self.state.lock();
         state.read_at = Some(now);
@@ -54,18 +62,22 @@ impl HashKinds {
         Ok(())
     }
 
-    /// Stores the kind of a hash, before the hash itself is written: the database never holds one of another kind. A
-    /// hash that was written by an older binary is noted when it is seen.
+    /// Stores the kind of a hash, before the hash itself is written: the database never holds one
+    /// of another kind. A hash that was written by an older binary is noted when it is seen.
     ///
     /// # Errors
     /// The database's.
     pub async fn note(&self, hash: &str) -> Result<()> {
-        let Some(kind) = PasswordHash::parse(hash).ok().and_then(|hash| hash.kind()) else { return Ok(()) };
+        let Some(kind) = PasswordHash::parse(hash).ok().and_then(|hash| hash.kind()) else {
+            return Ok(());
+        };
         let is_stored = self.state.lock().stored.contains(&kind);
         if is_stored || kind == self.passwords.current_kind() {
             return Ok(());
         }
-        self.db.run(async |conn| Ok(hash_kinds::insert_if_missing(conn, kind.as_str()).await?)).await?;
+        self.db
+            .run(async |conn| Ok(hash_kinds::insert_if_missing(conn, kind.as_str()).await?))
+            .await?;
         self.passwords.know([kind.clone()]);
         self.state.lock().stored.insert(kind);
         Ok(())

@@ -19,7 +19,8 @@ use crate::{
     },
     store::{
         accounts::{self, Locked},
-        codes, idempotency, known_clients, outbox, rate_limits, reserved_values, text_messages, tokens, unique_values,
+        codes, idempotency, known_clients, outbox, rate_limits, reserved_values, text_messages,
+        tokens, unique_values,
     },
 };
 
@@ -66,7 +67,11 @@ pub struct Housekeeping {
 impl Housekeeping {
     /// Cleans this database; clients are remembered for as long after their last login.
     pub fn new(db: Db, clock: Clock, known_for: TimeDelta) -> Self {
-        Self { db, clock, known_for }
+        Self {
+            db,
+            clock,
+            known_for,
+        }
     }
 
     /// Works until it is dropped.
@@ -80,7 +85,10 @@ impl Housekeeping {
                 );
             }
             if let Err(error) = self.reserve_look_alikes().await {
-                tracing::warn!(reason = error.reason().as_str(), "look-alikes are left for the next round");
+                tracing::warn!(
+                    reason = error.reason().as_str(),
+                    "look-alikes are left for the next round"
+                );
             }
         }
     }
@@ -101,26 +109,36 @@ impl Housekeeping {
             }
         }
         let before = self.clock.now() - DELIVERIES;
-        total += self.db.run(async |conn| Ok(text_messages::purge(conn, before).await?)).await?;
+        total += self
+            .db
+            .run(async |conn| Ok(text_messages::purge(conn, before).await?))
+            .await?;
         Ok(total)
     }
 
-    /// Reserves what usernames look like for users who had theirs before that was kept, or have it from a replica of an
-    /// older release; gives the number of users. Of two names that look alike already, both stay.
+    /// Reserves what usernames look like for users who had theirs before that was kept, or have it
+    /// from a replica of an older release; gives the number of users. Of two names that look alike
+    /// already, both stay.
     ///
     /// # Errors
     /// DATABASE_UNAVAILABLE.
     pub async fn reserve_look_alikes(&self) -> Result<usize> {
         let mut total = 0;
         loop {
-            let find = async |conn: &mut AsyncPgConnection| Ok(accounts::find_without_skeletons(conn, BATCH).await?);
+            let find = async |conn: &mut AsyncPgConnection| {
+                Ok(accounts::find_without_skeletons(conn, BATCH).await?)
+            };
             let user_ids = self.db.run(find).await?;
             if user_ids.is_empty() {
                 return Ok(total);
             }
             total += user_ids.len();
             for user_id in user_ids {
-                self.db.transaction(End::Commit, async |conn| reserve_look_alike(conn, user_id).await).await?;
+                self.db
+                    .transaction(End::Commit, async |conn| {
+                        reserve_look_alike(conn, user_id).await
+                    })
+                    .await?;
             }
         }
     }
@@ -135,7 +153,9 @@ impl Housekeeping {
                 Table::Outbox => outbox::purge(conn, now - DELIVERIES, BATCH).await?,
                 Table::Tokens => tokens::purge(conn, now - TOKENS, BATCH).await?,
                 Table::ReservedValues => reserved_values::purge(conn, now, BATCH).await?,
-                Table::KnownClients => known_clients::purge(conn, now - self.known_for, BATCH).await?,
+                Table::KnownClients => {
+                    known_clients::purge(conn, now - self.known_for, BATCH).await?
+                }
             })
         };
         // Two replicas that remove the same rows may meet in a deadlock, which is tried again.
@@ -144,11 +164,19 @@ impl Housekeeping {
 }
 
 async fn reserve_look_alike(conn: &mut AsyncPgConnection, user_id: i64) -> Result<()> {
-    let Some(Locked { login, .. }) = accounts::lock(conn, user_id).await? else { return Ok(()) };
-    let name = login.username.zip(login.username_key.clone()).map(|(shown, key)| Normalized { shown, key });
+    let Some(Locked { login, .. }) = accounts::lock(conn, user_id).await? else {
+        return Ok(());
+    };
+    let name = login
+        .username
+        .zip(login.username_key.clone())
+        .map(|(shown, key)| Normalized { shown, key });
     unique_values::free_kind(conn, user_id, SKELETON).await?;
     let skeletons: Vec<String> = name.iter().flat_map(skeletons).collect();
-    let reservations: Vec<_> = skeletons.iter().map(|value| (user_id, SKELETON, value.as_str())).collect();
+    let reservations: Vec<_> = skeletons
+        .iter()
+        .map(|value| (user_id, SKELETON, value.as_str()))
+        .collect();
     if !reservations.is_empty() {
         unique_values::reserve(conn, &reservations).await?;
     }

@@ -1,5 +1,5 @@
-//! Hears what other replicas have done, over LISTEN and NOTIFY. It only makes things sooner: whatever is cached has an
-//! age of its own, and a lost connection is reported when it is back.
+//! Hears what other replicas have done, over LISTEN and NOTIFY. It only makes things sooner:
+//! whatever is cached has an age of its own, and a lost connection is reported when it is back.
 
 use std::{future::poll_fn, time::Duration};
 
@@ -24,7 +24,12 @@ pub(crate) enum Heard<'a> {
 pub(crate) type Handler = Box<dyn Fn(Heard<'_>) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// Listens to the channels until it is dropped.
-pub(crate) async fn run(url: String, connector: Connector, channels: &'static [&'static str], handler: Handler) {
+pub(crate) async fn run(
+    url: String,
+    connector: Connector,
+    channels: &'static [&'static str],
+    handler: Handler,
+) {
     loop {
         if let Err(error) = listen(&url, &connector, channels, &handler).await {
             tracing::debug!(%error, "LISTEN connection lost");
@@ -51,7 +56,10 @@ async fn listen(
         Ok(())
     };
     let hear = async {
-        let statements: Vec<String> = channels.iter().map(|channel| format!("listen {channel};")).collect();
+        let statements: Vec<String> = channels
+            .iter()
+            .map(|channel| format!("listen {channel};"))
+            .collect();
         client.batch_execute(&statements.concat()).await?;
         handler(Heard::Connected).await;
         while let Some(notice) = receive.recv().await {

@@ -28,17 +28,27 @@ pub struct QueryTokens {
 impl PageTokens {
     /// Tokens that are signed with these keys and can be used for `lifetime`.
     pub fn new(keys: Keys, clock: Clock, lifetime: TimeDelta) -> Self {
-        Self { keys, clock, lifetime }
+        Self {
+            keys,
+            clock,
+            lifetime,
+        }
     }
 
     /// The tokens of a query, at this moment.
     pub fn of(&self, query: String) -> QueryTokens {
-        QueryTokens { keys: self.keys.clone(), query, lifetime: self.lifetime, now: self.clock.now() }
+        QueryTokens {
+            keys: self.keys.clone(),
+            query,
+            lifetime: self.lifetime,
+            now: self.clock.now(),
+        }
     }
 }
 
 impl QueryTokens {
-    /// The values of the last row of the page before; `None` for the first page, whose token is empty.
+    /// The values of the last row of the page before; `None` for the first page, whose token is
+    /// empty.
     ///
     /// # Errors
     /// PAGE_TOKEN_INVALID, PAGE_TOKEN_MISMATCH or PAGE_TOKEN_EXPIRED.
@@ -54,7 +64,9 @@ impl QueryTokens {
     /// # Errors
     /// As [`Self::read`].
     pub fn read_id(&self, token: &str) -> Result<Option<i64>> {
-        Ok(self.read(token)?.and_then(|last| last.first().and_then(Value::as_i64)))
+        Ok(self
+            .read(token)?
+            .and_then(|last| last.first().and_then(Value::as_i64)))
     }
 
     /// The token of the page after the row with these values.
@@ -64,6 +76,7 @@ impl QueryTokens {
 
     /// The token of the page after the row with this ID; empty if there are no more rows.
     pub fn write_id(&self, last: Option<i64>) -> String {
-        last.map(|last| self.write(vec![last.into()])).unwrap_or_default()
+        last.map(|last| self.write(vec![last.into()]))
+            .unwrap_or_default()
     }
 }

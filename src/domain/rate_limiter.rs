@@ -29,16 +29,30 @@ impl Bucket {
         now: DateTime<Utc>,
     ) -> Result<Self> {
         let mut hits = rate_limits::lock(conn, &key, now).await?;
-        let span = windows.iter().map(|window| window.span).max().unwrap_or_default();
+        let span = windows
+            .iter()
+            .map(|window| window.span)
+            .max()
+            .unwrap_or_default();
         hits.retain(|hit| *hit > now - span);
         hits.sort_unstable();
-        Ok(Self { key, hits, windows: windows.to_vec(), now })
+        Ok(Self {
+            key,
+            hits,
+            windows: windows.to_vec(),
+            now,
+        })
     }
 
     /// The window that makes one wait the longest, where any does.
     pub(crate) fn exceeded(&self) -> Option<(Window, TimeDelta)> {
-        let waits = self.windows.iter().map(|window| (*window, window.wait(&self.hits, self.now)));
-        waits.filter(|(_, wait)| *wait > TimeDelta::zero()).max_by_key(|(_, wait)| *wait)
+        let waits = self
+            .windows
+            .iter()
+            .map(|window| (*window, window.wait(&self.hits, self.now)));
+        waits
+            .filter(|(_, wait)| *wait > TimeDelta::zero())
+            .max_by_key(|(_, wait)| *wait)
     }
 
     /// Counts one more, which has the time of this transaction.
@@ -54,7 +68,11 @@ impl Bucket {
 
     /// How often it may still happen.
     pub(crate) fn left(&self) -> usize {
-        self.windows.iter().map(|window| window.left(&self.hits, self.now)).min().unwrap_or_default()
+        self.windows
+            .iter()
+            .map(|window| window.left(&self.hits, self.now))
+            .min()
+            .unwrap_or_default()
     }
 
     /// When it may happen next.
@@ -76,7 +94,12 @@ impl Bucket {
 
     /// Writes it.
     pub(crate) async fn save(self, conn: &mut AsyncPgConnection) -> Result<()> {
-        let span = self.windows.iter().map(|window| window.span).max().unwrap_or_default();
+        let span = self
+            .windows
+            .iter()
+            .map(|window| window.span)
+            .max()
+            .unwrap_or_default();
         let last = self.hits.last().copied().unwrap_or(self.now).max(self.now);
         rate_limits::save(conn, &self.key, self.hits, last + span).await?;
         Ok(())

@@ -1,5 +1,5 @@
-//! How many bytes of stored responses each caller may add. A response is stored for a day, so a caller with a new
-//! `request_id` per call could fill the database.
+//! How many bytes of stored responses each caller may add. A response is stored for a day, so a
+//! caller with a new `request_id` per call could fill the database.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -29,14 +29,26 @@ impl StoredBytes {
     ///
     /// # Errors
     /// RATE_LIMITED until the hour is over.
-    pub(super) fn add(&self, caller: &str, bytes: usize, quota: u64, now: DateTime<Utc>) -> Result<()> {
+    pub(super) fn add(
+        &self,
+        caller: &str,
+        bytes: usize,
+        quota: u64,
+        now: DateTime<Utc>,
+    ) -> Result<()> {
         let mut windows = self.0.lock();
         if windows.len() >= SWEEP_FROM && windows.len() == windows.capacity() {
             windows.retain(|_, window| now - window.since < WINDOW);
         }
-        let window = windows.entry(caller.to_owned()).or_insert(Window { since: now, bytes: 0 });
+        let window = windows.entry(caller.to_owned()).or_insert(Window {
+            since: now,
+            bytes: 0,
+        });
         if now - window.since >= WINDOW {
-            *window = Window { since: now, bytes: 0 };
+            *window = Window {
+                since: now,
+                bytes: 0,
+            };
         }
         let total = window.bytes + bytes as u64;
         if total > quota {
@@ -57,12 +69,24 @@ mod tests {
         let (stored, start) = (StoredBytes::default(), DateTime::UNIX_EPOCH);
         stored.add("user:1", 60, 100, start).unwrap();
 
-        let rejected = stored.add("user:1", 60, 100, start + TimeDelta::minutes(59)).unwrap_err();
+        let rejected = stored
+            .add("user:1", 60, 100, start + TimeDelta::minutes(59))
+            .unwrap_err();
 
-        assert_eq!((rejected.reason(), rejected.quota()), (Reason::RateLimited, Some("stored_responses")));
-        assert_eq!(rejected.retry_after(), Some(std::time::Duration::from_secs(60)));
-        stored.add("user:1", 40, 100, start + TimeDelta::minutes(59)).unwrap();
+        assert_eq!(
+            (rejected.reason(), rejected.quota()),
+            (Reason::RateLimited, Some("stored_responses"))
+        );
+        assert_eq!(
+            rejected.retry_after(),
+            Some(std::time::Duration::from_secs(60))
+        );
+        stored
+            .add("user:1", 40, 100, start + TimeDelta::minutes(59))
+            .unwrap();
         stored.add("user:2", 60, 100, start).unwrap();
-        stored.add("user:1", 60, 100, start + TimeDelta::minutes(60)).unwrap();
+        stored
+            .add("user:1", 60, 100, start + TimeDelta::minutes(60))
+            .unwrap();
     }
 }

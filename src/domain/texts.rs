@@ -19,22 +19,36 @@ pub struct TextLimits {
 impl TextLimits {
     /// Limits with these country codes and this daily cap.
     pub fn new(allowed: &[String], daily_cap: Option<i64>) -> Self {
-        Self { allowed: allowed.into(), daily_cap }
+        Self {
+            allowed: allowed.into(),
+            daily_cap,
+        }
     }
 
     /// Whether the deployment sends text messages to this number.
     pub fn allows(&self, number: &str) -> bool {
         let digits = number.trim_start_matches('+');
-        self.allowed.is_empty() || self.allowed.iter().any(|code| digits.starts_with(code.as_str()))
+        self.allowed.is_empty()
+            || self
+                .allowed
+                .iter()
+                .any(|code| digits.starts_with(code.as_str()))
     }
 
-    /// Counts a text message. Returns the retry delay if the daily cap is reached. The count is part of the transaction
-    /// that queues the message, and locks the day's row until that transaction ends.
+    /// Counts a text message. Returns the retry delay if the daily cap is reached. The count is
+    /// part of the transaction that queues the message, and locks the day's row until that
+    /// transaction ends.
     ///
     /// # Errors
     /// The database's.
-    pub async fn count(&self, conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> Result<Option<TimeDelta>> {
-        let Some(cap) = self.daily_cap else { return Ok(None) };
+    pub async fn count(
+        &self,
+        conn: &mut AsyncPgConnection,
+        now: DateTime<Utc>,
+    ) -> Result<Option<TimeDelta>> {
+        let Some(cap) = self.daily_cap else {
+            return Ok(None);
+        };
         let day = now.date_naive().and_time(NaiveTime::MIN).and_utc();
         if text_messages::count(conn, day, cap).await? {
             return Ok(None);
@@ -53,6 +67,10 @@ mod tests {
         let any = TextLimits::new(&[], None);
         let some = TextLimits::new(&["86".to_owned(), "1".to_owned()], None);
         assert!(any.allows("+4915112345678"));
-        assert!(some.allows("+8613800138000") && some.allows("+12025550123") && !some.allows("+4915112345678"));
+        assert!(
+            some.allows("+8613800138000")
+                && some.allows("+12025550123")
+                && !some.allows("+4915112345678")
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! Serializes concurrent writes of one user in this process, before they acquire a connection.
 //!
-//! Such writes wait for the user's row lock anyway. If they waited for it in the database, each with a connection, a
-//! caller that sends a hundred concurrent changes of one user would exhaust the pool, and writes of all other users
-//! would fail with OVERLOADED.
+//! Such writes wait for the user's row lock anyway. If they waited for it in the database, each
+//! with a connection, a caller that sends a hundred concurrent changes of one user would exhaust
+//! the pool, and writes of all other users would fail with OVERLOADED.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -25,7 +25,10 @@ pub(super) struct UserTurns {
 
 impl Default for UserTurns {
     fn default() -> Self {
-        Self { queues: Queues::default(), max_wait: MAX_WAIT }
+        Self {
+            queues: Queues::default(),
+            max_wait: MAX_WAIT,
+        }
     }
 }
 
@@ -37,17 +40,27 @@ pub(super) struct UserTurn {
 }
 
 impl UserTurns {
-    /// Waits until no other write of the user is in progress in this process. Writes run in the order of the calls.
+    /// Waits until no other write of the user is in progress in this process. Writes run in the
+    /// order of the calls.
     ///
     /// # Errors
     /// WRITE_CONFLICT after five seconds.
     pub(super) async fn wait(&self, user_id: i64) -> Result<UserTurn> {
         let queue = {
             let mut queues = self.queues.lock();
-            Arc::clone(queues.entry(user_id).or_insert_with(|| Arc::new(Semaphore::new(1))))
+            Arc::clone(
+                queues
+                    .entry(user_id)
+                    .or_insert_with(|| Arc::new(Semaphore::new(1))),
+            )
         };
-        // Created before the wait, so that a call that ends during the wait leaves no empty queue behind.
-        let mut turn = UserTurn { queues: Arc::clone(&self.queues), user_id, permit: None };
+        // Created before the wait, so that a call that ends during the wait leaves no empty queue
+        // behind.
+        let mut turn = UserTurn {
+            queues: Arc::clone(&self.queues),
+            user_id,
+            permit: None,
+        };
         let acquired = tokio::time::timeout(self.max_wait, queue.acquire_owned()).await;
         let acquired = acquired.map_err(|_| Error::new(Reason::WriteConflict))?;
         turn.permit = Some(acquired.expect("valid: never closed"));
@@ -59,8 +72,12 @@ impl Drop for UserTurn {
     fn drop(&mut self) {
         drop(self.permit.take());
         let mut queues = self.queues.lock();
-        // A waiting or running write has a second reference: clones are only created under this lock.
-        if queues.get(&self.user_id).is_some_and(|queue| Arc::strong_count(queue) == 1) {
+        // A waiting or running write has a second reference: clones are only created under this
+        // lock.
+        if queues
+            .get(&self.user_id)
+            .is_some_and(|queue| Arc::strong_count(queue) == 1)
+        {
             queues.remove(&self.user_id);
         }
     }
@@ -90,7 +107,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_wait_is_bounded() {
-        let turns = UserTurns { max_wait: Duration::ZERO, ..Default::default() };
+        let turns = UserTurns {
+            max_wait: Duration::ZERO,
+            ..Default::default()
+        };
         let first = turns.wait(1).await.unwrap();
 
         let error = turns.wait(1).await.err().unwrap();

@@ -10,6 +10,10 @@ impl From<Error> for Status {
         call::fail(&error);
         let reason = error.reason();
         let details = details(&error, call::request_id());
-        Status::with_error_details(Code::from_i32(reason.kind().code()), reason.message(), details)
+        Status::with_error_details(
+            Code::from_i32(reason.kind().code()),
+            reason.message(),
+            details,
+        )
     }
 }

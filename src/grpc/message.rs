@@ -1,5 +1,5 @@
-//! The request of a unary call, read whole before the call takes an in-flight permit: a caller that opens streams and
-//! sends nothing, or sends slowly, uses up only its own limits.
+//! The request of a unary call, read whole before the call takes an in-flight permit: a caller that
+//! opens streams and sends nothing, or sends slowly, uses up only its own limits.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body::Body as _;
@@ -22,7 +22,8 @@ const COMPRESSED: u8 = 1;
 /// Reads the body of a unary call, and gives it back as one that is there already.
 ///
 /// # Errors
-/// MESSAGE_TOO_LARGE; RATE_LIMITED and OVERLOADED where there is no memory for it; INVALID_REQUEST where it ends early.
+/// MESSAGE_TOO_LARGE; RATE_LIMITED and OVERLOADED where there is no memory for it; INVALID_REQUEST
+/// where it ends early.
 pub(super) async fn read(
     mut body: Body,
     encoding: Option<Encoding>,
@@ -32,8 +33,12 @@ pub(super) async fn read(
     let mut whole = Bytes::new();
     let mut pieces = BytesMut::new();
     while !body.is_end_stream() {
-        let Some(frame) = body.frame().await else { break };
-        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        let Some(frame) = body.frame().await else {
+            break;
+        };
+        let Ok(data) = frame.map_err(broken)?.into_data() else {
+            continue;
+        };
         if whole.len() + pieces.len() + data.len() > max {
             return Err(Error::new(Reason::MessageTooLarge));
         }
@@ -46,10 +51,18 @@ pub(super) async fn read(
             pieces.extend_from_slice(&data);
         }
     }
-    let whole = if pieces.is_empty() { whole } else { pieces.freeze() };
+    let whole = if pieces.is_empty() {
+        whole
+    } else {
+        pieces.freeze()
+    };
     match (encoding, whole.first()) {
         (Some(encoding), Some(&COMPRESSED)) => {
-            let message = decompress(encoding, whole.get(PREFIX..).unwrap_or_default(), max - PREFIX)?;
+            let message = decompress(
+                encoding,
+                whole.get(PREFIX..).unwrap_or_default(),
+                max - PREFIX,
+            )?;
             call_permits.permit.reserve(message.len())?;
             Ok(Body::new(Full::new(plain(&message))))
         }
@@ -68,5 +81,10 @@ fn plain(message: &[u8]) -> Bytes {
 }
 
 fn broken(error: tonic::Status) -> Error {
-    Error::invalid("", FieldError::Format, "ended before the whole message was received").with_source(error)
+    Error::invalid(
+        "",
+        FieldError::Format,
+        "ended before the whole message was received",
+    )
+    .with_source(error)
 }

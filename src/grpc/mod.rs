@@ -1,4 +1,5 @@
-//! The gRPC transport: both services over [`Api`], health and reflection, and one layer around them all.
+//! The gRPC transport: both services over [`Api`], health and reflection, and one layer around them
+//! all.
 #![expect(clippy::disallowed_types, reason = "the gRPC boundary")]
 
 pub mod codec;
@@ -33,8 +34,8 @@ use crate::{
     error::{Error, Reason, Result},
 };
 
-/// All services of the port. A call of ours goes to its service at once; a router, which boxes and clones for whatever
-/// may come, has the others.
+/// All services of the port. A call of ours goes to its service at once; a router, which boxes and
+/// clones for whatever may come, has the others.
 #[derive(Clone)]
 pub struct Services {
     users: UserServiceServer<user_service::UserService>,
@@ -54,7 +55,11 @@ impl Services {
                 users = users.send_compressed(encoding);
             }
         }
-        Self { users, admin, others: others(health, config.reflection) }
+        Self {
+            users,
+            admin,
+            others: others(health, config.reflection),
+        }
     }
 }
 
@@ -92,8 +97,14 @@ fn others(health: HealthServer<impl Health>, has_reflection: bool) -> Routes {
     if !has_reflection {
         return routes;
     }
-    let v1 = reflection().build_v1().expect(VALID).max_decoding_message_size(MAX_PUBLIC_MESSAGE);
-    let v1alpha = reflection().build_v1alpha().expect(VALID).max_decoding_message_size(MAX_PUBLIC_MESSAGE);
+    let v1 = reflection()
+        .build_v1()
+        .expect(VALID)
+        .max_decoding_message_size(MAX_PUBLIC_MESSAGE);
+    let v1alpha = reflection()
+        .build_v1alpha()
+        .expect(VALID)
+        .max_decoding_message_size(MAX_PUBLIC_MESSAGE);
     routes.add_service(v1).add_service(v1alpha)
 }
 
@@ -101,7 +112,8 @@ fn others(health: HealthServer<impl Health>, has_reflection: bool) -> Routes {
 const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 /// Methods whose responses may be compressed: those of the others are small.
 const COMPRESSED: [&str; 2] = ["ListProfiles", "BatchGetProfiles"];
-/// Bytes from which compression pays: it takes a core longer to compress a small page than to find and to send it.
+/// Bytes from which compression pays: it takes a core longer to compress a small page than to find
+/// and to send it.
 const MIN_COMPRESSED: usize = 16 * 1024;
 
 /// A response that is compressed if the caller accepts that, and if it is large.
@@ -121,5 +133,9 @@ fn accepts_compressed<T>(request: &Request<T>) -> bool {
 
 /// The caller that the layer found.
 fn caller<T>(request: &Request<T>) -> Result<Arc<Caller>> {
-    request.extensions().get::<Arc<Caller>>().cloned().ok_or_else(|| Error::new(Reason::TokenMissing))
+    request
+        .extensions()
+        .get::<Arc<Caller>>()
+        .cloned()
+        .ok_or_else(|| Error::new(Reason::TokenMissing))
 }

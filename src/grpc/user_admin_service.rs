@@ -31,7 +31,9 @@ impl user_admin_service_server::UserAdminService for UserAdminService {
         request: Request<pb::CreateUserRequest>,
     ) -> Result<Response<pb::CreateUserResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(self.0.create_user(&caller, request.into_inner()).await?))
+        Ok(Response::new(
+            self.0.create_user(&caller, request.into_inner()).await?,
+        ))
     }
 
     type ImportUsersStream = ReceiverStream<Result<pb::ImportUsersResponse, Status>>;
@@ -48,7 +50,8 @@ impl user_admin_service_server::UserAdminService for UserAdminService {
             // The import goes on after its response has begun, and is in flight until then.
             let _permits = permits;
             if let Err(status) = import(api, caller, request.into_inner(), &answers).await {
-                // The receiver is dropped when the client disconnects; there is no one left to respond to.
+                // The receiver is dropped when the client disconnects; there is no one left to
+                // respond to.
                 tell(&answers, Err(status)).await.unwrap_or_default();
             }
         }));
@@ -60,7 +63,9 @@ impl user_admin_service_server::UserAdminService for UserAdminService {
         request: Request<pb::DeleteUserRequest>,
     ) -> Result<Response<pb::DeleteUserResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(self.0.delete_user(&caller, request.into_inner()).await?))
+        Ok(Response::new(
+            self.0.delete_user(&caller, request.into_inner()).await?,
+        ))
     }
 
     async fn link_connection(
@@ -68,7 +73,11 @@ impl user_admin_service_server::UserAdminService for UserAdminService {
         request: Request<pb::LinkConnectionRequest>,
     ) -> Result<Response<pb::LinkConnectionResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(self.0.link_connection(&caller, request.into_inner()).await?))
+        Ok(Response::new(
+            self.0
+                .link_connection(&caller, request.into_inner())
+                .await?,
+        ))
     }
 
     async fn verify_password(
@@ -76,7 +85,11 @@ impl user_admin_service_server::UserAdminService for UserAdminService {
         request: Request<pb::VerifyPasswordRequest>,
     ) -> Result<Response<pb::VerifyPasswordResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(self.0.verify_password(&caller, request.into_inner()).await?))
+        Ok(Response::new(
+            self.0
+                .verify_password(&caller, request.into_inner())
+                .await?,
+        ))
     }
 
     async fn create_field(
@@ -84,7 +97,9 @@ impl user_admin_service_server::UserAdminService for UserAdminService {
         request: Request<pb::CreateFieldRequest>,
     ) -> Result<Response<pb::CreateFieldResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(self.0.create_field(&caller, request.into_inner()).await?))
+        Ok(Response::new(
+            self.0.create_field(&caller, request.into_inner()).await?,
+        ))
     }
 
     async fn list_fields(
@@ -92,7 +107,9 @@ impl user_admin_service_server::UserAdminService for UserAdminService {
         request: Request<pb::ListFieldsRequest>,
     ) -> Result<Response<pb::ListFieldsResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(self.0.list_fields(&caller, request.into_inner()).await?))
+        Ok(Response::new(
+            self.0.list_fields(&caller, request.into_inner()).await?,
+        ))
     }
 
     async fn update_field(
@@ -100,7 +117,9 @@ impl user_admin_service_server::UserAdminService for UserAdminService {
         request: Request<pb::UpdateFieldRequest>,
     ) -> Result<Response<pb::UpdateFieldResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(self.0.update_field(&caller, request.into_inner()).await?))
+        Ok(Response::new(
+            self.0.update_field(&caller, request.into_inner()).await?,
+        ))
     }
 
     async fn delete_field(
@@ -108,7 +127,9 @@ impl user_admin_service_server::UserAdminService for UserAdminService {
         request: Request<pb::DeleteFieldRequest>,
     ) -> Result<Response<pb::DeleteFieldResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(self.0.delete_field(&caller, request.into_inner()).await?))
+        Ok(Response::new(
+            self.0.delete_field(&caller, request.into_inner()).await?,
+        ))
     }
 
     async fn get_delivery(
@@ -116,7 +137,9 @@ impl user_admin_service_server::UserAdminService for UserAdminService {
         request: Request<pb::GetDeliveryRequest>,
     ) -> Result<Response<pb::GetDeliveryResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(self.0.get_delivery(&caller, request.into_inner()).await?))
+        Ok(Response::new(
+            self.0.get_delivery(&caller, request.into_inner()).await?,
+        ))
     }
 
     async fn issue_token(
@@ -124,7 +147,9 @@ impl user_admin_service_server::UserAdminService for UserAdminService {
         request: Request<pb::IssueTokenRequest>,
     ) -> Result<Response<pb::IssueTokenResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(self.0.issue_token(&caller, request.into_inner()).await?))
+        Ok(Response::new(
+            self.0.issue_token(&caller, request.into_inner()).await?,
+        ))
     }
 
     async fn list_tokens(
@@ -132,7 +157,9 @@ impl user_admin_service_server::UserAdminService for UserAdminService {
         request: Request<pb::ListTokensRequest>,
     ) -> Result<Response<pb::ListTokensResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(self.0.list_tokens(&caller, request.into_inner()).await?))
+        Ok(Response::new(
+            self.0.list_tokens(&caller, request.into_inner()).await?,
+        ))
     }
 
     async fn revoke_token(
@@ -140,7 +167,9 @@ impl user_admin_service_server::UserAdminService for UserAdminService {
         request: Request<pb::RevokeTokenRequest>,
     ) -> Result<Response<pb::RevokeTokenResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(self.0.revoke_token(&caller, request.into_inner()).await?))
+        Ok(Response::new(
+            self.0.revoke_token(&caller, request.into_inner()).await?,
+        ))
     }
 
     async fn revoke_tokens(
@@ -148,7 +177,9 @@ impl user_admin_service_server::UserAdminService for UserAdminService {
         request: Request<pb::RevokeTokensRequest>,
     ) -> Result<Response<pb::RevokeTokensResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(self.0.revoke_tokens(&caller, request.into_inner()).await?))
+        Ok(Response::new(
+            self.0.revoke_tokens(&caller, request.into_inner()).await?,
+        ))
     }
 }
 
@@ -162,7 +193,11 @@ async fn import(
     let mut index = 0;
     let mut batch = Batch::default();
     loop {
-        let wait = if batch.is_empty() { IDLE_TIMEOUT } else { PAUSE };
+        let wait = if batch.is_empty() {
+            IDLE_TIMEOUT
+        } else {
+            PAUSE
+        };
         let is_over = match tokio::time::timeout(wait, users.message()).await {
             Ok(message) => match message? {
                 Some(message) => {
@@ -195,12 +230,15 @@ async fn answer(
     batch: &mut Batch,
     answers: &mpsc::Sender<Result<pb::ImportUsersResponse, Status>>,
 ) -> Result<(), Status> {
-    let told = api.import_batch(caller, *index, std::mem::take(batch)).await?;
+    let told = api
+        .import_batch(caller, *index, std::mem::take(batch))
+        .await?;
     *index = told.next_index;
     tell(answers, Ok(told)).await
 }
 
-/// Passes a response on. The stream ends if its client reads nothing for as long as it may send nothing.
+/// Passes a response on. The stream ends if its client reads nothing for as long as it may send
+/// nothing.
 async fn tell(
     answers: &mpsc::Sender<Result<pb::ImportUsersResponse, Status>>,
     answer: Result<pb::ImportUsersResponse, Status>,

@@ -17,7 +17,9 @@ impl user_service_server::UserService for UserService {
         request: Request<pb::GetProfileRequest>,
     ) -> Result<Response<pb::GetProfileResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(self.0.get_profile(&caller, request.into_inner()).await?))
+        Ok(Response::new(
+            self.0.get_profile(&caller, request.into_inner()).await?,
+        ))
     }
 
     async fn batch_get_profiles(
@@ -25,7 +27,12 @@ impl user_service_server::UserService for UserService {
         request: Request<pb::BatchGetProfilesRequest>,
     ) -> Result<Response<pb::BatchGetProfilesResponse>, Status> {
         let (caller, is_accepted) = (caller(&request)?, accepts_compressed(&request));
-        Ok(compressible(self.0.batch_get_profiles(&caller, request.into_inner()).await?, is_accepted))
+        Ok(compressible(
+            self.0
+                .batch_get_profiles(&caller, request.into_inner())
+                .await?,
+            is_accepted,
+        ))
     }
 
     async fn list_profiles(
@@ -33,7 +40,10 @@ impl user_service_server::UserService for UserService {
         request: Request<pb::ListProfilesRequest>,
     ) -> Result<Response<pb::ListProfilesResponse>, Status> {
         let (caller, is_accepted) = (caller(&request)?, accepts_compressed(&request));
-        Ok(compressible(self.0.list_profiles(&caller, request.into_inner()).await?, is_accepted))
+        Ok(compressible(
+            self.0.list_profiles(&caller, request.into_inner()).await?,
+            is_accepted,
+        ))
     }
 
     async fn update_profile(
@@ -41,7 +51,9 @@ impl user_service_server::UserService for UserService {
         request: Request<pb::UpdateProfileRequest>,
     ) -> Result<Response<pb::UpdateProfileResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(self.0.update_profile(&caller, request.into_inner()).await?))
+        Ok(Response::new(
+            self.0.update_profile(&caller, request.into_inner()).await?,
+        ))
     }
 
     async fn bulk_update_fields(
@@ -49,7 +61,11 @@ impl user_service_server::UserService for UserService {
         request: Request<pb::BulkUpdateFieldsRequest>,
     ) -> Result<Response<pb::BulkUpdateFieldsResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(self.0.bulk_update_fields(&caller, request.into_inner()).await?))
+        Ok(Response::new(
+            self.0
+                .bulk_update_fields(&caller, request.into_inner())
+                .await?,
+        ))
     }
 
     async fn update_account(
@@ -57,7 +73,9 @@ impl user_service_server::UserService for UserService {
         request: Request<pb::UpdateAccountRequest>,
     ) -> Result<Response<pb::UpdateAccountResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(self.0.update_account(&caller, request.into_inner()).await?))
+        Ok(Response::new(
+            self.0.update_account(&caller, request.into_inner()).await?,
+        ))
     }
 
     async fn send_email_code(
@@ -65,7 +83,11 @@ impl user_service_server::UserService for UserService {
         request: Request<pb::SendEmailCodeRequest>,
     ) -> Result<Response<pb::SendEmailCodeResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(self.0.send_email_code(&caller, request.into_inner()).await?))
+        Ok(Response::new(
+            self.0
+                .send_email_code(&caller, request.into_inner())
+                .await?,
+        ))
     }
 
     async fn send_phone_code(
@@ -73,7 +95,11 @@ impl user_service_server::UserService for UserService {
         request: Request<pb::SendPhoneCodeRequest>,
     ) -> Result<Response<pb::SendPhoneCodeResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(self.0.send_phone_code(&caller, request.into_inner()).await?))
+        Ok(Response::new(
+            self.0
+                .send_phone_code(&caller, request.into_inner())
+                .await?,
+        ))
     }
 
     async fn confirm_email_change(
@@ -81,7 +107,11 @@ impl user_service_server::UserService for UserService {
         request: Request<pb::ConfirmEmailChangeRequest>,
     ) -> Result<Response<pb::ConfirmEmailChangeResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(self.0.confirm_email_change(&caller, request.into_inner()).await?))
+        Ok(Response::new(
+            self.0
+                .confirm_email_change(&caller, request.into_inner())
+                .await?,
+        ))
     }
 
     async fn confirm_phone_change(
@@ -89,6 +119,10 @@ impl user_service_server::UserService for UserService {
         request: Request<pb::ConfirmPhoneChangeRequest>,
     ) -> Result<Response<pb::ConfirmPhoneChangeResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(self.0.confirm_phone_change(&caller, request.into_inner()).await?))
+        Ok(Response::new(
+            self.0
+                .confirm_phone_change(&caller, request.into_inner())
+                .await?,
+        ))
     }
 }

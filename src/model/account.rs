@@ -73,9 +73,10 @@ struct Standing {
 }
 
 impl Standing {
-    /// Whether the address can authorize changes of its account. One that was bound without the proof of an older factor
-    /// cannot for as long as there is such a factor: a password, or an older verified address of the other channel. A
-    /// stolen token could otherwise bind its own address and take over the account.
+    /// Whether the address can authorize changes of its account. One that was bound without the
+    /// proof of an older factor cannot for as long as there is such a factor: a password, or an
+    /// older verified address of the other channel. A stolen token could otherwise bind its own
+    /// address and take over the account.
     fn is_confirmed(self, other: Standing, has_password: bool) -> bool {
         let has_older_factor = |bound_at: DateTime<Utc>| {
             has_password || other.verified && other.bound_at.is_none_or(|other| other < bound_at)
@@ -97,11 +98,14 @@ pub fn connection_key(provider: &str, subject: &str) -> String {
     format!("{provider}:{subject}")
 }
 
-/// Whether a text can name a provider: a lower-case letter, then letters, digits and `_`, at most 32.
+/// Whether a text can name a provider: a lower-case letter, then letters, digits and `_`, at most
+/// 32.
 pub fn is_provider(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase())
         && text.len() <= 32
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
 
 /// The subject of a third-party login: 1 to 255 characters, in NFC.
@@ -131,7 +135,13 @@ impl Login {
             Channel::Email => (self.email_verified, self.email_bound_at, self.email_set_at),
             Channel::Phone => (self.phone_verified, self.phone_bound_at, self.phone_set_at),
         };
-        Some(Bound { shown: shown.clone()?, key: key.clone()?, verified, bound_at, set_at })
+        Some(Bound {
+            shown: shown.clone()?,
+            key: key.clone()?,
+            verified,
+            bound_at,
+            set_at,
+        })
     }
 
     /// Puts another address of a channel in place of the bound one.
@@ -142,8 +152,12 @@ impl Login {
         let (shown, key) = address.map(|address| (address.shown, address.key)).unzip();
         match channel {
             Channel::Email => {
-                (self.email, self.email_key, self.email_verified, self.email_bound_at) =
-                    (shown, key, verified, bound_at);
+                (
+                    self.email,
+                    self.email_key,
+                    self.email_verified,
+                    self.email_bound_at,
+                ) = (shown, key, verified, bound_at);
                 self.email_set_at = set_at;
             }
             Channel::Phone => {
@@ -163,15 +177,20 @@ impl Login {
         self.verified(Channel::Email).is_some() || self.verified(Channel::Phone).is_some()
     }
 
-    /// The confirmed address of a channel: a verified one that can authorize changes of the account.
+    /// The confirmed address of a channel: a verified one that can authorize changes of the
+    /// account.
     pub fn confirmed(&self, channel: Channel) -> Option<Bound> {
         let standing = |channel| {
             let bound = self.bound(channel);
             let bound_at = bound.as_ref().and_then(|bound| bound.bound_at);
-            Standing { verified: bound.is_some_and(|bound| bound.verified), bound_at }
+            Standing {
+                verified: bound.is_some_and(|bound| bound.verified),
+                bound_at,
+            }
         };
         let has_password = self.password_hash.is_some();
-        self.bound(channel).filter(|_| standing(channel).is_confirmed(standing(channel.other()), has_password))
+        self.bound(channel)
+            .filter(|_| standing(channel).is_confirmed(standing(channel.other()), has_password))
     }
 
     /// Whether any address is confirmed.
@@ -201,8 +220,14 @@ impl Login {
 impl Account {
     /// Whether the address of a channel is verified and can authorize changes of the account.
     pub fn is_confirmed(&self, channel: Channel) -> bool {
-        let email = Standing { verified: self.email_verified, bound_at: self.email_bound_at };
-        let phone = Standing { verified: self.phone_verified, bound_at: self.phone_bound_at };
+        let email = Standing {
+            verified: self.email_verified,
+            bound_at: self.email_bound_at,
+        };
+        let phone = Standing {
+            verified: self.phone_verified,
+            bound_at: self.phone_bound_at,
+        };
         match channel {
             Channel::Email => email.is_confirmed(phone, self.has_password),
             Channel::Phone => phone.is_confirmed(email, self.has_password),
@@ -254,7 +279,9 @@ pub struct Normalized {
 
 /// A username as it is compared: NFKC and case-folded.
 pub fn fold_username(given: &str) -> String {
-    caseless::default_case_fold_str(&given.nfkc().collect::<String>()).nfkc().collect()
+    caseless::default_case_fold_str(&given.nfkc().collect::<String>())
+        .nfkc()
+        .collect()
 }
 
 /// An email as it is compared: lower case, the domain in its ASCII form.
@@ -282,13 +309,22 @@ pub fn parse_email(given: String) -> Result<Normalized, Rejection> {
     let local_fits = (1..=64).contains(&local.len()) && local.chars().all(is_atom) && dots_fit;
     let label_fits = |label: &str| {
         (1..=63).contains(&label.len())
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
     let domain_fits = domain.contains('.') && domain.split('.').all(label_fits) && key.len() <= 254;
-    let top_is_name = domain.rsplit('.').next().is_some_and(|top| !top.bytes().all(|b| b.is_ascii_digit()));
-    if local_fits && domain_fits && top_is_name { Ok(Normalized { shown, key }) } else { Err(FORM) }
+    let top_is_name = domain
+        .rsplit('.')
+        .next()
+        .is_some_and(|top| !top.bytes().all(|b| b.is_ascii_digit()));
+    if local_fits && domain_fits && top_is_name {
+        Ok(Normalized { shown, key })
+    } else {
+        Err(FORM)
+    }
 }
 
 /// A phone in E.164: `+`, a digit from 1, and 6 to 14 more.
@@ -298,9 +334,15 @@ pub fn parse_phone(given: String) -> Result<Normalized, Rejection> {
         && !digits.starts_with('0')
         && digits.bytes().all(|byte| byte.is_ascii_digit());
     if !fits {
-        return Err((FieldError::Format, "must be an E.164 phone number, for example +8613800138000"));
+        return Err((
+            FieldError::Format,
+            "must be an E.164 phone number, for example +8613800138000",
+        ));
     }
-    Ok(Normalized { shown: given.clone(), key: given })
+    Ok(Normalized {
+        shown: given.clone(),
+        key: given,
+    })
 }
 
 #[cfg(test)]
@@ -309,8 +351,19 @@ mod tests {
 
     #[test]
     fn emails_need_a_domain_with_a_dot() {
-        assert_eq!(parse_email("Ann@Bücher.Example".into()).unwrap().key, "ann@xn--bcher-kva.example");
-        for bad in ["no", "a@b", "@b.example", "a@@b.example", "a b@c.example", "é@b.example", "a@b..example"] {
+        assert_eq!(
+            parse_email("Ann@Bücher.Example".into()).unwrap().key,
+            "ann@xn--bcher-kva.example"
+        );
+        for bad in [
+            "no",
+            "a@b",
+            "@b.example",
+            "a@@b.example",
+            "a b@c.example",
+            "é@b.example",
+            "a@b..example",
+        ] {
             assert!(parse_email(bad.into()).is_err(), "{bad}");
         }
     }

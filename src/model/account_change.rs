@@ -1,5 +1,5 @@
-//! A change of an account as it is asked for, and what it needs: decided from the account as it is, never from the
-//! request alone.
+//! A change of an account as it is asked for, and what it needs: decided from the account as it is,
+//! never from the request alone.
 
 use chrono::{DateTime, Utc};
 
@@ -41,7 +41,13 @@ pub struct Proof {
 impl Proof {
     /// Whether nothing is shown.
     pub fn is_empty(&self) -> bool {
-        let Self { channel: _, code, new_code, password, wallet_password } = self;
+        let Self {
+            channel: _,
+            code,
+            new_code,
+            password,
+            wallet_password,
+        } = self;
         code.is_none() && new_code.is_none() && password.is_none() && wallet_password.is_none()
     }
 }
@@ -56,8 +62,12 @@ pub struct Paths {
 }
 
 /// The paths of UpdateAccountRequest.
-pub const UPDATE_ACCOUNT: Paths =
-    Paths { email: "account.email", phone: "account.phone", code: "proof.code", new_code: "proof.new_code" };
+pub const UPDATE_ACCOUNT: Paths = Paths {
+    email: "account.email",
+    phone: "account.phone",
+    code: "proof.code",
+    new_code: "proof.new_code",
+};
 
 impl Paths {
     /// The paths of ConfirmEmailChangeRequest or ConfirmPhoneChangeRequest.
@@ -66,7 +76,12 @@ impl Paths {
             Channel::Email => "current_email_code",
             Channel::Phone => "current_phone_code",
         };
-        Self { email: "email", phone: "phone", code, new_code: "code" }
+        Self {
+            email: "email",
+            phone: "phone",
+            code,
+            new_code: "code",
+        }
     }
 
     /// The state of the address of a channel.
@@ -187,8 +202,8 @@ const WRONG_CHANNEL: &str = "must match the address that is changed";
 /// Decides what a change needs.
 ///
 /// # Errors
-/// INVALID_REQUEST for a code of a channel that can't prove the change, PROOF_REQUIRED, CURRENT_CODE_REQUIRED,
-/// ADDRESS_NOT_BOUND, ADDRESS_NOT_CONFIRMED.
+/// INVALID_REQUEST for a code of a channel that can't prove the change, PROOF_REQUIRED,
+/// CURRENT_CODE_REQUIRED, ADDRESS_NOT_BOUND, ADDRESS_NOT_CONFIRMED.
 pub fn plan(login: &Login, patch: &AccountPatch, proof: &Proof, rules: Rules) -> Result<Plan> {
     let mut planner = Planner {
         login,
@@ -204,7 +219,13 @@ pub fn plan(login: &Login, patch: &AccountPatch, proof: &Proof, rules: Rules) ->
     planner.addresses(patch);
     planner.passwords_given();
     planner.open(patch);
-    let Planner { plan, missing, lacks_current, failed, .. } = planner;
+    let Planner {
+        plan,
+        missing,
+        lacks_current,
+        failed,
+        ..
+    } = planner;
     missing.into_result_as(Reason::ProofRequired)?;
     if lacks_current {
         return Err(Error::new(Reason::CurrentCodeRequired).with_precondition(rules.paths.code));
@@ -225,12 +246,19 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// Rejects a code of a channel other than that of the changed address. Accepts it if the address couldn't prove the
-    /// change itself and an address of the other channel is bound.
+    /// Rejects a code of a channel other than that of the changed address. Accepts it if the
+    /// address couldn't prove the change itself and an address of the other channel is bound.
     fn check_channel(&mut self, patch: &AccountPatch) -> Result<()> {
-        let Some(channel) = self.other_channel(patch) else { return Ok(()) };
-        if self.login.confirmed(channel.other()).is_some() || self.login.verified(channel).is_none() {
-            return Err(Error::invalid("proof.channel", FieldError::Format, WRONG_CHANNEL));
+        let Some(channel) = self.other_channel(patch) else {
+            return Ok(());
+        };
+        if self.login.confirmed(channel.other()).is_some() || self.login.verified(channel).is_none()
+        {
+            return Err(Error::invalid(
+                "proof.channel",
+                FieldError::Format,
+                WRONG_CHANNEL,
+            ));
         }
         if self.login.confirmed(channel).is_none() {
             self.failed = Some(Error::address_not_confirmed("proof.channel"));
@@ -251,17 +279,28 @@ impl Planner<'_> {
 
     fn addresses(&mut self, patch: &AccountPatch) {
         let paths = self.rules.paths;
-        let named = [(Channel::Email, paths.email, &patch.email), (Channel::Phone, paths.phone, &patch.phone)];
+        let named = [
+            (Channel::Email, paths.email, &patch.email),
+            (Channel::Phone, paths.phone, &patch.phone),
+        ];
         let other = self.other_channel(patch);
         let addresses: Vec<Address> = named
             .into_iter()
             .filter_map(|(channel, path, given)| {
-                Some(self.address(channel, path, given.as_ref()?.as_ref(), other.unwrap_or(channel)))
+                Some(self.address(
+                    channel,
+                    path,
+                    given.as_ref()?.as_ref(),
+                    other.unwrap_or(channel),
+                ))
             })
             .collect();
         self.code_is_taken = !addresses.is_empty();
         let needs = |address: &&Address| address.needs_code || address.needs_new_code;
-        let served = addresses.iter().position(|address| needs(&address)).unwrap_or(0);
+        let served = addresses
+            .iter()
+            .position(|address| needs(&address))
+            .unwrap_or(0);
         for (place, address) in addresses.into_iter().enumerate() {
             if place == served {
                 self.serve(address);
@@ -278,12 +317,19 @@ impl Planner<'_> {
     }
 
     /// `source` is the channel that a code was sent on.
-    fn address(&self, channel: Channel, path: &'static str, given: Option<&Normalized>, source: Channel) -> Address {
+    fn address(
+        &self,
+        channel: Channel,
+        path: &'static str,
+        given: Option<&Normalized>,
+        source: Channel,
+    ) -> Address {
         let bound = self.login.bound(channel);
         let is_verified = bound.as_ref().is_some_and(|bound| bound.verified);
         let is_confirmed = self.login.confirmed(channel).is_some();
         let proves = self.rules.is_user || self.rules.needs_codes;
-        // An address that isn't confirmed gives no protection against a caller who knows the password.
+        // An address that isn't confirmed gives no protection against a caller who knows the
+        // password.
         let protects = proves && is_verified && (is_confirmed || self.proof.password.is_none());
         let mut address = Address {
             channel,
@@ -306,7 +352,9 @@ impl Planner<'_> {
                     address.change = AddressChange::Confirm;
                 }
                 (true, true) => address.is_unchanged = true,
-                (true, false) if self.proof.new_code.is_some() => address.change = AddressChange::Verify,
+                (true, false) if self.proof.new_code.is_some() => {
+                    address.change = AddressChange::Verify
+                }
                 (true, false) => {}
             },
             (Some(given), _) => {
@@ -321,7 +369,11 @@ impl Planner<'_> {
 
     /// What the currently bound address can do.
     fn binding(&self, source: Channel) -> Binding {
-        let Rules { is_user, needs_codes, .. } = self.rules;
+        let Rules {
+            is_user,
+            needs_codes,
+            ..
+        } = self.rules;
         let has_factor = self.login.password_hash.is_some() || self.login.has_confirmed();
         match (is_user, needs_codes) {
             (false, false) => Binding::Unverified,
@@ -343,25 +395,52 @@ impl Planner<'_> {
         let lacks_new = address.needs_new_code && self.proof.new_code.is_none();
         let lacks_code = address.needs_code && self.proof.code.is_none();
         match (lacks_new, lacks_code) {
-            (true, _) => {
-                self.missing.add(paths.new_code, FieldError::Required, "the code sent to the new address is required")
-            }
+            (true, _) => self.missing.add(
+                paths.new_code,
+                FieldError::Required,
+                "the code sent to the new address is required",
+            ),
             (false, true) if address.needs_new_code => self.lacks_current = true,
-            (false, true) => {
-                self.missing.add(paths.code, FieldError::Required, "the code sent to the current address is required")
-            }
+            (false, true) => self.missing.add(
+                paths.code,
+                FieldError::Required,
+                "the code sent to the current address is required",
+            ),
             (false, false) => {}
         }
-        let bound = |channel| self.login.bound(channel).map(|bound| bound.key).unwrap_or_default();
+        let bound = |channel| {
+            self.login
+                .bound(channel)
+                .map(|bound| bound.key)
+                .unwrap_or_default()
+        };
         let new = match &address.change {
             AddressChange::Bind(folded, _) => folded.key.clone(),
             _ => bound(address.channel),
         };
         let shown = |channel, purpose, address, digits: &Option<String>, path| {
-            digits.clone().map(|digits| CodeAttempt { channel, purpose, address, digits, path })
+            digits.clone().map(|digits| CodeAttempt {
+                channel,
+                purpose,
+                address,
+                digits,
+                path,
+            })
         };
-        let new = shown(address.channel, Purpose::Bind, new, &self.proof.new_code, paths.new_code);
-        let current = shown(address.source, Purpose::Replace, bound(address.source), &self.proof.code, paths.code);
+        let new = shown(
+            address.channel,
+            Purpose::Bind,
+            new,
+            &self.proof.new_code,
+            paths.new_code,
+        );
+        let current = shown(
+            address.source,
+            Purpose::Replace,
+            bound(address.source),
+            &self.proof.code,
+            paths.code,
+        );
         self.plan.codes.extend(new.into_iter().chain(current));
         self.keep(address);
     }
@@ -380,10 +459,20 @@ impl Planner<'_> {
     fn passwords_given(&mut self) {
         let shown = [
             (Kind::Login, &self.proof.password, "proof.current_password"),
-            (Kind::Wallet, &self.proof.wallet_password, "proof.current_wallet_password"),
+            (
+                Kind::Wallet,
+                &self.proof.wallet_password,
+                "proof.current_wallet_password",
+            ),
         ];
         for (kind, secret, path) in shown {
-            self.plan.passwords_given.extend(secret.clone().map(|secret| PasswordAttempt { kind, secret, path }));
+            self.plan
+                .passwords_given
+                .extend(
+                    secret
+                        .clone()
+                        .map(|secret| PasswordAttempt { kind, secret, path }),
+                );
         }
     }
 
@@ -391,7 +480,9 @@ impl Planner<'_> {
     fn openings(&self, patch: &AccountPatch) -> Vec<Opening> {
         let Self { login, proof, .. } = self;
         let has_verified = login.has_verified();
-        let needs = |shown: &Option<Secret>, hash: &Option<String>| shown.is_none() && (hash.is_some() || has_verified);
+        let needs = |shown: &Option<Secret>, hash: &Option<String>| {
+            shown.is_none() && (hash.is_some() || has_verified)
+        };
         let password = Opening {
             purpose: Purpose::Password,
             path: "new_password",
@@ -403,21 +494,36 @@ impl Planner<'_> {
             needs_code: needs(&proof.wallet_password, &login.wallet_password_hash),
         };
         let needs_code = login.has_confirmed();
-        let unlink = Opening { purpose: Purpose::Unlink, path: "unlink_connection_id", needs_code };
+        let unlink = Opening {
+            purpose: Purpose::Unlink,
+            path: "unlink_connection_id",
+            needs_code,
+        };
         let asked = [
             (patch.password.is_some(), password),
             (patch.wallet_password.is_some(), wallet),
             (!patch.unlink.is_empty(), unlink),
         ];
-        asked.into_iter().filter_map(|(is_asked, opening)| is_asked.then_some(opening)).collect()
+        asked
+            .into_iter()
+            .filter_map(|(is_asked, opening)| is_asked.then_some(opening))
+            .collect()
     }
 
-    /// Gives the code to the first change that needs it, or that could have it; every other one needs its own proof.
+    /// Gives the code to the first change that needs it, or that could have it; every other one
+    /// needs its own proof.
     fn open(&mut self, patch: &AccountPatch) {
         let openings = self.openings(patch);
-        let served = openings.iter().position(|opening| opening.needs_code).unwrap_or(0);
+        let served = openings
+            .iter()
+            .position(|opening| opening.needs_code)
+            .unwrap_or(0);
         for (place, opening) in openings.iter().enumerate() {
-            let code = self.proof.code.clone().filter(|_| place == served && !self.code_is_taken);
+            let code = self
+                .proof
+                .code
+                .clone()
+                .filter(|_| place == served && !self.code_is_taken);
             match (code, self.proof.channel) {
                 (Some(digits), Some(channel)) => self.open_by(channel, opening.purpose, digits),
                 _ if opening.needs_code && self.rules.is_user => {
@@ -428,14 +534,27 @@ impl Planner<'_> {
             }
         }
         let needs_password = !self.login.has_confirmed() && self.login.password_hash.is_some();
-        if !patch.unlink.is_empty() && self.rules.is_user && needs_password && self.proof.password.is_none() {
-            self.missing.add("proof.current_password", FieldError::Required, "the current password is required");
+        if !patch.unlink.is_empty()
+            && self.rules.is_user
+            && needs_password
+            && self.proof.password.is_none()
+        {
+            self.missing.add(
+                "proof.current_password",
+                FieldError::Required,
+                "the current password is required",
+            );
         }
-        // Otherwise a stolen token could set a first password, and unlink the owner's connection with it.
+        // Otherwise a stolen token could set a first password, and unlink the owner's connection
+        // with it.
         let unproven = self.login.password_unproven_at.zip(self.rules.linked_at);
-        if self.rules.is_user && needs_password && unproven.is_some_and(|(set_at, linked_at)| linked_at <= set_at) {
+        if self.rules.is_user
+            && needs_password
+            && unproven.is_some_and(|(set_at, linked_at)| linked_at <= set_at)
+        {
             let why = "was linked before the password was set without another proof; only a service can unlink it";
-            self.missing.add("unlink_connection_id", FieldError::Required, why);
+            self.missing
+                .add("unlink_connection_id", FieldError::Required, why);
         }
     }
 
@@ -444,7 +563,13 @@ impl Planner<'_> {
         let refused = match (self.login.confirmed(channel), self.login.verified(channel)) {
             (Some(bound), _) => {
                 let path = self.rules.paths.code;
-                self.plan.codes.push(CodeAttempt { channel, purpose, address: bound.key, digits, path });
+                self.plan.codes.push(CodeAttempt {
+                    channel,
+                    purpose,
+                    address: bound.key,
+                    digits,
+                    path,
+                });
                 return;
             }
             (None, Some(_)) => Error::address_not_confirmed(path),
@@ -456,25 +581,47 @@ impl Planner<'_> {
 
 /// Notes what of a proof can serve nothing that the request holds.
 pub fn check_proof(patch: &AccountPatch, proof: &Proof, paths: Paths, violations: &mut Violations) {
-    let addresses = [(Channel::Email, &patch.email), (Channel::Phone, &patch.phone)];
-    let named: Vec<Channel> =
-        addresses.iter().filter(|(_, given)| given.is_some()).map(|(channel, _)| *channel).collect();
-    let binds = addresses.iter().any(|(_, given)| matches!(given, Some(Some(_))));
-    let opens = patch.password.is_some() || patch.wallet_password.is_some() || !patch.unlink.is_empty();
+    let addresses = [
+        (Channel::Email, &patch.email),
+        (Channel::Phone, &patch.phone),
+    ];
+    let named: Vec<Channel> = addresses
+        .iter()
+        .filter(|(_, given)| given.is_some())
+        .map(|(channel, _)| *channel)
+        .collect();
+    let binds = addresses
+        .iter()
+        .any(|(_, given)| matches!(given, Some(Some(_))));
+    let opens =
+        patch.password.is_some() || patch.wallet_password.is_some() || !patch.unlink.is_empty();
     if proof.new_code.is_some() && !binds {
-        violations.add(paths.new_code, FieldError::Format, "doesn't apply: the request binds no address");
+        violations.add(
+            paths.new_code,
+            FieldError::Format,
+            "doesn't apply: the request binds no address",
+        );
     }
     match (proof.channel, named.is_empty()) {
-        // A code of the other channel can prove some changes of an address; the state of the account decides.
+        // A code of the other channel can prove some changes of an address; the state of the
+        // account decides.
         (Some(channel), false) if !named.contains(&channel) && proof.code.is_none() => {
             violations.add("proof.channel", FieldError::Format, WRONG_CHANNEL);
         }
         (None, true) if proof.code.is_some() && opens => {
-            violations.add("proof.channel", FieldError::Required, "must be the channel that the code was sent on");
+            violations.add(
+                "proof.channel",
+                FieldError::Required,
+                "must be the channel that the code was sent on",
+            );
         }
         _ => {}
     }
     if proof.code.is_some() && named.is_empty() && !opens {
-        violations.add(paths.code, FieldError::Format, "doesn't apply: the request has no change that uses a code");
+        violations.add(
+            paths.code,
+            FieldError::Format,
+            "doesn't apply: the request has no change that uses a code",
+        );
     }
 }

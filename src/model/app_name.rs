@@ -12,7 +12,8 @@ const MAX: usize = 64;
 /// Most digits in a row, so that no name looks like a code or a telephone number.
 const MAX_DIGITS: usize = 3;
 
-/// A name of letters, marks, spaces, `&'+-_` and at most three digits in a row; empty stands for the deployment's own.
+/// A name of letters, marks, spaces, `&'+-_` and at most three digits in a row; empty stands for
+/// the deployment's own.
 ///
 /// Nothing of it can be a link, an address, a header or markup.
 ///
@@ -21,13 +22,19 @@ const MAX_DIGITS: usize = 3;
 pub fn parse_app_name(given: String) -> Result<String, Rejection> {
     let shown = text::line(given, 0, MAX, "must have at most 64 characters")?;
     if !shown.chars().all(is_plain) {
-        return Err((FieldError::Format, "may contain only letters, marks, spaces, digits, and &'+-_"));
+        return Err((
+            FieldError::Format,
+            "may contain only letters, marks, spaces, digits, and &'+-_",
+        ));
     }
     let mut row = 0;
     for c in shown.chars() {
         row = if is_digit(c) { row + 1 } else { 0 };
         if row > MAX_DIGITS {
-            return Err((FieldError::Format, "must not have more than three digits in a row"));
+            return Err((
+                FieldError::Format,
+                "must not have more than three digits in a row",
+            ));
         }
     }
     Ok(shown.trim().to_owned())
@@ -38,8 +45,14 @@ fn is_digit(c: char) -> bool {
 }
 
 fn is_plain(c: char) -> bool {
-    let is_word = matches!(c.general_category_group(), GeneralCategoryGroup::Letter | GeneralCategoryGroup::Mark);
-    is_word || is_digit(c) || c.general_category() == GeneralCategory::SpaceSeparator || "&'+-_".contains(c)
+    let is_word = matches!(
+        c.general_category_group(),
+        GeneralCategoryGroup::Letter | GeneralCategoryGroup::Mark
+    );
+    is_word
+        || is_digit(c)
+        || c.general_category() == GeneralCategory::SpaceSeparator
+        || "&'+-_".contains(c)
 }
 
 #[cfg(test)]
@@ -48,8 +61,17 @@ mod tests {
 
     #[test]
     fn names_of_applications_are_taken() {
-        for name in ["", "Acme", "Tom & Jerry's", "Studio 54", "C++", "名字", "हिन्दी", "a_b-c", "Web 300"]
-        {
+        for name in [
+            "",
+            "Acme",
+            "Tom & Jerry's",
+            "Studio 54",
+            "C++",
+            "名字",
+            "हिन्दी",
+            "a_b-c",
+            "Web 300",
+        ] {
             assert_eq!(parse_app_name(name.to_owned()).as_deref(), Ok(name));
         }
         assert!(parse_app_name("名".repeat(64)).is_ok());
@@ -79,6 +101,9 @@ mod tests {
             let (error, _) = parse_app_name(name.to_owned()).expect_err(name);
             assert_eq!(error, FieldError::Format, "{name:?}");
         }
-        assert_eq!(parse_app_name("a".repeat(65)).unwrap_err().0, FieldError::Length);
+        assert_eq!(
+            parse_app_name("a".repeat(65)).unwrap_err().0,
+            FieldError::Length
+        );
     }
 }

@@ -51,7 +51,10 @@ impl Purpose {
 
     /// Whether it opens an account, so that it goes only to an address that has proved itself.
     pub fn needs_verified(self) -> bool {
-        matches!(self, Purpose::Password | Purpose::WalletPassword | Purpose::Unlink)
+        matches!(
+            self,
+            Purpose::Password | Purpose::WalletPassword | Purpose::Unlink
+        )
     }
 }
 
@@ -72,20 +75,30 @@ pub struct Code {
 /// The bytes that a code's digits are derived from, with the key that its row names.
 pub fn seed(user_id: i64, channel: Channel, purpose: &str, address: &str, nonce: &[u8]) -> Vec<u8> {
     let mut seed = nonce.to_vec();
-    for part in [&user_id.to_be_bytes()[..], channel.as_str().as_bytes(), purpose.as_bytes(), address.as_bytes()] {
+    for part in [
+        &user_id.to_be_bytes()[..],
+        channel.as_str().as_bytes(),
+        purpose.as_bytes(),
+        address.as_bytes(),
+    ] {
         seed.extend((part.len() as u32).to_be_bytes());
         seed.extend(part);
     }
     seed
 }
 
-/// Six digits out of random bytes, each number as likely as any other; `None` where no part of them will do, which
-/// happens to one in a thousand million million million.
+/// Six digits out of random bytes, each number as likely as any other; `None` where no part of them
+/// will do, which happens to one in a thousand million million million.
 pub fn digits(random: &[u8]) -> Option<String> {
     const NUMBERS: u64 = 1_000_000;
     const FAIR: u64 = u64::MAX - u64::MAX % NUMBERS;
-    let parts = random.chunks_exact(8).map(|part| u64::from_be_bytes(part.try_into().expect("valid: eight bytes")));
-    parts.into_iter().find(|part| *part < FAIR).map(|part| format!("{:06}", part % NUMBERS))
+    let parts = random
+        .chunks_exact(8)
+        .map(|part| u64::from_be_bytes(part.try_into().expect("valid: eight bytes")));
+    parts
+        .into_iter()
+        .find(|part| *part < FAIR)
+        .map(|part| format!("{:06}", part % NUMBERS))
 }
 
 /// What may be a code: six ASCII digits.

@@ -31,7 +31,9 @@ impl Channel {
 
     /// The channel of that name.
     pub fn parse(name: &str) -> Option<Channel> {
-        [Channel::Email, Channel::Phone].into_iter().find(|channel| channel.as_str() == name)
+        [Channel::Email, Channel::Phone]
+            .into_iter()
+            .find(|channel| channel.as_str() == name)
     }
 }
 
@@ -73,12 +75,17 @@ templates! {
 impl Template {
     /// The template of that name.
     pub fn parse(name: &str) -> Option<Template> {
-        Template::ALL.iter().copied().find(|template| template.as_str() == name)
+        Template::ALL
+            .iter()
+            .copied()
+            .find(|template| template.as_str() == name)
     }
 
     /// The group of texts, `code` or `notice`, and the subject within it.
     pub fn parts(self) -> (&'static str, &'static str) {
-        self.as_str().split_once('.').expect("valid: every name has a dot")
+        self.as_str()
+            .split_once('.')
+            .expect("valid: every name has a dot")
     }
 
     /// Whether it carries a code.

@@ -6,7 +6,8 @@ use diesel::deserialize::FromSqlRow;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// The JSON text of an object. Most profiles are only passed on, so it is parsed only when it is needed.
+/// The JSON text of an object. Most profiles are only passed on, so it is parsed only when it is
+/// needed.
 #[derive(Clone, Debug, PartialEq, Eq, FromSqlRow)]
 pub struct Document(String);
 
@@ -29,7 +30,9 @@ impl Document {
     /// One field; null where there is none. The others are passed over.
     pub fn field(&self, name: &str) -> Value {
         let mut reader = serde_json::Deserializer::from_str(&self.0);
-        reader.deserialize_map(Find(name)).expect("valid: the column takes objects alone")
+        reader
+            .deserialize_map(Find(name))
+            .expect("valid: the column takes objects alone")
     }
 }
 
@@ -70,9 +73,16 @@ mod tests {
 
     #[test]
     fn a_field_is_found_among_others() {
-        let document = Document::of_text(r#"{"a": {"b": 1}, "b": [2, "\u00e9"], "\"c": null, "\u00e9": 3}"#.to_owned());
+        let document = Document::of_text(
+            r#"{"a": {"b": 1}, "b": [2, "\u00e9"], "\"c": null, "\u00e9": 3}"#.to_owned(),
+        );
 
-        for (name, value) in [("a", json!({"b": 1})), ("b", json!([2, "é"])), ("é", json!(3)), ("c", json!(null))] {
+        for (name, value) in [
+            ("a", json!({"b": 1})),
+            ("b", json!([2, "é"])),
+            ("é", json!(3)),
+            ("c", json!(null)),
+        ] {
             assert_eq!(document.field(name), value, "{name}");
         }
     }

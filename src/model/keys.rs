@@ -16,7 +16,9 @@ pub struct Keys(Vec<Key>);
 
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|key| &key.id)).finish()
+        f.debug_list()
+            .entries(self.0.iter().map(|key| &key.id))
+            .finish()
     }
 }
 
@@ -28,7 +30,10 @@ impl Keys {
     /// # Panics
     /// If there is none; configuration validation rejects that.
     pub fn new(keys: Vec<Key>) -> Self {
-        assert!(!keys.is_empty(), "valid: configuration asks for one key at least");
+        assert!(
+            !keys.is_empty(),
+            "valid: configuration asks for one key at least"
+        );
         Self(keys)
     }
 
@@ -39,12 +44,18 @@ impl Keys {
 
     /// A tag over `body` with the key that signs.
     pub fn sign(&self, purpose: &'static str, body: &[u8]) -> Vec<u8> {
-        mac(&self.0[0], purpose, body).finalize().into_bytes().to_vec()
+        mac(&self.0[0], purpose, body)
+            .finalize()
+            .into_bytes()
+            .to_vec()
     }
 
     /// The tags over `body` with each key, that which signs first.
     pub fn sign_all(&self, purpose: &'static str, body: &[u8]) -> Vec<Vec<u8>> {
-        self.0.iter().map(|key| mac(key, purpose, body).finalize().into_bytes().to_vec()).collect()
+        self.0
+            .iter()
+            .map(|key| mac(key, purpose, body).finalize().into_bytes().to_vec())
+            .collect()
     }
 
     /// A tag with the key of that id, where it is still there.
@@ -56,7 +67,10 @@ impl Keys {
     /// The body of tag and body, where one of the keys made the tag. Compares in constant time.
     pub fn verify<'a>(&self, purpose: &'static str, signed: &'a [u8]) -> Option<&'a [u8]> {
         let (tag, body) = signed.split_at_checked(TAG)?;
-        self.0.iter().any(|key| mac(key, purpose, body).verify_slice(tag).is_ok()).then_some(body)
+        self.0
+            .iter()
+            .any(|key| mac(key, purpose, body).verify_slice(tag).is_ok())
+            .then_some(body)
     }
 }
 
@@ -66,7 +80,8 @@ fn mac(key: &Key, purpose: &'static str, body: &[u8]) -> Hmac<Sha256> {
     hkdf::Hkdf::<Sha256>::new(None, &key.bytes)
         .expand(purpose.as_bytes(), &mut derived)
         .expect("valid: 32 bytes are within HKDF's reach");
-    let mut mac = Hmac::<Sha256>::new_from_slice(&derived).expect("valid: HMAC takes keys of any length");
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(&derived).expect("valid: HMAC takes keys of any length");
     mac.update(body);
     mac
 }

@@ -34,7 +34,8 @@ pub struct OrderKey {
     pub descending: bool,
 }
 
-/// Parses `-created_at,nickname`, or `created_at desc, nickname` for the same, with the keys of [`with_ties`].
+/// Parses `-created_at,nickname`, or `created_at desc, nickname` for the same, with the keys of
+/// [`with_ties`].
 ///
 /// # Errors
 /// ORDER_BY_UNSUPPORTED with all violations.
@@ -47,7 +48,11 @@ pub fn parse(given: &str, fields: &Fields) -> Result<Vec<OrderKey>> {
 /// # Errors
 /// ORDER_BY_UNSUPPORTED with all violations.
 pub fn parse_named(given: &str, fields: &Fields) -> Result<Vec<OrderKey>> {
-    let given = if given.is_empty() { "-created_at" } else { given };
+    let given = if given.is_empty() {
+        "-created_at"
+    } else {
+        given
+    };
     let mut violations = Violations::new();
     let mut keys: Vec<OrderKey> = Vec::new();
     if given.len() > 512 || given.split(',').count() > MAX_KEYS {
@@ -62,36 +67,56 @@ pub fn parse_named(given: &str, fields: &Fields) -> Result<Vec<OrderKey>> {
         let descending = sign || word;
         match key(name, fields) {
             _ if sign && word => {
-                let why = format!("{} must have either the prefix \"-\" or the suffix \" desc\"", text::cut(name, 64));
+                let why = format!(
+                    "{} must have either the prefix \"-\" or the suffix \" desc\"",
+                    text::cut(name, 64)
+                );
                 violations.add("order_by", FieldError::Format, why);
             }
             Some(key) if keys.iter().any(|known| known.key == key) => {
-                violations.add("order_by", FieldError::Format, format!("duplicate sort key {}", text::cut(name, 64)));
+                violations.add(
+                    "order_by",
+                    FieldError::Format,
+                    format!("duplicate sort key {}", text::cut(name, 64)),
+                );
             }
             Some(key) => keys.push(OrderKey { key, descending }),
-            None => violations.add("order_by", FieldError::Unknown, format!("can't sort by {:?}", text::cut(name, 64))),
+            None => violations.add(
+                "order_by",
+                FieldError::Unknown,
+                format!("can't sort by {:?}", text::cut(name, 64)),
+            ),
         }
     }
     violations.into_result_as(Reason::OrderByUnsupported)?;
     Ok(keys)
 }
 
-/// Makes an order total: adds `user_id` in the direction of the last key. If the last key is an indexed field, also
-/// adds `created_at` before it, because its index contains it.
+/// Makes an order total: adds `user_id` in the direction of the last key. If the last key is an
+/// indexed field, also adds `created_at` before it, because its index contains it.
 pub fn with_ties(mut named: Vec<OrderKey>) -> Vec<OrderKey> {
     if let Some(last) = named.last().cloned() {
         let indexed = matches!(&last.key, Key::Custom(field) if field.index.is_declared());
-        for key in indexed.then_some(Key::CreatedAt).into_iter().chain([Key::UserId]) {
-            if named.iter().all(|known| known.key != key) && named.iter().all(|known| known.key != Key::UserId) {
-                named.push(OrderKey { key, descending: last.descending });
+        for key in indexed
+            .then_some(Key::CreatedAt)
+            .into_iter()
+            .chain([Key::UserId])
+        {
+            if named.iter().all(|known| known.key != key)
+                && named.iter().all(|known| known.key != Key::UserId)
+            {
+                named.push(OrderKey {
+                    key,
+                    descending: last.descending,
+                });
             }
         }
     }
     named
 }
 
-/// The total order of a list whose cursors have `len` values, even if an index has changed since the list began; `None`
-/// if no order of these keys has such cursors.
+/// The total order of a list whose cursors have `len` values, even if an index has changed since
+/// the list began; `None` if no order of these keys has such cursors.
 pub fn continued(named: &[OrderKey], len: usize) -> Option<Vec<OrderKey>> {
     let ties: &[Key] = match len.checked_sub(named.len())? {
         0 => &[],
@@ -100,7 +125,10 @@ pub fn continued(named: &[OrderKey], len: usize) -> Option<Vec<OrderKey>> {
         _ => return None,
     };
     let descending = named.last()?.descending;
-    let ties = ties.iter().map(|key| OrderKey { key: key.clone(), descending });
+    let ties = ties.iter().map(|key| OrderKey {
+        key: key.clone(),
+        descending,
+    });
     Some(named.iter().cloned().chain(ties).collect())
 }
 
@@ -118,10 +146,16 @@ impl<'a> Part<'a> {
     fn read(part: &'a str) -> Self {
         let part = part.trim();
         // A custom field may itself be named `desc`; the word is a direction only after a space.
-        let before = part.strip_suffix("desc").filter(|before| before.ends_with(char::is_whitespace));
+        let before = part
+            .strip_suffix("desc")
+            .filter(|before| before.ends_with(char::is_whitespace));
         let signed = before.map_or(part, str::trim_end);
         let name = signed.strip_prefix('-');
-        Self { name: name.unwrap_or(signed), sign: name.is_some(), word: before.is_some() }
+        Self {
+            name: name.unwrap_or(signed),
+            sign: name.is_some(),
+            word: before.is_some(),
+        }
     }
 }
 
@@ -131,8 +165,8 @@ pub fn custom_names(given: &str) -> impl Iterator<Item = &str> {
     names.filter(|name| !name.is_empty() && builtin(name).is_none())
 }
 
-/// The parsed keys. A field that was deleted and created again under the same name is a different key, because a cursor
-/// is valid in only one order.
+/// The parsed keys. A field that was deleted and created again under the same name is a different
+/// key, because a cursor is valid in only one order.
 pub fn signature(keys: &[OrderKey]) -> String {
     let name = |key: &Key| match key {
         Key::UserId => "user_id".to_owned(),
@@ -153,7 +187,14 @@ pub fn signature(keys: &[OrderKey]) -> String {
 }
 
 fn key(name: &str, fields: &Fields) -> Option<Key> {
-    let custom = || Some(Key::Custom(fields.get(name).filter(|field| field.field_type.is_scalar())?.clone()));
+    let custom = || {
+        Some(Key::Custom(
+            fields
+                .get(name)
+                .filter(|field| field.field_type.is_scalar())?
+                .clone(),
+        ))
+    };
     builtin(name).or_else(custom)
 }
 
@@ -195,7 +236,12 @@ mod tests {
     #[test]
     fn a_place_tells_the_order_in_which_its_list_began() {
         let fields = Fields::default();
-        for given in ["nickname", "-nickname,created_at", "user_id", "nickname,-user_id"] {
+        for given in [
+            "nickname",
+            "-nickname,created_at",
+            "user_id",
+            "nickname,-user_id",
+        ] {
             let named = parse_named(given, &fields).unwrap();
             let total = with_ties(named.clone());
             assert_eq!(continued(&named, total.len()), Some(total), "{given}");
@@ -203,14 +249,24 @@ mod tests {
         let named = parse_named("-nickname", &fields).unwrap();
         let by_time = continued(&named, 3).unwrap();
         assert_eq!(signature(&by_time), "-nickname,-created_at,-user_id");
-        assert_eq!([continued(&named, 0), continued(&named, 4), continued(&[], 0)], [None, None, None]);
+        assert_eq!(
+            [
+                continued(&named, 0),
+                continued(&named, 4),
+                continued(&[], 0)
+            ],
+            [None, None, None]
+        );
     }
 
     #[test]
     fn both_spellings_have_one_signature() {
         let fields = Fields::default();
         let signature = |given| signature(&parse(given, &fields).unwrap());
-        assert_eq!(signature("-created_at,nickname"), signature("created_at desc, nickname"));
+        assert_eq!(
+            signature("-created_at,nickname"),
+            signature("created_at desc, nickname")
+        );
         assert_ne!(signature("-created_at"), signature("created_at"));
         assert!(parse("-created_at desc", &fields).is_err());
     }

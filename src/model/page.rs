@@ -67,7 +67,11 @@ struct Content {
 
 /// A token for the rows after `after`.
 pub fn write(keys: &Keys, query: &str, after: Vec<Value>, now: DateTime<Utc>) -> String {
-    let content = Content { at: now.timestamp(), query: query.to_owned(), after };
+    let content = Content {
+        at: now.timestamp(),
+        query: query.to_owned(),
+        after,
+    };
     let body = serde_json::to_vec(&content).expect("valid: plain JSON");
     let mut token = keys.sign("page", &body);
     token.extend(body);
@@ -87,10 +91,21 @@ pub fn mismatch() -> Error {
 ///
 /// # Errors
 /// PAGE_TOKEN_INVALID, PAGE_TOKEN_MISMATCH or PAGE_TOKEN_EXPIRED.
-pub fn read(keys: &Keys, query: &str, token: &str, lifetime: TimeDelta, now: DateTime<Utc>) -> Result<Vec<Value>> {
-    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| rejected(Reason::PageTokenInvalid))?;
-    let body = keys.verify("page", &bytes).ok_or_else(|| rejected(Reason::PageTokenInvalid))?;
-    let content: Content = serde_json::from_slice(body).map_err(|_| rejected(Reason::PageTokenInvalid))?;
+pub fn read(
+    keys: &Keys,
+    query: &str,
+    token: &str,
+    lifetime: TimeDelta,
+    now: DateTime<Utc>,
+) -> Result<Vec<Value>> {
+    let bytes = URL_SAFE_NO_PAD
+        .decode(token)
+        .map_err(|_| rejected(Reason::PageTokenInvalid))?;
+    let body = keys
+        .verify("page", &bytes)
+        .ok_or_else(|| rejected(Reason::PageTokenInvalid))?;
+    let content: Content =
+        serde_json::from_slice(body).map_err(|_| rejected(Reason::PageTokenInvalid))?;
     if content.query != query {
         return Err(mismatch());
     }

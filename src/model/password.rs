@@ -25,11 +25,16 @@ pub struct Lengths {
 
 impl Default for Lengths {
     fn default() -> Self {
-        Self { min: 8, wallet_min: 6, max: MAX_LENGTH }
+        Self {
+            min: 8,
+            wallet_min: 6,
+            max: MAX_LENGTH,
+        }
     }
 }
 
-/// Longest attempt, in bytes, of which other spellings are checked; no system takes passwords so long.
+/// Longest attempt, in bytes, of which other spellings are checked; no system takes passwords so
+/// long.
 const MAX_SPELLED: usize = 4096;
 
 /// Which of a user's two secrets.
@@ -61,7 +66,10 @@ pub struct Secret {
 
 impl Secret {
     fn new(text: String) -> Self {
-        Self { text: text.into(), typed: None }
+        Self {
+            text: text.into(),
+            typed: None,
+        }
     }
 
     /// The text itself, for a hash function alone.
@@ -74,7 +82,10 @@ impl Secret {
         let typed = self.typed.as_ref().unwrap_or(&self.text).expose_secret();
         let mut spellings = vec![Spelling(Secret::new(typed.to_owned()))];
         let mut add = |text: String| {
-            if spellings.iter().all(|known| known.text().as_bytes().ct_ne(text.as_bytes()).into()) {
+            if spellings
+                .iter()
+                .all(|known| known.text().as_bytes().ct_ne(text.as_bytes()).into())
+            {
                 spellings.push(Spelling(Secret::new(text)));
             }
         };
@@ -103,7 +114,10 @@ impl Spelling {
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        self.expose().as_bytes().ct_eq(other.expose().as_bytes()).into()
+        self.expose()
+            .as_bytes()
+            .ct_eq(other.expose().as_bytes())
+            .into()
     }
 }
 
@@ -118,7 +132,12 @@ pub fn parse(kind: Kind, given: String, lengths: Lengths) -> Result<Secret, (Fie
         Kind::Login => lengths.min,
         Kind::Wallet => lengths.wallet_min,
     };
-    let length = || (FieldError::Length, format!("must be {min} to {} characters long", lengths.max));
+    let length = || {
+        (
+            FieldError::Length,
+            format!("must be {min} to {} characters long", lengths.max),
+        )
+    };
     // A cheap bound first: no code point of NFC stands for more than 36 bytes.
     if given.len() > lengths.max * 36 {
         return Err(length());
@@ -130,7 +149,8 @@ pub fn parse(kind: Kind, given: String, lengths: Lengths) -> Result<Secret, (Fie
     Ok(Secret::new(secret))
 }
 
-/// A password that is only to be checked. Its length is free, for a password that moved in has other rules.
+/// A password that is only to be checked. Its length is free, for a password that moved in has
+/// other rules.
 ///
 /// # Errors
 /// FIELD_REQUIRED where it is empty; FIELD_FORMAT where it contains NUL.
@@ -140,8 +160,12 @@ pub fn parse_attempt(given: String) -> Result<Secret, Rejection> {
     }
     let typed = SecretString::from(given.clone());
     let text = text::nfc(given)?;
-    let typed = bool::from(text.as_bytes().ct_ne(typed.expose_secret().as_bytes())).then_some(typed);
-    Ok(Secret { text: text.into(), typed })
+    let typed =
+        bool::from(text.as_bytes().ct_ne(typed.expose_secret().as_bytes())).then_some(typed);
+    Ok(Secret {
+        text: text.into(),
+        typed,
+    })
 }
 
 #[cfg(test)]
@@ -153,7 +177,9 @@ mod tests {
     }
 
     fn error(kind: Kind, text: &str) -> Option<FieldError> {
-        parse(kind, text.into(), Lengths::default()).err().map(|(error, _)| error)
+        parse(kind, text.into(), Lengths::default())
+            .err()
+            .map(|(error, _)| error)
     }
 
     #[test]
@@ -170,31 +196,68 @@ mod tests {
         ];
         for (kind, length, expected) in cases {
             for character in ["x", "e\u{301}", "😀"] {
-                assert_eq!(error(kind, &character.repeat(length)), expected, "{kind:?} {length} {character}");
+                assert_eq!(
+                    error(kind, &character.repeat(length)),
+                    expected,
+                    "{kind:?} {length} {character}"
+                );
             }
         }
-        assert_eq!(error(Kind::Login, &"x".repeat(1_000_000)), Some(FieldError::Length));
+        assert_eq!(
+            error(Kind::Login, &"x".repeat(1_000_000)),
+            Some(FieldError::Length)
+        );
     }
 
     #[test]
     fn lengths_are_configuration() {
-        let lengths = Lengths { min: 12, wallet_min: 4, max: 64 };
-        let why = |kind, length: usize| parse(kind, "x".repeat(length), lengths).err().map(|(_, why)| why);
-        assert_eq!(why(Kind::Login, 11).as_deref(), Some("must be 12 to 64 characters long"));
-        assert_eq!(why(Kind::Wallet, 3).as_deref(), Some("must be 4 to 64 characters long"));
-        assert_eq!((why(Kind::Login, 12), why(Kind::Wallet, 4), why(Kind::Wallet, 64)), (None, None, None));
+        let lengths = Lengths {
+            min: 12,
+            wallet_min: 4,
+            max: 64,
+        };
+        let why = |kind, length: usize| {
+            parse(kind, "x".repeat(length), lengths)
+                .err()
+                .map(|(_, why)| why)
+        };
+        assert_eq!(
+            why(Kind::Login, 11).as_deref(),
+            Some("must be 12 to 64 characters long")
+        );
+        assert_eq!(
+            why(Kind::Wallet, 3).as_deref(),
+            Some("must be 4 to 64 characters long")
+        );
+        assert_eq!(
+            (
+                why(Kind::Login, 12),
+                why(Kind::Wallet, 4),
+                why(Kind::Wallet, 64)
+            ),
+            (None, None, None)
+        );
     }
 
     #[test]
     fn nul_is_refused_and_other_characters_are_not() {
-        assert_eq!(error(Kind::Login, "violet\0lantern"), Some(FieldError::Format));
-        assert_eq!(parse_attempt("\0".into()).unwrap_err().0, FieldError::Format);
+        assert_eq!(
+            error(Kind::Login, "violet\0lantern"),
+            Some(FieldError::Format)
+        );
+        assert_eq!(
+            parse_attempt("\0".into()).unwrap_err().0,
+            FieldError::Format
+        );
         assert_eq!(error(Kind::Login, " tab\tand\u{202e}line\n"), None);
     }
 
     #[test]
     fn an_attempt_has_any_length_but_none() {
-        assert_eq!(parse_attempt(String::new()).unwrap_err().0, FieldError::Required);
+        assert_eq!(
+            parse_attempt(String::new()).unwrap_err().0,
+            FieldError::Required
+        );
         assert_eq!(secret("x").expose(), "x");
         assert_eq!(secret(&"x".repeat(200)).expose().len(), 200);
     }
@@ -212,11 +275,20 @@ mod tests {
 
     #[test]
     fn every_spelling_is_checked_once() {
-        let texts = |typed: &str| secret(typed).spellings().iter().map(|s| s.text().to_owned()).collect::<Vec<_>>();
+        let texts = |typed: &str| {
+            secret(typed)
+                .spellings()
+                .iter()
+                .map(|s| s.text().to_owned())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(texts("lantern"), ["lantern"]);
         assert_eq!(texts("caf\u{e9}"), ["caf\u{e9}"]);
         assert_eq!(texts("cafe\u{301}"), ["cafe\u{301}", "caf\u{e9}"]);
         assert_eq!(texts("\u{fb01}ne"), ["\u{fb01}ne", "fine"]);
-        assert_eq!(texts("\u{fb01}e\u{301}"), ["\u{fb01}e\u{301}", "\u{fb01}\u{e9}", "fi\u{e9}"]);
+        assert_eq!(
+            texts("\u{fb01}e\u{301}"),
+            ["\u{fb01}e\u{301}", "\u{fb01}\u{e9}", "fi\u{e9}"]
+        );
     }
 }

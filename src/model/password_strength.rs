@@ -12,13 +12,17 @@ const COMMON: &str = include_str!("common_passwords.txt");
 const MAX_JUDGED: usize = 40;
 /// Minimum number of characters that it checks, whatever they are.
 const MIN_JUDGED: usize = 8;
-/// Maximum work of zxcvbn, as [`work`] counts it: 4 ms of CPU time for the worst text that a search found.
+/// Maximum work of zxcvbn, as [`work`] counts it: 4 ms of CPU time for the worst text that a search
+/// found.
 const MAX_WORK: usize = 20_000;
 /// The shortest local part of an email that identifies its owner.
 const TELLING_LENGTH: usize = 4;
 
-/// The letters that zxcvbn substitutes for other characters. It tries every combination of those in a text.
-const SUBSTITUTIONS: [&str; 12] = ["4@", "8", "({[<", "3", "69", "1!|", "1|7", "0", "$5", "+7", "%", "2"];
+/// The letters that zxcvbn substitutes for other characters. It tries every combination of those in
+/// a text.
+const SUBSTITUTIONS: [&str; 12] = [
+    "4@", "8", "({[<", "3", "69", "1!|", "1|7", "0", "$5", "+7", "%", "2",
+];
 /// Characters that can stand for two letters.
 const AMBIGUOUS: &str = "1|7";
 
@@ -34,15 +38,32 @@ pub struct Blocklist {
 impl Blocklist {
     /// Blocks the names of the deployment, and the passwords of a list with one per line.
     pub fn new(names: &[&str], list: &str) -> Self {
-        let names: Vec<String> = names.iter().map(|name| fold_username(name)).filter(|name| !name.is_empty()).collect();
-        let lines = COMMON.lines().chain(list.lines()).map(|line| line.trim_end_matches('\r'));
-        let joined = names.iter().map(|name| name.split_whitespace().collect::<String>());
-        let passwords = lines.filter(|line| !line.is_empty()).map(fold_username).chain(joined).chain(names.clone());
-        Self { passwords: passwords.collect(), names }
+        let names: Vec<String> = names
+            .iter()
+            .map(|name| fold_username(name))
+            .filter(|name| !name.is_empty())
+            .collect();
+        let lines = COMMON
+            .lines()
+            .chain(list.lines())
+            .map(|line| line.trim_end_matches('\r'));
+        let joined = names
+            .iter()
+            .map(|name| name.split_whitespace().collect::<String>());
+        let passwords = lines
+            .filter(|line| !line.is_empty())
+            .map(fold_username)
+            .chain(joined)
+            .chain(names.clone());
+        Self {
+            passwords: passwords.collect(),
+            names,
+        }
     }
 
-    /// Whether a login password is too easy to guess: common, blocked, or containing the username or the local part of
-    /// the email, ignoring case. This may take 10 ms, so don't call it on an async thread.
+    /// Whether a login password is too easy to guess: common, blocked, or containing the username
+    /// or the local part of the email, ignoring case. This may take 10 ms, so don't call it on an
+    /// async thread.
     pub fn rejects(&self, secret: &Secret, username: Option<&str>, email: Option<&str>) -> bool {
         let folded = fold_username(secret.expose());
         let contains = |part: &str| !part.is_empty() && folded.contains(&fold_username(part));
@@ -67,16 +88,24 @@ fn judged(text: &str) -> &str {
     while length > MIN_JUDGED && work(characters[..length].iter().map(|(_, c)| *c)) > MAX_WORK {
         length -= 1;
     }
-    let end = text.char_indices().nth(length).map_or(text.len(), |(end, _)| end);
+    let end = text
+        .char_indices()
+        .nth(length)
+        .map_or(text.len(), |(end, _)| end);
     &text[..end]
 }
 
-/// The work of zxcvbn: it looks up every part of the text, once per way to read its characters as letters. The number
-/// of ways is an upper bound.
+/// The work of zxcvbn: it looks up every part of the text, once per way to read its characters as
+/// letters. The number of ways is an upper bound.
 fn work(characters: impl Iterator<Item = char> + Clone) -> usize {
     let ways = SUBSTITUTIONS.iter().map(|substitutes| {
-        let found = substitutes.chars().filter(|substitute| characters.clone().any(|c| c == *substitute));
-        found.map(|substitute| if AMBIGUOUS.contains(substitute) { 2 } else { 1 }).sum::<usize>().max(1)
+        let found = substitutes
+            .chars()
+            .filter(|substitute| characters.clone().any(|c| c == *substitute));
+        found
+            .map(|substitute| if AMBIGUOUS.contains(substitute) { 2 } else { 1 })
+            .sum::<usize>()
+            .max(1)
     });
     let length = characters.clone().count();
     // Some searches run even if there is nothing to substitute.
@@ -100,11 +129,22 @@ mod tests {
 
     #[test]
     fn common_passwords_are_rejected() {
-        let common = ["password", "12345678", "qwertyuiop", "P@ssw0rd1", "aaaaaaaaaaaaaaaaaaaa", "iloveyou1"];
+        let common = [
+            "password",
+            "12345678",
+            "qwertyuiop",
+            "P@ssw0rd1",
+            "aaaaaaaaaaaaaaaaaaaa",
+            "iloveyou1",
+        ];
         for common in common.into_iter().chain(["1qaz2wsx3edc", "Q1W2E3R4T5Y6"]) {
             assert!(rejects(common, None, None), "{common}");
         }
-        for good in ["violet-lantern-93", "correct horse battery staple", "四月的風吹過紫丁香"] {
+        for good in [
+            "violet-lantern-93",
+            "correct horse battery staple",
+            "四月的風吹過紫丁香",
+        ] {
             assert!(!rejects(good, None, None), "{good}");
         }
     }
@@ -122,8 +162,16 @@ mod tests {
 
     #[test]
     fn a_short_local_part_may_be_in_a_password() {
-        assert!(!rejects("violet-lantern-bob-93", None, Some("bob@example.com")));
-        assert!(rejects("violet-lantern-boba-93", None, Some("boba@example.com")));
+        assert!(!rejects(
+            "violet-lantern-bob-93",
+            None,
+            Some("bob@example.com")
+        ));
+        assert!(rejects(
+            "violet-lantern-boba-93",
+            None,
+            Some("boba@example.com")
+        ));
         assert!(!rejects("violet-lantern-93", Some(""), Some("@")));
     }
 
@@ -131,18 +179,30 @@ mod tests {
     fn names_of_the_deployment_and_its_own_list_are_rejected() {
         let list = "Violet-Lantern-93\r\n\n  spaces count  \n";
         let blocklist = Blocklist::new(&["Marbrook Gazette"], list);
-        let blocked = ["marbrook gazette", "MarbrookGazette", "Marbrook Gazette1", "violet-LANTERN-93"];
+        let blocked = [
+            "marbrook gazette",
+            "MarbrookGazette",
+            "Marbrook Gazette1",
+            "violet-LANTERN-93",
+        ];
         for blocked in blocked.into_iter().chain(["  spaces count  "]) {
             assert!(blocklist.rejects(&secret(blocked), None, None), "{blocked}");
         }
-        for good in ["violet-lantern-94", "amber-harbour-51 for the Marbrook Gazette"] {
+        for good in [
+            "violet-lantern-94",
+            "amber-harbour-51 for the Marbrook Gazette",
+        ] {
             assert!(!blocklist.rejects(&secret(good), None, None), "{good}");
         }
     }
 
     #[test]
     fn only_the_first_characters_are_judged() {
-        assert!(rejects(&format!("{}violet-lantern-93", "a".repeat(MAX_JUDGED)), None, None));
+        assert!(rejects(
+            &format!("{}violet-lantern-93", "a".repeat(MAX_JUDGED)),
+            None,
+            None
+        ));
         assert_eq!(judged("violet-lantern"), "violet-lantern");
         assert_eq!(judged(&"é".repeat(100)), "é".repeat(MAX_JUDGED));
         // With the 14th character, the number of ways to read it exceeds the maximum work.
@@ -157,7 +217,8 @@ mod tests {
         }
     }
 
-    /// The slowest texts that a search found, each with the characters after those that are checked.
+    /// The slowest texts that a search found, each with the characters after those that are
+    /// checked.
     #[cfg(not(debug_assertions))]
     #[test]
     fn the_worst_texts_are_judged_within_ten_milliseconds() {
@@ -179,7 +240,10 @@ mod tests {
                 since.elapsed()
             });
             let took = took.min().unwrap();
-            assert!(took < std::time::Duration::from_millis(10), "{took:?} for {worst}");
+            assert!(
+                took < std::time::Duration::from_millis(10),
+                "{took:?} for {worst}"
+            );
         }
     }
 

@@ -39,7 +39,9 @@ pub fn etag(version: i64) -> String {
 
 /// The version of an etag; `None` for what is no etag of ours and so matches nothing.
 pub fn parse_etag(etag: &str) -> Option<i64> {
-    let version = i64::from_str_radix(etag, 16).ok().filter(|version| *version > 0)?;
+    let version = i64::from_str_radix(etag, 16)
+        .ok()
+        .filter(|version| *version > 0)?;
     // Each version has one spelling: another one was not given by this service.
     (self::etag(version) == etag).then_some(version)
 }
@@ -50,14 +52,21 @@ pub fn parse_nickname(given: String) -> Result<String, Rejection> {
     if shown.chars().any(text::is_visible) {
         return Ok(shown);
     }
-    Err((FieldError::Format, "must contain at least one visible character"))
+    Err((
+        FieldError::Format,
+        "must contain at least one visible character",
+    ))
 }
 
 /// An https URL of at most 2048 characters.
 pub fn parse_avatar(given: String) -> Result<String, Rejection> {
     let shown = text::line(given, 1, 2048, "must have at most 2048 characters")?;
     match url::Url::parse(&shown) {
-        Ok(parsed) if parsed.scheme() == "https" && parsed.has_host() && shown.starts_with("https://") => Ok(shown),
+        Ok(parsed)
+            if parsed.scheme() == "https" && parsed.has_host() && shown.starts_with("https://") =>
+        {
+            Ok(shown)
+        }
         _ => Err((FieldError::Format, "must be an https URL")),
     }
 }
@@ -72,9 +81,16 @@ pub fn parse_language(given: String) -> Result<String, Rejection> {
     let shown = text::line(given, 1, 64, "must have at most 64 characters")?;
     let mut parts = shown.split(['-', '_']);
     let first = parts.next().unwrap_or_default();
-    let first_fits = (2..=8).contains(&first.len()) && first.bytes().all(|b| b.is_ascii_alphabetic());
-    let rest_fits = parts.all(|part| (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric()));
-    if first_fits && rest_fits { Ok(shown) } else { Err((FieldError::Format, "must be a language tag such as zh_CN")) }
+    let first_fits =
+        (2..=8).contains(&first.len()) && first.bytes().all(|b| b.is_ascii_alphabetic());
+    let rest_fits = parts.all(|part| {
+        (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric())
+    });
+    if first_fits && rest_fits {
+        Ok(shown)
+    } else {
+        Err((FieldError::Format, "must be a language tag such as zh_CN"))
+    }
 }
 
 /// An id at a platform.
@@ -85,13 +101,21 @@ pub fn parse_platform_id(given: String) -> Result<String, Rejection> {
 /// Group ids: positive, 1000 at most, kept without repeats in the order given.
 pub fn parse_groups(given: Vec<i64>) -> Result<Vec<i64>, Rejection> {
     let kept = distinct_groups(given)?;
-    if kept.len() > MAX_GROUPS { Err((FieldError::Length, "must have at most 1000 entries")) } else { Ok(kept) }
+    if kept.len() > MAX_GROUPS {
+        Err((FieldError::Length, "must have at most 1000 entries"))
+    } else {
+        Ok(kept)
+    }
 }
 
 /// Group ids that are added; more than a user can have cannot all be.
 pub fn parse_added_groups(given: Vec<i64>) -> Result<Vec<i64>, Rejection> {
     let kept = distinct_groups(given)?;
-    if kept.len() > MAX_GROUPS { Err((FieldError::Range, TOO_MANY_GROUPS)) } else { Ok(kept) }
+    if kept.len() > MAX_GROUPS {
+        Err((FieldError::Range, TOO_MANY_GROUPS))
+    } else {
+        Ok(kept)
+    }
 }
 
 /// Why groups cannot be added.
@@ -102,7 +126,10 @@ fn distinct_groups(given: Vec<i64>) -> Result<Vec<i64>, Rejection> {
         return Err((FieldError::Range, "must be positive"));
     }
     let mut seen = std::collections::HashSet::new();
-    Ok(given.into_iter().filter(|group| seen.insert(*group)).collect())
+    Ok(given
+        .into_iter()
+        .filter(|group| seen.insert(*group))
+        .collect())
 }
 
 /// Most groups of a user.
@@ -211,11 +238,19 @@ pub const ACCOUNT: &[&str] = &[
 impl ReadMask {
     /// All but the account.
     pub fn default_fields() -> Self {
-        Self { builtin: None, custom: CustomMask::All, account: AccountMask::None }
+        Self {
+            builtin: None,
+            custom: CustomMask::All,
+            account: AccountMask::None,
+        }
     }
 
     /// Whether the reply holds this built-in field.
     pub fn has(&self, name: &str) -> bool {
-        name == "etag" || self.builtin.as_ref().is_none_or(|names| names.contains(&name))
+        name == "etag"
+            || self
+                .builtin
+                .as_ref()
+                .is_none_or(|names| names.contains(&name))
     }
 }

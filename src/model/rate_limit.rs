@@ -12,17 +12,41 @@ pub struct Window {
 }
 
 /// 60 s between two codes of one user, channel and purpose, by default.
-pub const SEND_COOLDOWN: Window = Window { name: "code_send_cooldown", limit: 1, span: TimeDelta::seconds(60) };
+pub const SEND_COOLDOWN: Window = Window {
+    name: "code_send_cooldown",
+    limit: 1,
+    span: TimeDelta::seconds(60),
+};
 /// Six codes per hour for a user, by default.
-pub const SEND_USER_HOUR: Window = Window { name: "code_send_user_hour", limit: 6, span: TimeDelta::hours(1) };
+pub const SEND_USER_HOUR: Window = Window {
+    name: "code_send_user_hour",
+    limit: 6,
+    span: TimeDelta::hours(1),
+};
 /// Twenty codes per day for a user, by default.
-pub const SEND_USER_DAY: Window = Window { name: "code_send_user_day", limit: 20, span: TimeDelta::days(1) };
+pub const SEND_USER_DAY: Window = Window {
+    name: "code_send_user_day",
+    limit: 20,
+    span: TimeDelta::days(1),
+};
 /// Three BIND codes per hour for an address, over all callers, by default.
-pub const SEND_ADDRESS_HOUR: Window = Window { name: "code_send_address_hour", limit: 3, span: TimeDelta::hours(1) };
+pub const SEND_ADDRESS_HOUR: Window = Window {
+    name: "code_send_address_hour",
+    limit: 3,
+    span: TimeDelta::hours(1),
+};
 /// Ten wrong codes per day for a user and purpose, by default.
-pub const CODE_WRONG_DAY: Window = Window { name: "code_wrong_day", limit: 10, span: TimeDelta::days(1) };
+pub const CODE_WRONG_DAY: Window = Window {
+    name: "code_wrong_day",
+    limit: 10,
+    span: TimeDelta::days(1),
+};
 /// Five wrong passwords in 15 minutes, by default.
-pub const PASSWORD_WRONG: Window = Window { name: "password_wrong", limit: 5, span: TimeDelta::minutes(15) };
+pub const PASSWORD_WRONG: Window = Window {
+    name: "password_wrong",
+    limit: 5,
+    span: TimeDelta::minutes(15),
+};
 
 /// What a deployment permits with verification codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,9 +83,17 @@ pub struct PasswordLimits {
 impl PasswordLimits {
     /// Limits of these sizes: `wrong` in `span`, and per hour for an account and for a client.
     pub fn new(wrong: usize, span: TimeDelta, account: usize, client: usize) -> Self {
-        let hourly = |limit| Window { limit, span: TimeDelta::hours(1), ..PASSWORD_WRONG };
+        let hourly = |limit| Window {
+            limit,
+            span: TimeDelta::hours(1),
+            ..PASSWORD_WRONG
+        };
         Self {
-            wrong: Window { limit: wrong, span, ..PASSWORD_WRONG },
+            wrong: Window {
+                limit: wrong,
+                span,
+                ..PASSWORD_WRONG
+            },
             account: hourly(account),
             client: hourly(client),
             known_clients: 20,
@@ -71,15 +103,29 @@ impl PasswordLimits {
 }
 
 /// Five notices per hour for a user, by default.
-pub const NOTICE_HOUR: Window = Window { name: "notice_hour", limit: 5, span: TimeDelta::hours(1) };
+pub const NOTICE_HOUR: Window = Window {
+    name: "notice_hour",
+    limit: 5,
+    span: TimeDelta::hours(1),
+};
 /// Twenty notices per day for a user, by default.
-pub const NOTICE_DAY: Window = Window { name: "notice_day", limit: 20, span: TimeDelta::days(1) };
+pub const NOTICE_DAY: Window = Window {
+    name: "notice_day",
+    limit: 20,
+    span: TimeDelta::days(1),
+};
 /// The name of the deployment's daily cap of text messages.
 pub const TEXT_MESSAGE_DAY: &str = "text_message_day";
 
 /// Every limit that turns calls away, but for the deployment's own.
-pub const ALL: &[Window] =
-    &[SEND_COOLDOWN, SEND_USER_HOUR, SEND_USER_DAY, SEND_ADDRESS_HOUR, CODE_WRONG_DAY, PASSWORD_WRONG];
+pub const ALL: &[Window] = &[
+    SEND_COOLDOWN,
+    SEND_USER_HOUR,
+    SEND_USER_DAY,
+    SEND_ADDRESS_HOUR,
+    CODE_WRONG_DAY,
+    PASSWORD_WRONG,
+];
 
 impl Window {
     /// This window with another limit.
@@ -87,7 +133,8 @@ impl Window {
         Self { limit, ..self }
     }
 
-    /// How long until it may happen again; zero where it may now. `hits` are the times so far, oldest first.
+    /// How long until it may happen again; zero where it may now. `hits` are the times so far,
+    /// oldest first.
     pub fn wait(&self, hits: &[DateTime<Utc>], now: DateTime<Utc>) -> TimeDelta {
         let within = hits.iter().filter(|hit| **hit > now - self.span).count();
         if within < self.limit {
@@ -99,7 +146,8 @@ impl Window {
 
     /// How often it may still happen.
     pub fn left(&self, hits: &[DateTime<Utc>], now: DateTime<Utc>) -> usize {
-        self.limit.saturating_sub(hits.iter().filter(|hit| **hit > now - self.span).count())
+        self.limit
+            .saturating_sub(hits.iter().filter(|hit| **hit > now - self.span).count())
     }
 }
 
@@ -109,10 +157,17 @@ mod tests {
 
     #[test]
     fn windows_slide() {
-        let window = Window { name: "test", limit: 2, span: TimeDelta::seconds(60) };
+        let window = Window {
+            name: "test",
+            limit: 2,
+            span: TimeDelta::seconds(60),
+        };
         let at = |second| DateTime::from_timestamp(second, 0).unwrap();
         assert_eq!(window.wait(&[at(0)], at(1)), TimeDelta::zero());
-        assert_eq!(window.wait(&[at(0), at(30)], at(40)), TimeDelta::seconds(20));
+        assert_eq!(
+            window.wait(&[at(0), at(30)], at(40)),
+            TimeDelta::seconds(20)
+        );
         assert_eq!(window.wait(&[at(0), at(30)], at(60)), TimeDelta::zero());
         assert_eq!(window.left(&[at(0), at(30)], at(60)), 1);
     }

@@ -51,6 +51,9 @@ impl Scope {
 
     /// The scope of that name.
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|scope| scope.as_str() == name)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|scope| scope.as_str() == name)
     }
 }

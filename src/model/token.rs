@@ -55,7 +55,8 @@ pub struct Token {
     pub expires_at: DateTime<Utc>,
     pub last_used_at: Option<DateTime<Utc>>,
     pub revoked_at: Option<DateTime<Utc>>,
-    /// Who issued it, as [`Subject`] is displayed; `None` for a token from before this was recorded.
+    /// Who issued it, as [`Subject`] is displayed; `None` for a token from before this was
+    /// recorded.
     pub issued_by: Option<String>,
 }
 
@@ -64,13 +65,17 @@ impl Token {
     pub fn subject(&self) -> Subject {
         match (&self.service, self.user_id) {
             (None, Some(user_id)) => Subject::User(user_id),
-            (service, _) => Subject::Service(service.clone().expect("valid: the table demands one of both")),
+            (service, _) => Subject::Service(
+                service
+                    .clone()
+                    .expect("valid: the table demands one of both"),
+            ),
         }
     }
 }
 
-/// Tokens that count no more, in the text by which replicas tell each other of them: a hash in hex, `user:` and an id,
-/// `service:` and a name, or `all`.
+/// Tokens that count no more, in the text by which replicas tell each other of them: a hash in hex,
+/// `user:` and an id, `service:` and a name, or `all`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Revoked {
     Token(TokenHash),
@@ -99,8 +104,11 @@ impl Revoked {
         if text.len() != 64 || !text.is_ascii() {
             return None;
         }
-        let bytes = (0..32).map(|place| u8::from_str_radix(&text[place * 2..place * 2 + 2], 16).ok());
-        Some(Revoked::Token(bytes.collect::<Option<Vec<u8>>>()?.try_into().ok()?))
+        let bytes =
+            (0..32).map(|place| u8::from_str_radix(&text[place * 2..place * 2 + 2], 16).ok());
+        Some(Revoked::Token(
+            bytes.collect::<Option<Vec<u8>>>()?.try_into().ok()?,
+        ))
     }
 }
 
@@ -131,11 +139,26 @@ mod tests {
 
     #[test]
     fn what_is_revoked_is_read_as_it_is_told() {
-        let services = ["billing", "all", "user:42", ""].map(|name| Revoked::Service(name.to_owned()));
-        for revoked in [Revoked::Token(hash("us_x")), Revoked::User(42), Revoked::Many].into_iter().chain(services) {
+        let services =
+            ["billing", "all", "user:42", ""].map(|name| Revoked::Service(name.to_owned()));
+        for revoked in [
+            Revoked::Token(hash("us_x")),
+            Revoked::User(42),
+            Revoked::Many,
+        ]
+        .into_iter()
+        .chain(services)
+        {
             assert_eq!(Revoked::parse(&revoked.to_string()), Some(revoked));
         }
-        for other in ["", "user:", "user:x", "0123", &"é".repeat(32), &"g".repeat(64)] {
+        for other in [
+            "",
+            "user:",
+            "user:x",
+            "0123",
+            &"é".repeat(32),
+            &"g".repeat(64),
+        ] {
             assert_eq!(Revoked::parse(other), None, "{other}");
         }
     }

@@ -18,7 +18,14 @@ const MAX_CHANGES: usize = 1000;
 const MAX_HINTS: usize = 10;
 
 /// The operators in the value of a field.
-const OPERATORS: &[&str] = &["$incr_by", "$append", "$append_unique", "$remove", "$pop", "$update"];
+const OPERATORS: &[&str] = &[
+    "$incr_by",
+    "$append",
+    "$append_unique",
+    "$remove",
+    "$pop",
+    "$update",
+];
 
 /// One change of one field, checked against its type.
 #[derive(Clone, Debug)]
@@ -61,7 +68,11 @@ impl Change {
             Op::PopFirst => ("pop", json!(-1)),
             Op::Update(entries) => ("update", json!(entries)),
         };
-        let kind = if self.path.len() == 1 { self.field.field_type.names().0 } else { "free" };
+        let kind = if self.path.len() == 1 {
+            self.field.field_type.names().0
+        } else {
+            "free"
+        };
         json!({ "op": op, "path": self.path, "value": value, "kind": kind })
     }
 }
@@ -81,33 +92,59 @@ pub fn names(given: &Map<String, Value>) -> Vec<String> {
 
 /// Whether a change names nothing, inside `$set` and `$unset` either.
 pub fn is_empty(given: &Map<String, Value>) -> bool {
-    given
-        .iter()
-        .all(|(name, value)| matches!(name.as_str(), "$set" | "$unset") && value.as_object().is_some_and(Map::is_empty))
+    given.iter().all(|(name, value)| {
+        matches!(name.as_str(), "$set" | "$unset") && value.as_object().is_some_and(Map::is_empty)
+    })
 }
 
 /// Reads a change, in the request at `custom_fields`.
 ///
 /// # Errors
-/// OP_TYPE_MISMATCH where an operator does not fit a field's type and nothing else is wrong, else INVALID_REQUEST; all
-/// violations.
-pub fn parse(given: Map<String, Value>, fields: &Fields, violations: &mut Violations) -> Result<Vec<Change>> {
+/// OP_TYPE_MISMATCH where an operator does not fit a field's type and nothing else is wrong, else
+/// INVALID_REQUEST; all violations.
+pub fn parse(
+    given: Map<String, Value>,
+    fields: &Fields,
+    violations: &mut Violations,
+) -> Result<Vec<Change>> {
     if names(&given).len() > MAX_CHANGES {
-        violations.add("custom_fields", FieldError::Length, "must contain at most 1000 fields");
+        violations.add(
+            "custom_fields",
+            FieldError::Length,
+            "must contain at most 1000 fields",
+        );
         return Ok(Vec::new());
     }
-    let mut reader = Reader { fields, violations, mismatched: None, changes: Vec::new(), hints: 0 };
+    let mut reader = Reader {
+        fields,
+        violations,
+        mismatched: None,
+        changes: Vec::new(),
+        hints: 0,
+    };
     for (name, value) in given {
         match name.as_str() {
             "$set" => match value {
                 Value::Object(entries) => {
-                    entries.into_iter().for_each(|(name, value)| reader.entry(&name, value, "$set."));
+                    entries
+                        .into_iter()
+                        .for_each(|(name, value)| reader.entry(&name, value, "$set."));
                 }
-                _ => reader.violations.add("custom_fields.$set", FieldError::Type, "must be an object"),
+                _ => reader.violations.add(
+                    "custom_fields.$set",
+                    FieldError::Type,
+                    "must be an object",
+                ),
             },
             "$unset" => match value {
-                Value::Object(entries) => entries.into_iter().for_each(|(name, _)| reader.unset(&name)),
-                _ => reader.violations.add("custom_fields.$unset", FieldError::Type, "must be an object"),
+                Value::Object(entries) => entries
+                    .into_iter()
+                    .for_each(|(name, _)| reader.unset(&name)),
+                _ => reader.violations.add(
+                    "custom_fields.$unset",
+                    FieldError::Type,
+                    "must be an object",
+                ),
             },
             name if name.starts_with('$') => {
                 let path = format!("custom_fields.{}", text::cut(name, 64));
@@ -118,7 +155,12 @@ pub fn parse(given: Map<String, Value>, fields: &Fields, violations: &mut Violat
         }
     }
     reader.reject_repeats();
-    let Reader { mismatched, changes, violations, .. } = reader;
+    let Reader {
+        mismatched,
+        changes,
+        violations,
+        ..
+    } = reader;
     match mismatched {
         Some(error) if violations.is_empty() => Err(error),
         Some(error) => {
@@ -142,9 +184,16 @@ impl Reader<'_> {
         let found = self.fields.get(name).cloned();
         if found.is_none() {
             self.hints += 1;
-            let hint =
-                if self.hints <= MAX_HINTS { text::suggestion(name, self.fields.names()) } else { String::new() };
-            self.violations.add(path, FieldError::Unknown, format!("is not a custom field{hint}"));
+            let hint = if self.hints <= MAX_HINTS {
+                text::suggestion(name, self.fields.names())
+            } else {
+                String::new()
+            };
+            self.violations.add(
+                path,
+                FieldError::Unknown,
+                format!("is not a custom field{hint}"),
+            );
         }
         found
     }
@@ -154,13 +203,27 @@ impl Reader<'_> {
         if let Some((first, _)) = name.split_once('.')
             && self.fields.get(first).is_some()
         {
-            return self.violations.add(path, FieldError::Format, "must be a field; only $incr_by takes a path");
+            return self.violations.add(
+                path,
+                FieldError::Format,
+                "must be a field; only $incr_by takes a path",
+            );
         }
-        let Some(field) = self.field(name, &path) else { return };
+        let Some(field) = self.field(name, &path) else {
+            return;
+        };
         if field.required {
-            return self.violations.add(path, FieldError::Required, "can't be removed because it is required");
+            return self.violations.add(
+                path,
+                FieldError::Required,
+                "can't be removed because it is required",
+            );
         }
-        self.changes.push(Change { path: vec![field.name.clone()], field, op: Op::Unset });
+        self.changes.push(Change {
+            path: vec![field.name.clone()],
+            field,
+            op: Op::Unset,
+        });
     }
 
     fn entry(&mut self, name: &str, value: Value, under: &str) {
@@ -168,9 +231,15 @@ impl Reader<'_> {
         if let Some((first, rest)) = name.split_once('.') {
             return self.inside(first, rest, value, &path);
         }
-        let Some(field) = self.field(name, &path) else { return };
+        let Some(field) = self.field(name, &path) else {
+            return;
+        };
         if value.is_null() && field.required {
-            return self.violations.add(path, FieldError::Required, "can't be null because it is required");
+            return self.violations.add(
+                path,
+                FieldError::Required,
+                "can't be null because it is required",
+            );
         }
         let op = match value {
             Value::Null => Some(Op::Set(Value::Null)),
@@ -180,16 +249,26 @@ impl Reader<'_> {
             value => self.checked(&field, value, &path).map(Op::Set),
         };
         if let Some(op) = op {
-            self.changes.push(Change { path: vec![field.name.clone()], field, op });
+            self.changes.push(Change {
+                path: vec![field.name.clone()],
+                field,
+                op,
+            });
         }
     }
 
     /// `{"stats.logins": {"$incr_by": 1}}`.
     fn inside(&mut self, first: &str, rest: &str, value: Value, path: &str) {
-        let Some(field) = self.field(first, path) else { return };
+        let Some(field) = self.field(first, path) else {
+            return;
+        };
         let steps: Vec<String> = rest.split('.').map(str::to_owned).collect();
         if field.field_type != FieldType::Object {
-            return self.violations.add(path, FieldError::Type, "a path is supported only in object fields");
+            return self.violations.add(
+                path,
+                FieldError::Type,
+                "a path is supported only in object fields",
+            );
         }
         if steps.len() > MAX_DEPTH || !steps.iter().all(|step| is_key(step)) {
             return self.violations.add(
@@ -205,23 +284,41 @@ impl Reader<'_> {
         match operand {
             Some(Value::Number(number)) => {
                 let path = std::iter::once(field.name.clone()).chain(steps).collect();
-                self.changes.push(Change { path, field, op: Op::IncrBy(Value::Number(number.clone())) });
+                self.changes.push(Change {
+                    path,
+                    field,
+                    op: Op::IncrBy(Value::Number(number.clone())),
+                });
             }
-            Some(_) => self.violations.add(path, FieldError::Type, "$incr_by takes a number"),
-            None => self.violations.add(path, FieldError::Format, "a path supports only {\"$incr_by\": number}"),
+            Some(_) => self
+                .violations
+                .add(path, FieldError::Type, "$incr_by takes a number"),
+            None => self.violations.add(
+                path,
+                FieldError::Format,
+                "a path supports only {\"$incr_by\": number}",
+            ),
         }
     }
 
-    fn operator(&mut self, field: &Arc<Field>, entries: Map<String, Value>, path: &str) -> Option<Op> {
+    fn operator(
+        &mut self,
+        field: &Arc<Field>,
+        entries: Map<String, Value>,
+        path: &str,
+    ) -> Option<Op> {
         let mut entries = entries.into_iter();
         let (Some((name, operand)), None) = (entries.next(), entries.next()) else {
-            self.violations.add(path, FieldError::Format, "must have exactly one operator");
+            self.violations
+                .add(path, FieldError::Format, "must have exactly one operator");
             return None;
         };
         let kind = field.field_type;
         let fits = match name.as_str() {
             "$incr_by" => matches!(kind, FieldType::Integer | FieldType::Number),
-            "$append" | "$append_unique" | "$remove" | "$pop" => matches!(kind, FieldType::Array(_)),
+            "$append" | "$append_unique" | "$remove" | "$pop" => {
+                matches!(kind, FieldType::Array(_))
+            }
             "$update" => kind == FieldType::Object,
             _ => {
                 let hint = text::suggestion(&name, OPERATORS.iter().copied());
@@ -234,7 +331,10 @@ impl Reader<'_> {
             }
         };
         if !fits {
-            let error = self.mismatched.take().unwrap_or_else(|| Error::new(Reason::OpTypeMismatch));
+            let error = self
+                .mismatched
+                .take()
+                .unwrap_or_else(|| Error::new(Reason::OpTypeMismatch));
             let why = format!("{name} doesn't apply to a field of type {}", kind.names().0);
             self.mismatched = Some(error.with_violation(path, FieldError::Type, why));
             return None;
@@ -249,7 +349,11 @@ impl Reader<'_> {
                 Some(1.0) => Some(Op::PopLast),
                 Some(-1.0) => Some(Op::PopFirst),
                 _ => {
-                    self.violations.add(path, FieldError::Range, "$pop takes 1 for the last or -1 for the first");
+                    self.violations.add(
+                        path,
+                        FieldError::Range,
+                        "$pop takes 1 for the last or -1 for the first",
+                    );
                     None
                 }
             },
@@ -268,7 +372,9 @@ impl Reader<'_> {
     fn checked(&mut self, field: &Field, value: Value, path: &str) -> Option<Value> {
         field
             .check(value)
-            .map_err(|(inside, error, why)| self.violations.add(format!("{path}{inside}"), error, why))
+            .map_err(|(inside, error, why)| {
+                self.violations.add(format!("{path}{inside}"), error, why)
+            })
             .ok()
     }
 
@@ -281,7 +387,8 @@ impl Reader<'_> {
             });
             if clashes {
                 let path = format!("custom_fields.{}", change.path.join("."));
-                self.violations.add(path, FieldError::Format, "is specified more than once");
+                self.violations
+                    .add(path, FieldError::Format, "is specified more than once");
             }
         }
     }

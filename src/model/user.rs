@@ -56,7 +56,8 @@ pub struct DeleteUser {
 impl NewAccount {
     /// What responses show of it after it is stored for this user.
     pub fn account(&self, user_id: i64) -> Account {
-        let shown = |folded: &Option<Normalized>| folded.as_ref().map(|folded| folded.shown.clone());
+        let shown =
+            |folded: &Option<Normalized>| folded.as_ref().map(|folded| folded.shown.clone());
         Account {
             user_id,
             username: shown(&self.username),

@@ -30,7 +30,13 @@ impl RequestBody {
 
     /// A body that may pause for this long.
     pub(super) fn http2(stream: RecvStream, length: Option<u64>, pause: Duration) -> Self {
-        Self(Source::Http2(Http2Body { stream, left: length, pause, timer: None, is_read: false }))
+        Self(Source::Http2(Http2Body {
+            stream,
+            left: length,
+            pause,
+            timer: None,
+            is_read: false,
+        }))
     }
 }
 
@@ -38,7 +44,10 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.get_mut().0 {
             Source::Http1(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Source::Http2(body) => body.poll_frame(cx),
@@ -88,17 +97,26 @@ impl Http2Body {
         }
     }
 
-    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_stream(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if !self.is_read {
             match ready!(self.stream.poll_data(cx)) {
                 Some(Ok(data)) => {
                     let size = data.len();
                     self.left = self.left.map(|left| left.saturating_sub(size as u64));
-                    // If the stream was reset in the meantime, it no longer exists and its window doesn't matter.
-                    self.stream.flow_control().release_capacity(size).unwrap_or_default();
+                    // If the stream was reset in the meantime, it no longer exists and its window
+                    // doesn't matter.
+                    self.stream
+                        .flow_control()
+                        .release_capacity(size)
+                        .unwrap_or_default();
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                Some(Err(error)) if error.reason() == Some(Reason::NO_ERROR) => return Poll::Ready(None),
+                Some(Err(error)) if error.reason() == Some(Reason::NO_ERROR) => {
+                    return Poll::Ready(None);
+                }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
                 None => self.is_read = true,
             }

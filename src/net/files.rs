@@ -1,10 +1,12 @@
-//! File descriptors: the limit is raised at startup, and divided between connections and everything else.
+//! File descriptors: the limit is raised at startup, and divided between connections and everything
+//! else.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Limits;
 
-/// Descriptors of the process itself: listeners, event queues, log, mail, webhooks, key sets, certificates.
+/// Descriptors of the process itself: listeners, event queues, log, mail, webhooks, key sets,
+/// certificates.
 const OWN: usize = 48;
 
 /// Raises the soft limit of file descriptors to the hard one.
@@ -13,14 +15,24 @@ pub fn raise() {
     if current == maximum {
         return;
     }
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+    if let Err(error) = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    ) {
         tracing::warn!(%error, "the limit of file descriptors cannot be raised");
     }
 }
 
-/// Lowers the number of connections so that `reserved` descriptors, and those of the process itself, stay available.
+/// Lowers the number of connections so that `reserved` descriptors, and those of the process
+/// itself, stay available.
 pub fn fit(limits: Limits, reserved: usize) -> Limits {
-    let Some(files) = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok()) else {
+    let Some(files) = getrlimit(Resource::Nofile)
+        .current
+        .and_then(|files| usize::try_from(files).ok())
+    else {
         return limits;
     };
     let room = room(files, reserved);
@@ -32,11 +44,14 @@ pub fn fit(limits: Limits, reserved: usize) -> Limits {
             "fewer connections than configured: the limit of file descriptors is low"
         );
     }
-    Limits { connections: limits.connections.min(room), ..limits }
+    Limits {
+        connections: limits.connections.min(room),
+        ..limits
+    }
 }
 
-/// The number of connections for this many descriptors. With a very low limit it is a quarter of them, so that the
-/// service at least starts.
+/// The number of connections for this many descriptors. With a very low limit it is a quarter of
+/// them, so that the service at least starts.
 fn room(files: usize, reserved: usize) -> usize {
     files.saturating_sub(OWN + reserved).max(files / 4).max(1)
 }

@@ -38,7 +38,10 @@ pub(super) async fn serve<S, B>(
     stop: impl Future<Output = ()>,
 ) -> Result<(), Cause>
 where
-    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
     S::Future: Send,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
@@ -46,7 +49,10 @@ where
     let link = &peer.link;
     let mut watchdog = Watchdog::new(limits, link, socket.outflow());
     let mut builder = Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(limits.head()).max_buf_size(MAX_HEADERS as usize);
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head())
+        .max_buf_size(MAX_HEADERS as usize);
     let in_flight = Arc::new(AtomicUsize::new(0));
     let handler = service_fn(|request: Request<Incoming>| {
         link.established();
@@ -55,7 +61,14 @@ where
         in_flight.fetch_add(1, Ordering::Relaxed);
         let open = Open(Arc::clone(&in_flight));
         let call = service.clone().oneshot(request);
-        async move { call.await.map(|response| response.map(|body| Counted { body: Box::pin(body), _open: open })) }
+        async move {
+            call.await.map(|response| {
+                response.map(|body| Counted {
+                    body: Box::pin(body),
+                    _open: open,
+                })
+            })
+        }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), handler));
     let (mut closed, mut stop) = (pin!(link.closed()), pin!(stop));
@@ -103,7 +116,10 @@ impl<B: Body> Body for Counted<B> {
     type Data = B::Data;
     type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         self.body.as_mut().poll_frame(cx)
     }
 

@@ -1,5 +1,6 @@
-//! HTTP/2, with `h2` directly. A response is passed on only as fast as the client's window opens, so the unread data of
-//! a client is measured and bounded. `hyper` passes on the whole response and doesn't track it.
+//! HTTP/2, with `h2` directly. A response is passed on only as fast as the client's window opens,
+//! so the unread data of a client is measured and bounded. `hyper` passes on the whole response and
+//! doesn't track it.
 
 use std::{
     convert::Infallible,
@@ -39,8 +40,9 @@ use crate::telemetry::metrics;
 pub(super) const MAX_HEADERS: u32 = 96 * 1024;
 /// Bytes of request bodies that a client may send before a call reads them.
 const WINDOW: u32 = 256 * 1024;
-/// The budget per stream for small DATA frames that no call has read yet; `h2` counts up to 256 per frame. The default
-/// budget of `h2` depends on [`WINDOW`], and would close a connection with the maximum number of calls.
+/// The budget per stream for small DATA frames that no call has read yet; `h2` counts up to 256 per
+/// frame. The default budget of `h2` depends on [`WINDOW`], and would close a connection with the
+/// maximum number of calls.
 const FRAME_BUDGET: usize = 512;
 /// Bytes of one response that are queued for the socket.
 const SEND_BUFFER: usize = 128 * 1024;
@@ -72,7 +74,10 @@ pub(super) async fn serve<S, B>(
     stop: impl Future<Output = ()>,
 ) -> Result<(), Cause>
 where
-    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
     S::Future: Send,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
@@ -165,7 +170,10 @@ async fn farewell(connection: &mut Connection<Socket, Bytes>, cause: Cause) -> C
         Cause::Abuse => Reason::ENHANCE_YOUR_CALM,
         _ => Reason::NO_ERROR,
     });
-    if timeout(FAREWELL, poll_fn(|cx| connection.poll_closed(cx))).await.is_err() {
+    if timeout(FAREWELL, poll_fn(|cx| connection.poll_closed(cx)))
+        .await
+        .is_err()
+    {
         tracing::debug!("a client did not take its GOAWAY");
     }
     cause
@@ -193,7 +201,8 @@ impl Drop for OpenStream {
     }
 }
 
-/// The PINGs of a connection. Each requires its own acknowledgement: received bytes don't prove that the client reads.
+/// The PINGs of a connection. Each requires its own acknowledgement: received bytes don't prove
+/// that the client reads.
 struct Pings {
     channel: Option<PingPong>,
     every: Duration,
@@ -205,12 +214,20 @@ struct Pings {
 impl Pings {
     fn new(channel: Option<PingPong>, limits: &Limits) -> Self {
         let due = Instant::now() + FIRST_PING.min(limits.ping());
-        Self { channel, every: limits.ping(), timeout: limits.ping_timeout(), due, sent: None }
+        Self {
+            channel,
+            every: limits.ping(),
+            timeout: limits.ping_timeout(),
+            due,
+            sent: None,
+        }
     }
 
     /// Sends a PING if one is due. Returns whether the last one wasn't acknowledged in time.
     async fn are_unanswered(&mut self, now: Instant) -> bool {
-        let Some(channel) = &mut self.channel else { return false };
+        let Some(channel) = &mut self.channel else {
+            return false;
+        };
         if let Some(sent) = self.sent {
             let is_pending = poll_fn(|cx| Poll::Ready(channel.poll_pong(cx).is_pending())).await;
             if is_pending {
@@ -227,7 +244,11 @@ impl Pings {
 }
 
 /// The request in the form that services accept; `None` if we don't support it.
-fn received(request: Request<RecvStream>, peer: &Peer, limits: &Limits) -> Option<Request<RequestBody>> {
+fn received(
+    request: Request<RecvStream>,
+    peer: &Peer,
+    limits: &Limits,
+) -> Option<Request<RequestBody>> {
     if request.method() == Method::CONNECT {
         return None;
     }
@@ -263,7 +284,10 @@ impl Exchange {
         };
         let Some(response) = response else { return };
         if let Err(error) = self.send(response).await {
-            tracing::debug!(error = error.to_string(), "a response did not reach its client");
+            tracing::debug!(
+                error = error.to_string(),
+                "a response did not reach its client"
+            );
         }
     }
 
@@ -274,8 +298,14 @@ impl Exchange {
     {
         let (mut head, body) = response.into_parts();
         let is_empty = body.is_end_stream();
-        complete(&mut head.headers, (!is_empty).then(|| body.size_hint().exact()).flatten(), self.has_date);
-        let mut stream = self.respond.send_response(Response::from_parts(head, ()), is_empty)?;
+        complete(
+            &mut head.headers,
+            (!is_empty).then(|| body.size_hint().exact()).flatten(),
+            self.has_date,
+        );
+        let mut stream = self
+            .respond
+            .send_response(Response::from_parts(head, ()), is_empty)?;
         if is_empty {
             return Ok(());
         }
@@ -308,7 +338,12 @@ impl Exchange {
     }
 
     /// Passes data on as the client's window opens.
-    async fn write(&self, stream: &mut SendStream<Bytes>, mut data: Bytes, is_last: bool) -> Result<(), h2::Error> {
+    async fn write(
+        &self,
+        stream: &mut SendStream<Bytes>,
+        mut data: Bytes,
+        is_last: bool,
+    ) -> Result<(), h2::Error> {
         if data.is_empty() && is_last {
             return stream.send_data(data, true);
         }
@@ -333,7 +368,10 @@ impl Exchange {
 }
 
 /// Waits until the window has room for some bytes.
-fn poll_window(stream: &mut SendStream<Bytes>, cx: &mut std::task::Context<'_>) -> Poll<Result<(), h2::Error>> {
+fn poll_window(
+    stream: &mut SendStream<Bytes>,
+    cx: &mut std::task::Context<'_>,
+) -> Poll<Result<(), h2::Error>> {
     loop {
         if let Poll::Ready(reset) = stream.poll_reset(cx) {
             return Poll::Ready(reset.and_then(|reason| Err(reason.into())));
@@ -361,7 +399,9 @@ where
     B::Error: Into<BoxError>,
 {
     poll_fn(|cx| match body.as_mut().poll_frame(cx) {
-        Poll::Ready(frame) => Poll::Ready(Next::Frame(frame.map(|frame| frame.map_err(Into::into)))),
+        Poll::Ready(frame) => {
+            Poll::Ready(Next::Frame(frame.map(|frame| frame.map_err(Into::into))))
+        }
         Poll::Pending => stream.poll_reset(cx).map(|_| Next::Reset),
     })
     .await
@@ -373,10 +413,15 @@ fn complete(headers: &mut HeaderMap, length: Option<u64>, has_date: bool) {
         headers.remove(name);
     }
     if let Some(length) = length {
-        headers.entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
+        headers
+            .entry(header::CONTENT_LENGTH)
+            .or_insert_with(|| length.into());
     }
     if has_date && !headers.contains_key(header::DATE) {
         let date = httpdate::fmt_http_date(SystemTime::now());
-        headers.insert(header::DATE, HeaderValue::try_from(date).expect("valid: a date is ASCII"));
+        headers.insert(
+            header::DATE,
+            HeaderValue::try_from(date).expect("valid: a date is ASCII"),
+        );
     }
 }

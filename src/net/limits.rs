@@ -12,12 +12,13 @@ pub struct Limits {
     pub connections: usize,
     /// Connections per address; an IPv6 address counts as its /64 network.
     pub connections_per_peer: usize,
-    /// Connections that haven't made a call with a valid token yet. When the limit is reached, the oldest of them is
-    /// closed to make room for a new one.
+    /// Connections that haven't made a call with a valid token yet. When the limit is reached, the
+    /// oldest of them is closed to make room for a new one.
     pub unauthenticated: usize,
     /// The same, per address.
     pub unauthenticated_per_peer: usize,
-    /// Connections whose TLS handshake, HTTP/2 preface or first request isn't complete yet; the oldest is closed first.
+    /// Connections whose TLS handshake, HTTP/2 preface or first request isn't complete yet; the
+    /// oldest is closed first.
     pub handshakes: usize,
     /// The same, per address.
     pub handshakes_per_peer: usize,
@@ -39,7 +40,8 @@ pub struct Limits {
     pub first_byte_seconds: u64,
     /// How long the TLS handshake may take, and then the HTTP/2 preface.
     pub handshake_seconds: u64,
-    /// How long the head of an HTTP/1.1 request may take, counted from the end of the previous response.
+    /// How long the head of an HTTP/1.1 request may take, counted from the end of the previous
+    /// response.
     pub head_seconds: u64,
     /// How long an HTTP/2 request body may pause while the call waits for it.
     pub body_seconds: u64,
@@ -102,13 +104,19 @@ impl Limits {
             ("unauthenticated_per_peer", self.unauthenticated_per_peer),
             ("handshakes", self.handshakes),
             ("handshakes_per_peer", self.handshakes_per_peer),
-            ("streams_per_connection", self.streams_per_connection as usize),
+            (
+                "streams_per_connection",
+                self.streams_per_connection as usize,
+            ),
             ("watches", self.watches),
             ("watches_per_connection", self.watches_per_connection),
             ("checks", self.checks),
             ("checks_per_connection", self.checks_per_connection),
             ("reflections", self.reflections),
-            ("reflections_per_connection", self.reflections_per_connection),
+            (
+                "reflections_per_connection",
+                self.reflections_per_connection,
+            ),
         ];
         let times = [
             ("first_byte_seconds", self.first_byte_seconds),
@@ -122,10 +130,18 @@ impl Limits {
             ("age_seconds", self.age_seconds),
             ("age_grace_seconds", self.age_grace_seconds),
         ];
-        let counts = counts.into_iter().map(|(key, count)| (key, count as u64, MAX_COUNT));
-        let times = times.into_iter().map(|(key, seconds)| (key, seconds, MAX_SECONDS));
-        let outside = counts.chain(times).filter(|(_, value, most)| !(1..=*most).contains(value));
-        outside.map(|(key, _, most)| format!("limits.{key} must be between 1 and {most}")).collect()
+        let counts = counts
+            .into_iter()
+            .map(|(key, count)| (key, count as u64, MAX_COUNT));
+        let times = times
+            .into_iter()
+            .map(|(key, seconds)| (key, seconds, MAX_SECONDS));
+        let outside = counts
+            .chain(times)
+            .filter(|(_, value, most)| !(1..=*most).contains(value));
+        outside
+            .map(|(key, _, most)| format!("limits.{key} must be between 1 and {most}"))
+            .collect()
     }
 
     /// For a separate port with this many connections, whose clients never present a token.
@@ -189,10 +205,17 @@ mod tests {
     #[test]
     fn defaults_are_valid_and_each_bound_is_checked() {
         assert_eq!(Limits::default().errors(), Vec::<String>::new());
-        let wrong = Limits { connections: 0, age_seconds: MAX_SECONDS + 1, ..Limits::default() };
+        let wrong = Limits {
+            connections: 0,
+            age_seconds: MAX_SECONDS + 1,
+            ..Limits::default()
+        };
         assert_eq!(
             wrong.errors(),
-            ["limits.connections must be between 1 and 1000000", "limits.age_seconds must be between 1 and 86400"]
+            [
+                "limits.connections must be between 1 and 1000000",
+                "limits.age_seconds must be between 1 and 86400"
+            ]
         );
     }
 }

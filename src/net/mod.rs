@@ -1,9 +1,10 @@
 //! The connections of our ports: accepted, limited, monitored, and closed.
 //!
-//! [`serve`] runs a port. It accepts a connection first. A task per connection then reads the TLS handshake, the HTTP/2
-//! preface, and the head of each request, each with a timeout from [`Limits`]. If there are too many connections, the
-//! [`ConnectionTable`] decides which one is closed. A connection is also closed if its client doesn't read a response
-//! or doesn't acknowledge PINGs, and if it is idle or too old.
+//! [`serve`] runs a port. It accepts a connection first. A task per connection then reads the TLS
+//! handshake, the HTTP/2 preface, and the head of each request, each with a timeout from
+//! [`Limits`]. If there are too many connections, the [`ConnectionTable`] decides which one is
+//! closed. A connection is also closed if its client doesn't read a response or doesn't acknowledge
+//! PINGs, and if it is idle or too old.
 
 mod body;
 pub mod files;
@@ -18,7 +19,9 @@ pub use body::RequestBody;
 pub use limits::Limits;
 pub use table::{ConnectionTable, Counts, Hold, PublicCall, PublicPermit};
 
-use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -107,12 +110,21 @@ pub struct Port {
 /// Serves until `stop` is signaled, and then until the calls in flight have ended.
 pub async fn serve<S, B>(port: Port, service: S, stop: impl Future<Output = ()>)
 where
-    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     S::Future: Send,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let Port { listener, acceptor, protocols, table } = port;
+    let Port {
+        listener,
+        acceptor,
+        protocols,
+        table,
+    } = port;
     let (stopping, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);
@@ -146,8 +158,19 @@ where
             permit = table.socket() => permit,
             () = &mut stop => break,
         };
-        let peer = Peer { address, caller: None, link: Arc::clone(&entry) };
-        let connection = Opening { stream, peer, entry, acceptor: acceptor.clone(), protocols, table: table.clone() };
+        let peer = Peer {
+            address,
+            caller: None,
+            link: Arc::clone(&entry),
+        };
+        let connection = Opening {
+            stream,
+            peer,
+            entry,
+            acceptor: acceptor.clone(),
+            protocols,
+            table: table.clone(),
+        };
         let (service, stopped) = (service.clone(), stopped.clone());
         connections.spawn(async move {
             connection.run(service, stopped).await;
@@ -172,12 +195,22 @@ struct Opening {
 impl Opening {
     async fn run<S, B>(self, service: S, stopped: watch::Receiver<bool>)
     where
-        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
+            + Clone
+            + Send
+            + 'static,
         S::Future: Send,
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let Self { stream, mut peer, entry, acceptor, protocols, table } = self;
+        let Self {
+            stream,
+            mut peer,
+            entry,
+            acceptor,
+            protocols,
+            table,
+        } = self;
         let limits = table.limits();
         let link = Arc::clone(&entry);
         let opened = tokio::select! {
@@ -187,7 +220,11 @@ impl Opening {
             opened = open(stream, acceptor, protocols, limits) => opened,
         };
         let ended = match opened {
-            Ok(Opened { socket, caller, is_http2 }) => {
+            Ok(Opened {
+                socket,
+                caller,
+                is_http2,
+            }) => {
                 if caller.is_some() {
                     link.authenticated();
                 }
@@ -231,7 +268,10 @@ async fn open(
                 tracing::debug!(error = error.to_string(), "TLS handshake failed");
                 Cause::Handshake
             })?;
-            (Socket::new(Stream::Tls(Box::new(stream))), caller.map(Arc::new))
+            (
+                Socket::new(Stream::Tls(Box::new(stream))),
+                caller.map(Arc::new),
+            )
         }
         None => {
             if protocols == Protocols::Http2 {
@@ -245,14 +285,24 @@ async fn open(
         Protocols::Http2 => true,
         Protocols::Both => {
             let sniffed = timeout(limits.head(), sniff(&mut socket)).await;
-            sniffed.map_err(|_| Cause::Preface)?.map_err(|_| Cause::Preface)?
+            sniffed
+                .map_err(|_| Cause::Preface)?
+                .map_err(|_| Cause::Preface)?
         }
     };
-    Ok(Opened { socket, caller, is_http2 })
+    Ok(Opened {
+        socket,
+        caller,
+        is_http2,
+    })
 }
 
 async fn first_byte(stream: &TcpStream, within: Duration) -> Result<(), Cause> {
-    timeout(within, stream.peek(&mut [0])).await.map_err(|_| Cause::FirstByte)?.map_err(|_| Cause::FirstByte).map(drop)
+    timeout(within, stream.peek(&mut [0]))
+        .await
+        .map_err(|_| Cause::FirstByte)?
+        .map_err(|_| Cause::FirstByte)
+        .map(drop)
 }
 
 /// Whether a client starts with the HTTP/2 preface. The bytes that were read are put back.
@@ -275,5 +325,9 @@ async fn sniff(socket: &mut Socket) -> io::Result<bool> {
 /// Resolves when the port stops.
 async fn until(mut stopped: watch::Receiver<bool>) {
     // The sender is only dropped together with the port.
-    stopped.wait_for(|stopped| *stopped).await.map(drop).unwrap_or_default();
+    stopped
+        .wait_for(|stopped| *stopped)
+        .await
+        .map(drop)
+        .unwrap_or_default();
 }

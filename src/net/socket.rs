@@ -1,5 +1,5 @@
-//! The socket of a connection, with or without TLS. Reads yield after each [`TURN`], because connections share a
-//! thread. The socket also measures how long the client hasn't been reading.
+//! The socket of a connection, with or without TLS. Reads yield after each [`TURN`], because
+//! connections share a thread. The socket also measures how long the client hasn't been reading.
 
 use std::{
     io,
@@ -20,7 +20,8 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-/// Bytes that a connection reads before it yields. A client that floods delays others by no more than that.
+/// Bytes that a connection reads before it yields. A client that floods delays others by no more
+/// than that.
 const TURN: usize = 32 * 1024;
 
 /// The source of the bytes.
@@ -41,7 +42,8 @@ pub(super) struct Socket {
 /// Whether written data is being sent.
 pub(super) struct Outflow {
     opened: Instant,
-    /// Milliseconds after `opened`, plus one, at which the client stopped reading; 0 while it reads.
+    /// Milliseconds after `opened`, plus one, at which the client stopped reading; 0 while it
+    /// reads.
     blocked: AtomicU64,
 }
 
@@ -67,8 +69,16 @@ impl Outflow {
 
 impl Socket {
     pub(super) fn new(stream: Stream) -> Self {
-        let outflow = Outflow { opened: Instant::now(), blocked: AtomicU64::new(0) };
-        Self { stream, prefix: Bytes::new(), turn: 0, outflow: Arc::new(outflow) }
+        let outflow = Outflow {
+            opened: Instant::now(),
+            blocked: AtomicU64::new(0),
+        };
+        Self {
+            stream,
+            prefix: Bytes::new(),
+            turn: 0,
+            outflow: Arc::new(outflow),
+        }
     }
 
     /// Puts bytes back, to be read again.
@@ -87,7 +97,11 @@ impl Socket {
 }
 
 impl AsyncRead for Socket {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if !self.prefix.is_empty() {
             let count = self.prefix.len().min(buf.remaining());
             buf.put_slice(&self.prefix[..count]);
@@ -104,13 +118,21 @@ impl AsyncRead for Socket {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         };
-        self.turn = if read.is_ready() { self.turn + buf.filled().len() - before } else { 0 };
+        self.turn = if read.is_ready() {
+            self.turn + buf.filled().len() - before
+        } else {
+            0
+        };
         read
     }
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),

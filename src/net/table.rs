@@ -1,8 +1,10 @@
-//! The connections of all ports that callers share: their number, their peers, and which one is closed first.
+//! The connections of all ports that callers share: their number, their peers, and which one is
+//! closed first.
 //!
-//! A connection is first in its handshake, then unauthenticated, and authenticated after its first call with a valid
-//! token or certificate. An authenticated connection is never displaced: clients without a token only displace each
-//! other. The oldest connection of the address with the most connections is displaced first.
+//! A connection is first in its handshake, then unauthenticated, and authenticated after its first
+//! call with a valid token or certificate. An authenticated connection is never displaced: clients
+//! without a token only displace each other. The oldest connection of the address with the most
+//! connections is displaced first.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -104,8 +106,8 @@ pub struct ConnectionTable(Arc<Inner>);
 struct Inner {
     limits: Limits,
     state: Mutex<State>,
-    /// One permit per open socket. A displaced connection is no longer in the table, but its descriptor may still be
-    /// open.
+    /// One permit per open socket. A displaced connection is no longer in the table, but its
+    /// descriptor may still be open.
     sockets: Arc<Semaphore>,
 }
 
@@ -193,7 +195,11 @@ impl ConnectionTable {
     /// An empty table.
     pub fn new(limits: Limits) -> Self {
         let sockets = Arc::new(Semaphore::new(limits.connections));
-        Self(Arc::new(Inner { limits, state: Mutex::default(), sockets }))
+        Self(Arc::new(Inner {
+            limits,
+            state: Mutex::default(),
+            sockets,
+        }))
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -210,20 +216,35 @@ impl ConnectionTable {
         metrics::watch_connections(move || {
             let counts = ConnectionTable(table.upgrade()?).counts();
             let [handshake, unauthenticated, authenticated] = counts.connections;
-            let states =
-                [("handshake", handshake), ("unauthenticated", unauthenticated), ("authenticated", authenticated)];
-            Some((states, PublicCall::ALL.map(|call| (call.as_str(), counts.calls[call as usize]))))
+            let states = [
+                ("handshake", handshake),
+                ("unauthenticated", unauthenticated),
+                ("authenticated", authenticated),
+            ];
+            Some((
+                states,
+                PublicCall::ALL.map(|call| (call.as_str(), counts.calls[call as usize])),
+            ))
         });
     }
 
     /// The current number of connections and public calls.
     pub fn counts(&self) -> Counts {
         let state = self.lock();
-        let Group { handshakes, unauthenticated, authenticated, calls } = &state.all;
-        Counts { connections: [handshakes.len(), unauthenticated.len(), authenticated.len()], calls: *calls }
+        let Group {
+            handshakes,
+            unauthenticated,
+            authenticated,
+            calls,
+        } = &state.all;
+        Counts {
+            connections: [handshakes.len(), unauthenticated.len(), authenticated.len()],
+            calls: *calls,
+        }
     }
 
-    /// Adds a connection in its handshake. If a limit is reached, the oldest connection is closed to make room for it.
+    /// Adds a connection in its handshake. If a limit is reached, the oldest connection is closed
+    /// to make room for it.
     ///
     /// # Errors
     /// Every connection is authenticated, in total or of this peer.
@@ -241,7 +262,11 @@ impl ConnectionTable {
             handshakes: limits.handshakes,
         };
         let mut state = self.lock();
-        while let Some(stage) = state.peers.get(&peer).map_or(Ok(None), |group| group.gives_way(&of_peer))? {
+        while let Some(stage) = state
+            .peers
+            .get(&peer)
+            .map_or(Ok(None), |group| group.gives_way(&of_peer))?
+        {
             state.displace(stage, Some(peer));
         }
         while let Some(stage) = state.all.gives_way(&of_all)? {
@@ -265,9 +290,13 @@ impl ConnectionTable {
         Ok(Entry(link))
     }
 
-    /// Waits until the number of open sockets is below the limit; a displaced connection closes its socket at once.
+    /// Waits until the number of open sockets is below the limit; a displaced connection closes its
+    /// socket at once.
     pub(super) async fn socket(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.0.sockets).acquire_owned().await.expect("valid: never closed")
+        Arc::clone(&self.0.sockets)
+            .acquire_owned()
+            .await
+            .expect("valid: never closed")
     }
 }
 
@@ -279,7 +308,11 @@ impl State {
 
     /// Removes a connection from its stage. Returns whether it was in one.
     fn take(&mut self, id: u64, peer: IpAddr) -> bool {
-        for stage in [Stage::Handshake, Stage::Unauthenticated, Stage::Authenticated] {
+        for stage in [
+            Stage::Handshake,
+            Stage::Unauthenticated,
+            Stage::Authenticated,
+        ] {
             if self.all.stage(stage).remove(&id) {
                 if let Some(group) = self.peers.get_mut(&peer) {
                     group.stage(stage).remove(&id);
@@ -290,12 +323,15 @@ impl State {
         false
     }
 
-    /// Closes the oldest connection of a stage: that of this peer, or that of the peer with the most. So many
-    /// connections from a few addresses don't affect other peers.
+    /// Closes the oldest connection of a stage: that of this peer, or that of the peer with the
+    /// most. So many connections from a few addresses don't affect other peers.
     fn displace(&mut self, stage: Stage, peer: Option<IpAddr>) {
         let group = match peer {
             Some(peer) => self.peers.get(&peer),
-            None => self.peers.values().max_by_key(|group| group.of_stage(stage).len()),
+            None => self
+                .peers
+                .values()
+                .max_by_key(|group| group.of_stage(stage).len()),
         };
         let id = group.and_then(|group| group.of_stage(stage).first().copied());
         if let Some(link) = id.and_then(|id| self.links.remove(&id)) {
@@ -360,7 +396,9 @@ impl Link {
 
     /// A call on it had a valid token, or its certificate identifies a service.
     pub(super) fn authenticated(&self) {
-        if !self.is_authenticated.load(Ordering::Relaxed) && !self.is_authenticated.swap(true, Ordering::Relaxed) {
+        if !self.is_authenticated.load(Ordering::Relaxed)
+            && !self.is_authenticated.swap(true, Ordering::Relaxed)
+        {
             self.advance(Stage::Authenticated);
         }
     }
@@ -370,7 +408,11 @@ impl Link {
         let is_known = state.take(self.id, self.peer);
         // A displaced connection stays displaced.
         if is_known {
-            let stage = if self.is_authenticated.load(Ordering::Relaxed) { Stage::Authenticated } else { stage };
+            let stage = if self.is_authenticated.load(Ordering::Relaxed) {
+                Stage::Authenticated
+            } else {
+                stage
+            };
             state.put(self.id, self.peer, stage);
         }
     }
@@ -428,7 +470,10 @@ impl Link {
             }
             return None;
         }
-        Some(PublicPermit { link: Arc::clone(self), call })
+        Some(PublicPermit {
+            link: Arc::clone(self),
+            call,
+        })
     }
 }
 
@@ -462,7 +507,8 @@ impl Drop for Hold {
     }
 }
 
-/// What counts as one peer: an IPv4 address, or a /64 network, because one IPv6 client has a whole one.
+/// What counts as one peer: an IPv4 address, or a /64 network, because one IPv6 client has a whole
+/// one.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) >> 64 << 64).into(),
@@ -506,7 +552,10 @@ mod tests {
         let crowd = [(); 5].map(|()| table.admit(address(2)).unwrap());
 
         assert!(!is_closed(&lone));
-        assert_eq!(crowd.each_ref().map(is_closed), [true, true, true, false, false]);
+        assert_eq!(
+            crowd.each_ref().map(is_closed),
+            [true, true, true, false, false]
+        );
     }
 
     #[test]
@@ -524,7 +573,10 @@ mod tests {
         });
 
         assert!(!is_closed(&trusted));
-        assert_eq!(strangers.each_ref().map(is_closed), [true, true, false, false]);
+        assert_eq!(
+            strangers.each_ref().map(is_closed),
+            [true, true, false, false]
+        );
         strangers[2].authenticated();
         strangers[3].authenticated();
         assert!(table.admit(address(3)).is_err());
@@ -552,12 +604,24 @@ mod tests {
             limits.watches = 12;
             limits.watches_per_connection = 2;
         });
-        let (first, second) = (table.admit(address(1)).unwrap(), table.admit(address(1)).unwrap());
-        let held = [first.public_call(PublicCall::Watch), first.public_call(PublicCall::Watch)];
+        let (first, second) = (
+            table.admit(address(1)).unwrap(),
+            table.admit(address(1)).unwrap(),
+        );
+        let held = [
+            first.public_call(PublicCall::Watch),
+            first.public_call(PublicCall::Watch),
+        ];
         assert!(held.iter().all(Option::is_some));
-        assert!(first.public_call(PublicCall::Watch).is_none(), "the connection has its share");
+        assert!(
+            first.public_call(PublicCall::Watch).is_none(),
+            "the connection has its share"
+        );
         let third = second.public_call(PublicCall::Watch);
-        assert!(third.is_some() && second.public_call(PublicCall::Watch).is_none(), "the peer has its share");
+        assert!(
+            third.is_some() && second.public_call(PublicCall::Watch).is_none(),
+            "the peer has its share"
+        );
         assert!(first.public_call(PublicCall::Check).is_some());
         for _ in 0..MAX_REFUSALS {
             assert!(first.public_call(PublicCall::Watch).is_none());

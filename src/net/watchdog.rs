@@ -43,7 +43,15 @@ pub(super) struct Watchdog<'a> {
 impl<'a> Watchdog<'a> {
     pub(super) fn new(limits: &'a Limits, link: &'a Link, outflow: Arc<Outflow>) -> Self {
         let opened = Instant::now();
-        Self { limits, link, outflow, opened, idle_since: None, leaving: None, is_overdue: false }
+        Self {
+            limits,
+            link,
+            outflow,
+            opened,
+            idle_since: None,
+            leaving: None,
+            is_overdue: false,
+        }
     }
 
     /// The connection has been requested to end.
@@ -63,12 +71,17 @@ impl<'a> Watchdog<'a> {
         }
         if let Some((since, cause)) = self.leaving {
             self.is_overdue = now.duration_since(since) >= self.limits.age_grace();
-            return if self.is_overdue && !self.link.is_held() { Finding::Close(cause) } else { Finding::Fine };
+            return if self.is_overdue && !self.link.is_held() {
+                Finding::Close(cause)
+            } else {
+                Finding::Fine
+            };
         }
         if streams > 0 {
             self.idle_since = None;
         }
-        let is_idle = streams == 0 && now.duration_since(*self.idle_since.get_or_insert(now)) >= self.limits.idle();
+        let is_idle = streams == 0
+            && now.duration_since(*self.idle_since.get_or_insert(now)) >= self.limits.idle();
         let cause = if now.duration_since(self.opened) >= self.limits.age() {
             Cause::Age
         } else if is_idle {

@@ -1,7 +1,8 @@
-//! Sends what the outbox holds: [`templates`] write the texts, [`transport`] carries them, and a [`worker`] in every
-//! replica brings the two together.
+//! Sends what the outbox holds: [`templates`] write the texts, [`transport`] carries them, and a
+//! [`worker`] in every replica brings the two together.
 //!
-//! Whatever causes a message writes a row of the outbox in its own transaction and calls nothing here.
+//! Whatever causes a message writes a row of the outbox in its own transaction and calls nothing
+//! here.
 
 pub mod templates;
 pub mod transport;
@@ -25,7 +26,9 @@ pub struct Message<Content> {
 
 impl<Content> fmt::Debug for Message<Content> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Message").field("message_id", &self.message_id).finish_non_exhaustive()
+        f.debug_struct("Message")
+            .field("message_id", &self.message_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -60,11 +63,17 @@ pub struct SendError {
 impl SendError {
     /// One that may pass.
     pub fn retry(what: impl Into<Cow<'static, str>>) -> Self {
-        Self { class: RetryClass::Retry, what: what.into() }
+        Self {
+            class: RetryClass::Retry,
+            what: what.into(),
+        }
     }
 
     /// One that stays.
     pub fn permanent(what: impl Into<Cow<'static, str>>) -> Self {
-        Self { class: RetryClass::Permanent, what: what.into() }
+        Self {
+            class: RetryClass::Permanent,
+            what: what.into(),
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! The texts of mails and text messages, in each language.
 //!
-//! A language is a folder of eight texts: `code` and `notice`, each as `.subject.txt`, `.txt` and `.html` for a mail and
-//! `.sms.txt` for a text message; other `.txt` and `.html` files in it are pieces for those to include. English and
-//! Chinese are built in. A folder of the deployment's own holds folders named for languages, and perhaps a `layout.html`:
-//! a file in it takes the place of the built-in one, and a language that is not built in needs all eight.
+//! A language is a folder of eight texts: `code` and `notice`, each as `.subject.txt`, `.txt` and
+//! `.html` for a mail and `.sms.txt` for a text message; other `.txt` and `.html` files in it are
+//! pieces for those to include. English and Chinese are built in. A folder of the deployment's own
+//! holds folders named for languages, and perhaps a `layout.html`: a file in it takes the place of
+//! the built-in one, and a language that is not built in needs all eight.
 //!
-//! Every text sees `app_name`, `language`, `channel` (`email` or `phone`), `subject` (what follows the dot in
-//! [`Template::as_str`]) and `at`; those of `code` also `code` and `minutes`, and those of
-//! `notice` also `changes`, the number of changes that a summary (`more_changes`) tells of.
+//! Every text sees `app_name`, `language`, `channel` (`email` or `phone`), `subject` (what follows
+//! the dot in [`Template::as_str`]) and `at`; those of `code` also `code` and `minutes`, and those
+//! of `notice` also `changes`, the number of changes that a summary (`more_changes`) tells of.
 
 mod builtin;
 mod check;
@@ -35,9 +36,16 @@ pub enum TemplateError {
     #[error("mail templates: {path}: {source}")]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("mail templates: {name}: {source}")]
-    Invalid { name: String, source: minijinja::Error },
+    Invalid {
+        name: String,
+        source: minijinja::Error,
+    },
     #[error("mail templates: {name} for {template}: {error}")]
-    Refused { name: String, template: &'static str, error: &'static str },
+    Refused {
+        name: String,
+        template: &'static str,
+        error: &'static str,
+    },
 }
 
 /// What a text is made from.
@@ -66,11 +74,13 @@ pub struct Templates {
 }
 
 impl Templates {
-    /// Reads the built-in texts and those of `folder`, and renders each once. `app_name` is the deployment's own name.
+    /// Reads the built-in texts and those of `folder`, and renders each once. `app_name` is the
+    /// deployment's own name.
     ///
     /// # Errors
-    /// A file that cannot be read or parsed, a text that is missing or uses an unknown variable, one of a code that
-    /// does not show it as six digits in a row, and one that shows any other six.
+    /// A file that cannot be read or parsed, a text that is missing or uses an unknown variable,
+    /// one of a code that does not show it as six digits in a row, and one that shows any other
+    /// six.
     pub fn load(folder: Option<&Path>, app_name: &str) -> Result<Self, TemplateError> {
         let mut texts = Environment::new();
         texts.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -78,7 +88,10 @@ impl Templates {
         texts.set_debug(false);
         let mut templates = Self {
             texts,
-            languages: builtin::LANGUAGES.iter().map(|&name| name.to_owned()).collect(),
+            languages: builtin::LANGUAGES
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect(),
             app_name: app_name.to_owned(),
         };
         for (name, text) in builtin::TEXTS {
@@ -115,10 +128,19 @@ impl Templates {
     /// # Errors
     /// None for texts that passed the check at the start.
     pub fn text(&self, context: &TemplateContext) -> Result<Text, TemplateError> {
-        Ok(Text(one_line(&self.render(context, Channel::Phone, "sms.txt")?)))
+        Ok(Text(one_line(&self.render(
+            context,
+            Channel::Phone,
+            "sms.txt",
+        )?)))
     }
 
-    fn render(&self, context: &TemplateContext, channel: Channel, form: &str) -> Result<String, TemplateError> {
+    fn render(
+        &self,
+        context: &TemplateContext,
+        channel: Channel,
+        form: &str,
+    ) -> Result<String, TemplateError> {
         let language = self.language(context.languages);
         let (group, subject) = context.template.parts();
         let name = format!("{language}/{group}.{form}");
@@ -129,8 +151,18 @@ impl Templates {
         rendered.map_err(|source| TemplateError::Invalid { name, source })
     }
 
-    fn variables(&self, context: &TemplateContext, language: &str, channel: Channel, subject: &str) -> Value {
-        let app_name = if context.app_name.is_empty() { &self.app_name } else { context.app_name };
+    fn variables(
+        &self,
+        context: &TemplateContext,
+        language: &str,
+        channel: Channel,
+        subject: &str,
+    ) -> Value {
+        let app_name = if context.app_name.is_empty() {
+            &self.app_name
+        } else {
+            context.app_name
+        };
         let shown = context! {
             app_name,
             language,
@@ -152,13 +184,17 @@ impl Templates {
             .find_map(|tag| {
                 let tag = canonical(tag);
                 let bases = tag.match_indices('-').rev().map(|(end, _)| &tag[..end]);
-                std::iter::once(tag.as_str()).chain(bases).find_map(|name| self.languages.get(name))
+                std::iter::once(tag.as_str())
+                    .chain(bases)
+                    .find_map(|name| self.languages.get(name))
             })
             .map_or(LAST, String::as_str)
     }
 
     fn add(&mut self, name: String, text: String) -> Result<(), TemplateError> {
-        self.texts.add_template_owned(name.clone(), text).map_err(|source| TemplateError::Invalid { name, source })
+        self.texts
+            .add_template_owned(name.clone(), text)
+            .map_err(|source| TemplateError::Invalid { name, source })
     }
 
     fn add_folder(&mut self, folder: &Path) -> Result<(), TemplateError> {
@@ -183,23 +219,32 @@ fn canonical(tag: &str) -> String {
 }
 
 fn one_line(text: &str) -> String {
-    let words: Vec<&str> =
-        text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> = text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+        .collect();
     words.join(" ")
 }
 
 fn is_text(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending == "txt" || ending == "html")
+    path.extension()
+        .is_some_and(|ending| ending == "txt" || ending == "html")
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// What lies in a folder, hidden files left out: a mounted ConfigMap keeps its versions in those.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, TemplateError> {
-    let listed = fs::read_dir(folder)
-        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>());
+    let listed = fs::read_dir(folder).and_then(|entries| {
+        entries
+            .map(|entry| Ok(entry?.path()))
+            .collect::<io::Result<Vec<PathBuf>>>()
+    });
     let mut paths = listed.map_err(|source| unreadable(folder, source))?;
     paths.retain(|path| !file_name(path).starts_with('.'));
     paths.sort();
@@ -211,7 +256,10 @@ fn read(path: &Path) -> Result<String, TemplateError> {
 }
 
 fn unreadable(path: &Path, source: io::Error) -> TemplateError {
-    TemplateError::Unreadable { path: path.to_owned(), source }
+    TemplateError::Unreadable {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Drains the outbox: leases rows that are due, sends them side by side, and notes how that ended.
 //!
-//! Each replica runs one. A row is leased only when its send can begin at once, so a lease need not outlive more than one
-//! send; where its holder dies, the lease runs out and another worker sends the row with the same Message-ID.
-//! [`Waker::wake`] saves the time until the next poll; without it, only that time is lost.
+//! Each replica runs one. A row is leased only when its send can begin at once, so a lease need not
+//! outlive more than one send; where its holder dies, the lease runs out and another worker sends
+//! the row with the same Message-ID. [`Waker::wake`] saves the time until the next poll; without
+//! it, only that time is lost.
 
 mod attempt;
 
@@ -68,7 +69,8 @@ impl Default for Settings {
             send_timeout: Duration::from_secs(30),
             tries: 5,
             backoff: Duration::from_secs(5),
-            // Nearly as long as the process has: a send that is abandoned in the middle may arrive twice.
+            // Nearly as long as the process has: a send that is abandoned in the middle may arrive
+            // twice.
             grace: Duration::from_secs(22),
         }
     }
@@ -102,7 +104,8 @@ struct UnderWay {
 }
 
 impl Worker {
-    /// Works until `stop` is done; then waits a while for what is under way, and frees what is left.
+    /// Works until `stop` is done; then waits a while for what is under way, and frees what is
+    /// left.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let mut under_way = UnderWay::default();
         tokio::pin!(stop);
@@ -123,7 +126,11 @@ impl Worker {
         while let Some(ended) = under_way.sends.try_join_next_with_id() {
             self.ended(under_way, ended).await;
         }
-        let room = self.settings.concurrency.max(1).saturating_sub(under_way.sends.len());
+        let room = self
+            .settings
+            .concurrency
+            .max(1)
+            .saturating_sub(under_way.sends.len());
         if room == 0 {
             return true;
         }
@@ -136,13 +143,17 @@ impl Worker {
                 is_full
             }
             Err(error) => {
-                tracing::warn!(reason = error.reason().as_str(), "failed to read the outbox");
+                tracing::warn!(
+                    reason = error.reason().as_str(),
+                    "failed to read the outbox"
+                );
                 false
             }
         }
     }
 
-    /// Ends what has expired and takes up to `room` rows that are due, each with what its code is derived from.
+    /// Ends what has expired and takes up to `room` rows that are due, each with what its code is
+    /// derived from.
     async fn lease(&self, room: usize) -> Result<(DateTime<Utc>, Vec<(Leased, Option<CodeSeed>)>)> {
         let now = self.clock.now();
         let leased_until = now + delta(self.settings.lease);
@@ -154,10 +165,15 @@ impl Worker {
             Ok((rows, seeds))
         };
         let (rows, seeds) = self.db.transaction(End::Commit, work).await?;
-        let mut seeds: HashMap<(i64, i64), CodeSeed> =
-            seeds.into_iter().map(|seed| ((seed.user_id, seed.code_id), seed)).collect();
+        let mut seeds: HashMap<(i64, i64), CodeSeed> = seeds
+            .into_iter()
+            .map(|seed| ((seed.user_id, seed.code_id), seed))
+            .collect();
         let with_seed = rows.into_iter().map(|row| {
-            let seed = row.user_id.zip(row.code_id).and_then(|key| seeds.remove(&key));
+            let seed = row
+                .user_id
+                .zip(row.code_id)
+                .and_then(|key| seeds.remove(&key));
             (row, seed)
         });
         Ok((leased_until, with_seed.collect()))
@@ -174,7 +190,8 @@ impl Worker {
                     return;
                 };
                 tracing::error!(outbox.id = held.outbox_id, "a send task panicked");
-                let outcome = self.after_error(held.attempts, SendError::retry("the send task panicked"));
+                let outcome =
+                    self.after_error(held.attempts, SendError::retry("the send task panicked"));
                 self.settle(&held, outcome).await;
             }
         }
@@ -182,16 +199,22 @@ impl Worker {
 
     /// What follows a failed try: another one later, unless it cannot help or was the last.
     fn after_error(&self, attempts: i32, error: SendError) -> Outcome {
-        let tried = u32::try_from(attempts).unwrap_or(u32::MAX).saturating_add(1);
+        let tried = u32::try_from(attempts)
+            .unwrap_or(u32::MAX)
+            .saturating_add(1);
         let what = error.what.into_owned();
         if error.class == RetryClass::Permanent || tried >= self.settings.tries {
             return Outcome::Failed { error: what };
         }
         let pause = backoff(self.settings.backoff, tried, random_fraction());
-        Outcome::Retry { at: self.clock.now() + delta(pause), error: what }
+        Outcome::Retry {
+            at: self.clock.now() + delta(pause),
+            error: what,
+        }
     }
 
-    /// Notes the end of a try; again and again while the lease lasts, for an accepted mail that is not noted comes twice.
+    /// Notes the end of a try; again and again while the lease lasts, for an accepted mail that is
+    /// not noted comes twice.
     async fn settle(&self, held: &Held, outcome: Outcome) {
         if let Outcome::Failed { error } = &outcome {
             tracing::warn!(outbox.id = held.outbox_id, error, "message delivery failed");
@@ -199,16 +222,26 @@ impl Worker {
         loop {
             let now = self.clock.now();
             let (id, lease, outcome) = (held.outbox_id, held.leased_until, outcome.clone());
-            let noted = self.db.run(async |conn| Ok(outbox::settle(conn, id, lease, outcome, now).await?)).await;
+            let noted = self
+                .db
+                .run(async |conn| Ok(outbox::settle(conn, id, lease, outcome, now).await?))
+                .await;
             match noted {
                 Ok(true) => return,
                 Ok(false) => {
-                    tracing::warn!(outbox.id = id, "send finished after its lease expired or its row was deleted");
+                    tracing::warn!(
+                        outbox.id = id,
+                        "send finished after its lease expired or its row was deleted"
+                    );
                     return;
                 }
                 Err(error) if now >= lease => {
                     let reason = error.reason().as_str();
-                    tracing::warn!(outbox.id = id, reason, "failed to record the result of a send");
+                    tracing::warn!(
+                        outbox.id = id,
+                        reason,
+                        "failed to record the result of a send"
+                    );
                     return;
                 }
                 Err(_) => sleep(SETTLE_PAUSE).await,
@@ -226,20 +259,40 @@ impl Worker {
             return;
         }
         under_way.sends.abort_all();
-        let (ids, leases): (Vec<i64>, Vec<DateTime<Utc>>) =
-            under_way.held.values().map(|held| (held.outbox_id, held.leased_until)).unzip();
+        let (ids, leases): (Vec<i64>, Vec<DateTime<Utc>>) = under_way
+            .held
+            .values()
+            .map(|held| (held.outbox_id, held.leased_until))
+            .unzip();
         let count = ids.len();
-        let freed = self.db.run(async |conn| Ok(outbox::free(conn, ids, leases).await?)).await;
+        let freed = self
+            .db
+            .run(async |conn| Ok(outbox::free(conn, ids, leases).await?))
+            .await;
         match freed {
             Ok(_) => tracing::info!(count, "in-flight sends abandoned; their leases released"),
-            Err(error) => tracing::warn!(reason = error.reason().as_str(), count, "failed to release leases"),
+            Err(error) => tracing::warn!(
+                reason = error.reason().as_str(),
+                count,
+                "failed to release leases"
+            ),
         }
     }
 }
 
 impl UnderWay {
-    fn begin(&mut self, worker: &Worker, row: Leased, seed: Option<CodeSeed>, leased_until: DateTime<Utc>) {
-        let held = Held { outbox_id: row.outbox_id, attempts: row.attempts, leased_until };
+    fn begin(
+        &mut self,
+        worker: &Worker,
+        row: Leased,
+        seed: Option<CodeSeed>,
+        leased_until: DateTime<Utc>,
+    ) {
+        let held = Held {
+            outbox_id: row.outbox_id,
+            attempts: row.attempts,
+            leased_until,
+        };
         let worker = worker.clone();
         let send = self.sends.spawn(async move {
             let outcome = worker.attempt(&row, seed.as_ref()).await;
@@ -249,8 +302,8 @@ impl UnderWay {
     }
 }
 
-/// The pause after the `tried`-th try: four times the previous one, give or take a fifth, so that what failed together
-/// does not come back together.
+/// The pause after the `tried`-th try: four times the previous one, give or take a fifth, so that
+/// what failed together does not come back together.
 fn backoff(first: Duration, tried: u32, fraction: f64) -> Duration {
     let grown = first.saturating_mul(4_u32.saturating_pow(tried.saturating_sub(1).min(8)));
     grown.mul_f64(0.8 + 0.4 * fraction)
@@ -267,8 +320,12 @@ mod tests {
     #[test]
     fn pauses_grow_and_five_tries_fit_into_the_life_of_a_code() {
         let first = Settings::default().backoff;
-        let shortest: Vec<u64> = (1..5).map(|tried| backoff(first, tried, 0.0).as_secs()).collect();
-        let longest: Vec<u64> = (1..5).map(|tried| backoff(first, tried, 1.0).as_secs()).collect();
+        let shortest: Vec<u64> = (1..5)
+            .map(|tried| backoff(first, tried, 0.0).as_secs())
+            .collect();
+        let longest: Vec<u64> = (1..5)
+            .map(|tried| backoff(first, tried, 1.0).as_secs())
+            .collect();
         assert_eq!(shortest, [4, 16, 64, 256]);
         assert_eq!(longest, [6, 24, 96, 384]);
         assert!(longest.iter().sum::<u64>() < 600);

@@ -23,13 +23,14 @@ pub(super) const MAX_BYTES: usize = 1024 * 1024;
 /// The longest that a body may take.
 const MAX_TIME: Duration = Duration::from_secs(10);
 
-/// Reads a body whole, as large as this caller may send it. A user's that is larger, but also too deep or malformed,
-/// passes: what reads it says so. One that is too large is read to its end too, and forgotten: who is still sending when the
-/// answer comes would meet a reset connection instead of it.
+/// Reads a body whole, as large as this caller may send it. A user's that is larger, but also too
+/// deep or malformed, passes: what reads it says so. One that is too large is read to its end too,
+/// and forgotten: who is still sending when the answer comes would meet a reset connection instead
+/// of it.
 ///
 /// # Errors
-/// 413 for its size, 408 for its time, INVALID_REQUEST where it breaks off; RATE_LIMITED and OVERLOADED where there is no
-/// memory for it.
+/// 413 for its size, 408 for its time, INVALID_REQUEST where it breaks off; RATE_LIMITED and
+/// OVERLOADED where there is no memory for it.
 pub(super) async fn read(
     mut body: Body,
     encoding: Option<Encoding>,
@@ -48,7 +49,9 @@ pub(super) async fn read(
         };
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|_| Error::invalid("", FieldError::Format, "breaks off"))?;
-        let Some(data) = frame.data_ref() else { continue };
+        let Some(data) = frame.data_ref() else {
+            continue;
+        };
         size += data.len();
         if size <= MAX_BYTES {
             if let Err(error) = call_permits.permit.reserve(data.len()) {
@@ -78,12 +81,20 @@ pub(super) async fn read(
 /// # Errors
 /// 415 for one that isn't supported.
 pub(super) fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, RestError> {
-    let Some(value) = headers.get(header::CONTENT_ENCODING) else { return Ok(None) };
-    let name = value.to_str().unwrap_or_default().trim().to_ascii_lowercase();
+    let Some(value) = headers.get(header::CONTENT_ENCODING) else {
+        return Ok(None);
+    };
+    let name = value
+        .to_str()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     if name == "identity" || name.is_empty() {
         return Ok(None);
     }
-    Encoding::parse(&name).map(Some).ok_or_else(RestError::content_encoding)
+    Encoding::parse(&name)
+        .map(Some)
+        .ok_or_else(RestError::content_encoding)
 }
 
 /// Reads what is left of a body and forgets it.
@@ -105,9 +116,16 @@ mod tests {
 
     async fn read_of(subject: Subject, size: usize) -> Result<Bytes, RestError> {
         let caller = Arc::new(Caller::new(subject, Vec::new()));
-        let permit = CallerLimits::new(&Config::default()).acquire(&caller).unwrap();
+        let permit = CallerLimits::new(&Config::default())
+            .acquire(&caller)
+            .unwrap();
         let text = format!("\"{}\"", "x".repeat(size - 2));
-        read(Body::from(text), None, &mut AuthenticatedCall { caller, permit }).await
+        read(
+            Body::from(text),
+            None,
+            &mut AuthenticatedCall { caller, permit },
+        )
+        .await
     }
 
     #[tokio::test]

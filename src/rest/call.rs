@@ -60,12 +60,19 @@ impl Call {
     /// What the template calls `name`; empty where it names none.
     pub(super) fn param(&self, name: &str) -> &str {
         let mut params = self.params.iter();
-        params.find(|(key, _)| key == name).map_or("", |(_, value)| value)
+        params
+            .find(|(key, _)| key == name)
+            .map_or("", |(_, value)| value)
     }
 }
 
 /// An endpoint of a flavor. The RPC gives the rights that it needs, and its time.
-pub(super) fn endpoint<R>(method: MethodFilter, rpc: Rpc, token: ReadToken, run: R) -> MethodRouter<Gateway>
+pub(super) fn endpoint<R>(
+    method: MethodFilter,
+    rpc: Rpc,
+    token: ReadToken,
+    run: R,
+) -> MethodRouter<Gateway>
 where
     R: Fn(Call) -> Reply + Clone + Send + Sync + 'static,
 {
@@ -82,11 +89,12 @@ where
     )
 }
 
-/// Reads the parts of a call whose caller may make it; tells how much of its time the question who calls took.
+/// Reads the parts of a call whose caller may make it; tells how much of its time the question who
+/// calls took.
 ///
 /// # Errors
-/// Those of the token and its rights, and of its body; INVALID_REQUEST for a path or query that cannot be read;
-/// OVERLOADED.
+/// Those of the token and its rights, and of its body; INVALID_REQUEST for a path or query that
+/// cannot be read; OVERLOADED.
 async fn read(
     gateway: Gateway,
     rpc: Rpc,
@@ -114,13 +122,21 @@ async fn read(
     let spent = came.elapsed();
     let body = body::read(body, encoding, &mut call_permits).await?;
     let in_flight = gateway.guard.acquire()?;
-    let params =
-        params.map_err(|_| Error::invalid("", FieldError::Format, "has invalid percent-encoding in the path"))?;
+    let params = params.map_err(|_| {
+        Error::invalid(
+            "",
+            FieldError::Format,
+            "has invalid percent-encoding in the path",
+        )
+    })?;
     let call = Call {
         gateway,
         caller: call_permits.caller,
         path: parts.uri.path().to_owned(),
-        params: params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        params: params
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
         query: query::parse(parts.uri.query().unwrap_or_default())?,
         headers: parts.headers,
         body,
@@ -132,7 +148,9 @@ async fn read(
 
 /// The service that the client's certificate speaks for.
 pub(super) fn certified(extensions: &Extensions) -> Option<&Arc<Caller>> {
-    extensions.get::<Peer>().and_then(|peer| peer.caller.as_ref())
+    extensions
+        .get::<Peer>()
+        .and_then(|peer| peer.caller.as_ref())
 }
 
 /// The bearer token, where no `token` header contradicts it.

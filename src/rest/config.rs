@@ -49,19 +49,31 @@ impl Default for Config {
 impl Config {
     /// With all three older surfaces.
     pub fn with_legacy_flavors(self) -> Self {
-        Self { minapp: true, fresns: true, lancens: true, ..self }
+        Self {
+            minapp: true,
+            fresns: true,
+            lancens: true,
+            ..self
+        }
     }
 
     /// What is wrong with it, one sentence per error.
     pub fn errors(&self) -> Vec<String> {
-        let mut errors: Vec<String> = self.tls.iter().flat_map(|tls| tls.errors("rest.tls")).collect();
+        let mut errors: Vec<String> = self
+            .tls
+            .iter()
+            .flat_map(|tls| tls.errors("rest.tls"))
+            .collect();
         if !is_country_code(&self.country_code) {
             errors.push("rest.country_code must be one to three digits, without \"+\"".to_owned());
         }
         for origin in &self.cors_origins {
-            let is_origin = origin == "*" || (origin.contains("://") && HeaderValue::from_str(origin).is_ok());
+            let is_origin =
+                origin == "*" || (origin.contains("://") && HeaderValue::from_str(origin).is_ok());
             if !is_origin || origin.ends_with('/') {
-                errors.push(format!("rest.cors_origins: {origin:?} is not an origin such as https://app.example.com"));
+                errors.push(format!(
+                    "rest.cors_origins: {origin:?} is not an origin such as https://app.example.com"
+                ));
             }
         }
         errors
@@ -70,7 +82,9 @@ impl Config {
 
 /// Whether this is a country code without its plus sign.
 pub(super) fn is_country_code(given: &str) -> bool {
-    (1..=3).contains(&given.len()) && given.bytes().all(|byte| byte.is_ascii_digit()) && !given.starts_with('0')
+    (1..=3).contains(&given.len())
+        && given.bytes().all(|byte| byte.is_ascii_digit())
+        && !given.starts_with('0')
 }
 
 #[cfg(test)]
@@ -87,7 +101,10 @@ mod tests {
     fn faults_are_told_one_by_one() {
         let config = Config {
             country_code: "+86".to_owned(),
-            cors_origins: vec!["app.example.com".to_owned(), "https://app.example.com".to_owned()],
+            cors_origins: vec![
+                "app.example.com".to_owned(),
+                "https://app.example.com".to_owned(),
+            ],
             ..Config::default()
         };
         assert_eq!(config.errors().len(), 2);

@@ -40,30 +40,51 @@ impl From<Reason> for RestError {
 impl RestError {
     /// A body whose bytes did not come in time.
     pub(super) fn slow_body() -> Self {
-        Self { error: Error::new(Reason::DeadlineExceeded), status: StatusCode::REQUEST_TIMEOUT }
+        Self {
+            error: Error::new(Reason::DeadlineExceeded),
+            status: StatusCode::REQUEST_TIMEOUT,
+        }
     }
 
     /// A body of a content type that is not accepted.
     pub(super) fn content_type() -> Self {
-        let error = Error::invalid("", FieldError::Format, "must have the content type application/json");
-        Self { error, status: StatusCode::UNSUPPORTED_MEDIA_TYPE }
+        let error = Error::invalid(
+            "",
+            FieldError::Format,
+            "must have the content type application/json",
+        );
+        Self {
+            error,
+            status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        }
     }
 
     /// A body in an encoding that is not accepted.
     pub(super) fn content_encoding() -> Self {
-        let error = Error::invalid("", FieldError::Format, "must have the content encoding gzip, zstd or identity");
-        Self { error, status: StatusCode::UNSUPPORTED_MEDIA_TYPE }
+        let error = Error::invalid(
+            "",
+            FieldError::Format,
+            "must have the content encoding gzip, zstd or identity",
+        );
+        Self {
+            error,
+            status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        }
     }
 
     /// The same fact where the caller made it a condition by `If-Match`.
     pub(super) fn of_condition(self) -> Self {
         match self.error.reason() {
-            Reason::EtagMismatch => Self { status: StatusCode::PRECONDITION_FAILED, ..self },
+            Reason::EtagMismatch => Self {
+                status: StatusCode::PRECONDITION_FAILED,
+                ..self
+            },
             _ => self,
         }
     }
 
-    /// The same fact for the clients of an older API, whose rules name a user who was deleted, not the token.
+    /// The same fact for the clients of an older API, whose rules name a user who was deleted, not
+    /// the token.
     pub(super) fn of_user(&self) -> Self {
         match self.error.deleted_user() {
             Some(user_id) => Error::user_not_found(user_id).into(),
@@ -73,8 +94,10 @@ impl RestError {
 
     /// Whether the service failed, rather than the request being invalid.
     pub(super) fn is_ours(&self) -> bool {
-        matches!(self.error.kind(), Kind::Unavailable | Kind::Internal | Kind::DeadlineExceeded | Kind::Aborted)
-            || self.error.reason() == Reason::MethodUnknown
+        matches!(
+            self.error.kind(),
+            Kind::Unavailable | Kind::Internal | Kind::DeadlineExceeded | Kind::Aborted
+        ) || self.error.reason() == Reason::MethodUnknown
     }
 }
 
@@ -141,35 +164,48 @@ fn details_json(error: &Error) -> Vec<Value> {
         told.push(value);
     };
     if let Some(info) = details.error_info() {
-        tell("ErrorInfo", json!({ "reason": info.reason, "domain": info.domain, "metadata": info.metadata }));
+        tell(
+            "ErrorInfo",
+            json!({ "reason": info.reason, "domain": info.domain, "metadata": info.metadata }),
+        );
     }
     if let Some(info) = details.request_info() {
         tell("RequestInfo", json!({ "requestId": info.request_id }));
     }
     if let Some(bad) = details.bad_request() {
         let violations = bad.field_violations.iter();
-        let violations: Vec<Value> =
-            violations.map(|v| json!({ "field": v.field, "reason": v.reason, "description": v.description })).collect();
+        let violations: Vec<Value> = violations
+            .map(|v| json!({ "field": v.field, "reason": v.reason, "description": v.description }))
+            .collect();
         tell("BadRequest", json!({ "fieldViolations": violations }));
     }
     if let Some(info) = details.resource_info() {
-        tell("ResourceInfo", json!({ "resourceType": info.resource_type, "resourceName": info.resource_name }));
+        tell(
+            "ResourceInfo",
+            json!({ "resourceType": info.resource_type, "resourceName": info.resource_name }),
+        );
     }
     if let Some(failure) = details.precondition_failure() {
         let violations = failure.violations.iter();
         let violations: Vec<Value> = violations
-            .map(|v| json!({ "type": v.r#type, "subject": v.subject, "description": v.description }))
+            .map(
+                |v| json!({ "type": v.r#type, "subject": v.subject, "description": v.description }),
+            )
             .collect();
         tell("PreconditionFailure", json!({ "violations": violations }));
     }
     if let Some(failure) = details.quota_failure() {
         let violations = failure.violations.iter();
-        let violations: Vec<Value> =
-            violations.map(|v| json!({ "subject": v.subject, "description": v.description })).collect();
+        let violations: Vec<Value> = violations
+            .map(|v| json!({ "subject": v.subject, "description": v.description }))
+            .collect();
         tell("QuotaFailure", json!({ "violations": violations }));
     }
     if let Some(delay) = details.retry_info().and_then(|info| info.retry_delay) {
-        tell("RetryInfo", json!({ "retryDelay": format!("{}s", delay.as_secs_f64()) }));
+        tell(
+            "RetryInfo",
+            json!({ "retryDelay": format!("{}s", delay.as_secs_f64()) }),
+        );
     }
     told
 }
@@ -184,14 +220,17 @@ mod tests {
     fn every_reason_has_a_status_that_is_an_error() {
         for reason in Reason::ALL {
             let status = RestError::from(*reason).status;
-            assert!(status.is_client_error() || status.is_server_error(), "{reason:?}");
+            assert!(
+                status.is_client_error() || status.is_server_error(),
+                "{reason:?}"
+            );
         }
     }
 
     #[test]
     fn the_wait_is_told_in_whole_seconds() {
-        let error =
-            Error::new(Reason::CodeSendCooldown).with_quota("code_send_cooldown", Duration::from_millis(59_001));
+        let error = Error::new(Reason::CodeSendCooldown)
+            .with_quota("code_send_cooldown", Duration::from_millis(59_001));
         let response = aip_193(&error.into());
         assert_eq!(response.headers()[header::RETRY_AFTER], "60");
         assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
@@ -201,6 +240,9 @@ mod tests {
     fn a_stale_condition_has_a_status_of_its_own() {
         let stale = || RestError::from(Reason::EtagMismatch);
         assert_eq!(stale().status, StatusCode::CONFLICT);
-        assert_eq!(stale().of_condition().status, StatusCode::PRECONDITION_FAILED);
+        assert_eq!(
+            stale().of_condition().status,
+            StatusCode::PRECONDITION_FAILED
+        );
     }
 }

@@ -18,8 +18,10 @@ pub(super) enum Flavor {
 impl Flavor {
     /// The flavor that a request addresses.
     pub(super) fn of(path: &str, headers: &HeaderMap, config: &Config) -> Self {
-        let is_in =
-            |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let is_in = |prefix: &str| {
+            path.strip_prefix(prefix)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
         // minapp's other APIs aren't served; their clients read the error.
         if config.minapp && ["/oserve", "/hserve", "/userve"].into_iter().any(is_in) {
             Flavor::Minapp
@@ -62,7 +64,11 @@ mod tests {
         assert_eq!(Flavor::of("/v1/api/user", &headers, &off), Flavor::Native);
         assert_eq!(Flavor::of("/v1/api/user", &headers, &on), Flavor::Lancens);
         assert_eq!(Flavor::of("/v1/apis", &headers, &on), Flavor::Native);
-        for path in ["/oserve/v1/nothing", "/hserve/v2.2/user/info/", "/userve/v2.2/miniapp/user_profile/"] {
+        for path in [
+            "/oserve/v1/nothing",
+            "/hserve/v2.2/user/info/",
+            "/userve/v2.2/miniapp/user_profile/",
+        ] {
             assert_eq!(Flavor::of(path, &headers, &on), Flavor::Minapp);
             assert_eq!(Flavor::of(path, &headers, &off), Flavor::Native);
         }

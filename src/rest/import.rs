@@ -34,16 +34,24 @@ const MAX_FAILURES: usize = 10_000;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Takes the users of a body, a line each.
-pub(super) async fn serve(State(gateway): State<Gateway>, request: Request) -> Result<Response, RestError> {
+pub(super) async fn serve(
+    State(gateway): State<Gateway>,
+    request: Request,
+) -> Result<Response, RestError> {
     let (parts, stream) = request.into_parts();
     let rpc = Rpc("userservice.v1.UserAdminService", "ImportUsers");
     let call_permits = gateway.authenticate(rpc, call::bearer, &parts).await;
-    let call_permits = call_permits.and_then(|call_permits| Ok((call_permits, gateway.guard.acquire()?)));
+    let call_permits =
+        call_permits.and_then(|call_permits| Ok((call_permits, gateway.guard.acquire()?)));
     let call_permits = call_permits.and_then(|call_permits| {
         must_not_be_new(&parts.headers)?;
         browser::reject_other_content_types(&parts.headers)?;
         // Lines are read as they come, and what is compressed isn't in lines.
-        if body::encoding(&parts.headers)?.is_some() { Err(RestError::content_encoding()) } else { Ok(call_permits) }
+        if body::encoding(&parts.headers)?.is_some() {
+            Err(RestError::content_encoding())
+        } else {
+            Ok(call_permits)
+        }
     });
     let (call_permits, _room) = match call_permits {
         Ok(call_permits) => call_permits,
@@ -57,8 +65,12 @@ pub(super) async fn serve(State(gateway): State<Gateway>, request: Request) -> R
     let (caller, mut permit) = (call_permits.caller, call_permits.permit);
     // One line, and the lines of one batch.
     permit.reserve(2 * MAX_LINE)?;
-    let mut import =
-        Import { api: gateway.guard.api(), caller, told: pb::ImportUsersResponse::default(), batch: Batch::default() };
+    let mut import = Import {
+        api: gateway.guard.api(),
+        caller,
+        told: pb::ImportUsersResponse::default(),
+        batch: Batch::default(),
+    };
     let done = import.run(stream).await;
     // Committed batches stay committed; `nextIndex` is where a retry should resume.
     let next_index = import.told.next_index;
@@ -66,7 +78,9 @@ pub(super) async fn serve(State(gateway): State<Gateway>, request: Request) -> R
         error: rest_error.error.with_metadata("nextIndex", next_index),
         ..rest_error
     })?;
-    Ok(json_response(proto_json::to_text_with_defaults(&import.told)))
+    Ok(json_response(proto_json::to_text_with_defaults(
+        &import.told,
+    )))
 }
 
 /// The first line with text decides whether the body has lines of JSON at all.
@@ -77,7 +91,8 @@ fn first(line: Result<Vec<u8>>, is_first: &mut bool) -> Result<Result<Vec<u8>>> 
     match &line {
         Ok(text) if *is_first && !text.trim_ascii().is_empty() => {
             *is_first = false;
-            let text = json_lines::first_line(text).map_err(|why| Error::invalid("", FieldError::Format, why))?;
+            let text = json_lines::first_line(text)
+                .map_err(|why| Error::invalid("", FieldError::Format, why))?;
             Ok(Ok(text.to_owned()))
         }
         _ => Ok(line),
@@ -102,7 +117,9 @@ impl Import<'_> {
             };
             let Some(frame) = frame else { break };
             let frame = frame.map_err(|_| Error::invalid("", FieldError::Format, "breaks off"))?;
-            let Some(data) = frame.data_ref() else { continue };
+            let Some(data) = frame.data_ref() else {
+                continue;
+            };
             for line in lines.take(data) {
                 self.push(first(line, &mut is_first)?).await?;
             }
@@ -116,10 +133,17 @@ impl Import<'_> {
     async fn push(&mut self, line: Result<Vec<u8>>) -> Result<(), RestError> {
         match line {
             Ok(line) if line.trim_ascii().is_empty() => self.batch.skip_line(),
-            Ok(line) => self.batch.push(JsonValue::parse(&line).and_then(|json| proto_json::read(&json)), line.len()),
+            Ok(line) => self.batch.push(
+                JsonValue::parse(&line).and_then(|json| proto_json::read(&json)),
+                line.len(),
+            ),
             Err(error) => self.batch.push(Err(error), 0),
         }
-        if self.batch.is_full() { self.send().await } else { Ok(()) }
+        if self.batch.is_full() {
+            self.send().await
+        } else {
+            Ok(())
+        }
     }
 
     async fn send(&mut self) -> Result<(), RestError> {
@@ -127,12 +151,17 @@ impl Import<'_> {
             return Ok(());
         }
         let batch = std::mem::take(&mut self.batch);
-        let told = self.api.import_batch(&self.caller, self.told.next_index, batch).await?;
+        let told = self
+            .api
+            .import_batch(&self.caller, self.told.next_index, batch)
+            .await?;
         self.told.created += told.created;
         self.told.failed += told.failed;
         self.told.next_index = told.next_index;
         let in_flight = MAX_FAILURES.saturating_sub(self.told.failures.len());
-        self.told.failures.extend(told.failures.into_iter().take(in_flight));
+        self.told
+            .failures
+            .extend(told.failures.into_iter().take(in_flight));
         Ok(())
     }
 }
@@ -168,7 +197,11 @@ impl Lines {
     fn rest(&mut self) -> Option<Result<Vec<u8>>> {
         let line = std::mem::take(&mut self.open);
         match std::mem::take(&mut self.is_too_long) {
-            true => Some(Err(Error::invalid("", FieldError::Length, "must be at most 1 MiB"))),
+            true => Some(Err(Error::invalid(
+                "",
+                FieldError::Length,
+                "must be at most 1 MiB",
+            ))),
             false if line.is_empty() => None,
             false => Some(Ok(line)),
         }
@@ -181,7 +214,10 @@ mod tests {
 
     fn cut(pieces: &[&[u8]]) -> Vec<Option<String>> {
         let mut lines = Lines::default();
-        let mut whole: Vec<_> = pieces.iter().flat_map(|piece| lines.take(&Bytes::copy_from_slice(piece))).collect();
+        let mut whole: Vec<_> = pieces
+            .iter()
+            .flat_map(|piece| lines.take(&Bytes::copy_from_slice(piece)))
+            .collect();
         whole.extend(lines.rest());
         let text = |line: Result<Vec<u8>>| line.ok().map(|line| String::from_utf8(line).unwrap());
         whole.into_iter().map(text).collect()
@@ -192,12 +228,19 @@ mod tests {
         let expected = ["{1}", "{2}", "{3}"].map(|line| Some(line.to_owned()));
         assert_eq!(cut(&[b"{1}\n{2}\n{3}"]), expected);
         assert_eq!(cut(&[b"{1", b"}\n{2}\n", b"{3}\n"]), expected);
-        assert_eq!(cut(&[b"{1}\n", b"\n{2}"])[1].as_deref(), Some(""), "a blank line counts");
+        assert_eq!(
+            cut(&[b"{1}\n", b"\n{2}"])[1].as_deref(),
+            Some(""),
+            "a blank line counts"
+        );
     }
 
     #[test]
     fn a_line_that_is_too_long_fails_alone() {
         let long = vec![b'x'; MAX_LINE];
-        assert_eq!(cut(&[b"a\nx", &long, b"x\nb"]), [Some("a".to_owned()), None, Some("b".to_owned())]);
+        assert_eq!(
+            cut(&[b"a\nx", &long, b"x\nb"]),
+            [Some("a".to_owned()), None, Some("b".to_owned())]
+        );
     }
 }

@@ -38,7 +38,8 @@ const ME: &str = "0";
 #[derive(Debug)]
 pub(super) struct Route {
     pub method: Method,
-    /// The path; a parameter has the name of the field that it sets, without the enclosing messages.
+    /// The path; a parameter has the name of the field that it sets, without the enclosing
+    /// messages.
     pub path: String,
     pub rpc: Rpc,
     pub descriptor: MethodDescriptor,
@@ -52,7 +53,9 @@ pub(super) struct Route {
 
 /// All native routes.
 pub(super) static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
-    let services = SERVICES.iter().filter_map(|name| POOL.get_service_by_name(name));
+    let services = SERVICES
+        .iter()
+        .filter_map(|name| POOL.get_service_by_name(name));
     let methods = services.flat_map(|service| service.methods().collect::<Vec<_>>());
     methods.flat_map(|method| routes_of(&method)).collect()
 });
@@ -61,27 +64,47 @@ fn routes_of(method: &MethodDescriptor) -> Vec<Route> {
     let mut bindings = http_bindings(method);
     if method.name() == "ImportUsers" {
         // A bidirectional stream has no annotation; here it is the lines of a body.
-        bindings.push(HttpBinding { method: "POST".to_owned(), template: import::PATH.to_owned(), has_body: true });
+        bindings.push(HttpBinding {
+            method: "POST".to_owned(),
+            template: import::PATH.to_owned(),
+            has_body: true,
+        });
     }
     let routes = bindings.into_iter().enumerate();
-    routes.map(|(place, binding)| Route::new(method, binding, place == 0)).collect()
+    routes
+        .map(|(place, binding)| Route::new(method, binding, place == 0))
+        .collect()
 }
 
 impl Route {
     fn new(descriptor: &MethodDescriptor, binding: HttpBinding, is_main: bool) -> Self {
-        let HttpBinding { method, template, has_body } = binding;
+        let HttpBinding {
+            method,
+            template,
+            has_body,
+        } = binding;
         let (service, name) = (descriptor.parent_service(), descriptor.name());
-        let (service, name) = rpc(&format!("{}/{name}", service.full_name())).expect("valid: a method of the contract");
-        let param = template.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(param, _)| param);
+        let (service, name) = rpc(&format!("{}/{name}", service.full_name()))
+            .expect("valid: a method of the contract");
+        let param = template
+            .split_once('{')
+            .and_then(|(_, rest)| rest.split_once('}'))
+            .map(|(param, _)| param);
         let filled = match param {
             Some(param) => param,
             None if template.split('/').any(|segment| segment == "me") => "user_id",
             None => "",
         };
         Self {
-            method: method.parse().expect("valid: a test looks at every binding"),
-            // OpenAPI and the router would read a path in braces as a different parameter than its last part.
-            path: template.replace(&format!("{{{filled}}}"), &format!("{{{}}}", last_part(filled))),
+            method: method
+                .parse()
+                .expect("valid: a test looks at every binding"),
+            // OpenAPI and the router would read a path in braces as a different parameter than its
+            // last part.
+            path: template.replace(
+                &format!("{{{filled}}}"),
+                &format!("{{{}}}", last_part(filled)),
+            ),
             rpc: Rpc(service, name),
             descriptor: descriptor.clone(),
             has_body,
@@ -90,8 +113,8 @@ impl Route {
         }
     }
 
-    /// Whether the request requires a body, if only `{}`: a POST to a collection creates a resource. If a client loses
-    /// its body, the call must not create an empty one.
+    /// Whether the request requires a body, if only `{}`: a POST to a collection creates a
+    /// resource. If a client loses its body, the call must not create an empty one.
     pub(super) fn needs_body(&self) -> bool {
         self.method == Method::POST && !self.path.contains(':')
     }
@@ -132,11 +155,13 @@ fn last_part(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path)
 }
 
-/// The routes with their handlers. A path also matches with its colon percent-encoded, because some clients send it so.
+/// The routes with their handlers. A path also matches with its colon percent-encoded, because some
+/// clients send it so.
 pub(super) fn routes() -> Router<Gateway> {
     let mut router = Router::new();
     for route in ROUTES.iter() {
-        let filter = MethodFilter::try_from(route.method.clone()).expect("valid: a test looks at every binding");
+        let filter = MethodFilter::try_from(route.method.clone())
+            .expect("valid: a test looks at every binding");
         let mut paths = vec![route.path.clone()];
         if route.path.contains(':') {
             paths.extend(["%3A", "%3a"].map(|encoded| route.path.replace(':', encoded)));
@@ -144,9 +169,9 @@ pub(super) fn routes() -> Router<Gateway> {
         for path in paths {
             let handler = match route.path.as_str() {
                 import::PATH => on(filter, import::serve),
-                _ => {
-                    endpoint(filter, route.rpc, bearer, move |call| Box::pin(async move { serve(route, &call).await }))
-                }
+                _ => endpoint(filter, route.rpc, bearer, move |call| {
+                    Box::pin(async move { serve(route, &call).await })
+                }),
             };
             router = router.route(&path, handler);
         }
@@ -164,11 +189,20 @@ async fn serve(route: &'static Route, call: &Call) -> Result<Response, RestError
         Err(error) if has_condition => return Err(RestError::from(error).of_condition()),
         Err(error) => return Err(error.into()),
     };
-    let is_known = answer.is_whole && answer.etag.as_deref().is_some_and(|etag| is_known(&call.headers, etag));
-    Ok(if route.is_read() && is_known { unmodified(answer) } else { reply(answer) })
+    let is_known = answer.is_whole
+        && answer
+            .etag
+            .as_deref()
+            .is_some_and(|etag| is_known(&call.headers, etag));
+    Ok(if route.is_read() && is_known {
+        unmodified(answer)
+    } else {
+        reply(answer)
+    })
 }
 
-/// The request that body, query, path and `If-Match` make together, and whether there is such a condition.
+/// The request that body, query, path and `If-Match` make together, and whether there is such a
+/// condition.
 fn request(route: &Route, call: &Call) -> Result<(JsonValue, bool)> {
     let input = &route.descriptor.input();
     let mut json = body(route, &call.body)?;
@@ -185,21 +219,30 @@ fn request(route: &Route, call: &Call) -> Result<(JsonValue, bool)> {
             Some(_) => fill(&mut json, input, "etag", etag, Given::Alike)?,
             None if route.is_read() => {}
             None => {
-                return Err(Error::invalid("etag", FieldError::Unknown, "this method doesn't support If-Match"));
+                return Err(Error::invalid(
+                    "etag",
+                    FieldError::Unknown,
+                    "this method doesn't support If-Match",
+                ));
             }
         }
     }
     Ok((json, condition.is_some()))
 }
 
-/// The part of the request that the body contains. Rejects a creation without a body, and a body that would be ignored.
+/// The part of the request that the body contains. Rejects a creation without a body, and a body
+/// that would be ignored.
 fn body(route: &Route, body: &[u8]) -> Result<JsonValue> {
     let (nothing, is_empty) = (JsonValue::Object(Vec::new()), body.trim_ascii().is_empty());
     if route.has_body && !is_empty {
         return JsonValue::parse(body);
     }
     if route.needs_body() {
-        return Err(Error::invalid("", FieldError::Required, "must have a body; send {} to create with defaults only"));
+        return Err(Error::invalid(
+            "",
+            FieldError::Required,
+            "must have a body; send {} to create with defaults only",
+        ));
     }
     if !is_empty && JsonValue::parse(body)? != nothing {
         return Err(Error::invalid(
@@ -221,13 +264,25 @@ enum Given {
 }
 
 /// Fills the field at `path` with a value that came as text.
-fn fill(json: &mut JsonValue, message: &MessageDescriptor, path: &str, value: &str, given: Given) -> Result<()> {
+fn fill(
+    json: &mut JsonValue,
+    message: &MessageDescriptor,
+    path: &str,
+    value: &str,
+    given: Given,
+) -> Result<()> {
     // A body that is not an object is rejected when the request is read.
-    let JsonValue::Object(entries) = json else { return Ok(()) };
-    let (name, rest) = path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)));
+    let JsonValue::Object(entries) = json else {
+        return Ok(());
+    };
+    let (name, rest) = path
+        .split_once('.')
+        .map_or((path, None), |(name, rest)| (name, Some(rest)));
     let unknown = || Error::invalid(text::cut(path, 64), FieldError::Unknown, "unknown field");
     let field = proto_json::field(message, name).ok_or_else(unknown)?;
-    let found = entries.iter_mut().find(|(name, _)| name == field.name() || name == field.json_name());
+    let found = entries
+        .iter_mut()
+        .find(|(name, _)| name == field.name() || name == field.json_name());
     if let Some(rest) = rest {
         let Kind::Message(inner) = field.kind() else {
             return Err(unknown());
@@ -250,11 +305,23 @@ fn fill(json: &mut JsonValue, message: &MessageDescriptor, path: &str, value: &s
     match found {
         None => entries.push((field.name().to_owned(), value)),
         Some((_, there)) if given == Given::Alike && is_alike(there, &value) => {}
-        Some((_, there)) if given == Given::Alike && is_unset(there, &field.kind()) => *there = value,
-        Some(_) if given == Given::Alike => {
-            return Err(Error::invalid(path, FieldError::Format, "conflicts with the value in the body"));
+        Some((_, there)) if given == Given::Alike && is_unset(there, &field.kind()) => {
+            *there = value
         }
-        Some(_) => return Err(Error::invalid(text::cut(path, 64), FieldError::Format, "is specified more than once")),
+        Some(_) if given == Given::Alike => {
+            return Err(Error::invalid(
+                path,
+                FieldError::Format,
+                "conflicts with the value in the body",
+            ));
+        }
+        Some(_) => {
+            return Err(Error::invalid(
+                text::cut(path, 64),
+                FieldError::Format,
+                "is specified more than once",
+            ));
+        }
     }
     Ok(())
 }
@@ -270,9 +337,14 @@ fn is_alike(there: &JsonValue, value: &JsonValue) -> bool {
 fn is_unset(there: &JsonValue, kind: &Kind) -> bool {
     match there {
         JsonValue::Null => true,
-        JsonValue::Text(text) => matches!((kind, text.as_str()), (Kind::Int64 | Kind::Int32, "0") | (Kind::String, "")),
+        JsonValue::Text(text) => matches!(
+            (kind, text.as_str()),
+            (Kind::Int64 | Kind::Int32, "0") | (Kind::String, "")
+        ),
         JsonValue::Integer(whole) => *whole == 0 && matches!(kind, Kind::Int64 | Kind::Int32),
-        JsonValue::Bool(_) | JsonValue::Float(_) | JsonValue::List(_) | JsonValue::Object(_) => false,
+        JsonValue::Bool(_) | JsonValue::Float(_) | JsonValue::List(_) | JsonValue::Object(_) => {
+            false
+        }
     }
 }
 
@@ -281,20 +353,36 @@ fn from_text(kind: &Kind, name: &str, value: &str) -> Result<JsonValue> {
         Kind::Bool => match value {
             "true" => Ok(JsonValue::Bool(true)),
             "false" => Ok(JsonValue::Bool(false)),
-            _ => Err(Error::invalid(name, FieldError::Type, "must be true or false")),
+            _ => Err(Error::invalid(
+                name,
+                FieldError::Type,
+                "must be true or false",
+            )),
         },
-        Kind::Message(message) if message.full_name() == "google.protobuf.Struct" => JsonValue::parse(value.as_bytes())
-            .map_err(|_| Error::invalid(name, FieldError::Format, "must be a JSON object")),
-        Kind::Enum(_) => Ok(value.parse().map_or_else(|_| JsonValue::Text(value.to_owned()), JsonValue::Integer)),
+        Kind::Message(message) if message.full_name() == "google.protobuf.Struct" => {
+            JsonValue::parse(value.as_bytes())
+                .map_err(|_| Error::invalid(name, FieldError::Format, "must be a JSON object"))
+        }
+        Kind::Enum(_) => Ok(value
+            .parse()
+            .map_or_else(|_| JsonValue::Text(value.to_owned()), JsonValue::Integer)),
         _ => Ok(JsonValue::Text(value.to_owned())),
     }
 }
 
 /// The etag that `If-Match` names; `*` asks for nothing that every write does not.
 fn if_match(headers: &HeaderMap) -> Result<Option<String>> {
-    let error = || Error::invalid("etag", FieldError::Format, "If-Match must be a single etag or *");
+    let error = || {
+        Error::invalid(
+            "etag",
+            FieldError::Format,
+            "If-Match must be a single etag or *",
+        )
+    };
     let mut values = headers.get_all(header::IF_MATCH).iter();
-    let Some(value) = values.next() else { return Ok(None) };
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
     let given = value.to_str().map_err(|_| error())?.trim();
     if values.next().is_some() {
         return Err(error());
@@ -303,30 +391,47 @@ fn if_match(headers: &HeaderMap) -> Result<Option<String>> {
         return Ok(None);
     }
     let etag = opaque(given);
-    if etag.is_empty() || etag.contains(['"', ',']) { Err(error()) } else { Ok(Some(etag.to_owned())) }
+    if etag.is_empty() || etag.contains(['"', ',']) {
+        Err(error())
+    } else {
+        Ok(Some(etag.to_owned()))
+    }
 }
 
-/// An etag without its quotation marks. A proxy that compresses makes it weak, but it identifies the same resource.
+/// An etag without its quotation marks. A proxy that compresses makes it weak, but it identifies
+/// the same resource.
 fn opaque(given: &str) -> &str {
     let strong = given.strip_prefix("W/").unwrap_or(given);
-    strong.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(strong)
+    strong
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        .unwrap_or(strong)
 }
 
 /// Whether `If-None-Match` contains this etag, or `*`. Our etags never contain a comma.
 fn is_known(headers: &HeaderMap, etag: &str) -> bool {
-    let values = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let values = headers
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     let mut given = values.flat_map(|value| value.split(',')).map(str::trim);
     given.any(|given| given == "*" || opaque(given) == etag)
 }
 
-/// Rejects `If-None-Match` on a write: the resource exists, and no write supports a condition on other etags.
+/// Rejects `If-None-Match` on a write: the resource exists, and no write supports a condition on
+/// other etags.
 ///
 /// # Errors
 /// 412 with ETAG_MISMATCH for `*`, INVALID_REQUEST for anything else.
 pub(super) fn must_not_be_new(headers: &HeaderMap) -> Result<(), RestError> {
-    match headers.get(header::IF_NONE_MATCH).map(HeaderValue::as_bytes) {
+    match headers
+        .get(header::IF_NONE_MATCH)
+        .map(HeaderValue::as_bytes)
+    {
         None => Ok(()),
-        Some(given) if given.trim_ascii() == b"*" => Err(RestError::from(Reason::EtagMismatch).of_condition()),
+        Some(given) if given.trim_ascii() == b"*" => {
+            Err(RestError::from(Reason::EtagMismatch).of_condition())
+        }
         Some(_) => {
             let told = "If-None-Match isn't supported for a write; use If-Match";
             Err(Error::invalid("If-None-Match", FieldError::Unknown, told).into())
@@ -472,7 +577,11 @@ mod tests {
         for name in SERVICES {
             for method in POOL.get_service_by_name(name).unwrap().methods() {
                 assert_eq!(route(method.name()).rpc.0, *name);
-                assert!(DISPATCHED.contains(&method.name()) || method.name() == "ImportUsers", "{}", method.name());
+                assert!(
+                    DISPATCHED.contains(&method.name()) || method.name() == "ImportUsers",
+                    "{}",
+                    method.name()
+                );
             }
         }
     }
@@ -484,28 +593,55 @@ mod tests {
             let is_of = |binding: &&HttpBinding| {
                 // A parameter has only the last name.
                 let template = binding.template.replace("{field.name}", "{name}");
-                (binding.method.as_str(), template.as_str()) == (route.method.as_str(), route.path.as_str())
+                (binding.method.as_str(), template.as_str())
+                    == (route.method.as_str(), route.path.as_str())
             };
             let binding = bindings.iter().find(is_of).unwrap();
             assert_eq!(binding.has_body, route.has_body, "{route:?}");
-            assert!(route.filled.is_empty() || route.filled_field().is_some(), "{route:?}");
-            assert!(route.path.matches('{').count() <= 1 && !route.path.contains(['*', '=']), "{route:?}");
+            assert!(
+                route.filled.is_empty() || route.filled_field().is_some(),
+                "{route:?}"
+            );
+            assert!(
+                route.path.matches('{').count() <= 1 && !route.path.contains(['*', '=']),
+                "{route:?}"
+            );
         }
-        let bindings =
-            SERVICES.iter().flat_map(|name| POOL.get_service_by_name(name).unwrap().methods().collect::<Vec<_>>());
-        assert_eq!(ROUTES.len(), bindings.map(|method| http_bindings(&method).len()).sum::<usize>() + 1);
+        let bindings = SERVICES.iter().flat_map(|name| {
+            POOL.get_service_by_name(name)
+                .unwrap()
+                .methods()
+                .collect::<Vec<_>>()
+        });
         assert_eq!(
-            (route("UpdateField").path.as_str(), route("UpdateField").filled.as_str()),
+            ROUTES.len(),
+            bindings
+                .map(|method| http_bindings(&method).len())
+                .sum::<usize>()
+                + 1
+        );
+        assert_eq!(
+            (
+                route("UpdateField").path.as_str(),
+                route("UpdateField").filled.as_str()
+            ),
             ("/v1/fields/{name}", "field.name")
         );
     }
 
     #[test]
     fn me_is_the_user_0() {
-        let of_me: Vec<&Route> = ROUTES.iter().filter(|route| route.path.contains("/me/")).collect();
+        let of_me: Vec<&Route> = ROUTES
+            .iter()
+            .filter(|route| route.path.contains("/me/"))
+            .collect();
         assert_eq!(of_me.len(), 7);
         for route in of_me {
-            assert_eq!((route.filled.as_str(), route.param(), route.is_main), ("user_id", None, false), "{route:?}");
+            assert_eq!(
+                (route.filled.as_str(), route.param(), route.is_main),
+                ("user_id", None, false),
+                "{route:?}"
+            );
         }
     }
 
@@ -529,8 +665,14 @@ mod tests {
                     _ => "1",
                 };
                 let mut json = JsonValue::Object(Vec::new());
-                assert!(fill(&mut json, &input, &path, text, Given::IdempotencyKey).is_ok(), "{path} of {route:?}");
-                assert!(!field.is_list(), "a list of {route:?} has no form in a query");
+                assert!(
+                    fill(&mut json, &input, &path, text, Given::IdempotencyKey).is_ok(),
+                    "{path} of {route:?}"
+                );
+                assert!(
+                    !field.is_list(),
+                    "a list of {route:?} has no form in a query"
+                );
             }
         }
     }
@@ -543,7 +685,11 @@ mod tests {
             let part = parts.find(
                 |field| matches!(field.kind(), Kind::Message(message) if message.get_field_by_name("etag").is_some()),
             );
-            assert_eq!(tagged_part(route.rpc.1), part.as_ref().map(FieldDescriptor::name), "{route:?}");
+            assert_eq!(
+                tagged_part(route.rpc.1),
+                part.as_ref().map(FieldDescriptor::name),
+                "{route:?}"
+            );
         }
     }
 
@@ -551,7 +697,11 @@ mod tests {
     fn a_body_is_neither_forgotten_nor_passed_over() {
         let read = |rpc, text: &str| body(route(rpc), text.as_bytes()).is_ok();
         for empty in ["", " \r\n"] {
-            assert!(!read("CreateUser", empty) && read("BatchGetProfiles", empty) && read("DeleteUser", empty));
+            assert!(
+                !read("CreateUser", empty)
+                    && read("BatchGetProfiles", empty)
+                    && read("DeleteUser", empty)
+            );
         }
         assert!(read("CreateUser", "{}") && read("DeleteUser", "{}") && read("GetProfile", " {} "));
         assert!(!read("DeleteUser", r#"{"validateOnly": true}"#) && !read("GetProfile", "x"));
@@ -559,20 +709,54 @@ mod tests {
 
     fn filled(rpc: &str, start: &str, path: &str, value: &str, given: Given) -> Result<JsonValue> {
         let mut json = JsonValue::parse(start.as_bytes()).unwrap();
-        fill(&mut json, &route(rpc).descriptor.input(), path, value, given)?;
+        fill(
+            &mut json,
+            &route(rpc).descriptor.input(),
+            path,
+            value,
+            given,
+        )?;
         Ok(json)
     }
 
     #[test]
     fn parameters_fill_fields_in_both_forms() {
         let json = filled("ListProfiles", "{}", "pageSize", "5", Given::IdempotencyKey).unwrap();
-        assert_eq!(json, JsonValue::Object(vec![("page_size".into(), JsonValue::Text("5".into()))]));
-        let json = filled("GetProfile", "{}", "connection.provider", "github", Given::IdempotencyKey).unwrap();
+        assert_eq!(
+            json,
+            JsonValue::Object(vec![("page_size".into(), JsonValue::Text("5".into()))])
+        );
+        let json = filled(
+            "GetProfile",
+            "{}",
+            "connection.provider",
+            "github",
+            Given::IdempotencyKey,
+        )
+        .unwrap();
         assert!(format!("{json:?}").contains("github"));
         assert!(filled("ListProfiles", "{}", "no_such", "5", Given::IdempotencyKey).is_err());
         assert!(filled("ListProfiles", "{}", "filter.a", "5", Given::IdempotencyKey).is_err());
-        assert!(filled("ListProfiles", "{}", "return_total_size", "yes", Given::IdempotencyKey).is_err());
-        assert!(filled("ListProfiles", r#"{"pageSize": 1}"#, "page_size", "1", Given::IdempotencyKey).is_err());
+        assert!(
+            filled(
+                "ListProfiles",
+                "{}",
+                "return_total_size",
+                "yes",
+                Given::IdempotencyKey
+            )
+            .is_err()
+        );
+        assert!(
+            filled(
+                "ListProfiles",
+                r#"{"pageSize": 1}"#,
+                "page_size",
+                "1",
+                Given::IdempotencyKey
+            )
+            .is_err()
+        );
     }
 
     #[test]
@@ -581,8 +765,26 @@ mod tests {
         assert!(alike(r#"{"field": {"name": "level"}}"#).is_ok());
         assert!(alike(r#"{"field": {"description": "x"}}"#).is_ok());
         assert!(alike(r#"{"field": {"name": "other"}}"#).is_err());
-        assert!(filled("UpdateProfile", r#"{"userId": 5}"#, "user_id", "5", Given::Alike).is_ok());
-        assert!(filled("UpdateProfile", r#"{"userId": 5}"#, "user_id", ME, Given::Alike).is_err());
+        assert!(
+            filled(
+                "UpdateProfile",
+                r#"{"userId": 5}"#,
+                "user_id",
+                "5",
+                Given::Alike
+            )
+            .is_ok()
+        );
+        assert!(
+            filled(
+                "UpdateProfile",
+                r#"{"userId": 5}"#,
+                "user_id",
+                ME,
+                Given::Alike
+            )
+            .is_err()
+        );
     }
 
     #[test]
@@ -590,23 +792,46 @@ mod tests {
         for unset in ["0", "\"0\"", "null"] {
             let body = format!(r#"{{"userId": {unset}}}"#);
             let json = filled("UpdateProfile", &body, "user_id", "5", Given::Alike).unwrap();
-            assert_eq!(json, JsonValue::Object(vec![("userId".into(), JsonValue::Text("5".into()))]), "{unset}");
+            assert_eq!(
+                json,
+                JsonValue::Object(vec![("userId".into(), JsonValue::Text("5".into()))]),
+                "{unset}"
+            );
         }
         let named = JsonValue::Object(vec![("name".into(), JsonValue::Text("level".into()))]);
-        for unset in ["{}", r#"{"field": null}"#, r#"{"field": {}}"#, r#"{"field": {"name": ""}}"#] {
+        for unset in [
+            "{}",
+            r#"{"field": null}"#,
+            r#"{"field": {}}"#,
+            r#"{"field": {"name": ""}}"#,
+        ] {
             let json = filled("UpdateField", unset, "field.name", "level", Given::Alike).unwrap();
-            assert_eq!(json, JsonValue::Object(vec![("field".into(), named.clone())]), "{unset}");
+            assert_eq!(
+                json,
+                JsonValue::Object(vec![("field".into(), named.clone())]),
+                "{unset}"
+            );
         }
         for other in ["1", "\"1\"", "\"\"", "false", "{}"] {
             let body = format!(r#"{{"userId": {other}}}"#);
-            assert!(filled("UpdateProfile", &body, "user_id", "5", Given::Alike).is_err(), "{other}");
+            assert!(
+                filled("UpdateProfile", &body, "user_id", "5", Given::Alike).is_err(),
+                "{other}"
+            );
         }
     }
 
     #[test]
     fn a_post_to_a_collection_needs_a_body() {
-        let needing: Vec<&str> = ROUTES.iter().filter(|route| route.needs_body()).map(|route| route.rpc.1).collect();
-        assert_eq!(needing, ["CreateUser", "LinkConnection", "CreateField", "IssueToken"]);
+        let needing: Vec<&str> = ROUTES
+            .iter()
+            .filter(|route| route.needs_body())
+            .map(|route| route.rpc.1)
+            .collect();
+        assert_eq!(
+            needing,
+            ["CreateUser", "LinkConnection", "CreateField", "IssueToken"]
+        );
     }
 
     #[test]
@@ -635,7 +860,14 @@ mod tests {
 
     #[test]
     fn if_none_match_is_a_list_of_etags() {
-        for known in [&["\"1f\""][..], &["W/\"1f\""], &["1f"], &["*"], &["\"a\", W/\"1f\""], &["\"a\"", "\"1f\""]] {
+        for known in [
+            &["\"1f\""][..],
+            &["W/\"1f\""],
+            &["1f"],
+            &["*"],
+            &["\"a\", W/\"1f\""],
+            &["\"a\"", "\"1f\""],
+        ] {
             assert!(is_known(&none_match(known), "1f"), "{known:?}");
         }
         for other in [&[][..], &[""], &["\"1\""], &["\"1F\"", "\"a\""], &["\"1f"]] {

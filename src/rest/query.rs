@@ -17,7 +17,13 @@ pub(super) fn parse(query: &str) -> Result<Vec<(String, String)>> {
 }
 
 fn decode(given: &str) -> Result<String> {
-    let error = || Error::invalid("", FieldError::Format, "has invalid percent-encoding in the query");
+    let error = || {
+        Error::invalid(
+            "",
+            FieldError::Format,
+            "has invalid percent-encoding in the query",
+        )
+    };
     let mut bytes = Vec::with_capacity(given.len());
     let mut rest = given.bytes();
     while let Some(byte) = rest.next() {
@@ -42,7 +48,10 @@ mod tests {
     fn parameters_are_decoded() {
         let read = parse("a=1&b=%E4%BD%A0+x&c&&d=x=y").unwrap();
         let expected = [("a", "1"), ("b", "你 x"), ("c", ""), ("d", "x=y")];
-        assert_eq!(read, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(
+            read,
+            expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
     }
 
     #[test]

@@ -27,11 +27,30 @@ pub(crate) struct Work {
     pub position: Option<i64>,
 }
 
-type Loaded = (i64, String, String, Option<String>, String, bool, Option<i64>);
+type Loaded = (
+    i64,
+    String,
+    String,
+    Option<String>,
+    String,
+    bool,
+    Option<i64>,
+);
 
 /// Takes one field whose first step is older than `before`, unless another replica is at it.
-pub(crate) async fn take(conn: &mut AsyncPgConnection, before: DateTime<Utc>) -> QueryResult<Option<Work>> {
-    let statement = Sql::<(BigInt, Text, Text, Nullable<Text>, Text, Bool, Nullable<BigInt>)>::new(
+pub(crate) async fn take(
+    conn: &mut AsyncPgConnection,
+    before: DateTime<Utc>,
+) -> QueryResult<Option<Work>> {
+    let statement = Sql::<(
+        BigInt,
+        Text,
+        Text,
+        Nullable<Text>,
+        Text,
+        Bool,
+        Nullable<BigInt>,
+    )>::new(
         "select field_id, name, kind, item_kind, index_state, deleted_at is not null, fill_from from field_definitions \
          where (deleted_at is not null or index_state in ('filling', 'leaving')) and changed_at <= ",
     );
@@ -54,17 +73,27 @@ pub(crate) async fn take(conn: &mut AsyncPgConnection, before: DateTime<Utc>) ->
     found.map(work).transpose()
 }
 
-/// Waits until no writer of the field is under way, and keeps new ones waiting until the transaction ends.
+/// Waits until no writer of the field is under way, and keeps new ones waiting until the
+/// transaction ends.
 pub(crate) async fn lock_fill(conn: &mut AsyncPgConnection, field_id: i64) -> QueryResult<usize> {
-    Sql::<()>::new("select pg_advisory_xact_lock(").bind(fill_lock(field_id)).push(")").execute(conn).await
+    Sql::<()>::new("select pg_advisory_xact_lock(")
+        .bind(fill_lock(field_id))
+        .push(")")
+        .execute(conn)
+        .await
 }
 
 /// A writer's side of [`lock_fill`]: many may hold it at once.
 pub(crate) async fn join_fill(conn: &mut AsyncPgConnection, field_id: i64) -> QueryResult<usize> {
-    Sql::<()>::new("select pg_advisory_xact_lock_shared(").bind(fill_lock(field_id)).push(")").execute(conn).await
+    Sql::<()>::new("select pg_advisory_xact_lock_shared(")
+        .bind(fill_lock(field_id))
+        .push(")")
+        .execute(conn)
+        .await
 }
 
-/// Locks of fields stand apart from those of request ids, which are 64 random bits, and of migrations.
+/// Locks of fields stand apart from those of request ids, which are 64 random bits, and of
+/// migrations.
 fn fill_lock(field_id: i64) -> i64 {
     ALL_LOCK + field_id
 }
@@ -76,18 +105,20 @@ pub(crate) async fn read_values(
     after: Option<i64>,
     limit: i64,
 ) -> QueryResult<Vec<(i64, DateTime<Utc>, Option<Value>)>> {
-    Sql::<(BigInt, Timestamptz, Nullable<Jsonb>)>::new("select user_id, created_at, custom_fields -> ")
-        .bind(name)
-        .push(" from users where user_id > ")
-        .bind(after.unwrap_or(i64::MIN))
-        .push(" order by user_id limit ")
-        .bind(limit)
-        .load(conn)
-        .await
+    Sql::<(BigInt, Timestamptz, Nullable<Jsonb>)>::new(
+        "select user_id, created_at, custom_fields -> ",
+    )
+    .bind(name)
+    .push(" from users where user_id > ")
+    .bind(after.unwrap_or(i64::MIN))
+    .push(" order by user_id limit ")
+    .bind(limit)
+    .load(conn)
+    .await
 }
 
-/// Removes a field's values from the documents of the next users; gives the last of them. Neither version nor time of
-/// the profiles changes.
+/// Removes a field's values from the documents of the next users; gives the last of them. Neither
+/// version nor time of the profiles changes.
 pub(crate) async fn erase_values(
     conn: &mut AsyncPgConnection,
     name: &str,
@@ -113,7 +144,11 @@ pub(crate) async fn erase_values(
 }
 
 /// Deletes some rows of a field's index; 0 when none is left.
-pub(crate) async fn empty_index(conn: &mut AsyncPgConnection, field_id: i64, limit: i64) -> QueryResult<usize> {
+pub(crate) async fn empty_index(
+    conn: &mut AsyncPgConnection,
+    field_id: i64,
+    limit: i64,
+) -> QueryResult<usize> {
     Sql::<()>::new(
         "delete from field_values where (field_id, value, created_at, user_id) in \
          (select field_id, value, created_at, user_id from field_values where field_id = ",
@@ -127,7 +162,11 @@ pub(crate) async fn empty_index(conn: &mut AsyncPgConnection, field_id: i64, lim
 }
 
 /// Frees some values of a unique field; 0 when none is left.
-pub(crate) async fn empty_unique(conn: &mut AsyncPgConnection, kind: &str, limit: i64) -> QueryResult<usize> {
+pub(crate) async fn empty_unique(
+    conn: &mut AsyncPgConnection,
+    kind: &str,
+    limit: i64,
+) -> QueryResult<usize> {
     Sql::<()>::new(
         "delete from unique_values where (kind, value) in (select kind, value from unique_values where kind = ",
     )
@@ -140,18 +179,38 @@ pub(crate) async fn empty_unique(conn: &mut AsyncPgConnection, kind: &str, limit
 }
 
 /// Notes how far the work has come.
-pub(crate) async fn save_position(conn: &mut AsyncPgConnection, field_id: i64, position: i64) -> QueryResult<usize> {
+pub(crate) async fn save_position(
+    conn: &mut AsyncPgConnection,
+    field_id: i64,
+    position: i64,
+) -> QueryResult<usize> {
     let statement = Sql::<()>::new("update field_definitions set fill_from = ").bind(position);
-    statement.push(" where field_id = ").bind(field_id).execute(conn).await
+    statement
+        .push(" where field_id = ")
+        .bind(field_id)
+        .execute(conn)
+        .await
 }
 
 /// Sets what there is of a field's index.
-pub(crate) async fn set_index(conn: &mut AsyncPgConnection, field_id: i64, index: Index) -> QueryResult<usize> {
-    let statement = Sql::<()>::new("update field_definitions set index_state = ").bind(index.as_str());
-    statement.push(", fill_from = null where field_id = ").bind(field_id).execute(conn).await
+pub(crate) async fn set_index(
+    conn: &mut AsyncPgConnection,
+    field_id: i64,
+    index: Index,
+) -> QueryResult<usize> {
+    let statement =
+        Sql::<()>::new("update field_definitions set index_state = ").bind(index.as_str());
+    statement
+        .push(", fill_from = null where field_id = ")
+        .bind(field_id)
+        .execute(conn)
+        .await
 }
 
 /// Forgets a field whose values are erased: its name is free.
 pub(crate) async fn forget(conn: &mut AsyncPgConnection, field_id: i64) -> QueryResult<usize> {
-    Sql::<()>::new("delete from field_definitions where field_id = ").bind(field_id).execute(conn).await
+    Sql::<()>::new("delete from field_definitions where field_id = ")
+        .bind(field_id)
+        .execute(conn)
+        .await
 }

@@ -1,7 +1,9 @@
-//! Reads of many callers at once, each in one statement: profiles by id, and users by what is theirs alone.
+//! Reads of many callers at once, each in one statement: profiles by id, and users by what is
+//! theirs alone.
 //!
-//! They are prepared once a connection and sent without waiting for the answer to the previous one, which Diesel's own
-//! connection does not do. A lone read takes the form with `=`, which is cheaper to plan and to run.
+//! They are prepared once a connection and sent without waiting for the answer to the previous one,
+//! which Diesel's own connection does not do. A lone read takes the form with `=`, which is cheaper
+//! to plan and to run.
 
 use std::collections::{HashMap, HashSet};
 
@@ -30,8 +32,8 @@ impl Statements {
     pub async fn prepare(client: &Client) -> Result<Self, Error> {
         let one = format!("select {COLUMNS} from users where user_id = $1");
         let many = format!("select {COLUMNS} from users where user_id = any($1)");
-        // Each kind with each value: there are few kinds, and other rows that are found are not requested. A join with a
-        // list of pairs would ask every node of a distributed database.
+        // Each kind with each value: there are few kinds, and other rows that are found are not
+        // requested. A join with a list of pairs would ask every node of a distributed database.
         let holders = "select kind, value, user_id from unique_values where kind = any($1) and value = any($2)";
         let (profile, profiles, holder, holders) = tokio::try_join!(
             client.prepare_typed(&one, &[Type::INT8]),
@@ -39,23 +41,41 @@ impl Statements {
             client.prepare_typed(HOLDER, &[Type::TEXT, Type::TEXT]),
             client.prepare_typed(holders, &[Type::TEXT_ARRAY, Type::TEXT_ARRAY]),
         )?;
-        Ok(Self { profile, profiles, holder, holders })
+        Ok(Self {
+            profile,
+            profiles,
+            holder,
+            holders,
+        })
     }
 
     /// The profiles of these users.
-    pub async fn find_profiles(&self, client: &Client, user_ids: &[i64]) -> Result<HashMap<i64, Profile>, Error> {
+    pub async fn find_profiles(
+        &self,
+        client: &Client,
+        user_ids: &[i64],
+    ) -> Result<HashMap<i64, Profile>, Error> {
         let rows = match user_ids {
             [user_id] => client.query(&self.profile, &[user_id]).await?,
             user_ids => client.query(&self.profiles, &[&user_ids]).await?,
         };
-        rows.iter().map(|row| Ok((row.try_get(0)?, profile(row)?))).collect()
+        rows.iter()
+            .map(|row| Ok((row.try_get(0)?, profile(row)?)))
+            .collect()
     }
 
     /// The users who hold these values.
-    pub async fn find_holders(&self, client: &Client, keys: &[UniqueKey]) -> Result<HashMap<UniqueKey, i64>, Error> {
+    pub async fn find_holders(
+        &self,
+        client: &Client,
+        keys: &[UniqueKey],
+    ) -> Result<HashMap<UniqueKey, i64>, Error> {
         if let [(kind, value)] = keys {
             let row = client.query_opt(&self.holder, &[kind, value]).await?;
-            return row.iter().map(|row| Ok(((*kind, value.clone()), row.try_get(0)?))).collect();
+            return row
+                .iter()
+                .map(|row| Ok(((*kind, value.clone()), row.try_get(0)?)))
+                .collect();
         }
         let known: HashSet<&'static str> = keys.iter().map(|(kind, _)| *kind).collect();
         let kinds: Vec<&str> = known.iter().copied().collect();

@@ -25,7 +25,9 @@ pub struct NewValues<'a> {
 impl NewValues<'_> {
     /// The document after the change, or its failure as a JSON string.
     fn document(&self) -> Sql {
-        Sql::new("change_document(u.custom_fields, ").bind(Change::list(self.changes)).push(")")
+        Sql::new("change_document(u.custom_fields, ")
+            .bind(Change::list(self.changes))
+            .push(")")
     }
 }
 
@@ -37,8 +39,9 @@ pub async fn pick(
     skip: i64,
     limit: i64,
 ) -> QueryResult<Vec<(i64, DateTime<Utc>)>> {
-    let mut statement = Sql::<(BigInt, Timestamptz)>::new("select u.user_id, u.updated_at from users u where ")
-        .append(filter::predicate(filter, AccessPath::ByIndex));
+    let mut statement =
+        Sql::<(BigInt, Timestamptz)>::new("select u.user_id, u.updated_at from users u where ")
+            .append(filter::predicate(filter, AccessPath::ByIndex));
     if let Some(after) = after {
         statement = statement.push(" and u.user_id > ").bind(after);
     }
@@ -52,10 +55,11 @@ pub async fn pick(
 /// A profile after its change.
 pub type Changed = (i64, DateTime<Utc>, Document);
 
-/// Changes the documents and groups of these users, where they still match; gives those that were changed.
-/// `with_documents` says whether anyone asks for the documents themselves.
+/// Changes the documents and groups of these users, where they still match; gives those that were
+/// changed. `with_documents` says whether anyone asks for the documents themselves.
 ///
-/// One profile that cannot be changed rejects the whole statement; then it runs again over the others alone.
+/// One profile that cannot be changed rejects the whole statement; then it runs again over the
+/// others alone.
 pub async fn update(
     conn: &mut AsyncPgConnection,
     user_ids: &[i64],
@@ -66,14 +70,19 @@ pub async fn update(
 ) -> QueryResult<Vec<Changed>> {
     let NewValues { changes, groups } = values;
     let statement = |only_possible: bool| {
-        let mut statement =
-            Sql::<(BigInt, Timestamptz, Jsonb)>::new("update users u set version = u.version + 1, updated_at = ")
-                .bind(now);
+        let mut statement = Sql::<(BigInt, Timestamptz, Jsonb)>::new(
+            "update users u set version = u.version + 1, updated_at = ",
+        )
+        .bind(now);
         if !changes.is_empty() {
-            statement = statement.push(", custom_fields = ").append(values.document());
+            statement = statement
+                .push(", custom_fields = ")
+                .append(values.document());
         }
         if !groups.is_empty() {
-            statement = statement.push(", group_ids = ").append(changed_groups(groups));
+            statement = statement
+                .push(", group_ids = ")
+                .append(changed_groups(groups));
         }
         statement = statement
             .push(" where u.user_id = any(")
@@ -81,26 +90,41 @@ pub async fn update(
             .push(") and ")
             .append(filter::predicate(filter, AccessPath::No));
         if only_possible && !changes.is_empty() {
-            statement = statement.push(" and jsonb_typeof(").append(values.document()).push(") = 'object'");
+            statement = statement
+                .push(" and jsonb_typeof(")
+                .append(values.document())
+                .push(") = 'object'");
         }
         if only_possible && !groups.is_empty() {
-            statement = statement.push(" and ").append(changed_groups(groups)).push(" is not null");
+            statement = statement
+                .push(" and ")
+                .append(changed_groups(groups))
+                .push(" is not null");
         }
-        let returned = if with_documents { "u.custom_fields" } else { "'{}'::jsonb" };
-        statement.push(" returning u.user_id, u.created_at, ").push(returned).one_off()
+        let returned = if with_documents {
+            "u.custom_fields"
+        } else {
+            "'{}'::jsonb"
+        };
+        statement
+            .push(" returning u.user_id, u.created_at, ")
+            .push(returned)
+            .one_off()
     };
     scan_by_id(conn).await?;
     // A savepoint, so that an error of one row doesn't abort the transaction.
-    let whole = conn.transaction(async |conn| statement(false).load(conn).await).await;
+    let whole = conn
+        .transaction(async |conn| statement(false).load(conn).await)
+        .await;
     match whole {
         Err(error) if Rejected::of(&error).is_some() => statement(true).load(conn).await,
         done => done,
     }
 }
 
-/// Has the statements of this transaction reach users through their primary key alone: it gives them, and so locks them,
-/// in order of their id, and two bulk changes of the same users wait for each other. In order of the place that their
-/// rows happen to have, they would meet in deadlocks.
+/// Has the statements of this transaction reach users through their primary key alone: it gives
+/// them, and so locks them, in order of their id, and two bulk changes of the same users wait for
+/// each other. In order of the place that their rows happen to have, they would meet in deadlocks.
 async fn scan_by_id(conn: &mut AsyncPgConnection) -> QueryResult<usize> {
     Sql::<()>::new("select set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)")
         .execute(conn)
@@ -116,8 +140,8 @@ pub enum BulkRejection {
     Document(String),
 }
 
-/// Of these users, who were not changed, those who still match, and why; `None` for a profile that can be changed by
-/// now.
+/// Of these users, who were not changed, those who still match, and why; `None` for a profile that
+/// can be changed by now.
 pub async fn find_refusals(
     conn: &mut AsyncPgConnection,
     user_ids: Vec<i64>,

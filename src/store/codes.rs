@@ -15,9 +15,19 @@ use crate::{
     store::sql::Sql,
 };
 
-type Row = (BigInt, Text, Bytea, Text, Integer, Timestamptz, Nullable<Timestamptz>, Nullable<Timestamptz>);
+type Row = (
+    BigInt,
+    Text,
+    Bytea,
+    Text,
+    Integer,
+    Timestamptz,
+    Nullable<Timestamptz>,
+    Nullable<Timestamptz>,
+);
 
-const COLUMNS: &str = "code_id, address, nonce, key_id, attempts, expires_at, used_at, superseded_at";
+const COLUMNS: &str =
+    "code_id, address, nonce, key_id, attempts, expires_at, used_at, superseded_at";
 
 /// A code that is about to be sent.
 pub struct NewCode {
@@ -65,16 +75,37 @@ pub async fn list(
     purpose: Purpose,
     since: DateTime<Utc>,
 ) -> QueryResult<Vec<Code>> {
-    let statement = Sql::<Row>::new("select ").push(COLUMNS).push(" from codes where user_id = ").bind(user_id);
-    let statement = statement.push(" and channel = ").bind(channel.as_str()).push(" and purpose = ");
-    let statement = statement.bind(purpose.as_str()).push(" and created_at > ").bind(since);
+    let statement = Sql::<Row>::new("select ")
+        .push(COLUMNS)
+        .push(" from codes where user_id = ")
+        .bind(user_id);
+    let statement = statement
+        .push(" and channel = ")
+        .bind(channel.as_str())
+        .push(" and purpose = ");
+    let statement = statement
+        .bind(purpose.as_str())
+        .push(" and created_at > ")
+        .bind(since);
     statement.push(" order by code_id desc").load(conn).await
 }
 
 /// Counts one try more, or one less.
-pub async fn count(conn: &mut AsyncPgConnection, user_id: i64, code_id: i64, by: i32) -> QueryResult<usize> {
-    let statement = Sql::<()>::new("update codes set attempts = attempts + ").bind(by).push(" where user_id = ");
-    statement.bind(user_id).push(" and code_id = ").bind(code_id).execute(conn).await
+pub async fn count(
+    conn: &mut AsyncPgConnection,
+    user_id: i64,
+    code_id: i64,
+    by: i32,
+) -> QueryResult<usize> {
+    let statement = Sql::<()>::new("update codes set attempts = attempts + ")
+        .bind(by)
+        .push(" where user_id = ");
+    statement
+        .bind(user_id)
+        .push(" and code_id = ")
+        .bind(code_id)
+        .execute(conn)
+        .await
 }
 
 /// Consumes a code; returns false if it was consumed or invalidated in the meantime.
@@ -84,19 +115,40 @@ pub async fn consume(
     code_id: i64,
     now: DateTime<Utc>,
 ) -> QueryResult<bool> {
-    let statement = Sql::<()>::new("update codes set used_at = ").bind(now).push(" where user_id = ").bind(user_id);
+    let statement = Sql::<()>::new("update codes set used_at = ")
+        .bind(now)
+        .push(" where user_id = ")
+        .bind(user_id);
     let statement = statement.push(" and code_id = ").bind(code_id);
-    Ok(statement.push(" and used_at is null and superseded_at is null").execute(conn).await? > 0)
+    Ok(statement
+        .push(" and used_at is null and superseded_at is null")
+        .execute(conn)
+        .await?
+        > 0)
 }
 
 /// Invalidates the live codes of a user.
-pub async fn invalidate(conn: &mut AsyncPgConnection, user_id: i64, now: DateTime<Utc>) -> QueryResult<usize> {
-    let statement = Sql::<()>::new("update codes set superseded_at = ").bind(now).push(" where user_id = ");
-    statement.bind(user_id).push(" and used_at is null and superseded_at is null").execute(conn).await
+pub async fn invalidate(
+    conn: &mut AsyncPgConnection,
+    user_id: i64,
+    now: DateTime<Utc>,
+) -> QueryResult<usize> {
+    let statement = Sql::<()>::new("update codes set superseded_at = ")
+        .bind(now)
+        .push(" where user_id = ");
+    statement
+        .bind(user_id)
+        .push(" and used_at is null and superseded_at is null")
+        .execute(conn)
+        .await
 }
 
 /// Removes up to `limit` expired codes.
-pub async fn purge(conn: &mut AsyncPgConnection, before: DateTime<Utc>, limit: i64) -> QueryResult<usize> {
+pub async fn purge(
+    conn: &mut AsyncPgConnection,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> QueryResult<usize> {
     Sql::<()>::new(
         "delete from codes where (user_id, code_id) in (select user_id, code_id from codes where created_at < ",
     )

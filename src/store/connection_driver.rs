@@ -1,7 +1,8 @@
 //! The second half of a connection, which reads and writes its socket.
 //!
-//! The task that runs statements drives it too, so that a statement wakes no other task on its way to the server and back. In a
-//! task of its own it would cost two of the scheduler's hand-overs a statement, mostly to another core.
+//! The task that runs statements drives it too, so that a statement wakes no other task on its way
+//! to the server and back. In a task of its own it would cost two of the scheduler's hand-overs a
+//! statement, mostly to another core.
 
 use std::{
     future::{Future, poll_fn},
@@ -14,8 +15,8 @@ use tokio_postgres::Connection;
 
 use crate::store::connector::Stream;
 
-/// Reads and writes the socket of one connection while a task polls it, and terminates the session when it is dropped after its
-/// client.
+/// Reads and writes the socket of one connection while a task polls it, and terminates the session
+/// when it is dropped after its client.
 pub struct ConnectionDriver(Option<Connection<tokio_postgres::Socket, Stream>>);
 
 impl ConnectionDriver {
@@ -63,7 +64,8 @@ impl ConnectionDriver {
 impl Drop for ConnectionDriver {
     fn drop(&mut self) {
         if let (Some(connection), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
-            // Ends when its client is dropped and the server knows it; an error until then has no one to be reported to.
+            // Ends when its client is dropped and the server knows it; an error until then has no
+            // one to be reported to.
             runtime.spawn(async move { connection.await.unwrap_or_default() });
         }
     }

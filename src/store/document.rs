@@ -16,7 +16,9 @@ use crate::model::document::Document;
 const VERSION: u8 = 1;
 
 fn read(bytes: &[u8]) -> Result<Document, Box<dyn Error + Send + Sync>> {
-    let [VERSION, text @ ..] = bytes else { return Err("no jsonb of version 1".into()) };
+    let [VERSION, text @ ..] = bytes else {
+        return Err("no jsonb of version 1".into());
+    };
     Ok(Document::of_text(str::from_utf8(text)?.to_owned()))
 }
 

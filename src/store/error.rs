@@ -1,9 +1,10 @@
 //! What the errors of the database mean: the one place that classifies them.
 //!
-//! An error is classified by its SQLSTATE and by what the statement can violate, never by the name of a constraint: a
-//! distributed Postgres adds a number to the names (`unique_values_pkey_102013`) and leaves the fields for them empty.
-//! Diesel reports few SQLSTATEs, and Citus loses that of a worker during COPY; for those the text decides, which every
-//! connection asks for in English (see [`Connector`](crate::store::connector::Connector)).
+//! An error is classified by its SQLSTATE and by what the statement can violate, never by the name
+//! of a constraint: a distributed Postgres adds a number to the names (`unique_values_pkey_102013`)
+//! and leaves the fields for them empty. Diesel reports few SQLSTATEs, and Citus loses that of a
+//! worker during COPY; for those the text decides, which every connection asks for in English (see
+//! [`Connector`](crate::store::connector::Connector)).
 
 use std::fmt;
 
@@ -40,7 +41,9 @@ impl Class {
                 DatabaseErrorKind::CheckViolation => Class::Check,
                 DatabaseErrorKind::NotNullViolation => Class::NotNull,
                 DatabaseErrorKind::SerializationFailure => Class::Conflict,
-                DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand => Class::Unavailable,
+                DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand => {
+                    Class::Unavailable
+                }
                 _ => Self::of_text(information.message()),
             },
             DieselError::BrokenTransactionManager => Class::Unavailable,
@@ -93,7 +96,10 @@ impl Class {
 /// Parts of messages, for errors whose SQLSTATE isn't known here.
 const TEXTS: &[(&str, Class)] = &[
     // 23505 of a worker during COPY, which Citus reports as XX000.
-    ("duplicate key value violates unique constraint", Class::Unique),
+    (
+        "duplicate key value violates unique constraint",
+        Class::Unique,
+    ),
     ("deadlock detected", Class::Conflict),
     ("involved in a distributed deadlock", Class::Conflict),
     ("due to lock timeout", Class::Conflict),
@@ -111,7 +117,10 @@ const TEXTS: &[(&str, Class)] = &[
     ("server closed", Class::Unavailable),
     // An unreachable node of a distributed database, as the node that has the client reports it.
     ("connection to the remote node", Class::Unavailable),
-    ("could not establish any connections to the node", Class::Unavailable),
+    (
+        "could not establish any connections to the node",
+        Class::Unavailable,
+    ),
     ("failed to execute task", Class::Unavailable),
 ];
 
@@ -146,7 +155,11 @@ pub struct Unreadable {
 
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} is not known to this version", self.row, self.what)
+        write!(
+            f,
+            "{}: {} is not known to this version",
+            self.row, self.what
+        )
     }
 }
 
@@ -197,28 +210,41 @@ mod tests {
         }
     }
 
-    const REFUSED: &str =
-        "new row for relation \"users_102009\" violates check constraint \"users_custom_fields_object\"";
-    const MISSING: &str =
-        "null value in column \"group_ids\" of relation \"users_102009\" violates not-null constraint";
-    const TAKEN: &str = "duplicate key value violates unique constraint \"unique_values_pkey_102013\"";
-    const GONE: &str =
-        "connection to the remote node us@10.0.0.7:5432 failed with the following error: Connection refused";
+    const REFUSED: &str = "new row for relation \"users_102009\" violates check constraint \"users_custom_fields_object\"";
+    const MISSING: &str = "null value in column \"group_ids\" of relation \"users_102009\" violates not-null constraint";
+    const TAKEN: &str =
+        "duplicate key value violates unique constraint \"unique_values_pkey_102013\"";
+    const GONE: &str = "connection to the remote node us@10.0.0.7:5432 failed with the following error: Connection refused";
 
     #[test]
     fn errors_of_a_distributed_postgres_have_the_class_of_their_sqlstate() {
         let class = |kind, text| Class::of(&DieselError::DatabaseError(kind, Box::new(Bare(text))));
 
-        assert_eq!(class(DatabaseErrorKind::CheckViolation, REFUSED), Class::Check);
-        assert_eq!(class(DatabaseErrorKind::NotNullViolation, MISSING), Class::NotNull);
-        assert_eq!(class(DatabaseErrorKind::UniqueViolation, TAKEN), Class::Unique);
+        assert_eq!(
+            class(DatabaseErrorKind::CheckViolation, REFUSED),
+            Class::Check
+        );
+        assert_eq!(
+            class(DatabaseErrorKind::NotNullViolation, MISSING),
+            Class::NotNull
+        );
+        assert_eq!(
+            class(DatabaseErrorKind::UniqueViolation, TAKEN),
+            Class::Unique
+        );
         // Diesel has no kind for the state of a COPY's error, nor for those below.
         assert_eq!(class(DatabaseErrorKind::Unknown, TAKEN), Class::Unique);
         assert_eq!(class(DatabaseErrorKind::Unknown, GONE), Class::Unavailable);
         let deadlock = "canceling the transaction since it was involved in a distributed deadlock";
         assert_eq!(class(DatabaseErrorKind::Unknown, deadlock), Class::Conflict);
-        assert_eq!(class(DatabaseErrorKind::Unknown, "deadlock detected"), Class::Conflict);
-        assert_eq!(class(DatabaseErrorKind::Unknown, "column \"x\" does not exist"), Class::Other);
+        assert_eq!(
+            class(DatabaseErrorKind::Unknown, "deadlock detected"),
+            Class::Conflict
+        );
+        assert_eq!(
+            class(DatabaseErrorKind::Unknown, "column \"x\" does not exist"),
+            Class::Other
+        );
     }
 
     #[test]
@@ -247,20 +273,41 @@ mod tests {
 
     #[test]
     fn callers_are_told_whether_a_retry_helps() {
-        let reason =
-            |text| Error::from(DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(Bare(text)))).reason();
+        let reason = |text| {
+            Error::from(DieselError::DatabaseError(
+                DatabaseErrorKind::Unknown,
+                Box::new(Bare(text)),
+            ))
+            .reason()
+        };
 
         assert_eq!(reason(GONE), Reason::DatabaseUnavailable);
         assert_eq!(reason("deadlock detected"), Reason::WriteConflict);
-        assert_eq!(reason("canceling statement due to statement timeout"), Reason::QueryTooSlow);
-        assert_eq!(reason(TAKEN), Reason::Internal, "only the statement's caller knows what is taken");
+        assert_eq!(
+            reason("canceling statement due to statement timeout"),
+            Reason::QueryTooSlow
+        );
+        assert_eq!(
+            reason(TAKEN),
+            Reason::Internal,
+            "only the statement's caller knows what is taken"
+        );
     }
 
     #[test]
     fn an_unreadable_row_names_itself() {
-        let error = Unreadable { row: "field_definitions 7".to_owned(), what: "kind \"color\"".to_owned() };
+        let error = Unreadable {
+            row: "field_definitions 7".to_owned(),
+            what: "kind \"color\"".to_owned(),
+        };
 
-        assert_eq!(error.to_string(), "field_definitions 7: kind \"color\" is not known to this version");
-        assert_eq!(Error::from(DieselError::from(error)).reason(), Reason::Internal);
+        assert_eq!(
+            error.to_string(),
+            "field_definitions 7: kind \"color\" is not known to this version"
+        );
+        assert_eq!(
+            Error::from(DieselError::from(error)).reason(),
+            Reason::Internal
+        );
     }
 }

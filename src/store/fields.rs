@@ -1,4 +1,5 @@
-//! Tables `field_definitions` and `field_values`: the application's own fields and the index of their values.
+//! Tables `field_definitions` and `field_values`: the application's own fields and the index of
+//! their values.
 
 use chrono::{DateTime, Utc};
 use diesel::{
@@ -17,15 +18,52 @@ use crate::{
     },
 };
 
-type Row = (BigInt, Text, Text, Nullable<Text>, Text, Nullable<Jsonb>, Bool, Bool, Text, Bool, Timestamptz, BigInt);
-type Loaded =
-    (i64, String, String, Option<String>, String, Option<Value>, bool, bool, String, bool, DateTime<Utc>, i64);
+type Row = (
+    BigInt,
+    Text,
+    Text,
+    Nullable<Text>,
+    Text,
+    Nullable<Jsonb>,
+    Bool,
+    Bool,
+    Text,
+    Bool,
+    Timestamptz,
+    BigInt,
+);
+type Loaded = (
+    i64,
+    String,
+    String,
+    Option<String>,
+    String,
+    Option<Value>,
+    bool,
+    bool,
+    String,
+    bool,
+    DateTime<Utc>,
+    i64,
+);
 
 const COLUMNS: &str = "field_id, name, kind, item_kind, description, default_value, required, is_unique, \
     index_state, user_writable, created_at, version";
 
 fn field(row: Loaded) -> QueryResult<Field> {
-    let (field_id, name, kind, item, description, default_value, required, unique, index, user_writable, ..) = row;
+    let (
+        field_id,
+        name,
+        kind,
+        item,
+        description,
+        default_value,
+        required,
+        unique,
+        index,
+        user_writable,
+        ..,
+    ) = row;
     let (.., created_at, version) = row;
     Ok(Field {
         field_id,
@@ -60,14 +98,20 @@ pub(super) fn index_state(field_id: i64, state: &str) -> QueryResult<Index> {
 }
 
 fn unreadable(field_id: i64, what: String) -> DieselError {
-    Unreadable { row: format!("field_definitions {field_id}"), what }.into()
+    Unreadable {
+        row: format!("field_definitions {field_id}"),
+        what,
+    }
+    .into()
 }
 
 /// All fields that are not deleted, oldest first.
 pub async fn list(conn: &mut AsyncPgConnection) -> QueryResult<Vec<Field>> {
     let statement = Sql::<Row>::new("select ").push(COLUMNS);
-    let rows: Vec<Loaded> =
-        statement.push(" from field_definitions where deleted_at is null order by field_id").load(conn).await?;
+    let rows: Vec<Loaded> = statement
+        .push(" from field_definitions where deleted_at is null order by field_id")
+        .load(conn)
+        .await?;
     rows.into_iter().map(field).collect()
 }
 
@@ -77,33 +121,62 @@ pub async fn list(conn: &mut AsyncPgConnection) -> QueryResult<Vec<Field>> {
 /// The database's.
 pub async fn find_named(conn: &mut AsyncPgConnection, names: &[&str]) -> QueryResult<Vec<String>> {
     let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-    let statement = Sql::<Text>::new("select name from field_definitions where deleted_at is null and name = any(");
-    statement.bind(names).push(") order by name").load(conn).await
+    let statement = Sql::<Text>::new(
+        "select name from field_definitions where deleted_at is null and name = any(",
+    );
+    statement
+        .bind(names)
+        .push(") order by name")
+        .load(conn)
+        .await
 }
 
-/// Up to `limit` fields that are not deleted after the one of this id, oldest first, and the id of the last where there
-/// are more.
-pub async fn list_page(conn: &mut AsyncPgConnection, after: i64, limit: i64) -> QueryResult<(Vec<Field>, Option<i64>)> {
+/// Up to `limit` fields that are not deleted after the one of this id, oldest first, and the id of
+/// the last where there are more.
+pub async fn list_page(
+    conn: &mut AsyncPgConnection,
+    after: i64,
+    limit: i64,
+) -> QueryResult<(Vec<Field>, Option<i64>)> {
     let statement = Sql::<Row>::new("select ").push(COLUMNS);
-    let statement = statement.push(" from field_definitions where deleted_at is null and field_id > ").bind(after);
-    let mut rows: Vec<Loaded> = statement.push(" order by field_id limit ").bind(limit + 1).load(conn).await?;
+    let statement = statement
+        .push(" from field_definitions where deleted_at is null and field_id > ")
+        .bind(after);
+    let mut rows: Vec<Loaded> = statement
+        .push(" order by field_id limit ")
+        .bind(limit + 1)
+        .load(conn)
+        .await?;
     let has_more = rows.len() as i64 > limit;
     rows.truncate(limit as usize);
     let last = rows.last().map(|row| row.0).filter(|_| has_more);
-    Ok((rows.into_iter().map(field).collect::<QueryResult<_>>()?, last))
+    Ok((
+        rows.into_iter().map(field).collect::<QueryResult<_>>()?,
+        last,
+    ))
 }
 
-/// Whether there are fewer than `max` definitions, deleted ones included until their values are erased, or the name is in
-/// use, which is another error.
+/// Whether there are fewer than `max` definitions, deleted ones included until their values are
+/// erased, or the name is in use, which is another error.
 pub async fn has_room(conn: &mut AsyncPgConnection, name: &str, max: i64) -> QueryResult<bool> {
-    let statement = Sql::<Bool>::new("select count(*) < ").bind(max).push(" or bool_or(name = ").bind(name);
-    statement.push(") from field_definitions").get_result(conn).await
+    let statement = Sql::<Bool>::new("select count(*) < ")
+        .bind(max)
+        .push(" or bool_or(name = ")
+        .bind(name);
+    statement
+        .push(") from field_definitions")
+        .get_result(conn)
+        .await
 }
 
-/// Locks the definitions as a whole until the transaction ends, for a change that is bounded by all of them together. An
-/// advisory lock: a row that is being inserted cannot be locked.
+/// Locks the definitions as a whole until the transaction ends, for a change that is bounded by all
+/// of them together. An advisory lock: a row that is being inserted cannot be locked.
 pub async fn lock_all(conn: &mut AsyncPgConnection) -> QueryResult<usize> {
-    Sql::<()>::new("select pg_advisory_xact_lock(").bind(ALL_LOCK).push(")").execute(conn).await
+    Sql::<()>::new("select pg_advisory_xact_lock(")
+        .bind(ALL_LOCK)
+        .push(")")
+        .execute(conn)
+        .await
 }
 
 /// The lock of a field's backfill is this plus its id, and ids begin at 1.
@@ -111,18 +184,27 @@ pub const ALL_LOCK: i64 = 0x6669_656c_0000_0000;
 
 /// Names of deleted fields whose values are still being erased.
 pub async fn list_hidden(conn: &mut AsyncPgConnection) -> QueryResult<Vec<String>> {
-    Sql::<Text>::new("select name from field_definitions where deleted_at is not null").load(conn).await
+    Sql::<Text>::new("select name from field_definitions where deleted_at is not null")
+        .load(conn)
+        .await
 }
 
 /// The field of that name, locked against other changes of it.
 pub async fn lock(conn: &mut AsyncPgConnection, name: &str) -> QueryResult<Option<Field>> {
-    let statement = Sql::<Row>::new("select ").push(COLUMNS).push(" from field_definitions where name = ").bind(name);
-    let found: Option<Loaded> =
-        statement.push(" and deleted_at is null for update").get_result(conn).await.optional()?;
+    let statement = Sql::<Row>::new("select ")
+        .push(COLUMNS)
+        .push(" from field_definitions where name = ")
+        .bind(name);
+    let found: Option<Loaded> = statement
+        .push(" and deleted_at is null for update")
+        .get_result(conn)
+        .await
+        .optional()?;
     found.map(field).transpose()
 }
 
-/// Writes a field's changeable parts, and its version. Where the state of its index changes, the second step waits from now.
+/// Writes a field's changeable parts, and its version. Where the state of its index changes, the
+/// second step waits from now.
 pub async fn update(
     conn: &mut AsyncPgConnection,
     new: &Field,
@@ -142,36 +224,62 @@ pub async fn update(
         .push(", version = ")
         .bind(new.version);
     if index_changes {
-        statement = statement.push(", index_state = ").bind(new.index.as_str()).push(", changed_at = ").bind(now);
+        statement = statement
+            .push(", index_state = ")
+            .bind(new.index.as_str())
+            .push(", changed_at = ")
+            .bind(now);
         statement = statement.push(", fill_from = null");
     }
-    statement.push(" where field_id = ").bind(new.field_id).execute(conn).await
-}
-
-/// Whether some stored text of a field, or of an array's items, is longer than an index takes.
-pub async fn has_long_text(conn: &mut AsyncPgConnection, name: &str, max: i32) -> QueryResult<bool> {
-    Sql::<Bool>::new("select exists (select 1 from users u where case jsonb_typeof(u.custom_fields -> ")
-        .bind(name)
-        .push(") when 'string' then char_length(u.custom_fields ->> ")
-        .bind(name)
-        .push(") > ")
-        .bind(max)
-        .push(" when 'array' then exists (select 1 from jsonb_array_elements_text(u.custom_fields -> ")
-        .bind(name)
-        .push(") e (item) where char_length(e.item) > ")
-        .bind(max)
-        .push(") else false end)")
-        .get_result(conn)
+    statement
+        .push(" where field_id = ")
+        .bind(new.field_id)
+        .execute(conn)
         .await
 }
 
-/// Hides a field; its values are erased later.
-pub async fn delete(conn: &mut AsyncPgConnection, field_id: i64, now: DateTime<Utc>) -> QueryResult<usize> {
-    let statement = Sql::<()>::new("update field_definitions set deleted_at = ").bind(now).push(", changed_at = ");
-    statement.bind(now).push(", fill_from = null where field_id = ").bind(field_id).execute(conn).await
+/// Whether some stored text of a field, or of an array's items, is longer than an index takes.
+pub async fn has_long_text(
+    conn: &mut AsyncPgConnection,
+    name: &str,
+    max: i32,
+) -> QueryResult<bool> {
+    Sql::<Bool>::new(
+        "select exists (select 1 from users u where case jsonb_typeof(u.custom_fields -> ",
+    )
+    .bind(name)
+    .push(") when 'string' then char_length(u.custom_fields ->> ")
+    .bind(name)
+    .push(") > ")
+    .bind(max)
+    .push(" when 'array' then exists (select 1 from jsonb_array_elements_text(u.custom_fields -> ")
+    .bind(name)
+    .push(") e (item) where char_length(e.item) > ")
+    .bind(max)
+    .push(") else false end)")
+    .get_result(conn)
+    .await
 }
 
-/// Creates a field; `None` where its name is taken. The index of a field without values is ready at once.
+/// Hides a field; its values are erased later.
+pub async fn delete(
+    conn: &mut AsyncPgConnection,
+    field_id: i64,
+    now: DateTime<Utc>,
+) -> QueryResult<usize> {
+    let statement = Sql::<()>::new("update field_definitions set deleted_at = ")
+        .bind(now)
+        .push(", changed_at = ");
+    statement
+        .bind(now)
+        .push(", fill_from = null where field_id = ")
+        .bind(field_id)
+        .execute(conn)
+        .await
+}
+
+/// Creates a field; `None` where its name is taken. The index of a field without values is ready at
+/// once.
 pub async fn insert(conn: &mut AsyncPgConnection, new: &Field) -> QueryResult<Option<Field>> {
     let (kind, item) = new.field_type.names();
     let statement = Sql::<Row>::new(
@@ -201,7 +309,12 @@ pub async fn insert(conn: &mut AsyncPgConnection, new: &Field) -> QueryResult<Op
     .bind(new.created_at)
     .push(") on conflict (name) do nothing returning ")
     .push(COLUMNS);
-    statement.get_result::<Loaded>(conn).await.optional()?.map(field).transpose()
+    statement
+        .get_result::<Loaded>(conn)
+        .await
+        .optional()?
+        .map(field)
+        .transpose()
 }
 
 /// Where replicas tell each other that definitions changed.
@@ -209,10 +322,15 @@ pub const CHANNEL: &str = "user_service_fields";
 
 /// Tells the other replicas that definitions changed.
 pub async fn notify(conn: &mut AsyncPgConnection) -> QueryResult<usize> {
-    Sql::<()>::new("select pg_notify(").bind(CHANNEL).push(", '')").execute(conn).await
+    Sql::<()>::new("select pg_notify(")
+        .bind(CHANNEL)
+        .push(", '')")
+        .execute(conn)
+        .await
 }
 
-/// A row of the index: the value of a field, or an item of one, in bytes that sort as the value does.
+/// A row of the index: the value of a field, or an item of one, in bytes that sort as the value
+/// does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexRow {
     pub field_id: i64,
@@ -230,23 +348,48 @@ pub async fn replace_values(
     rows: Vec<IndexRow>,
 ) -> QueryResult<usize> {
     let statement = Sql::<()>::new("delete from field_values where user_id = any(").bind(user_ids);
-    statement.push(") and field_id = any(").bind(field_ids).push(")").execute(conn).await?;
+    statement
+        .push(") and field_id = any(")
+        .bind(field_ids)
+        .push(")")
+        .execute(conn)
+        .await?;
     insert_values(conn, rows).await
 }
 
 /// Adds rows to the index. Those that are there already stay.
-pub async fn insert_values(conn: &mut AsyncPgConnection, rows: Vec<IndexRow>) -> QueryResult<usize> {
+pub async fn insert_values(
+    conn: &mut AsyncPgConnection,
+    rows: Vec<IndexRow>,
+) -> QueryResult<usize> {
     if rows.is_empty() {
         return Ok(0);
     }
-    let statement = Sql::<()>::new("insert into field_values (field_id, value, created_at, user_id) ");
+    let statement =
+        Sql::<()>::new("insert into field_values (field_id, value, created_at, user_id) ");
     if rows.len() <= FEW_ROWS {
-        let row =
-            |row: IndexRow| vec![row.field_id.into(), row.value.into(), row.created_at.into(), row.user_id.into()];
-        return statement.values(rows.into_iter().map(row)).push(" on conflict do nothing").execute(conn).await;
+        let row = |row: IndexRow| {
+            vec![
+                row.field_id.into(),
+                row.value.into(),
+                row.created_at.into(),
+                row.user_id.into(),
+            ]
+        };
+        return statement
+            .values(rows.into_iter().map(row))
+            .push(" on conflict do nothing")
+            .execute(conn)
+            .await;
     }
     let mut columns = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for IndexRow { field_id, value, created_at, user_id } in rows {
+    for IndexRow {
+        field_id,
+        value,
+        created_at,
+        user_id,
+    } in rows
+    {
         columns.0.push(field_id);
         columns.1.push(value);
         columns.2.push(created_at);

@@ -58,25 +58,53 @@ pub(crate) async fn find(
     };
     let statement = statement.bind(since);
     let rows: Vec<(i64, String, Vec<u8>, Vec<u8>)> = statement.load(conn).await?;
-    let kept =
-        |(place, key_id, fingerprint, reply)| (place as usize - 1, StoredResponse { key_id, fingerprint, reply });
+    let kept = |(place, key_id, fingerprint, reply)| {
+        (
+            place as usize - 1,
+            StoredResponse {
+                key_id,
+                fingerprint,
+                reply,
+            },
+        )
+    };
     Ok(rows.into_iter().map(kept).collect())
 }
 
 fn columns(requests: &[&RequestKey]) -> Sql {
     Sql::new("")
-        .bind(requests.iter().map(|request| request.request_id).collect::<Vec<_>>())
+        .bind(
+            requests
+                .iter()
+                .map(|request| request.request_id)
+                .collect::<Vec<_>>(),
+        )
         .push(", ")
-        .bind(requests.iter().map(|request| request.caller.clone()).collect::<Vec<_>>())
+        .bind(
+            requests
+                .iter()
+                .map(|request| request.caller.clone())
+                .collect::<Vec<_>>(),
+        )
         .push(", ")
-        .bind(requests.iter().map(|request| request.rpc.to_owned()).collect::<Vec<_>>())
+        .bind(
+            requests
+                .iter()
+                .map(|request| request.rpc.to_owned())
+                .collect::<Vec<_>>(),
+        )
 }
 
 /// Takes the right to run requests, until the transaction ends; gives those that no other holds.
-pub(crate) async fn try_lock(conn: &mut AsyncPgConnection, numbers: Vec<i64>) -> QueryResult<HashSet<i64>> {
+pub(crate) async fn try_lock(
+    conn: &mut AsyncPgConnection,
+    numbers: Vec<i64>,
+) -> QueryResult<HashSet<i64>> {
     let statement = Sql::<BigInt>::new("select number from unnest(").bind(numbers);
-    let locked: Vec<i64> =
-        statement.push(") as given (number) where pg_try_advisory_xact_lock(number)").load(conn).await?;
+    let locked: Vec<i64> = statement
+        .push(") as given (number) where pg_try_advisory_xact_lock(number)")
+        .load(conn)
+        .await?;
     Ok(locked.into_iter().collect())
 }
 
@@ -93,18 +121,32 @@ pub(crate) async fn insert(
         "insert into idempotency (request_id, caller, rpc, user_id, key_id, fingerprint, reply, created_at) ",
     );
     let statement = match <[Reply<'_>; 1]>::try_from(replies) {
-        Ok([(RequestKey { request_id, caller, rpc }, user_id, StoredResponse { key_id, fingerprint, reply })]) => {
-            statement.values([vec![
-                (*request_id).into(),
-                caller.as_str().into(),
-                (*rpc).into(),
-                user_id.into(),
-                key_id.into(),
-                fingerprint.into(),
-                reply.into(),
-                now.into(),
-            ]])
-        }
+        Ok(
+            [
+                (
+                    RequestKey {
+                        request_id,
+                        caller,
+                        rpc,
+                    },
+                    user_id,
+                    StoredResponse {
+                        key_id,
+                        fingerprint,
+                        reply,
+                    },
+                ),
+            ],
+        ) => statement.values([vec![
+            (*request_id).into(),
+            caller.as_str().into(),
+            (*rpc).into(),
+            user_id.into(),
+            key_id.into(),
+            fingerprint.into(),
+            reply.into(),
+            now.into(),
+        ]]),
         Err(replies) => statement.append(listed(replies, now)),
     };
     statement
@@ -122,7 +164,16 @@ fn listed(replies: Vec<Reply<'_>>, now: DateTime<Utc>) -> Sql {
     let requests: Vec<&RequestKey> = replies.iter().map(|(request, ..)| *request).collect();
     let requests = columns(&requests);
     let mut kept = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for (_, user_id, StoredResponse { key_id, fingerprint, reply }) in replies {
+    for (
+        _,
+        user_id,
+        StoredResponse {
+            key_id,
+            fingerprint,
+            reply,
+        },
+    ) in replies
+    {
         kept.0.push(user_id);
         kept.1.push(key_id);
         kept.2.push(fingerprint);
@@ -144,7 +195,11 @@ fn listed(replies: Vec<Reply<'_>>, now: DateTime<Utc>) -> Sql {
 }
 
 /// Removes up to `limit` replies that are kept no longer.
-pub(crate) async fn purge(conn: &mut AsyncPgConnection, before: DateTime<Utc>, limit: i64) -> QueryResult<usize> {
+pub(crate) async fn purge(
+    conn: &mut AsyncPgConnection,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> QueryResult<usize> {
     Sql::<()>::new(
         "delete from idempotency where (request_id, caller, rpc) in \
          (select request_id, caller, rpc from idempotency where created_at < ",

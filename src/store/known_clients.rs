@@ -16,9 +16,19 @@ pub(crate) async fn is_known(
     hashes: Vec<Vec<u8>>,
     since: DateTime<Utc>,
 ) -> QueryResult<bool> {
-    let statement = Sql::<Integer>::new("select 1 from known_clients where user_id = ").bind(user_id);
-    let statement = statement.push(" and client_hash = any(").bind(hashes).push(") and last_login_at >= ").bind(since);
-    Ok(statement.push(" limit 1").get_result::<i32>(conn).await.optional()?.is_some())
+    let statement =
+        Sql::<Integer>::new("select 1 from known_clients where user_id = ").bind(user_id);
+    let statement = statement
+        .push(" and client_hash = any(")
+        .bind(hashes)
+        .push(") and last_login_at >= ")
+        .bind(since);
+    Ok(statement
+        .push(" limit 1")
+        .get_result::<i32>(conn)
+        .await
+        .optional()?
+        .is_some())
 }
 
 /// Remembers a client, and only the newest `most` of the account.
@@ -38,18 +48,30 @@ pub(crate) async fn remember(
         .push(") on conflict (user_id, client_hash) do update set last_login_at = excluded.last_login_at")
         .execute(conn)
         .await?;
-    let statement = Sql::<Bytea>::new("select client_hash from known_clients where user_id = ").bind(user_id);
-    let statement = statement.push(" order by last_login_at desc, client_hash offset ").bind(most);
+    let statement =
+        Sql::<Bytea>::new("select client_hash from known_clients where user_id = ").bind(user_id);
+    let statement = statement
+        .push(" order by last_login_at desc, client_hash offset ")
+        .bind(most);
     let surplus: Vec<Vec<u8>> = statement.load(conn).await?;
     if !surplus.is_empty() {
         let statement = Sql::<()>::new("delete from known_clients where user_id = ").bind(user_id);
-        statement.push(" and client_hash = any(").bind(surplus).push(")").execute(conn).await?;
+        statement
+            .push(" and client_hash = any(")
+            .bind(surplus)
+            .push(")")
+            .execute(conn)
+            .await?;
     }
     Ok(())
 }
 
 /// Removes up to `limit` clients that have not logged in since then.
-pub(crate) async fn purge(conn: &mut AsyncPgConnection, before: DateTime<Utc>, limit: i64) -> QueryResult<usize> {
+pub(crate) async fn purge(
+    conn: &mut AsyncPgConnection,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> QueryResult<usize> {
     Sql::<()>::new(
         "delete from known_clients where (user_id, client_hash) in \
          (select user_id, client_hash from known_clients where last_login_at < ",

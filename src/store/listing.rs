@@ -58,22 +58,41 @@ pub trait RowSink: FnMut(Profile) -> ControlFlow<()> + Send {}
 impl<T: FnMut(Profile) -> ControlFlow<()> + Send> RowSink for T {}
 
 /// Gives the profiles of a page, in order, to `take`; never all of them are in memory.
-pub async fn list(conn: &mut AsyncPgConnection, selection: &Selection, take: &mut impl RowSink) -> QueryResult<()> {
+pub async fn list(
+    conn: &mut AsyncPgConnection,
+    selection: &Selection,
+    take: &mut impl RowSink,
+) -> QueryResult<()> {
     let driver = filter::index_value(&selection.filter);
     let page = match (driver, by_value(&selection.order)) {
-        // By the index of a value, whose rows come in the order of time: the first page of a rare value and of a common
-        // one are both there at once. The planner must not see the value, for it would take each plan for a little
-        // cheaper than the one that it keeps, and so plan every page again.
+        // By the index of a value, whose rows come in the order of time: the first page of a rare
+        // value and of a common one are both there at once. The planner must not see the value, for
+        // it would take each plan for a little cheaper than the one that it keeps, and so plan
+        // every page again.
         (Some((field_id, value)), _) if is_by_time(&selection.order) => {
-            let from = Sql::new("field_values d join users u on u.user_id = d.user_id where d.field_id = (select ")
-                .bind(field_id)
-                .push("::bigint) and d.value = (select ")
-                .bind(value)
-                .push("::bytea)");
-            page(selection, from, AccessPath::No, SortSource::Values, &selection.order)
+            let from = Sql::new(
+                "field_values d join users u on u.user_id = d.user_id where d.field_id = (select ",
+            )
+            .bind(field_id)
+            .push("::bigint) and d.value = (select ")
+            .bind(value)
+            .push("::bytea)");
+            page(
+                selection,
+                from,
+                AccessPath::No,
+                SortSource::Values,
+                &selection.order,
+            )
         }
         (None, Some(field)) => return list_by_value(conn, selection, field, take).await,
-        _ => page(selection, Sql::new("users u where true"), AccessPath::ByIndex, SortSource::Users, &selection.order),
+        _ => page(
+            selection,
+            Sql::new("users u where true"),
+            AccessPath::ByIndex,
+            SortSource::Users,
+            &selection.order,
+        ),
     };
     stream_rows(conn, page, take).await.map(drop)
 }
@@ -98,27 +117,52 @@ async fn stream_rows(
 }
 
 /// A page out of `from`, in the order of that table's index.
-fn page(selection: &Selection, from: Sql, path: AccessPath, source: SortSource, order: &[OrderKey]) -> Sql<Row> {
-    let Selection { filter, after, skip, limit, .. } = selection;
-    let columns = if selection.with_document { COLUMNS } else { COLUMNS_WITHOUT_DOCUMENT };
-    let mut statement = Sql::<Row>::new("select ").push(columns).push(" from ").append(from);
+fn page(
+    selection: &Selection,
+    from: Sql,
+    path: AccessPath,
+    source: SortSource,
+    order: &[OrderKey],
+) -> Sql<Row> {
+    let Selection {
+        filter,
+        after,
+        skip,
+        limit,
+        ..
+    } = selection;
+    let columns = if selection.with_document {
+        COLUMNS
+    } else {
+        COLUMNS_WITHOUT_DOCUMENT
+    };
+    let mut statement = Sql::<Row>::new("select ")
+        .push(columns)
+        .push(" from ")
+        .append(from);
     // Filters have very many forms; only the simplest are worth keeping prepared.
     let is_simple = match filter {
         Filter::All(parts) => matches!(parts[..], [] | [Filter::Is(..)]),
         Filter::Is(..) => true,
         Filter::Any(_) | Filter::Not(_) => false,
     };
-    let is_by_own_value = is_simple && source == SortSource::Values && filter::index_value(filter).is_some();
+    let is_by_own_value =
+        is_simple && source == SortSource::Values && filter::index_value(filter).is_some();
     let predicate = filter::predicate(filter, path);
     statement = if is_by_own_value {
-        // Every user in the index matches. The planner estimates one in two hundred, and must not choose another access
-        // path.
-        statement.push(" and case when ").append(predicate).push(" then true else false end")
+        // Every user in the index matches. The planner estimates one in two hundred, and must not
+        // choose another access path.
+        statement
+            .push(" and case when ")
+            .append(predicate)
+            .push(" then true else false end")
     } else {
         statement.push(" and ").append(predicate)
     };
     if let Some(after) = after {
-        statement = statement.push(" and ").append(seek_predicate(order, after, source));
+        statement = statement
+            .push(" and ")
+            .append(seek_predicate(order, after, source));
     }
     statement = statement.push(" order by ");
     for (index, OrderKey { key, descending }) in order.iter().enumerate() {
@@ -128,7 +172,10 @@ fn page(selection: &Selection, from: Sql, path: AccessPath, source: SortSource, 
             (false, false) => " nulls last",
             (false, true) => " desc nulls last",
         };
-        statement = statement.push(if index == 0 { "" } else { ", " }).append(expression(key, source)).push(direction);
+        statement = statement
+            .push(if index == 0 { "" } else { ", " })
+            .append(expression(key, source))
+            .push(direction);
     }
     // For any values: all users in the order of an index, or those of one value of an index.
     let has_one_plan = is_by_own_value || is_simple && filter.required().is_empty();
@@ -141,7 +188,11 @@ fn page(selection: &Selection, from: Sql, path: AccessPath, source: SortSource, 
     }
     // The same is said of orders by several keys, and of places by number.
     let is_common = is_simple && *skip == 0 && order[1..].iter().all(is_tie_break);
-    if is_common { statement } else { statement.one_off() }
+    if is_common {
+        statement
+    } else {
+        statement.one_off()
+    }
 }
 
 /// Whether a key only parts rows that are equal in those before it.
@@ -149,8 +200,9 @@ fn is_tie_break(key: &OrderKey) -> bool {
     matches!(key.key, Key::CreatedAt | Key::UserId)
 }
 
-/// A limit of usual page sizes, with the row that tells of more, as it is in the statement. A bound one is
-/// unknown to the planner, which then assumes a tenth of all rows and plans each execution again.
+/// A limit of usual page sizes, with the row that tells of more, as it is in the statement. A bound
+/// one is unknown to the planner, which then assumes a tenth of all rows and plans each execution
+/// again.
 fn limit_text(limit: i64) -> Option<&'static str> {
     match limit {
         21 => Some(" limit 21"),
@@ -160,7 +212,8 @@ fn limit_text(limit: i64) -> Option<&'static str> {
     }
 }
 
-/// The order of an indexed field: first who has a value, as the index has them, then who has none, by time.
+/// The order of an indexed field: first who has a value, as the index has them, then who has none,
+/// by time.
 async fn list_by_value(
     conn: &mut AsyncPgConnection,
     selection: &Selection,
@@ -168,14 +221,21 @@ async fn list_by_value(
     take: &mut impl RowSink,
 ) -> QueryResult<()> {
     let with_value =
-        Sql::new("field_values d join users u on u.user_id = d.user_id where d.field_id = ").bind(field.field_id);
+        Sql::new("field_values d join users u on u.user_id = d.user_id where d.field_id = ")
+            .bind(field.field_id);
     let place = selection.after.as_deref();
     let (given, wanted) = match place {
         Some([Value::Null, ..]) => (0, ControlFlow::Continue(())),
         _ => {
             stream_rows(
                 conn,
-                page(selection, with_value.clone(), AccessPath::No, SortSource::Values, &selection.order),
+                page(
+                    selection,
+                    with_value.clone(),
+                    AccessPath::No,
+                    SortSource::Values,
+                    &selection.order,
+                ),
                 take,
             )
             .await?
@@ -189,8 +249,14 @@ async fn list_by_value(
         (0, _) => 0,
         (_, 1..) => selection.skip,
         _ => {
-            let statement = Sql::<BigInt>::new("select count(*) from ").append(with_value).push(" and ");
-            statement.append(filter::predicate(&selection.filter, AccessPath::No)).one_off().get_result(conn).await?
+            let statement = Sql::<BigInt>::new("select count(*) from ")
+                .append(with_value)
+                .push(" and ");
+            statement
+                .append(filter::predicate(&selection.filter, AccessPath::No))
+                .one_off()
+                .get_result(conn)
+                .await?
         }
     };
     let without_value = Selection {
@@ -205,11 +271,23 @@ async fn list_by_value(
         with_document: selection.with_document,
     };
     let name = field.name.as_str();
-    let from = Sql::new("users u where (u.custom_fields -> ").bind(name).push(" is null or u.custom_fields -> ");
+    let from = Sql::new("users u where (u.custom_fields -> ")
+        .bind(name)
+        .push(" is null or u.custom_fields -> ");
     let from = from.bind(name).push(" = 'null')");
-    stream_rows(conn, page(&without_value, from, AccessPath::No, SortSource::Users, &without_value.order), take)
-        .await
-        .map(drop)
+    stream_rows(
+        conn,
+        page(
+            &without_value,
+            from,
+            AccessPath::No,
+            SortSource::Users,
+            &without_value.order,
+        ),
+        take,
+    )
+    .await
+    .map(drop)
 }
 
 /// Whether the order is that of `created_at`, as the index of a value has it.
@@ -220,8 +298,12 @@ fn is_by_time(order: &[OrderKey]) -> bool {
 
 /// The field by whose index an order is: its value, then the time, all in one direction.
 fn by_value(order: &[OrderKey]) -> Option<&Field> {
-    let [first, rest @ ..] = order else { return None };
-    let Key::Custom(field) = &first.key else { return None };
+    let [first, rest @ ..] = order else {
+        return None;
+    };
+    let Key::Custom(field) = &first.key else {
+        return None;
+    };
     let is_one_way = rest.iter().all(|key| key.descending == first.descending);
     (field.index == Index::Ready && is_by_time(rest) && is_one_way).then_some(field)
 }
@@ -229,7 +311,11 @@ fn by_value(order: &[OrderKey]) -> Option<&Field> {
 /// How many profiles match.
 pub async fn count(conn: &mut AsyncPgConnection, filter: &Filter) -> QueryResult<i64> {
     let statement = Sql::<BigInt>::new("select count(*) from users u where ");
-    statement.append(filter::predicate(filter, AccessPath::ByIndex)).one_off().get_result(conn).await
+    statement
+        .append(filter::predicate(filter, AccessPath::ByIndex))
+        .one_off()
+        .get_result(conn)
+        .await
 }
 
 /// The values of a row by which a page token finds its place again.
@@ -272,7 +358,9 @@ fn expression(key: &Key, source: SortSource) -> Sql {
         Key::UpdatedAt => Sql::new("u.updated_at"),
         Key::Custom(_) if source == SortSource::Values => Sql::new("d.value"),
         Key::Custom(field) => {
-            let text = Sql::new("(u.custom_fields ->> ").bind(field.name.as_str()).push(")");
+            let text = Sql::new("(u.custom_fields ->> ")
+                .bind(field.name.as_str())
+                .push(")");
             match field.field_type {
                 FieldType::Integer => text.push("::numeric"),
                 // Two texts may stand for one double.
@@ -286,8 +374,13 @@ fn expression(key: &Key, source: SortSource) -> Sql {
 
 /// A value of a page token as its key compares it.
 fn operand(key: &Key, value: &Value, source: SortSource) -> Sql {
-    let text = || value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let time = || DateTime::from_timestamp_micros(value.as_i64().unwrap_or_default()).unwrap_or_default();
+    let text = || {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    };
+    let time =
+        || DateTime::from_timestamp_micros(value.as_i64().unwrap_or_default()).unwrap_or_default();
     match key {
         Key::UserId => Sql::default().bind(value.as_i64().unwrap_or_default()),
         Key::CreatedAt | Key::UpdatedAt => Sql::default().bind(time()),
@@ -305,11 +398,14 @@ fn operand(key: &Key, value: &Value, source: SortSource) -> Sql {
     }
 }
 
-/// The rows beyond a place. Where no key can be null and all go one way it is one comparison of rows, which an index
-/// serves; else it is written out key by key.
+/// The rows beyond a place. Where no key can be null and all go one way it is one comparison of
+/// rows, which an index serves; else it is written out key by key.
 fn seek_predicate(keys: &[OrderKey], after: &[Value], source: SortSource) -> Sql {
     let descending = keys[0].descending;
-    if keys.iter().all(|key| is_never_null(&key.key, source) && key.descending == descending) {
+    if keys
+        .iter()
+        .all(|key| is_never_null(&key.key, source) && key.descending == descending)
+    {
         let mut sides = [Sql::new("("), Sql::new("(")];
         for (index, (key, value)) in keys.iter().zip(after).enumerate() {
             let [left, right] = sides;
@@ -320,7 +416,10 @@ fn seek_predicate(keys: &[OrderKey], after: &[Value], source: SortSource) -> Sql
             ];
         }
         let [left, right] = sides;
-        return left.push(if descending { ") < " } else { ") > " }).append(right).push(")");
+        return left
+            .push(if descending { ") < " } else { ") > " })
+            .append(right)
+            .push(")");
     }
     let mut whole = Sql::new("(false");
     for last in 0..keys.len() {
@@ -330,7 +429,9 @@ fn seek_predicate(keys: &[OrderKey], after: &[Value], source: SortSource) -> Sql
         whole = whole.push(" or (");
         for (key, value) in keys.iter().zip(after).take(last) {
             whole = if value.is_null() {
-                whole.append(expression(&key.key, source)).push(" is null and ")
+                whole
+                    .append(expression(&key.key, source))
+                    .push(" is null and ")
             } else {
                 whole
                     .append(expression(&key.key, source))
@@ -346,7 +447,10 @@ fn seek_predicate(keys: &[OrderKey], after: &[Value], source: SortSource) -> Sql
             .push(if *descending { " < " } else { " > " })
             .append(operand(key, &after[last], source));
         if !is_never_null(key, source) {
-            whole = whole.push(" or ").append(expression(key, source)).push(" is null");
+            whole = whole
+                .push(" or ")
+                .append(expression(key, source))
+                .push(" is null");
         }
         whole = whole.push("))");
     }
@@ -375,14 +479,29 @@ mod tests {
                 with_document: true,
             };
             let from = Sql::new("users u where true");
-            let statement = page(&selection, from, AccessPath::ByIndex, SortSource::Users, &selection.order);
+            let statement = page(
+                &selection,
+                from,
+                AccessPath::ByIndex,
+                SortSource::Users,
+                &selection.order,
+            );
             statement.is_safe_to_cache_prepared(&Pg).unwrap()
         };
-        let times = |count: usize| json!({ "created_at": { "$in": vec!["2024-01-01T00:00:00Z"; count] } });
+        let times =
+            |count: usize| json!({ "created_at": { "$in": vec!["2024-01-01T00:00:00Z"; count] } });
 
         assert!(is_kept(json!({}), "", 0));
-        assert!(is_kept(json!({ "nickname": { "$contains": "王" } }), "-created_at", 0));
-        assert!(is_kept(json!({ "user_id": { "$in": [1, 2, 3] } }), "nickname", 0));
+        assert!(is_kept(
+            json!({ "nickname": { "$contains": "王" } }),
+            "-created_at",
+            0
+        ));
+        assert!(is_kept(
+            json!({ "user_id": { "$in": [1, 2, 3] } }),
+            "nickname",
+            0
+        ));
         assert!(!is_kept(times(3), "", 0), "its text is as long as its list");
         assert!(!is_kept(json!({ "nickname": "a", "gender": 1 }), "", 0));
         assert!(!is_kept(json!({}), "nickname,openid", 0));

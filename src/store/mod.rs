@@ -1,4 +1,5 @@
-//! Where things are kept: one file a table, functions over a connection that return what the database said.
+//! Where things are kept: one file a table, functions over a connection that return what the
+//! database said.
 
 pub mod accounts;
 pub(crate) mod backfill;

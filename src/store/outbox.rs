@@ -1,7 +1,8 @@
 //! Table `outbox`: mails and text messages that wait, and what became of them.
 //!
-//! A row is written in the transaction of its cause. Workers take due rows under a lease; the moment that a lease ends
-//! is also its token, so a worker whose lease another has taken over can't store a result any more.
+//! A row is written in the transaction of its cause. Workers take due rows under a lease; the
+//! moment that a lease ends is also its token, so a worker whose lease another has taken over can't
+//! store a result any more.
 
 use chrono::{DateTime, Utc};
 use diesel::{
@@ -16,7 +17,8 @@ use crate::{
     store::sql::Sql,
 };
 
-/// The channel on which every insert is announced, so that workers need not wait for their next poll.
+/// The channel on which every insert is announced, so that workers need not wait for their next
+/// poll.
 pub const CHANNEL: &str = "user_service_outbox";
 
 /// What is to be sent.
@@ -105,9 +107,20 @@ pub enum Outcome {
     Expired,
 }
 
-type DeliveryRow = (BigInt, Text, Text, Text, Integer, Nullable<Text>, Nullable<BigInt>, Timestamptz, Timestamptz);
+type DeliveryRow = (
+    BigInt,
+    Text,
+    Text,
+    Text,
+    Integer,
+    Nullable<Text>,
+    Nullable<BigInt>,
+    Timestamptz,
+    Timestamptz,
+);
 
-const DELIVERY: &str = "outbox_id, channel, template, state, attempts, last_error, user_id, created_at, updated_at";
+const DELIVERY: &str =
+    "outbox_id, channel, template, state, attempts, last_error, user_id, created_at, updated_at";
 
 /// Keeps what is to be sent and, once the transaction is committed, wakes the workers.
 pub async fn insert(
@@ -155,8 +168,8 @@ pub async fn insert(
     Ok(outbox_id)
 }
 
-/// Adds one change to a waiting message of this template to an address of the user, unless the message is leased; false
-/// if there is none.
+/// Adds one change to a waiting message of this template to an address of the user, unless the
+/// message is leased; false if there is none.
 pub async fn add_change(
     conn: &mut AsyncPgConnection,
     user_id: i64,
@@ -164,7 +177,8 @@ pub async fn add_change(
     recipient: &str,
     now: DateTime<Utc>,
 ) -> QueryResult<bool> {
-    let statement = Sql::<()>::new("update outbox set changes = changes + 1 where user_id = ").bind(user_id);
+    let statement =
+        Sql::<()>::new("update outbox set changes = changes + 1 where user_id = ").bind(user_id);
     let added = statement
         .push(" and template = ")
         .bind(template.as_str())
@@ -178,14 +192,16 @@ pub async fn add_change(
     Ok(added > 0)
 }
 
-/// Takes up to `limit` due rows until `leased_until`, skipping those that another worker is leasing.
+/// Takes up to `limit` due rows until `leased_until`, skipping those that another worker is
+/// leasing.
 pub async fn lease(
     conn: &mut AsyncPgConnection,
     limit: i64,
     leased_until: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> QueryResult<Vec<Leased>> {
-    // Materialized: in a sub-select the limit could be run more than once, and more rows than it would be taken.
+    // Materialized: in a sub-select the limit could be run more than once, and more rows than it
+    // would be taken.
     let statement = Sql::<LeasedRow>::new(
         "with due as materialized (select outbox_id from outbox where state = 'queued' and next_attempt_at <= ",
     );
@@ -208,17 +224,27 @@ pub async fn lease(
         .await
 }
 
-/// What the live codes of these deliveries are derived from. A code that was used, invalidated, or superseded by a newer
-/// one of its user, channel, and purpose is left out, and so is one that was purged: it should not be used any more.
-pub async fn code_seeds(conn: &mut AsyncPgConnection, leased: &[Leased]) -> QueryResult<Vec<CodeSeed>> {
-    let (users, codes): (Vec<i64>, Vec<i64>) = leased.iter().filter_map(|row| row.user_id.zip(row.code_id)).unzip();
+/// What the live codes of these deliveries are derived from. A code that was used, invalidated, or
+/// superseded by a newer one of its user, channel, and purpose is left out, and so is one that was
+/// purged: it should not be used any more.
+pub async fn code_seeds(
+    conn: &mut AsyncPgConnection,
+    leased: &[Leased],
+) -> QueryResult<Vec<CodeSeed>> {
+    let (users, codes): (Vec<i64>, Vec<i64>) = leased
+        .iter()
+        .filter_map(|row| row.user_id.zip(row.code_id))
+        .unzip();
     if codes.is_empty() {
         return Ok(Vec::new());
     }
     let statement = Sql::<(BigInt, BigInt, Text, Text, Text, Bytea, Text)>::new(
         "select user_id, code_id, channel, purpose, address, nonce, key_id from codes c where user_id = any(",
     );
-    let statement = statement.bind(users).push(") and code_id = any(").bind(codes);
+    let statement = statement
+        .bind(users)
+        .push(") and code_id = any(")
+        .bind(codes);
     statement
         .push(
             ") and used_at is null and superseded_at is null and not exists (select from codes newer \
@@ -243,7 +269,8 @@ pub async fn settle(
         Outcome::Failed { error } => (State::Failed, 1, None, Some(error)),
         Outcome::Expired => (State::Expired, 0, None, None),
     };
-    let statement = Sql::<()>::new("update outbox set leased_until = null, state = ").bind(state.as_str());
+    let statement =
+        Sql::<()>::new("update outbox set leased_until = null, state = ").bind(state.as_str());
     let settled = statement
         .push(", attempts = attempts + ")
         .bind(tries)
@@ -268,7 +295,8 @@ pub async fn free(
     outbox_ids: Vec<i64>,
     leases: Vec<DateTime<Utc>>,
 ) -> QueryResult<usize> {
-    let statement = Sql::<()>::new("update outbox o set leased_until = null from unnest(").bind(outbox_ids);
+    let statement =
+        Sql::<()>::new("update outbox o set leased_until = null from unnest(").bind(outbox_ids);
     statement
         .push(", ")
         .bind(leases)
@@ -282,7 +310,9 @@ pub async fn free(
 
 /// Ends messages without a lease whose time has passed; returns how many there were.
 pub async fn expire(conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> QueryResult<usize> {
-    let statement = Sql::<()>::new("update outbox set state = 'expired', leased_until = null, updated_at = ").bind(now);
+    let statement =
+        Sql::<()>::new("update outbox set state = 'expired', leased_until = null, updated_at = ")
+            .bind(now);
     statement
         .push(" where state = 'queued' and expires_at <= ")
         .bind(now)
@@ -294,9 +324,15 @@ pub async fn expire(conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> QueryRe
 }
 
 /// The state of a message that a caller requested, of `owner` if given. Notices can't be queried.
-pub async fn find(conn: &mut AsyncPgConnection, outbox_id: i64, owner: Option<&str>) -> QueryResult<Option<Delivery>> {
-    let statement =
-        Sql::<DeliveryRow>::new("select ").push(DELIVERY).push(" from outbox where outbox_id = ").bind(outbox_id);
+pub async fn find(
+    conn: &mut AsyncPgConnection,
+    outbox_id: i64,
+    owner: Option<&str>,
+) -> QueryResult<Option<Delivery>> {
+    let statement = Sql::<DeliveryRow>::new("select ")
+        .push(DELIVERY)
+        .push(" from outbox where outbox_id = ")
+        .bind(outbox_id);
     let statement = match owner {
         Some(owner) => statement.push(" and owner_caller = ").bind(owner),
         None => statement.push(" and owner_caller is not null"),
@@ -305,13 +341,23 @@ pub async fn find(conn: &mut AsyncPgConnection, outbox_id: i64, owner: Option<&s
 }
 
 /// Those that failed, newest first; those older than `before`, where it is given.
-pub async fn list_failed(conn: &mut AsyncPgConnection, before: Option<i64>, limit: i64) -> QueryResult<Vec<Delivery>> {
-    let statement = Sql::<DeliveryRow>::new("select ").push(DELIVERY).push(" from outbox where state = 'failed'");
+pub async fn list_failed(
+    conn: &mut AsyncPgConnection,
+    before: Option<i64>,
+    limit: i64,
+) -> QueryResult<Vec<Delivery>> {
+    let statement = Sql::<DeliveryRow>::new("select ")
+        .push(DELIVERY)
+        .push(" from outbox where state = 'failed'");
     let statement = match before {
         Some(before) => statement.push(" and outbox_id < ").bind(before),
         None => statement,
     };
-    statement.push(" order by outbox_id desc limit ").bind(limit).load(conn).await
+    statement
+        .push(" order by outbox_id desc limit ")
+        .bind(limit)
+        .load(conn)
+        .await
 }
 
 /// Which messages are queued again.
@@ -323,8 +369,14 @@ pub enum Requeue {
 }
 
 /// Queues dead letters again with all their attempts, except those whose time has passed.
-pub async fn requeue(conn: &mut AsyncPgConnection, which: Requeue, now: DateTime<Utc>) -> QueryResult<usize> {
-    let statement = Sql::<()>::new("update outbox set state = 'queued', attempts = 0, next_attempt_at = ").bind(now);
+pub async fn requeue(
+    conn: &mut AsyncPgConnection,
+    which: Requeue,
+    now: DateTime<Utc>,
+) -> QueryResult<usize> {
+    let statement =
+        Sql::<()>::new("update outbox set state = 'queued', attempts = 0, next_attempt_at = ")
+            .bind(now);
     let statement = statement
         .push(", updated_at = ")
         .bind(now)
@@ -347,19 +399,32 @@ pub async fn oldest_queued(conn: &mut AsyncPgConnection) -> QueryResult<Option<D
 
 /// How many have been waiting since before then.
 pub async fn count_queued(conn: &mut AsyncPgConnection, before: DateTime<Utc>) -> QueryResult<i64> {
-    let statement = Sql::<BigInt>::new("select count(*) from outbox where state = 'queued' and created_at < ");
+    let statement =
+        Sql::<BigInt>::new("select count(*) from outbox where state = 'queued' and created_at < ");
     statement.bind(before).get_result(conn).await
 }
 
 /// How many failed or expired and still stand.
 pub async fn count_dead(conn: &mut AsyncPgConnection) -> QueryResult<i64> {
-    Sql::<BigInt>::new("select count(*) from outbox where state in ('failed', 'expired')").get_result(conn).await
+    Sql::<BigInt>::new("select count(*) from outbox where state in ('failed', 'expired')")
+        .get_result(conn)
+        .await
 }
 
 /// Removes up to `limit` that ended before `before`; returns how many were deleted.
-pub async fn purge(conn: &mut AsyncPgConnection, before: DateTime<Utc>, limit: i64) -> QueryResult<usize> {
+pub async fn purge(
+    conn: &mut AsyncPgConnection,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> QueryResult<usize> {
     let statement = Sql::<()>::new(
         "delete from outbox where outbox_id in (select outbox_id from outbox where state <> 'queued' and updated_at < ",
     );
-    statement.bind(before).push(" limit ").bind(limit).push(")").execute(conn).await
+    statement
+        .bind(before)
+        .push(" limit ")
+        .bind(limit)
+        .push(")")
+        .execute(conn)
+        .await
 }

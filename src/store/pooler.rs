@@ -1,8 +1,9 @@
 //! Whether the URL of the database leads to a pooler that shares connections between transactions.
 //!
-//! Such a pooler (PgBouncer with `pool_mode = transaction` or `statement`) sends two transactions of one client to two
-//! server processes. The service keeps prepared statements, settings and locks of a session, and another client's
-//! statement of the same name would be run in place of its own: so it doesn't start there.
+//! Such a pooler (PgBouncer with `pool_mode = transaction` or `statement`) sends two transactions
+//! of one client to two server processes. The service keeps prepared statements, settings and locks
+//! of a session, and another client's statement of the same name would be run in place of its own:
+//! so it doesn't start there.
 
 use std::future::Future;
 
@@ -22,12 +23,19 @@ const SESSION: &str = "select pg_backend_pid(), pg_postmaster_start_time()";
 pub async fn is_shared(connector: &Connector, url: &str) -> Result<bool, tokio_postgres::Error> {
     let (first, first_connection) = connector.connect(url).await?;
     let (second, second_connection) = connector.connect(url).await?;
-    let (mut first_wire, mut second_wire) =
-        (ConnectionDriver::new(first_connection), ConnectionDriver::new(second_connection));
+    let (mut first_wire, mut second_wire) = (
+        ConnectionDriver::new(first_connection),
+        ConnectionDriver::new(second_connection),
+    );
     for _ in 0..TRIES {
         let before = first_wire.drive(find_session(&first)).await?;
         // A pooler that shares gives the process that has just become free to the next client.
-        let other = second_wire.drive(in_transaction(&second, first_wire.drive(find_session(&first)))).await?;
+        let other = second_wire
+            .drive(in_transaction(
+                &second,
+                first_wire.drive(find_session(&first)),
+            ))
+            .await?;
         if other.session == before || other.meanwhile != before {
             return Ok(true);
         }
@@ -54,7 +62,8 @@ async fn in_transaction(
     Ok(Seen { session, meanwhile })
 }
 
-/// The server process that runs a statement of this client. Sent as text: a prepared statement is what may fail.
+/// The server process that runs a statement of this client. Sent as text: a prepared statement is
+/// what may fail.
 async fn find_session(client: &Client) -> Result<String, tokio_postgres::Error> {
     let messages = client.simple_query(SESSION).await?;
     let row = messages.iter().find_map(|message| match message {

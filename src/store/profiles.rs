@@ -40,7 +40,8 @@ pub(super) type Row = (
 pub(super) const COLUMNS: &str = "u.user_id, u.nickname, u.avatar_url, u.gender, u.country, u.province, u.city, u.language, \
     u.openid, u.unionid, u.is_authorized, u.group_ids, u.custom_fields, u.created_at, u.updated_at, u.version";
 
-/// [`COLUMNS`] with an empty document, for callers that don't read custom fields: Postgres then never de-TOASTs `custom_fields`.
+/// [`COLUMNS`] with an empty document, for callers that don't read custom fields: Postgres then
+/// never de-TOASTs `custom_fields`.
 pub(super) const COLUMNS_WITHOUT_DOCUMENT: &str = "u.user_id, u.nickname, u.avatar_url, u.gender, u.country, u.province, \
     u.city, u.language, u.openid, u.unionid, u.is_authorized, u.group_ids, '{}'::jsonb, u.created_at, u.updated_at, \
     u.version";
@@ -72,8 +73,8 @@ pub enum Updated {
     TooManyGroups,
 }
 
-/// Why an UPDATE of profiles can't be done: the functions that make the new values never raise, but return what the
-/// column rejects.
+/// Why an UPDATE of profiles can't be done: the functions that make the new values never raise, but
+/// return what the column rejects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejected {
     /// The new document is not an object.
@@ -83,8 +84,8 @@ pub enum Rejected {
 }
 
 impl Rejected {
-    /// Why an UPDATE of profiles was rejected, if it was. `users` has one check, and of its columns that need a value
-    /// only the groups are ever set to null.
+    /// Why an UPDATE of profiles was rejected, if it was. `users` has one check, and of its columns
+    /// that need a value only the groups are ever set to null.
     pub fn of(error: &DieselError) -> Option<Self> {
         match Class::of(error) {
             Class::Check => Some(Rejected::Document),
@@ -96,10 +97,15 @@ impl Rejected {
 
 /// The list of groups after a change, or null where it would be too long.
 pub fn changed_groups(change: &GroupChange) -> Sql {
-    Sql::new("change_groups(u.group_ids, ").bind(change.add.clone()).push(", ").bind(change.remove.clone()).push(")")
+    Sql::new("change_groups(u.group_ids, ")
+        .bind(change.add.clone())
+        .push(", ")
+        .bind(change.remove.clone())
+        .push(")")
 }
 
-/// Changes the named columns, the groups and the document in one UPDATE; the version is compared inside it.
+/// Changes the named columns, the groups and the document in one UPDATE; the version is compared
+/// inside it.
 pub async fn update(
     conn: &mut AsyncPgConnection,
     user_id: i64,
@@ -122,7 +128,8 @@ pub async fn update(
         is_authorized,
         group_ids,
     } = patch;
-    let mut statement = Sql::<Row>::new("update users u set version = u.version + 1, updated_at = ").bind(now);
+    let mut statement =
+        Sql::<Row>::new("update users u set version = u.version + 1, updated_at = ").bind(now);
     let texts = [
         (", nickname = ", nickname),
         (", avatar_url = ", avatar_url),
@@ -148,16 +155,26 @@ pub async fn update(
         statement = statement.push(", group_ids = ").bind(groups.clone());
     }
     if !group_change.is_empty() {
-        statement = statement.push(", group_ids = ").append(changed_groups(group_change));
+        statement = statement
+            .push(", group_ids = ")
+            .append(changed_groups(group_change));
     }
     if !changes.is_empty() {
-        statement = statement.push(", custom_fields = ").append(changed(changes));
+        statement = statement
+            .push(", custom_fields = ")
+            .append(changed(changes));
     }
     statement = statement.push(" where u.user_id = ").bind(user_id);
     if let Some(version) = version {
         statement = statement.push(" and u.version = ").bind(version);
     }
-    match statement.push(" returning ").push(COLUMNS).get_result::<Profile>(conn).await.optional() {
+    match statement
+        .push(" returning ")
+        .push(COLUMNS)
+        .get_result::<Profile>(conn)
+        .await
+        .optional()
+    {
         Ok(Some(profile)) => Ok(Updated::Done(Box::new(profile))),
         Ok(None) => Ok(Updated::Unmatched),
         Err(error) => match Rejected::of(&error) {
@@ -168,10 +185,16 @@ pub async fn update(
     }
 }
 
-/// The document after the changes, or an error as a JSON string. The most usual ones are part of the statement itself; to
-/// go through a list of any others costs more than they do.
+/// The document after the changes, or an error as a JSON string. The most usual ones are part of
+/// the statement itself; to go through a list of any others costs more than they do.
 fn changed(changes: &[Change]) -> Sql {
-    if let [Change { op: Op::IncrBy(operand), path, field }] = changes
+    if let [
+        Change {
+            op: Op::IncrBy(operand),
+            path,
+            field,
+        },
+    ] = changes
         && let [name] = path.as_slice()
     {
         return Sql::new("limited(add_number(u.custom_fields, ")
@@ -191,12 +214,17 @@ fn changed(changes: &[Change]) -> Sql {
             }
             Op::Unset => unset.push(field.name.clone()),
             _ => {
-                let list = Sql::new("change_document(u.custom_fields, ").bind(Change::list(changes));
+                let list =
+                    Sql::new("change_document(u.custom_fields, ").bind(Change::list(changes));
                 return list.push(")");
             }
         }
     }
-    Sql::new("limited((u.custom_fields || ").bind(Value::Object(set)).push(") - ").bind(unset).push(")")
+    Sql::new("limited((u.custom_fields || ")
+        .bind(Value::Object(set))
+        .push(") - ")
+        .bind(unset)
+        .push(")")
 }
 
 /// Why a change of the document cannot be done, as `REASON:field`; `None` where it can.
@@ -205,10 +233,16 @@ pub async fn find_refusal(
     user_id: i64,
     changes: &[Change],
 ) -> QueryResult<Option<String>> {
-    let statement = Sql::<Nullable<Text>>::new("select n.made #>> '{}' from (select change_document(custom_fields, ")
-        .bind(Change::list(changes))
-        .push(") as made from users where user_id = ")
-        .bind(user_id)
-        .push(") n where jsonb_typeof(n.made) = 'string'");
-    Ok(statement.get_result::<Option<String>>(conn).await.optional()?.flatten())
+    let statement = Sql::<Nullable<Text>>::new(
+        "select n.made #>> '{}' from (select change_document(custom_fields, ",
+    )
+    .bind(Change::list(changes))
+    .push(") as made from users where user_id = ")
+    .bind(user_id)
+    .push(") n where jsonb_typeof(n.made) = 'string'");
+    Ok(statement
+        .get_result::<Option<String>>(conn)
+        .await
+        .optional()?
+        .flatten())
 }

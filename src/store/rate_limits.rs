@@ -10,7 +10,11 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use crate::store::sql::Sql;
 
 /// The times of a key, oldest first, locked until the transaction ends.
-pub async fn lock(conn: &mut AsyncPgConnection, key: &str, now: DateTime<Utc>) -> QueryResult<Vec<DateTime<Utc>>> {
+pub async fn lock(
+    conn: &mut AsyncPgConnection,
+    key: &str,
+    now: DateTime<Utc>,
+) -> QueryResult<Vec<DateTime<Utc>>> {
     Sql::<Array<Timestamptz>>::new("insert into limits (key, hits, expires_at) values (")
         .bind(key)
         .push(", '{}', ")
@@ -27,12 +31,23 @@ pub async fn save(
     hits: Vec<DateTime<Utc>>,
     expires_at: DateTime<Utc>,
 ) -> QueryResult<usize> {
-    let statement = Sql::<()>::new("update limits set hits = ").bind(hits).push(", expires_at = ").bind(expires_at);
-    statement.push(" where key = ").bind(key).execute(conn).await
+    let statement = Sql::<()>::new("update limits set hits = ")
+        .bind(hits)
+        .push(", expires_at = ")
+        .bind(expires_at);
+    statement
+        .push(" where key = ")
+        .bind(key)
+        .execute(conn)
+        .await
 }
 
 /// Removes up to `limit` keys that say nothing more.
-pub async fn purge(conn: &mut AsyncPgConnection, before: DateTime<Utc>, limit: i64) -> QueryResult<usize> {
+pub async fn purge(
+    conn: &mut AsyncPgConnection,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> QueryResult<usize> {
     Sql::<()>::new("delete from limits where key in (select key from limits where expires_at < ")
         .bind(before)
         .push(" limit ")

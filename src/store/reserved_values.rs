@@ -1,4 +1,5 @@
-//! Table `reserved_values`: values that a user released, and that only this user may take again for a time.
+//! Table `reserved_values`: values that a user released, and that only this user may take again for
+//! a time.
 
 use chrono::{DateTime, Utc};
 use diesel::{
@@ -22,9 +23,18 @@ pub(crate) struct Reserved {
 }
 
 /// How many values are reserved for a user.
-pub(crate) async fn count(conn: &mut AsyncPgConnection, user_id: i64, now: DateTime<Utc>) -> QueryResult<i64> {
-    let statement = Sql::<BigInt>::new("select count(*) from reserved_values where user_id = ").bind(user_id);
-    statement.push(" and reserved_until > ").bind(now).get_result(conn).await
+pub(crate) async fn count(
+    conn: &mut AsyncPgConnection,
+    user_id: i64,
+    now: DateTime<Utc>,
+) -> QueryResult<i64> {
+    let statement =
+        Sql::<BigInt>::new("select count(*) from reserved_values where user_id = ").bind(user_id);
+    statement
+        .push(" and reserved_until > ")
+        .bind(now)
+        .get_result(conn)
+        .await
 }
 
 /// Reserves values that were released, each with its kind and whether it was verified.
@@ -38,9 +48,17 @@ pub(crate) async fn insert(
     let mut released = released.to_vec();
     released.sort_unstable();
     let row = |(kind, value, proved): (String, String, bool)| {
-        vec![kind.into(), value.into(), user_id.into(), proved.into(), reserved_until.into()]
+        vec![
+            kind.into(),
+            value.into(),
+            user_id.into(),
+            proved.into(),
+            reserved_until.into(),
+        ]
     };
-    let statement = Sql::<()>::new("insert into reserved_values (kind, value, user_id, proved, reserved_until) ");
+    let statement = Sql::<()>::new(
+        "insert into reserved_values (kind, value, user_id, proved, reserved_until) ",
+    );
     statement
         .values(released.into_iter().map(row))
         .push(
@@ -65,13 +83,25 @@ pub(crate) async fn find(
 }
 
 /// Removes the row of a value.
-pub(crate) async fn delete(conn: &mut AsyncPgConnection, kind: &str, value: &str) -> QueryResult<usize> {
+pub(crate) async fn delete(
+    conn: &mut AsyncPgConnection,
+    kind: &str,
+    value: &str,
+) -> QueryResult<usize> {
     let statement = Sql::<()>::new("delete from reserved_values where kind = ").bind(kind);
-    statement.push(" and value = ").bind(value).execute(conn).await
+    statement
+        .push(" and value = ")
+        .bind(value)
+        .execute(conn)
+        .await
 }
 
 /// Removes up to `limit` rows that are over.
-pub(crate) async fn purge(conn: &mut AsyncPgConnection, now: DateTime<Utc>, limit: i64) -> QueryResult<usize> {
+pub(crate) async fn purge(
+    conn: &mut AsyncPgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> QueryResult<usize> {
     Sql::<()>::new(
         "delete from reserved_values where (kind, value) in (select kind, value from reserved_values where \
          reserved_until <= ",

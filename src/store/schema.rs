@@ -19,15 +19,20 @@ const LOCK: i64 = 7_305_114_202;
 const POLL: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// A connection of its own, beside the pool. It trusts the machine's own roots, and those in `ca` where it is given.
+/// A connection of its own, beside the pool. It trusts the machine's own roots, and those in `ca`
+/// where it is given.
 ///
 /// # Errors
 /// A database that cannot be reached.
 pub async fn connect(url: &str, ca: Option<&Path>) -> anyhow::Result<AsyncPgConnection> {
-    Connector::new(ca)?.establish(url).await.map_err(|error| anyhow!("cannot reach the database: {error}"))
+    Connector::new(ca)?
+        .establish(url)
+        .await
+        .map_err(|error| anyhow!("cannot reach the database: {error}"))
 }
 
-/// Runs what is pending and gives its names; others who migrate at the same time wait for each other.
+/// Runs what is pending and gives its names; others who migrate at the same time wait for each
+/// other.
 ///
 /// # Errors
 /// As [`migrate_and_distribute`].
@@ -46,21 +51,28 @@ pub struct Migrated {
     pub distributed: Option<Vec<String>>,
 }
 
-/// Runs what is pending. Then distributes the tables, if `distribute` or if others of them are distributed: a table of a
-/// later version belongs beside them.
+/// Runs what is pending. Then distributes the tables, if `distribute` or if others of them are
+/// distributed: a table of a later version belongs beside them.
 ///
 /// # Errors
-/// A migration that fails; it leaves nothing behind, the ones before it stay. What [`distribution::distribute`] rejects.
+/// A migration that fails; it leaves nothing behind, the ones before it stay. What
+/// [`distribution::distribute`] rejects.
 ///
 /// # Panics
 /// On a runtime with one thread alone.
-pub async fn migrate_and_distribute(url: &str, ca: Option<&Path>, distribute: bool) -> anyhow::Result<Migrated> {
+pub async fn migrate_and_distribute(
+    url: &str,
+    ca: Option<&Path>,
+    distribute: bool,
+) -> anyhow::Result<Migrated> {
     let mut conn = locked(url, ca).await?;
     if distribute {
         distribution::check(&mut conn).await?;
     }
     let mut harness = AsyncMigrationHarness::new(conn);
-    let ran = harness.run_pending_migrations(MIGRATIONS).map_err(|error| anyhow!("a migration failed: {error}"))?;
+    let ran = harness
+        .run_pending_migrations(MIGRATIONS)
+        .map_err(|error| anyhow!("a migration failed: {error}"))?;
     let names = ran.iter().map(ToString::to_string).collect();
     // It has the lock.
     let mut conn = harness.into_inner();
@@ -81,7 +93,9 @@ pub async fn migrate_and_distribute(url: &str, ca: Option<&Path>, distribute: bo
 /// On a runtime with one thread alone.
 pub async fn revert(url: &str, ca: Option<&Path>) -> anyhow::Result<()> {
     let mut harness = AsyncMigrationHarness::new(locked(url, ca).await?);
-    harness.revert_all_migrations(MIGRATIONS).map_err(|error| anyhow!("a migration cannot be reverted: {error}"))?;
+    harness
+        .revert_all_migrations(MIGRATIONS)
+        .map_err(|error| anyhow!("a migration cannot be reverted: {error}"))?;
     Ok(())
 }
 
@@ -111,19 +125,34 @@ pub async fn compatibility(conn: &mut AsyncPgConnection) -> anyhow::Result<Schem
     }
     let newest = own.iter().max().expect("valid: there are migrations");
     let safe = safe_for(conn, newest).await?;
-    let unknown: Vec<String> = applied.into_iter().filter(|name| !own.contains(name) && !safe.contains(name)).collect();
-    Ok(if unknown.is_empty() { SchemaCompatibility::Fits } else { SchemaCompatibility::Newer { unknown } })
+    let unknown: Vec<String> = applied
+        .into_iter()
+        .filter(|name| !own.contains(name) && !safe.contains(name))
+        .collect();
+    Ok(if unknown.is_empty() {
+        SchemaCompatibility::Fits
+    } else {
+        SchemaCompatibility::Newer { unknown }
+    })
 }
 
 impl fmt::Display for SchemaCompatibility {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SchemaCompatibility::Fits => write!(f, "the database has a schema that this binary knows"),
+            SchemaCompatibility::Fits => {
+                write!(f, "the database has a schema that this binary knows")
+            }
             SchemaCompatibility::Older { missing } => {
-                write!(f, "the database is missing {missing} migrations: run `user-service migrate`")
+                write!(
+                    f,
+                    "the database is missing {missing} migrations: run `user-service migrate`"
+                )
             }
             SchemaCompatibility::Newer { unknown } => {
-                write!(f, "the database has migrations that aren't marked safe for this binary: {unknown:?}")
+                write!(
+                    f,
+                    "the database has migrations that aren't marked safe for this binary: {unknown:?}"
+                )
             }
             SchemaCompatibility::Shared => write!(
                 f,
@@ -139,13 +168,16 @@ pub async fn mark(conn: &mut AsyncPgConnection) -> anyhow::Result<Option<String>
     if !has_table(conn).await? {
         return Ok(None);
     }
-    let statement = Sql::<Nullable<Text>>::new("select obj_description('__diesel_schema_migrations'::regclass)");
+    let statement = Sql::<Nullable<Text>>::new(
+        "select obj_description('__diesel_schema_migrations'::regclass)",
+    );
     Ok(statement.get_result(conn).await?)
 }
 
 /// Leaves a mark on the schema by which `dev` and the tests know their own databases.
 pub async fn set_mark(conn: &mut AsyncPgConnection, mark: DevMarker) -> anyhow::Result<()> {
-    let statement = Sql::<()>::new("select set_config('user_service.mark', ").bind(mark.to_string());
+    let statement =
+        Sql::<()>::new("select set_config('user_service.mark', ").bind(mark.to_string());
     statement.push(", false)").execute(conn).await?;
     conn.batch_execute(MARK).await?;
     Ok(())
@@ -174,7 +206,9 @@ impl DevMarker {
         match text.strip_prefix(FILLED) {
             None => (text == MIGRATED).then_some(DevMarker::Migrated),
             Some("") => Some(DevMarker::Filled { users: 0 }),
-            Some(more) => Some(DevMarker::Filled { users: more.strip_prefix(", generated users: ")?.parse().ok()? }),
+            Some(more) => Some(DevMarker::Filled {
+                users: more.strip_prefix(", generated users: ")?.parse().ok()?,
+            }),
         }
     }
 }
@@ -202,44 +236,61 @@ pub async fn is_empty(conn: &mut AsyncPgConnection) -> anyhow::Result<bool> {
 
 /// Whether the database was ever migrated.
 async fn has_table(conn: &mut AsyncPgConnection) -> anyhow::Result<bool> {
-    Ok(Sql::<Bool>::new("select to_regclass('__diesel_schema_migrations') is not null").get_result(conn).await?)
+    Ok(
+        Sql::<Bool>::new("select to_regclass('__diesel_schema_migrations') is not null")
+            .get_result(conn)
+            .await?,
+    )
 }
 
 async fn applied(conn: &mut AsyncPgConnection) -> anyhow::Result<Vec<String>> {
     if !has_table(conn).await? {
         return Ok(Vec::new());
     }
-    let statement = Sql::<Text>::new("select version::text from __diesel_schema_migrations order by version");
+    let statement =
+        Sql::<Text>::new("select version::text from __diesel_schema_migrations order by version");
     Ok(statement.load(conn).await?)
 }
 
 /// Migrations that are marked as safe for a binary whose newest is this.
 async fn safe_for(conn: &mut AsyncPgConnection, newest: &str) -> anyhow::Result<Vec<String>> {
-    let statement = Sql::<Text>::new("select version from safe_migrations where oldest_binary <= ").bind(newest);
+    let statement = Sql::<Text>::new("select version from safe_migrations where oldest_binary <= ")
+        .bind(newest);
     Ok(statement.load(conn).await?)
 }
 
 fn names() -> anyhow::Result<Vec<String>> {
-    let own: Vec<Box<dyn Migration<Pg>>> =
-        MIGRATIONS.migrations().map_err(|error| anyhow!("the embedded migrations cannot be read: {error}"))?;
-    Ok(own.iter().map(|migration| migration.name().version().to_string()).collect())
+    let own: Vec<Box<dyn Migration<Pg>>> = MIGRATIONS
+        .migrations()
+        .map_err(|error| anyhow!("the embedded migrations cannot be read: {error}"))?;
+    Ok(own
+        .iter()
+        .map(|migration| migration.name().version().to_string())
+        .collect())
 }
 
 /// Polled, for a waiting lock would deadlock with CREATE INDEX CONCURRENTLY of its holder.
 async fn locked(url: &str, ca: Option<&Path>) -> anyhow::Result<AsyncPgConnection> {
     let mut conn = connect(url, ca).await?;
     // The lock would be another session's.
-    ensure!(!pooler::is_shared(&Connector::new(ca)?, url).await?, SchemaCompatibility::Shared);
+    ensure!(
+        !pooler::is_shared(&Connector::new(ca)?, url).await?,
+        SchemaCompatibility::Shared
+    );
     let take = async {
         loop {
-            let statement = Sql::<Bool>::new("select pg_try_advisory_lock(").bind(LOCK).push(")");
+            let statement = Sql::<Bool>::new("select pg_try_advisory_lock(")
+                .bind(LOCK)
+                .push(")");
             if statement.get_result(&mut conn).await? {
                 return anyhow::Ok(());
             }
             tokio::time::sleep(POLL).await;
         }
     };
-    tokio::time::timeout(PATIENCE, take).await.context("another process migrates for more than five minutes")??;
+    tokio::time::timeout(PATIENCE, take)
+        .await
+        .context("another process migrates for more than five minutes")??;
     // The lock goes with the connection.
     Ok(conn)
 }
@@ -250,7 +301,11 @@ mod tests {
 
     #[test]
     fn marks_are_read_as_they_are_written() {
-        for mark in [DevMarker::Migrated, DevMarker::Filled { users: 0 }, DevMarker::Filled { users: 1_000_000 }] {
+        for mark in [
+            DevMarker::Migrated,
+            DevMarker::Filled { users: 0 },
+            DevMarker::Filled { users: 1_000_000 },
+        ] {
             assert_eq!(DevMarker::parse(&mark.to_string()), Some(mark));
         }
         assert_eq!(DevMarker::parse("another comment"), None);

@@ -1,7 +1,8 @@
-//! Statements that Diesel's own words cannot say, put together from fixed pieces of text and bound values.
+//! Statements that Diesel's own words cannot say, put together from fixed pieces of text and bound
+//! values.
 //!
-//! The text is `&'static str` alone, so nothing of a caller can get into it. A statement is prepared and kept for its
-//! connection under its text unless it is [`Sql::one_off`].
+//! The text is `&'static str` alone, so nothing of a caller can get into it. A statement is
+//! prepared and kept for its connection under its text unless it is [`Sql::one_off`].
 
 use std::marker::PhantomData;
 
@@ -10,14 +11,17 @@ use diesel::{
     pg::Pg,
     query_builder::{AstPass, Query, QueryFragment, QueryId},
     result::QueryResult,
-    sql_types::{Array, BigInt, Bool, Bytea, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid},
+    sql_types::{
+        Array, BigInt, Bool, Bytea, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid,
+    },
 };
 use serde_json::Value;
 
 use crate::model::document::Document;
 
-/// So many rows or keys at most are written out in a statement, more are bound as one list for each column. A distributed
-/// Postgres knows the nodes of few: it sends the statement only there, and needs no copy of the list on each node.
+/// So many rows or keys at most are written out in a statement, more are bound as one list for each
+/// column. A distributed Postgres knows the nodes of few: it sends the statement only there, and
+/// needs no copy of the list on each node.
 pub const FEW_ROWS: usize = 8;
 
 /// A bound value.
@@ -98,7 +102,11 @@ pub struct Sql<ST = ()> {
 
 impl<ST> Default for Sql<ST> {
     fn default() -> Self {
-        Self { pieces: Vec::new(), one_off: false, rows: PhantomData }
+        Self {
+            pieces: Vec::new(),
+            one_off: false,
+            rows: PhantomData,
+        }
     }
 }
 
@@ -127,8 +135,8 @@ impl<ST> Sql<ST> {
         self
     }
 
-    /// Goes on with the rows of an INSERT, `values (…), (…)`. For [few rows](FEW_ROWS) alone, since each number of them is
-    /// another text.
+    /// Goes on with the rows of an INSERT, `values (…), (…)`. For [few rows](FEW_ROWS) alone, since
+    /// each number of them is another text.
     pub fn values(mut self, rows: impl IntoIterator<Item = Vec<Bind>>) -> Self {
         let mut before = "values (";
         for row in rows {
@@ -176,16 +184,22 @@ impl<ST> QueryFragment<Pg> for Sql<ST> {
                     Bind::Time(value) => out.push_bind_param::<Nullable<Timestamptz>, _>(value)?,
                     Bind::Uuid(value) => out.push_bind_param::<Uuid, _>(value)?,
                     Bind::BigInts(value) => out.push_bind_param::<Array<BigInt>, _>(value)?,
-                    Bind::OptionalBigInts(value) => out.push_bind_param::<Array<Nullable<BigInt>>, _>(value)?,
+                    Bind::OptionalBigInts(value) => {
+                        out.push_bind_param::<Array<Nullable<BigInt>>, _>(value)?
+                    }
                     Bind::Texts(value) => out.push_bind_param::<Array<Text>, _>(value)?,
-                    Bind::OptionalTexts(value) => out.push_bind_param::<Array<Nullable<Text>>, _>(value)?,
+                    Bind::OptionalTexts(value) => {
+                        out.push_bind_param::<Array<Nullable<Text>>, _>(value)?
+                    }
                     Bind::BytesList(value) => out.push_bind_param::<Array<Bytea>, _>(value)?,
                     Bind::Jsons(value) => out.push_bind_param::<Array<Jsonb>, _>(value)?,
                     Bind::Document(value) => out.push_bind_param::<Jsonb, _>(value)?,
                     Bind::Documents(value) => out.push_bind_param::<Array<Jsonb>, _>(value)?,
                     Bind::Uuids(value) => out.push_bind_param::<Array<Uuid>, _>(value)?,
                     Bind::Times(value) => out.push_bind_param::<Array<Timestamptz>, _>(value)?,
-                    Bind::OptionalTimes(value) => out.push_bind_param::<Array<Nullable<Timestamptz>>, _>(value)?,
+                    Bind::OptionalTimes(value) => {
+                        out.push_bind_param::<Array<Nullable<Timestamptz>>, _>(value)?
+                    }
                     Bind::SmallInts(value) => out.push_bind_param::<Array<SmallInt>, _>(value)?,
                     Bind::Bools(value) => out.push_bind_param::<Array<Bool>, _>(value)?,
                 },

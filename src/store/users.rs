@@ -14,14 +14,27 @@ use crate::{
 };
 
 /// Draws this many ids that no user has or had, and that are not set aside for others.
-pub(crate) async fn draw_ids(conn: &mut AsyncPgConnection, count: usize, kept: &[i64]) -> QueryResult<Vec<i64>> {
+pub(crate) async fn draw_ids(
+    conn: &mut AsyncPgConnection,
+    count: usize,
+    kept: &[i64],
+) -> QueryResult<Vec<i64>> {
     let mut free = Vec::with_capacity(count);
     let mut spare = 0;
     while free.len() < count {
-        let statement = Sql::<BigInt>::new("select nextval('users_user_id_seq') from generate_series(1, ");
-        let drawn: Vec<i64> = statement.bind((count - free.len() + spare) as i64).push(")").load(conn).await?;
+        let statement =
+            Sql::<BigInt>::new("select nextval('users_user_id_seq') from generate_series(1, ");
+        let drawn: Vec<i64> = statement
+            .bind((count - free.len() + spare) as i64)
+            .push(")")
+            .load(conn)
+            .await?;
         let used = find_used(conn, drawn.clone()).await?;
-        free.extend(drawn.into_iter().filter(|user_id| !used.contains(user_id) && !kept.contains(user_id)));
+        free.extend(
+            drawn
+                .into_iter()
+                .filter(|user_id| !used.contains(user_id) && !kept.contains(user_id)),
+        );
         // Where one was not free, the next ones may be those that are kept.
         spare = kept.len();
     }
@@ -30,17 +43,31 @@ pub(crate) async fn draw_ids(conn: &mut AsyncPgConnection, count: usize, kept: &
 }
 
 /// Of these ids, those that are or were in use.
-pub(crate) async fn find_used(conn: &mut AsyncPgConnection, user_ids: Vec<i64>) -> QueryResult<HashSet<i64>> {
+pub(crate) async fn find_used(
+    conn: &mut AsyncPgConnection,
+    user_ids: Vec<i64>,
+) -> QueryResult<HashSet<i64>> {
     if user_ids.is_empty() {
         return Ok(HashSet::new());
     }
-    let statement = Sql::<BigInt>::new("select user_id from users where user_id = any(").bind(user_ids.clone());
-    let statement = statement.push(") union all select user_id from deleted_users where user_id = any(").bind(user_ids);
-    Ok(statement.push(")").load::<i64>(conn).await?.into_iter().collect())
+    let statement =
+        Sql::<BigInt>::new("select user_id from users where user_id = any(").bind(user_ids.clone());
+    let statement = statement
+        .push(") union all select user_id from deleted_users where user_id = any(")
+        .bind(user_ids);
+    Ok(statement
+        .push(")")
+        .load::<i64>(conn)
+        .await?
+        .into_iter()
+        .collect())
 }
 
 /// Moves the sequence past an explicit id.
-pub(crate) async fn advance_id_sequence(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<usize> {
+pub(crate) async fn advance_id_sequence(
+    conn: &mut AsyncPgConnection,
+    user_id: i64,
+) -> QueryResult<usize> {
     Sql::<()>::new("select setval('users_user_id_seq', ")
         .bind(user_id)
         .push(") from users_user_id_seq where last_value < ")
@@ -158,18 +185,27 @@ fn row(profile: &Profile) -> Vec<Bind> {
 }
 
 /// Makes the accounts' rows.
-pub(crate) async fn insert_accounts(conn: &mut AsyncPgConnection, new: &[(i64, &NewAccount)]) -> QueryResult<usize> {
+pub(crate) async fn insert_accounts(
+    conn: &mut AsyncPgConnection,
+    new: &[(i64, &NewAccount)],
+) -> QueryResult<usize> {
     let texts = |column: fn(&NewAccount) -> Option<&String>| -> Vec<_> {
-        new.iter().map(|(_, account)| column(account).cloned()).collect()
+        new.iter()
+            .map(|(_, account)| column(account).cloned())
+            .collect()
     };
-    let flags =
-        |column: fn(&NewAccount) -> bool| -> Vec<_> { new.iter().map(|(_, account)| column(account)).collect() };
+    let flags = |column: fn(&NewAccount) -> bool| -> Vec<_> {
+        new.iter().map(|(_, account)| column(account)).collect()
+    };
     let statement = Sql::<()>::new(
         "insert into accounts (user_id, username, username_key, email, email_key, email_verified, phone, \
          phone_verified, last_login_at, password_hash, wallet_password_hash, email_set_at, phone_set_at, skeleton_of) ",
     );
     if let [(user_id, account)] = new {
-        return statement.values([account_row(*user_id, account)]).execute(conn).await;
+        return statement
+            .values([account_row(*user_id, account)])
+            .execute(conn)
+            .await;
     }
     statement
         .push("select given.*, given.username_key from unnest(")
@@ -207,9 +243,18 @@ pub(crate) async fn insert_accounts(conn: &mut AsyncPgConnection, new: &[(i64, &
 }
 
 fn account_row(user_id: i64, account: &NewAccount) -> Vec<Bind> {
-    let NewAccount { email_verified, phone_verified, set_at, last_login_at, .. } = account;
-    let shown = |folded: &Option<Normalized>| Bind::from(folded.as_ref().map(|folded| folded.shown.clone()));
-    let key = |folded: &Option<Normalized>| Bind::from(folded.as_ref().map(|folded| folded.key.clone()));
+    let NewAccount {
+        email_verified,
+        phone_verified,
+        set_at,
+        last_login_at,
+        ..
+    } = account;
+    let shown = |folded: &Option<Normalized>| {
+        Bind::from(folded.as_ref().map(|folded| folded.shown.clone()))
+    };
+    let key =
+        |folded: &Option<Normalized>| Bind::from(folded.as_ref().map(|folded| folded.key.clone()));
     vec![
         user_id.into(),
         shown(&account.username),
@@ -228,8 +273,8 @@ fn account_row(user_id: i64, account: &NewAccount) -> Vec<Bind> {
     ]
 }
 
-/// Erases a user, whose row the caller has locked, with all of its data, and keeps only the id. Notifies every replica
-/// that the user's tokens are revoked.
+/// Erases a user, whose row the caller has locked, with all of its data, and keeps only the id.
+/// Notifies every replica that the user's tokens are revoked.
 pub(crate) async fn delete(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<()> {
     const OWNED: &[&str] = &[
         "delete from users where user_id = ",
@@ -245,7 +290,10 @@ pub(crate) async fn delete(conn: &mut AsyncPgConnection, user_id: i64) -> QueryR
         "delete from idempotency where user_id = ",
     ];
     for statement in OWNED {
-        Sql::<()>::new(statement).bind(user_id).execute(conn).await?;
+        Sql::<()>::new(statement)
+            .bind(user_id)
+            .execute(conn)
+            .await?;
     }
     Sql::<()>::new("insert into deleted_users (user_id) values (")
         .bind(user_id)
@@ -257,7 +305,8 @@ pub(crate) async fn delete(conn: &mut AsyncPgConnection, user_id: i64) -> QueryR
 
 /// Whether the id belonged to a deleted user.
 pub(crate) async fn was_deleted(conn: &mut AsyncPgConnection, user_id: i64) -> QueryResult<bool> {
-    let statement = Sql::<BigInt>::new("select user_id from deleted_users where user_id = ").bind(user_id);
+    let statement =
+        Sql::<BigInt>::new("select user_id from deleted_users where user_id = ").bind(user_id);
     let found: Option<i64> = statement.get_result(conn).await.optional()?;
     Ok(found.is_some())
 }

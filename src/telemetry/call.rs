@@ -1,4 +1,5 @@
-//! One call as operators see it: a span, a point in a histogram, and a line in the log, all when it ends.
+//! One call as operators see it: a span, a point in a histogram, and a line in the log, all when it
+//! ends.
 
 use std::{
     cell::{Cell, RefCell},
@@ -59,15 +60,24 @@ impl Transport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum LogContext {
     /// A call.
-    Call { request_id: String, rpc: Option<Rpc> },
+    Call {
+        request_id: String,
+        rpc: Option<Rpc>,
+    },
     /// A background job.
     Job(&'static str),
 }
 
 /// The call or the job that runs on this task.
 pub(super) fn log_context() -> Option<LogContext> {
-    let call = |current: &Current| LogContext::Call { request_id: current.request_id.clone(), rpc: current.rpc.get() };
-    CURRENT.try_with(call).or_else(|_| JOB.try_with(|job| LogContext::Job(job))).ok()
+    let call = |current: &Current| LogContext::Call {
+        request_id: current.request_id.clone(),
+        rpc: current.rpc.get(),
+    };
+    CURRENT
+        .try_with(call)
+        .or_else(|_| JOB.try_with(|job| LogContext::Job(job)))
+        .ok()
 }
 
 /// A background job, whose name is in each of its log lines.
@@ -112,7 +122,13 @@ struct Current {
 impl Current {
     fn new(request_id: String, is_detached: bool) -> Self {
         let (caller, failure) = (RefCell::new(None), RefCell::new(None));
-        Self { request_id, rpc: Cell::new(None), caller, failure, is_detached }
+        Self {
+            request_id,
+            rpc: Cell::new(None),
+            caller,
+            failure,
+            is_detached,
+        }
     }
 }
 
@@ -125,7 +141,12 @@ impl Call {
             let span = tracer.span_builder("call").with_kind(SpanKind::Server);
             parent.with_span(tracer.build_with_context(span, &parent))
         });
-        Self { current: Current::new(request_id, false), transport, started: Instant::now(), context }
+        Self {
+            current: Current::new(request_id, false),
+            transport,
+            started: Instant::now(),
+            context,
+        }
     }
 
     /// The request id, for the answer.
@@ -133,11 +154,22 @@ impl Call {
         header(&self.current.request_id)
     }
 
-    /// Answers the call. Where this is dropped before, the caller has gone, and the call counts as cancelled.
+    /// Answers the call. Where this is dropped before, the caller has gone, and the call counts as
+    /// cancelled.
     pub fn run<T>(self, answer: impl Future<Output = T>) -> impl Future<Output = T> {
-        let Self { current, transport, started, context } = self;
+        let Self {
+            current,
+            transport,
+            started,
+            context,
+        } = self;
         CURRENT.scope(current, async move {
-            let mut end = End { transport, started, context: context.clone(), is_answered: false };
+            let mut end = End {
+                transport,
+                started,
+                context: context.clone(),
+                is_answered: false,
+            };
             let answer = pin!(answer);
             let answered = match context {
                 Some(context) => answer.with_context(context).await,
@@ -161,18 +193,24 @@ fn header(request_id: &str) -> HeaderValue {
 
 /// The id of the call that is being answered; a new one outside of any.
 pub fn request_id() -> String {
-    CURRENT.try_with(|current| current.request_id.clone()).unwrap_or_else(|_| new_request_id())
+    CURRENT
+        .try_with(|current| current.request_id.clone())
+        .unwrap_or_else(|_| new_request_id())
 }
 
 /// Notes which RPC the call is.
 pub fn set_rpc(rpc: Rpc) {
     // Not used outside of a call.
-    CURRENT.try_with(|current| current.rpc.set(Some(rpc))).unwrap_or_default();
+    CURRENT
+        .try_with(|current| current.rpc.set(Some(rpc)))
+        .unwrap_or_default();
 }
 
 /// Notes who calls, as records name them.
 pub fn set_caller(caller: Arc<dyn fmt::Display + Send + Sync>) {
-    CURRENT.try_with(|current| *current.caller.borrow_mut() = Some(caller)).unwrap_or_default();
+    CURRENT
+        .try_with(|current| *current.caller.borrow_mut() = Some(caller))
+        .unwrap_or_default();
 }
 
 /// Notes the error that a call is answered with.
@@ -190,7 +228,12 @@ pub fn fail(error: &Error) {
     });
     if !noted.unwrap_or_default() && is_ours(error.reason()) {
         let request_id = CURRENT.try_with(|current| current.request_id.clone()).ok();
-        tracing::error!(request_id, reason = error.reason().as_str(), ?error, "internal error during a call");
+        tracing::error!(
+            request_id,
+            reason = error.reason().as_str(),
+            ?error,
+            "internal error during a call"
+        );
     }
 }
 
@@ -211,7 +254,9 @@ impl Drop for End {
     fn drop(&mut self) {
         let took = self.started.elapsed();
         // A scope that was dropped has recorded nothing.
-        CURRENT.try_with(|current| self.tell(current, took)).unwrap_or_default();
+        CURRENT
+            .try_with(|current| self.tell(current, took))
+            .unwrap_or_default();
     }
 }
 
@@ -245,11 +290,14 @@ impl End {
         self.log(current, rpc, code, failure.as_ref(), took);
     }
 
-    /// What a call counts as whose method did not become known. Pages and paths that are none are no calls.
+    /// What a call counts as whose method did not become known. Pages and paths that are none are
+    /// no calls.
     fn unknown(&self, reason: Option<Reason>) -> Option<Rpc> {
         match (self.transport, reason) {
             (Transport::Grpc, _) => Some(OTHER),
-            (Transport::Http, None | Some(Reason::RouteNotFound | Reason::MethodNotAllowed)) => None,
+            (Transport::Http, None | Some(Reason::RouteNotFound | Reason::MethodNotAllowed)) => {
+                None
+            }
             (Transport::Http, Some(_)) => Some(OTHER),
         }
     }
@@ -268,30 +316,47 @@ impl End {
         // As texts, which the log quotes: an identity provider chooses the names of its services.
         let caller = caller.as_ref().map(ToString::to_string);
         let caller = caller.as_deref();
-        let (reason, milliseconds) = (failure.map(|error| error.reason().as_str()), took.as_micros() as f64 / 1e3);
-        let trace_id = self.context.as_ref().map(|context| context.span().span_context().trace_id().to_string());
+        let (reason, milliseconds) = (
+            failure.map(|error| error.reason().as_str()),
+            took.as_micros() as f64 / 1e3,
+        );
+        let trace_id = self
+            .context
+            .as_ref()
+            .map(|context| context.span().span_context().trace_id().to_string());
         match failure {
             Some(error) if is_ours(error.reason()) => {
                 tracing::error!(request_id, %rpc, code, reason, caller, milliseconds, trace_id, ?error, "call failed");
             }
             Some(error) => {
                 // Its caller learns only that it is invalid.
-                let why = error.source().filter(|_| error.reason() == Reason::TokenInvalid).map(ToString::to_string);
+                let why = error
+                    .source()
+                    .filter(|_| error.reason() == Reason::TokenInvalid)
+                    .map(ToString::to_string);
                 tracing::info!(request_id, %rpc, code, reason, why, caller, milliseconds, trace_id, "call rejected");
             }
-            None => tracing::info!(request_id, %rpc, code, caller, milliseconds, trace_id, "call completed"),
+            None => {
+                tracing::info!(request_id, %rpc, code, caller, milliseconds, trace_id, "call completed")
+            }
         }
     }
 }
 
 /// Whether an operator has to see the error itself.
 fn is_ours(reason: Reason) -> bool {
-    matches!(reason, Reason::Internal | Reason::DatabaseUnavailable | Reason::AuthBackendUnavailable)
+    matches!(
+        reason,
+        Reason::Internal | Reason::DatabaseUnavailable | Reason::AuthBackendUnavailable
+    )
 }
 
 /// Whether the conventions count the code as an error of the server's.
 fn is_fault_of_server(reason: Reason) -> bool {
-    matches!(reason.kind(), Kind::Internal | Kind::Unavailable | Kind::DeadlineExceeded | Kind::Unimplemented)
+    matches!(
+        reason.kind(),
+        Kind::Internal | Kind::Unavailable | Kind::DeadlineExceeded | Kind::Unimplemented
+    )
 }
 
 /// The id that the caller gives, else a new one.
@@ -306,6 +371,8 @@ fn new_request_id() -> String {
 fn given_request_id(headers: &HeaderMap) -> Option<String> {
     let given = headers.get(REQUEST_ID_HEADER)?.to_str().ok()?;
     let fits = (1..=MAX_REQUEST_ID).contains(&given.len())
-        && given.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(&byte));
+        && given
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(&byte));
     fits.then(|| given.to_owned())
 }

@@ -25,14 +25,15 @@ use tracing_subscriber::{
 use super::call::{self, LogContext};
 use crate::config::LogFormat;
 
-/// Lines that wait for stderr. Beyond them lines are lost: a reader that hangs must not hold calls up.
+/// Lines that wait for stderr. Beyond them lines are lost: a reader that hangs must not hold calls
+/// up.
 const WAITING: usize = 16_384;
 
 /// How long lines are buffered before they are written.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Stderr, which takes lines together: its thread rests after each writing, so that under load a call puts its line where
-/// the thread will poll, so it isn't woken.
+/// Stderr, which takes lines together: its thread rests after each writing, so that under load a
+/// call puts its line where the thread will poll, so it isn't woken.
 struct Batches(BufWriter<Stderr>);
 
 impl Write for Batches {
@@ -49,42 +50,62 @@ impl Write for Batches {
 
 /// Begins to write logs; `RUST_LOG` chooses which. What waits is written when the guard is dropped.
 pub(super) fn start(format: LogFormat) -> WorkerGuard {
-    let (writer, guard) =
-        NonBlockingBuilder::default().buffered_lines_limit(WAITING).finish(Batches(BufWriter::new(io::stderr())));
-    let chosen = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,opentelemetry=warn"));
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(WAITING)
+        .finish(Batches(BufWriter::new(io::stderr())));
+    let chosen = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,opentelemetry=warn"));
     // Without a hint every line that libraries might trace is asked for, line by line.
     let filter = chosen.and(filter_fn(is_fit_to_be_seen).with_max_level_hint(Level::TRACE));
     let lines = tracing_subscriber::fmt::layer::<Registry>().with_writer(writer);
     let lines = match format {
         LogFormat::Text => {
-            let lines = lines.with_ansi(io::stderr().is_terminal()).fmt_fields(OneLine::default());
-            lines.map_event_format(|lines| InContext { lines, format }).with_filter(filter).boxed()
+            let lines = lines
+                .with_ansi(io::stderr().is_terminal())
+                .fmt_fields(OneLine::default());
+            lines
+                .map_event_format(|lines| InContext { lines, format })
+                .with_filter(filter)
+                .boxed()
         }
         LogFormat::Json => {
-            let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(false);
-            lines.map_event_format(|lines| InContext { lines, format }).with_filter(filter).boxed()
+            let lines = lines
+                .json()
+                .flatten_event(true)
+                .with_current_span(false)
+                .with_span_list(false);
+            lines
+                .map_event_format(|lines| InContext { lines, format })
+                .with_filter(filter)
+                .boxed()
         }
     };
     tracing_subscriber::registry().with(lines).init();
     guard
 }
 
-/// Fields of a line of text, in which no value ends the line or commands the terminal that shows it: a caller who chose the
-/// value could forge a line otherwise. A text is quoted besides, with its own quotation marks escaped.
+/// Fields of a line of text, in which no value ends the line or commands the terminal that shows
+/// it: a caller who chose the value could forge a line otherwise. A text is quoted besides, with
+/// its own quotation marks escaped.
 #[derive(Default)]
 struct OneLine(DefaultFields);
 
 impl<'writer> FormatFields<'writer> for OneLine {
-    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> fmt::Result {
+    fn format_fields<R: RecordFields>(
+        &self,
+        mut writer: Writer<'writer>,
+        fields: R,
+    ) -> fmt::Result {
         let mut text = String::new();
         self.0.format_fields(Writer::new(&mut text), fields)?;
         escape(&text, &mut writer)
     }
 }
 
-/// Lines with the request id and the RPC of the call that they belong to, or the name of the background job. The
-/// context of a call is a task-local of [`call`], which its trace and its histogram come from too: a span of `tracing`
-/// would be entered and left at every poll, and its fields are formatted even if no line is logged.
+/// Lines with the request id and the RPC of the call that they belong to, or the name of the
+/// background job. The context of a call is a task-local of [`call`], which its trace and its
+/// histogram come from too: a span of `tracing` would be entered and left at every poll, and its
+/// fields are formatted even if no line is logged.
 struct InContext<F> {
     lines: F,
     format: LogFormat,
@@ -96,13 +117,19 @@ where
     N: for<'a> FormatFields<'a> + 'static,
     F: FormatEvent<S, N>,
 {
-    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let is_complete = event.fields().any(|field| field.name() == "request_id");
         let Some(belongs_to) = call::log_context().filter(|_| !is_complete) else {
             return self.lines.format_event(context, writer, event);
         };
         let mut line = String::new();
-        self.lines.format_event(context, Writer::new(&mut line), event)?;
+        self.lines
+            .format_event(context, Writer::new(&mut line), event)?;
         // A request id, an RPC and a job have no character that either format escapes.
         match (self.format, belongs_to) {
             (LogFormat::Json, LogContext::Call { request_id, rpc }) => {
@@ -111,10 +138,18 @@ where
                 writer.write_str(line.trim_start_matches('{'))
             }
             (LogFormat::Json, LogContext::Job(job)) => {
-                write!(writer, "{{\"job\":\"{job}\",{}", line.trim_start_matches('{'))
+                write!(
+                    writer,
+                    "{{\"job\":\"{job}\",{}",
+                    line.trim_start_matches('{')
+                )
             }
             (LogFormat::Text, LogContext::Call { request_id, rpc }) => {
-                write!(writer, "{} request_id=\"{request_id}\"", line.trim_end_matches('\n'))?;
+                write!(
+                    writer,
+                    "{} request_id=\"{request_id}\"",
+                    line.trim_end_matches('\n')
+                )?;
                 rpc.map_or(Ok(()), |rpc| write!(writer, " rpc={rpc}"))?;
                 writeln!(writer)
             }
@@ -134,14 +169,17 @@ fn escape(text: &str, writer: &mut impl fmt::Write) -> fmt::Result {
         writer.write_str(plain)?;
         let mut chars = end.chars();
         let escaped = chars.next().map(char::escape_default);
-        escaped.into_iter().flatten().try_for_each(|c| writer.write_char(c))?;
+        escaped
+            .into_iter()
+            .flatten()
+            .try_for_each(|c| writer.write_char(c))?;
         rest = chars.as_str();
     }
     writer.write_str(rest)
 }
 
-/// What libraries tell below `info` holds the values of statements, the lines of mails and the headers of calls, so it
-/// is never shown, whatever is chosen.
+/// What libraries tell below `info` holds the values of statements, the lines of mails and the
+/// headers of calls, so it is never shown, whatever is chosen.
 fn is_fit_to_be_seen(metadata: &Metadata<'_>) -> bool {
     *metadata.level() <= Level::INFO || metadata.target().starts_with("user_service")
 }
@@ -187,22 +225,34 @@ mod tests {
         });
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(
-            text.ends_with('\n') && !text.trim_end().contains(|c: char| c.is_control() || c == '\u{2028}'),
+            text.ends_with('\n')
+                && !text
+                    .trim_end()
+                    .contains(|c: char| c.is_control() || c == '\u{2028}'),
             "{text}"
         );
-        assert!(text.contains(r#"why=a\n2026-12-01T00:00:00Z ERROR forged\r"#), "{text}");
+        assert!(
+            text.contains(r#"why=a\n2026-12-01T00:00:00Z ERROR forged\r"#),
+            "{text}"
+        );
     }
 
     /// What a log in this format holds after these lines.
     fn in_context(format: LogFormat, log: impl FnOnce()) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
-        let layer = tracing_subscriber::fmt::layer::<Registry>().with_ansi(false).with_writer(move || writer.clone());
+        let layer = tracing_subscriber::fmt::layer::<Registry>()
+            .with_ansi(false)
+            .with_writer(move || writer.clone());
         let layer = match format {
-            LogFormat::Text => layer.map_event_format(|lines| InContext { lines, format }).boxed(),
-            LogFormat::Json => {
-                layer.json().flatten_event(true).map_event_format(|lines| InContext { lines, format }).boxed()
-            }
+            LogFormat::Text => layer
+                .map_event_format(|lines| InContext { lines, format })
+                .boxed(),
+            LogFormat::Json => layer
+                .json()
+                .flatten_event(true)
+                .map_event_format(|lines| InContext { lines, format })
+                .boxed(),
         };
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
         let bytes = lines.0.lock().unwrap().clone();
@@ -218,8 +268,13 @@ mod tests {
                 call::set_rpc(call::Rpc("a.v1.B", "Get"));
                 in_context(format, || tracing::info!(n = 1, "inside"))
             };
-            let of_call = call::Call::new(&headers, call::Transport::Grpc).run(in_call).await;
-            let of_job = call::job("purge", async { in_context(format, || tracing::info!("inside")) }).await;
+            let of_call = call::Call::new(&headers, call::Transport::Grpc)
+                .run(in_call)
+                .await;
+            let of_job = call::job("purge", async {
+                in_context(format, || tracing::info!("inside"))
+            })
+            .await;
             let outside = in_context(format, || tracing::info!("outside"));
             match format {
                 LogFormat::Json => {
@@ -229,20 +284,32 @@ mod tests {
                         (&"call-7".into(), &"a.v1.B/Get".into(), &1.into())
                     );
                     let line: serde_json::Value = serde_json::from_str(&of_job).unwrap();
-                    assert_eq!((&line["job"], &line["message"]), (&"purge".into(), &"inside".into()));
+                    assert_eq!(
+                        (&line["job"], &line["message"]),
+                        (&"purge".into(), &"inside".into())
+                    );
                 }
                 LogFormat::Text => {
-                    assert!(of_call.ends_with(" inside n=1 request_id=\"call-7\" rpc=a.v1.B/Get\n"), "{of_call}");
+                    assert!(
+                        of_call.ends_with(" inside n=1 request_id=\"call-7\" rpc=a.v1.B/Get\n"),
+                        "{of_call}"
+                    );
                     assert!(of_job.ends_with(" inside job=purge\n"), "{of_job}");
                 }
             }
-            assert!(!outside.contains("request_id") && !outside.contains("job"), "{outside}");
+            assert!(
+                !outside.contains("request_id") && !outside.contains("job"),
+                "{outside}"
+            );
         }
     }
 
     #[test]
     fn p57_a_text_is_quoted_so_that_it_adds_no_field() {
         let text = logged(|| tracing::info!(caller = r#"service:a" reason="x"#, "rejected"));
-        assert!(text.contains(r#"caller="service:a\" reason=\"x""#), "{text}");
+        assert!(
+            text.contains(r#"caller="service:a\" reason=\"x""#),
+            "{text}"
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! What operators see of this process: logs, metrics, and a trace of each call.
 //!
-//! Logs go to stderr. Metrics are on the operations port, and with the traces they go to a collector where one is
-//! configured. None of them shows an address, a code, a token, a password or a body.
+//! Logs go to stderr. Metrics are on the operations port, and with the traces they go to a
+//! collector where one is configured. None of them shows an address, a code, a token, a password or
+//! a body.
 
 pub mod call;
 mod logs;
@@ -31,7 +32,8 @@ pub enum Role {
     Service,
 }
 
-/// Running telemetry. What it has not yet sent goes out when it is dropped, which may block for a moment.
+/// Running telemetry. What it has not yet sent goes out when it is dropped, which may block for a
+/// moment.
 pub struct Guard {
     traces: Option<SdkTracerProvider>,
     metrics: Option<SdkMeterProvider>,
@@ -44,15 +46,23 @@ pub struct Guard {
 /// # Errors
 /// An endpoint that cannot be used.
 pub fn start(settings: &Telemetry, role: Role) -> anyhow::Result<Guard> {
-    let mut guard = Guard { traces: None, metrics: None, _logs: logs::start(settings.log_format) };
+    let mut guard = Guard {
+        traces: None,
+        metrics: None,
+        _logs: logs::start(settings.log_format),
+    };
     if role == Role::Service {
-        let resource = Resource::builder().with_service_name("user-service").with_attributes([
-            KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
-            KeyValue::new("service.instance.id", uuid::Uuid::new_v4().to_string()),
-        ]);
+        let resource = Resource::builder()
+            .with_service_name("user-service")
+            .with_attributes([
+                KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+                KeyValue::new("service.instance.id", uuid::Uuid::new_v4().to_string()),
+            ]);
         let (resource, endpoint) = (resource.build(), settings.otlp_endpoint.as_deref());
         guard.metrics = Some(metrics::start(resource.clone(), endpoint)?);
-        guard.traces = endpoint.map(|endpoint| traces::start(resource, endpoint)).transpose()?;
+        guard.traces = endpoint
+            .map(|endpoint| traces::start(resource, endpoint))
+            .transpose()?;
     }
     Ok(guard)
 }
@@ -75,14 +85,19 @@ impl Drop for Guard {
         // A collector that hangs must not hold the process.
         thread::spawn(move || {
             let flushed = traces.map_or(Ok(()), |traces| traces.shutdown_with_timeout(FLUSH));
-            let flushed = flushed.and(metrics.map_or(Ok(()), |metrics| metrics.shutdown_with_timeout(FLUSH)));
+            let flushed =
+                flushed.and(metrics.map_or(Ok(()), |metrics| metrics.shutdown_with_timeout(FLUSH)));
             // The receiver was dropped if it took too long.
             done.send(flushed).unwrap_or_default();
         });
         match is_done.recv_timeout(FLUSH) {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "telemetry flush failed; the last traces and metrics may be lost"),
-            Err(_) => tracing::warn!("telemetry flush timed out; the last traces and metrics are lost"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "telemetry flush failed; the last traces and metrics may be lost")
+            }
+            Err(_) => {
+                tracing::warn!("telemetry flush timed out; the last traces and metrics are lost")
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Spans of statements, under the span of the call that sends them, by the conventions for databases.
+//! Spans of statements, under the span of the call that sends them, by the conventions for
+//! databases.
 
 use diesel::{
     connection::{Instrumentation, InstrumentationEvent},
@@ -53,17 +54,21 @@ pub async fn traced<T>(text: &'static str, run: impl Future<Output = T>) -> T {
 
 /// Whether this is inside of a call whose trace is kept.
 fn is_traced() -> bool {
-    traces::tracer().is_some() && Context::map_current(|context| context.span().span_context().is_sampled())
+    traces::tracer().is_some()
+        && Context::map_current(|context| context.span().span_context().is_sampled())
 }
 
 fn begin(text: &str) -> Option<SdkSpan> {
     let operation = text.split_whitespace().next().unwrap_or("?").to_uppercase();
     let tracer = traces::tracer()?;
-    let span = tracer.span_builder(operation.clone()).with_kind(SpanKind::Client).with_attributes([
-        KeyValue::new("db.system.name", "postgresql"),
-        KeyValue::new("db.operation.name", operation),
-        KeyValue::new("db.query.text", text.to_owned()),
-    ]);
+    let span = tracer
+        .span_builder(operation.clone())
+        .with_kind(SpanKind::Client)
+        .with_attributes([
+            KeyValue::new("db.system.name", "postgresql"),
+            KeyValue::new("db.operation.name", operation),
+            KeyValue::new("db.query.text", text.to_owned()),
+        ]);
     Some(tracer.build_with_context(span, &Context::current()))
 }
 

@@ -25,7 +25,10 @@ static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 /// An endpoint that cannot be used.
 pub(super) fn start(resource: Resource, endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
     let exporter = over_otlp(SpanExporter::builder().with_tonic(), endpoint).build()?;
-    let provider = SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build();
+    let provider = SdkTracerProvider::builder()
+        .with_resource(resource)
+        .with_batch_exporter(exporter)
+        .build();
     TRACER.get_or_init(|| provider.tracer("user-service"));
     Ok(provider)
 }
@@ -61,12 +64,17 @@ mod tests {
     #[test]
     fn a_trace_goes_on_and_a_broken_one_does_not() {
         let read = |value: &str| {
-            let headers =
-                HeaderMap::from_iter([(http::HeaderName::from_static("traceparent"), value.parse().unwrap())]);
+            let headers = HeaderMap::from_iter([(
+                http::HeaderName::from_static("traceparent"),
+                value.parse().unwrap(),
+            )]);
             parent(&headers).span().span_context().clone()
         };
         let good = read("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
-        assert_eq!(good.trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c");
+        assert_eq!(
+            good.trace_id().to_string(),
+            "0af7651916cd43dd8448eb211c80319c"
+        );
         assert!(good.is_sampled() && good.is_remote());
         assert!(!read("00-00000000000000000000000000000000-b7ad6b7169203331-01").is_valid());
         assert!(!read("nonsense").is_valid());

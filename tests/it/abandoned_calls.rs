@@ -36,7 +36,12 @@ async fn give_up(statement: &'static str, after: Duration) {
     let database = TestDatabase::new().await;
     let db = Db::new(&database.url(), Connector::new(None).unwrap(), 4);
     let ask = async |statement: &'static str| {
-        db.run(async |conn| Ok(Sql::<Text>::new(statement).get_result::<String>(conn).await?)).await
+        db.run(async |conn| {
+            Ok(Sql::<Text>::new(statement)
+                .get_result::<String>(conn)
+                .await?)
+        })
+        .await
     };
 
     let callers = (0..8).map(async |caller| {
@@ -58,19 +63,44 @@ async fn p44_codes_are_asked_for_by_many_at_once_where_nobody_sends_mail() {
     let mut service = app.service().await;
     let users = (0..200).map(|number| {
         let account = given("", &format!("+8613800138{number:03}"));
-        pb::ImportUsersRequest { user: Some(member(account)) }
+        pb::ImportUsersRequest {
+            user: Some(member(account)),
+        }
     });
     let users: Vec<_> = users.collect();
-    let mut batches = service.admin.import_users(tokio_stream::iter(users)).await.unwrap().into_inner();
+    let mut batches = service
+        .admin
+        .import_users(tokio_stream::iter(users))
+        .await
+        .unwrap()
+        .into_inner();
     while batches.message().await.unwrap().is_some() {}
-    let listed = service.users.list_profiles(pb::ListProfilesRequest { page_size: 1000, ..Default::default() }).await;
+    let listed = service
+        .users
+        .list_profiles(pb::ListProfilesRequest {
+            page_size: 1000,
+            ..Default::default()
+        })
+        .await;
 
-    let asked = listed.unwrap().into_inner().profiles.into_iter().map(|profile| {
-        let (mut service, user_id) = (service.clone(), profile.user_id);
-        let email = format!("u{user_id}@example.org");
-        let request = pb::SendEmailCodeRequest { user_id, email, ..Default::default() };
-        async move { patiently(async || service.users.send_email_code(request.clone()).await).await }
-    });
+    let asked =
+        listed
+            .unwrap()
+            .into_inner()
+            .profiles
+            .into_iter()
+            .map(|profile| {
+                let (mut service, user_id) = (service.clone(), profile.user_id);
+                let email = format!("u{user_id}@example.org");
+                let request = pb::SendEmailCodeRequest {
+                    user_id,
+                    email,
+                    ..Default::default()
+                };
+                async move {
+                    patiently(async || service.users.send_email_code(request.clone()).await).await
+                }
+            });
     let answers = join_all(asked).await;
 
     assert_eq!(answers.len(), 200);

@@ -1,6 +1,7 @@
 //! The second steps of field definitions, while two processes write and die in the middle of them.
 //!
-//! What is random follows from a seed, which is told where a test fails; `USER_SERVICE_ORACLE_SEED` asks for another.
+//! What is random follows from a seed, which is told where a test fails; `USER_SERVICE_ORACLE_SEED`
+//! asks for another.
 
 use std::time::Duration;
 
@@ -12,12 +13,17 @@ use tonic::{Request, Status};
 use tonic_health::pb::health_check_response::ServingStatus::Serving;
 use user_service::{convert::pb, store::sql::Sql};
 
-use crate::support::{Client, TestDatabase, eventually, fault, indexes, json as fields, person, serve::Serve};
+use crate::support::{
+    Client, TestDatabase, eventually, fault, indexes, json as fields, person, serve::Serve,
+};
 
 /// A step has several batches of them.
 const USERS: u64 = 4000;
 /// A second step waits for the age of definitions and the longest write.
-const VARIABLES: &[(&str, &str)] = &[("FIELDS__CACHE_SECONDS", "1"), ("FIELDS__WAIT_SECONDS", "2")];
+const VARIABLES: &[(&str, &str)] = &[
+    ("FIELDS__CACHE_SECONDS", "1"),
+    ("FIELDS__WAIT_SECONDS", "2"),
+];
 const LONGEST_WRITE: Duration = Duration::from_secs(1);
 
 /// A source of chance: SplitMix64.
@@ -26,7 +32,8 @@ struct SeededRng(u64);
 impl SeededRng {
     /// The one of a test.
     fn of(test: u64) -> Self {
-        let seed = std::env::var("USER_SERVICE_ORACLE_SEED").map_or(1, |seed| seed.parse().expect("a number"));
+        let seed = std::env::var("USER_SERVICE_ORACLE_SEED")
+            .map_or(1, |seed| seed.parse().expect("a number"));
         println!("USER_SERVICE_ORACLE_SEED={seed}");
         Self(seed ^ (test << 32))
     }
@@ -66,13 +73,24 @@ impl World {
     async fn new() -> Self {
         let database = TestDatabase::new().await;
         let conn = database.connect().await;
-        let mut world = Self { database, conn, processes: Vec::new(), clients: watch::Sender::default() };
+        let mut world = Self {
+            database,
+            conn,
+            processes: Vec::new(),
+            clients: watch::Sender::default(),
+        };
         for _ in 0..2 {
             world.start().await;
         }
-        let tags =
-            pb::FieldDefinition { item_type: pb::FieldType::Integer.into(), ..field("tags", pb::FieldType::Array) };
-        world.client().create_field(field("level", pb::FieldType::Integer)).await.unwrap();
+        let tags = pb::FieldDefinition {
+            item_type: pb::FieldType::Integer.into(),
+            ..field("tags", pb::FieldType::Array)
+        };
+        world
+            .client()
+            .create_field(field("level", pb::FieldType::Integer))
+            .await
+            .unwrap();
         world.client().create_field(tags).await.unwrap();
         let crowd = format!(
             "insert into users (nickname, custom_fields, created_at, updated_at, version)
@@ -101,28 +119,50 @@ impl World {
 
     /// The client of the newest process.
     fn client(&self) -> Client {
-        self.clients.borrow().last().expect("a process that lives").clone()
+        self.clients
+            .borrow()
+            .last()
+            .expect("a process that lives")
+            .clone()
     }
 
     async fn number(&mut self, statement: &'static str) -> i64 {
-        Sql::<BigInt>::new(statement).get_result(&mut self.conn).await.expect(statement)
+        Sql::<BigInt>::new(statement)
+            .get_result(&mut self.conn)
+            .await
+            .expect(statement)
     }
 
     /// Begins to write by many hands at once.
     fn write(&self, rng: &mut SeededRng, change: fn(&mut SeededRng) -> Value) -> Writers {
         let stop = watch::Sender::new(false);
         let hands = (0..4).map(|_| {
-            let (clients, stop, rng) = (self.clients.subscribe(), stop.subscribe(), SeededRng(rng.next()));
+            let (clients, stop, rng) = (
+                self.clients.subscribe(),
+                stop.subscribe(),
+                SeededRng(rng.next()),
+            );
             tokio::spawn(write(clients, stop, rng, change))
         });
-        Writers { hands: hands.collect(), stop }
+        Writers {
+            hands: hands.collect(),
+            stop,
+        }
     }
 
     async fn set_indexed(&self, indexed: bool) {
-        for (name, kind) in [("level", pb::FieldType::Integer), ("tags", pb::FieldType::Array)] {
+        for (name, kind) in [
+            ("level", pb::FieldType::Integer),
+            ("tags", pb::FieldType::Array),
+        ] {
             let request = pb::UpdateFieldRequest {
-                field: Some(pb::FieldDefinition { indexed, ..field(name, kind) }),
-                update_mask: Some(prost_types::FieldMask { paths: vec!["indexed".to_owned()] }),
+                field: Some(pb::FieldDefinition {
+                    indexed,
+                    ..field(name, kind)
+                }),
+                update_mask: Some(prost_types::FieldMask {
+                    paths: vec!["indexed".to_owned()],
+                }),
                 ..Default::default()
             };
             self.client().admin.update_field(request).await.unwrap();
@@ -132,7 +172,8 @@ impl World {
     /// Waits until a second step is in the middle of its work.
     async fn in_the_middle(&mut self) {
         eventually("the middle of a step", async || {
-            const BEGUN: &str = "select count(*) from field_definitions where fill_from is not null";
+            const BEGUN: &str =
+                "select count(*) from field_definitions where fill_from is not null";
             (self.number(BEGUN).await > 0).then_some(())
         })
         .await;
@@ -144,7 +185,9 @@ impl World {
         eventually("indexes that are ready", async || {
             let listed = client
                 .admin
-                .list_fields(pb::ListFieldsRequest { ..Default::default() })
+                .list_fields(pb::ListFieldsRequest {
+                    ..Default::default()
+                })
                 .await
                 .unwrap()
                 .into_inner()
@@ -185,16 +228,28 @@ async fn write(
             let living = clients.wait_for(|living| !living.is_empty()).await.unwrap();
             living[rng.below(living.len() as u64) as usize].clone()
         };
-        // A write may be rejected, or die with its process: the database alone tells what became of it.
+        // A write may be rejected, or die with its process: the database alone tells what became of
+        // it.
         done += usize::from(write_one(client, &mut rng, change).await.is_ok());
     }
     done
 }
 
-async fn write_one(mut client: Client, rng: &mut SeededRng, change: fn(&mut SeededRng) -> Value) -> Result<(), Status> {
+async fn write_one(
+    mut client: Client,
+    rng: &mut SeededRng,
+    change: fn(&mut SeededRng) -> Value,
+) -> Result<(), Status> {
     let user_id = rng.user_id();
     match rng.below(20) {
-        0 => client.admin.delete_user(within(pb::DeleteUserRequest { user_id, ..Default::default() })).await.map(drop),
+        0 => client
+            .admin
+            .delete_user(within(pb::DeleteUserRequest {
+                user_id,
+                ..Default::default()
+            }))
+            .await
+            .map(drop),
         1 | 2 => {
             let mut new = person("new");
             let values = json!({ "level": rng.below(50), "tags": [rng.below(7)] });
@@ -208,11 +263,19 @@ async fn write_one(mut client: Client, rng: &mut SeededRng, change: fn(&mut Seed
                 custom_fields: Some(fields(change(rng))),
                 ..Default::default()
             };
-            client.users.bulk_update_fields(within(request)).await.map(drop)
+            client
+                .users
+                .bulk_update_fields(within(request))
+                .await
+                .map(drop)
         }
         _ => {
             let custom_fields = Some(fields(change(rng)));
-            let request = pb::UpdateProfileRequest { user_id, custom_fields, ..Default::default() };
+            let request = pb::UpdateProfileRequest {
+                user_id,
+                custom_fields,
+                ..Default::default()
+            };
             client.users.update_profile(within(request)).await.map(drop)
         }
     }
@@ -226,7 +289,11 @@ fn within<T>(message: T) -> Request<T> {
 }
 
 fn field(name: &str, kind: pb::FieldType) -> pb::FieldDefinition {
-    pb::FieldDefinition { name: name.to_owned(), r#type: kind.into(), ..Default::default() }
+    pb::FieldDefinition {
+        name: name.to_owned(),
+        r#type: kind.into(),
+        ..Default::default()
+    }
 }
 
 /// A change of what is indexed.
@@ -266,8 +333,15 @@ async fn p8_indexes_are_what_the_documents_say_though_processes_die_while_they_a
 
     assert!(written > 100, "{written}");
     indexes::assert_whole(&world.database).await;
-    let by_level = pb::ListProfilesRequest { order_by: "level".to_owned(), page_size: 1000, ..Default::default() };
-    assert_eq!(world.client().walk(by_level).await, by_level_of_documents(&mut world.conn).await);
+    let by_level = pb::ListProfilesRequest {
+        order_by: "level".to_owned(),
+        page_size: 1000,
+        ..Default::default()
+    };
+    assert_eq!(
+        world.client().walk(by_level).await,
+        by_level_of_documents(&mut world.conn).await
+    );
 }
 
 async fn by_level_of_documents(conn: &mut AsyncPgConnection) -> Vec<i64> {
@@ -288,30 +362,59 @@ fn of_deleted(rng: &mut SeededRng) -> Value {
 async fn deleted_field_is_erased_though_processes_die_and_its_name_begins_anew() {
     let mut rng = SeededRng::of(2);
     let mut world = World::new().await;
-    let card = |kind| pb::FieldDefinition { unique: true, indexed: true, ..field("card", kind) };
-    world.client().create_field(card(pb::FieldType::String)).await.unwrap();
+    let card = |kind| pb::FieldDefinition {
+        unique: true,
+        indexed: true,
+        ..field("card", kind)
+    };
+    world
+        .client()
+        .create_field(card(pb::FieldType::String))
+        .await
+        .unwrap();
     world.conn.batch_execute(CARDS).await.unwrap();
     let writers = world.write(&mut rng, of_deleted);
 
     let mut client = world.client();
-    client.admin.delete_field(pb::DeleteFieldRequest { name: "card".to_owned(), ..Default::default() }).await.unwrap();
+    client
+        .admin
+        .delete_field(pb::DeleteFieldRequest {
+            name: "card".to_owned(),
+            ..Default::default()
+        })
+        .await
+        .unwrap();
     world.in_the_middle().await;
     world.kill();
     world.start().await;
     eventually("a name that is free", async || {
         let made = client.create_field(card(pb::FieldType::Integer)).await;
-        made.map_err(|refused| assert_eq!(fault::<()>(Err(refused)).reason, "FIELD_EXISTS")).ok()
+        made.map_err(|refused| assert_eq!(fault::<()>(Err(refused)).reason, "FIELD_EXISTS"))
+            .ok()
     })
     .await;
     let written = writers.stop().await;
-    let erased = world.number("select count(*) from users where custom_fields ? 'card'").await;
-    let freed = world.number("select count(*) from unique_values where kind like 'field:%'").await;
+    let erased = world
+        .number("select count(*) from users where custom_fields ? 'card'")
+        .await;
+    let freed = world
+        .number("select count(*) from unique_values where kind like 'field:%'")
+        .await;
     // Each process takes the name for the new field.
-    let [ann, ben] = [world.client().create_named("Ann").await, world.client().create_named("Ben").await];
+    let [ann, ben] = [
+        world.client().create_named("Ann").await,
+        world.client().create_named("Ben").await,
+    ];
     let clients = world.clients.borrow().clone();
     for (number, mut client) in clients.into_iter().enumerate() {
-        client.change(ann.user_id, json!({ "card": number })).await.unwrap();
-        assert_eq!(fault(client.change(ben.user_id, json!({ "card": number })).await).reason, "VALUE_TAKEN");
+        client
+            .change(ann.user_id, json!({ "card": number }))
+            .await
+            .unwrap();
+        assert_eq!(
+            fault(client.change(ben.user_id, json!({ "card": number })).await).reason,
+            "VALUE_TAKEN"
+        );
     }
 
     assert!(written > 100, "{written}");

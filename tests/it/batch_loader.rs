@@ -26,14 +26,23 @@ async fn everyone_in_a_batch_gets_their_own_answer() {
         async move {
             let place = number % ids.len();
             match number % 4 {
-                0 => assert_eq!(fault(client.get(1_000_000 + number as i64).await).reason, "USER_NOT_FOUND"),
+                0 => assert_eq!(
+                    fault(client.get(1_000_000 + number as i64).await).reason,
+                    "USER_NOT_FOUND"
+                ),
                 1 => {
-                    let found = client.get_by(Key::Openid(format!("open-{place}"))).await.unwrap();
+                    let found = client
+                        .get_by(Key::Openid(format!("open-{place}")))
+                        .await
+                        .unwrap();
                     assert_eq!(found.user_id, ids[place]);
                 }
                 // The same one many times over.
                 2 => assert_eq!(client.get(ids[0]).await.unwrap().user_id, ids[0]),
-                _ => assert_eq!(client.get(ids[place]).await.unwrap().nickname, format!("reader {place}")),
+                _ => assert_eq!(
+                    client.get(ids[place]).await.unwrap().nickname,
+                    format!("reader {place}")
+                ),
             }
         }
     });
@@ -52,7 +61,8 @@ async fn caller_who_leaves_harms_nobody_else() {
             let read = client.get(ann.user_id);
             if number % 2 == 0 {
                 // Given up at its first pause, when it is on its way.
-                futures_util::future::select(Box::pin(read), Box::pin(tokio::task::yield_now())).await;
+                futures_util::future::select(Box::pin(read), Box::pin(tokio::task::yield_now()))
+                    .await;
                 return None;
             }
             Some(read.await.unwrap())
@@ -73,7 +83,12 @@ async fn p3_read_after_a_write_is_never_old_ten_thousand_times_under_load() {
     let reader = there.service().await;
     let mut ids = Vec::new();
     for number in 0..WRITERS {
-        ids.push(client.create_named(&format!("writer {number}")).await.user_id);
+        ids.push(
+            client
+                .create_named(&format!("writer {number}"))
+                .await
+                .user_id,
+        );
     }
     // Others read the same users all the while, so that every read shares its statement.
     let done = Arc::new(AtomicBool::new(false));
@@ -97,8 +112,13 @@ async fn p3_read_after_a_write_is_never_old_ten_thousand_times_under_load() {
                 let nickname = format!("round {round}");
                 let request = pb::UpdateProfileRequest {
                     user_id,
-                    profile: Some(pb::Profile { nickname: nickname.clone(), ..Default::default() }),
-                    update_mask: Some(prost_types::FieldMask { paths: vec!["nickname".to_owned()] }),
+                    profile: Some(pb::Profile {
+                        nickname: nickname.clone(),
+                        ..Default::default()
+                    }),
+                    update_mask: Some(prost_types::FieldMask {
+                        paths: vec!["nickname".to_owned()],
+                    }),
                     ..Default::default()
                 };
                 client.users.update_profile(request).await.unwrap();

@@ -20,7 +20,10 @@ fn reference_holds_the_defaults() {
 
     let read: Config = toml::from_str(&text).unwrap();
 
-    assert_eq!(toml::to_string(&read).unwrap(), toml::to_string(&Config::default()).unwrap());
+    assert_eq!(
+        toml::to_string(&read).unwrap(),
+        toml::to_string(&Config::default()).unwrap()
+    );
 }
 
 #[test]
@@ -39,7 +42,10 @@ fn secrets_are_masked_wherever_they_show() {
 
     let printed = config::printed(&read).unwrap();
 
-    assert!(!printed.contains('…') && !printed.contains(":secret@"), "{printed}");
+    assert!(
+        !printed.contains('…') && !printed.contains(":secret@"),
+        "{printed}"
+    );
     assert!(!format!("{read:?}").contains('…'));
 }
 
@@ -52,12 +58,25 @@ fn password_of_the_database_is_masked_in_every_form_of_its_url() {
         printed["database"]["url"].as_str().unwrap().to_owned()
     };
 
-    assert_eq!(shown("postgres://me:hid@a:5432,b:5433/users"), "postgres://me:***@a:5432,b:5433/users");
-    assert_eq!(shown("postgres://me:hi@d/@a/users"), "postgres://me:***@a/users");
-    for open in ["postgres://me@a,b/users?target_session_attrs=read-write", "postgres://a:5432/users", ""] {
+    assert_eq!(
+        shown("postgres://me:hid@a:5432,b:5433/users"),
+        "postgres://me:***@a:5432,b:5433/users"
+    );
+    assert_eq!(
+        shown("postgres://me:hi@d/@a/users"),
+        "postgres://me:***@a/users"
+    );
+    for open in [
+        "postgres://me@a,b/users?target_session_attrs=read-write",
+        "postgres://a:5432/users",
+        "",
+    ] {
         assert_eq!(shown(open), open);
     }
-    for hidden in ["postgres://a/users?user=me&password=hid", "host=a,b user=me password='h i d'"] {
+    for hidden in [
+        "postgres://a/users?user=me&password=hid",
+        "host=a,b user=me password='h i d'",
+    ] {
         assert_eq!(shown(hidden), "***");
     }
 }
@@ -70,7 +89,10 @@ fn p58_a_url_shows_nobody_who_signs_in_with_it() {
 
     let shown = config::printed(&config).unwrap();
 
-    assert!(!shown.contains("hunter2") && shown.contains("https://texts.example/send?***"), "{shown}");
+    assert!(
+        !shown.contains("hunter2") && shown.contains("https://texts.example/send?***"),
+        "{shown}"
+    );
     assert!(shown.contains("http://collector:4317"), "{shown}");
 }
 
@@ -85,7 +107,15 @@ fn limits_of_passwords_have_bounds() {
 
     let (_, faults) = config::inspect(Some(&file)).unwrap();
 
-    let of_passwords: Vec<&String> = faults.iter().filter(|fault| fault.starts_with("passwords.")).collect();
+    let of_passwords: Vec<&String> = faults
+        .iter()
+        .filter(|fault| fault.starts_with("passwords."))
+        .collect();
     assert_eq!(of_passwords.len(), 11, "{faults:?}");
-    assert!(faults.iter().any(|fault| fault == "passwords.wrong_attempts must be between 1 and 100"), "{faults:?}");
+    assert!(
+        faults
+            .iter()
+            .any(|fault| fault == "passwords.wrong_attempts must be between 1 and 100"),
+        "{faults:?}"
+    );
 }

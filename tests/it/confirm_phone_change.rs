@@ -21,8 +21,17 @@ fn request(phone: &str, code: &str, current: &str) -> pb::ConfirmPhoneChangeRequ
     }
 }
 
-async fn confirm(client: &mut Client, request: pb::ConfirmPhoneChangeRequest) -> Result<pb::Account, Status> {
-    Ok(client.users.confirm_phone_change(request).await?.into_inner().account.unwrap())
+async fn confirm(
+    client: &mut Client,
+    request: pb::ConfirmPhoneChangeRequest,
+) -> Result<pb::Account, Status> {
+    Ok(client
+        .users
+        .confirm_phone_change(request)
+        .await?
+        .into_inner()
+        .account
+        .unwrap())
 }
 
 #[tokio::test]
@@ -35,16 +44,34 @@ async fn p71_a_verified_phone_is_replaced_by_two_codes_whatever_the_deployment_w
     let current = app.code(&mut ann, CodePurpose::Replace, OLD).await;
     let swapped = fault(confirm(&mut ann, request(NEW, &wrong(&code), &wrong(&current))).await);
     let still = ann.account(0).await;
-    let replaced = confirm(&mut ann, request(NEW, &code, &current)).await.unwrap();
+    let replaced = confirm(&mut ann, request(NEW, &code, &current))
+        .await
+        .unwrap();
     let again = fault(confirm(&mut ann, request(NEW, &code, &current)).await);
 
-    assert_eq!((missing.code, missing.reason.as_str()), (Code::FailedPrecondition, "CURRENT_CODE_REQUIRED"));
+    assert_eq!(
+        (missing.code, missing.reason.as_str()),
+        (Code::FailedPrecondition, "CURRENT_CODE_REQUIRED")
+    );
     assert_eq!(missing.preconditions, ["current_phone_code"]);
-    assert_eq!(swapped.told(), ("CODE_INVALID", vec!["code", "current_phone_code"]));
-    assert_eq!(still.phone.as_deref(), Some(OLD), "it stays in effect until then");
-    assert_eq!((replaced.phone.as_deref(), replaced.phone_verified), (Some(NEW), true));
+    assert_eq!(
+        swapped.told(),
+        ("CODE_INVALID", vec!["code", "current_phone_code"])
+    );
+    assert_eq!(
+        still.phone.as_deref(),
+        Some(OLD),
+        "it stays in effect until then"
+    );
+    assert_eq!(
+        (replaced.phone.as_deref(), replaced.phone_verified),
+        (Some(NEW), true)
+    );
     assert_eq!(again.reason, "CODE_USED");
-    assert_eq!(app.queued(OLD).await, ["code.replace", "notice.phone_changed"]);
+    assert_eq!(
+        app.queued(OLD).await,
+        ["code.replace", "notice.phone_changed"]
+    );
 }
 
 #[tokio::test]
@@ -55,15 +82,24 @@ async fn p71_a_first_phone_needs_its_own_code_alone_and_the_email_hears_of_it() 
     let code = app.bind_code(&mut ann, NEW).await;
     let bound = confirm(&mut ann, request(NEW, &code, "")).await.unwrap();
 
-    assert_eq!((bound.phone.as_deref(), bound.phone_verified), (Some(NEW), true));
+    assert_eq!(
+        (bound.phone.as_deref(), bound.phone_verified),
+        (Some(NEW), true)
+    );
     assert_eq!(bound.email.as_deref(), Some("ann@example.org"));
-    assert_eq!(app.queued("ann@example.org").await, ["notice.phone_changed"]);
+    assert_eq!(
+        app.queued("ann@example.org").await,
+        ["notice.phone_changed"]
+    );
 }
 
 #[tokio::test]
 async fn p71_the_current_unverified_phone_is_verified() {
     let app = TestApp::new().await;
-    let account = pb::Account { phone_verified: false, ..given("", OLD) };
+    let account = pb::Account {
+        phone_verified: false,
+        ..given("", OLD)
+    };
     let (_, mut ann) = app.join(account, "").await;
 
     let code = app.bind_code(&mut ann, OLD).await;
@@ -71,10 +107,17 @@ async fn p71_the_current_unverified_phone_is_verified() {
     let unchanged = fault(confirm(&mut ann, request(OLD, "", "")).await);
     let once_more = fault(confirm(&mut ann, request(OLD, &code, "")).await);
 
-    assert_eq!((verified.phone.as_deref(), verified.phone_verified), (Some(OLD), true));
+    assert_eq!(
+        (verified.phone.as_deref(), verified.phone_verified),
+        (Some(OLD), true)
+    );
     assert_eq!(unchanged.told(), ("INVALID_REQUEST", vec!["code"]));
     assert_eq!(once_more.reason, "CODE_USED");
-    assert_eq!(app.queued(OLD).await, ["code.bind"], "no number changed, so there is no notice");
+    assert_eq!(
+        app.queued(OLD).await,
+        ["code.bind"],
+        "no number changed, so there is no notice"
+    );
 }
 
 #[tokio::test]
@@ -84,7 +127,10 @@ async fn p71_a_verified_phone_cannot_be_bound_again() {
 
     let refused = fault(confirm(&mut ann, request(OLD, "123456", "")).await);
 
-    assert_eq!((refused.reason.as_str(), refused.preconditions), ("ADDRESS_UNCHANGED", vec!["phone".to_owned()]));
+    assert_eq!(
+        (refused.reason.as_str(), refused.preconditions),
+        ("ADDRESS_UNCHANGED", vec!["phone".to_owned()])
+    );
 }
 
 #[tokio::test]
@@ -99,12 +145,17 @@ async fn p71_a_taken_phone_is_told_only_after_the_right_code() {
     let (mut ben, ben_code) = users.pop().unwrap();
     let (mut ann, ann_code) = users.pop().unwrap();
 
-    confirm(&mut ann, request(NEW, &ann_code, "")).await.unwrap();
+    confirm(&mut ann, request(NEW, &ann_code, ""))
+        .await
+        .unwrap();
     let guessed = fault(confirm(&mut ben, request(NEW, &wrong(&ben_code), "")).await);
     let right = fault(confirm(&mut ben, request(NEW, &ben_code, "")).await);
 
     assert_eq!(guessed.reason, "CODE_INVALID");
-    assert_eq!((right.code, right.told()), (Code::AlreadyExists, ("PHONE_TAKEN", vec!["phone"])));
+    assert_eq!(
+        (right.code, right.told()),
+        (Code::AlreadyExists, ("PHONE_TAKEN", vec!["phone"]))
+    );
     assert_eq!(right.resource.as_deref(), Some("phone"));
 }
 
@@ -114,12 +165,24 @@ async fn p71_violations_are_reported_at_once_and_others_are_not_its_own() {
     let (_, mut ann) = app.join(given("ann@example.org", ""), "").await;
 
     let empty = fault(confirm(&mut ann, request("", "", "")).await);
-    let faulty = pb::ConfirmPhoneChangeRequest { request_id: "x".to_owned(), ..request("030123456", "12345a", "1") };
+    let faulty = pb::ConfirmPhoneChangeRequest {
+        request_id: "x".to_owned(),
+        ..request("030123456", "12345a", "1")
+    };
     let faulty = fault(confirm(&mut ann, faulty).await);
-    let other = pb::ConfirmPhoneChangeRequest { user_id: 999, ..Default::default() };
+    let other = pb::ConfirmPhoneChangeRequest {
+        user_id: 999,
+        ..Default::default()
+    };
 
     assert_eq!(empty.told(), ("INVALID_REQUEST", vec!["phone", "code"]));
-    assert_eq!(faulty.told(), ("INVALID_REQUEST", vec!["request_id", "phone", "code", "current_phone_code"]));
+    assert_eq!(
+        faulty.told(),
+        (
+            "INVALID_REQUEST",
+            vec!["request_id", "phone", "code", "current_phone_code"]
+        )
+    );
     assert_eq!(fault(confirm(&mut ann, other).await).reason, "NOT_OWNER");
 }
 
@@ -129,13 +192,19 @@ async fn p71_a_service_needs_accounts_write_and_the_codes_all_the_same() {
     let (user_id, mut ann) = app.join(given("", OLD), "").await;
     let code = app.bind_code(&mut ann, NEW).await;
     let current = app.code(&mut ann, CodePurpose::Replace, OLD).await;
-    let whole = pb::ConfirmPhoneChangeRequest { user_id, ..request(NEW, &code, &current) };
+    let whole = pb::ConfirmPhoneChangeRequest {
+        user_id,
+        ..request(NEW, &code, &current)
+    };
 
     let mut weak = app.service_with(&[Scope::CodesSend]).await;
     let weak = fault(confirm(&mut weak, whole.clone()).await);
     let mut service = app.service_with(&[Scope::AccountsWrite]).await;
     let nobody = fault(confirm(&mut service, request(NEW, &code, &current)).await);
-    let missing = pb::ConfirmPhoneChangeRequest { user_id, ..request(NEW, &code, "") };
+    let missing = pb::ConfirmPhoneChangeRequest {
+        user_id,
+        ..request(NEW, &code, "")
+    };
     let missing = fault(confirm(&mut service, missing).await);
     let done = confirm(&mut service, whole).await.unwrap();
 
@@ -150,8 +219,10 @@ async fn p20_p71_a_confirmation_repeated_ten_times_is_one() {
     let app = TestApp::new().await;
     let (_, mut ann) = app.join(given("ann@example.org", ""), "").await;
     let code = app.bind_code(&mut ann, NEW).await;
-    let whole =
-        pb::ConfirmPhoneChangeRequest { request_id: uuid::Uuid::new_v4().to_string(), ..request(NEW, &code, "") };
+    let whole = pb::ConfirmPhoneChangeRequest {
+        request_id: uuid::Uuid::new_v4().to_string(),
+        ..request(NEW, &code, "")
+    };
 
     let calls = (0..10).map(|_| {
         let (mut ann, whole) = (ann.clone(), whole.clone());
@@ -165,9 +236,21 @@ async fn p20_p71_a_confirmation_repeated_ten_times_is_one() {
         }
     }
     replies.push(confirm(&mut ann, whole.clone()).await.unwrap());
-    let other = pb::ConfirmPhoneChangeRequest { code: "000000".to_owned(), ..whole };
+    let other = pb::ConfirmPhoneChangeRequest {
+        code: "000000".to_owned(),
+        ..whole
+    };
 
-    assert!(replies.iter().all(|reply| *reply == replies[0]), "{replies:?}");
-    assert_eq!(app.queued("ann@example.org").await, ["notice.phone_changed"]);
-    assert_eq!(fault(confirm(&mut ann, other).await).reason, "REQUEST_ID_REUSED");
+    assert!(
+        replies.iter().all(|reply| *reply == replies[0]),
+        "{replies:?}"
+    );
+    assert_eq!(
+        app.queued("ann@example.org").await,
+        ["notice.phone_changed"]
+    );
+    assert_eq!(
+        fault(confirm(&mut ann, other).await).reason,
+        "REQUEST_ID_REUSED"
+    );
 }

@@ -19,35 +19,64 @@ async fn stage() -> (TestApp, i64, AsyncPgConnection) {
     let user_id = app.service().await.create_named("Ann").await.user_id;
     let mut holder = app.database.connect().await;
     holder
-        .batch_execute(&format!("begin; update users set version = version where user_id = {user_id}"))
+        .batch_execute(&format!(
+            "begin; update users set version = version where user_id = {user_id}"
+        ))
         .await
         .unwrap();
     (app, user_id, holder)
 }
 
 fn rename(user_id: i64) -> pb::UpdateProfileRequest {
-    let update_mask = Some(prost_types::FieldMask { paths: vec!["nickname".to_owned()] });
-    pb::UpdateProfileRequest { user_id, profile: person("Anna").profile, update_mask, ..Default::default() }
+    let update_mask = Some(prost_types::FieldMask {
+        paths: vec!["nickname".to_owned()],
+    });
+    pb::UpdateProfileRequest {
+        user_id,
+        profile: person("Anna").profile,
+        update_mask,
+        ..Default::default()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p55_a_statement_past_its_deadline_is_cancelled_within_100_ms() {
     let (app, user_id, mut holder) = stage().await;
-    let (_, token) =
-        app.api.tokens().issue(&Subject::Service("t".into()), Scope::ALL, TimeDelta::days(1)).await.unwrap();
+    let (_, token) = app
+        .api
+        .tokens()
+        .issue(
+            &Subject::Service("t".into()),
+            Scope::ALL,
+            TimeDelta::days(1),
+        )
+        .await
+        .unwrap();
     // Not tonic's own channel, which keeps the deadline itself and would not wait for the answer.
-    let transport = Transport::builder(TokioExecutor::new()).http2_only(true).build_http();
-    let mut client = UserServiceClient::with_origin(transport, format!("http://{}", app.address()).parse().unwrap());
+    let transport = Transport::builder(TokioExecutor::new())
+        .http2_only(true)
+        .build_http();
+    let mut client = UserServiceClient::with_origin(
+        transport,
+        format!("http://{}", app.address()).parse().unwrap(),
+    );
     let mut watch = app.database.connect().await;
     let mut lasted = Vec::new();
 
     for _ in 0..5 {
         let mut request = Request::new(rename(user_id));
-        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
-        request.metadata_mut().insert("grpc-timeout", "250m".parse().unwrap());
+        request
+            .metadata_mut()
+            .insert("authorization", format!("Bearer {token}").parse().unwrap());
+        request
+            .metadata_mut()
+            .insert("grpc-timeout", "250m".parse().unwrap());
         let began = Instant::now();
         let failure = fault(client.update_profile(request).await);
-        assert_eq!((failure.code, failure.reason.as_str()), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
+        assert_eq!(
+            (failure.code, failure.reason.as_str()),
+            (Code::DeadlineExceeded, "DEADLINE_EXCEEDED")
+        );
         until_waiting(&mut watch, 0).await;
         lasted.push(began.elapsed());
     }

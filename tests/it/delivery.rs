@@ -58,7 +58,11 @@ impl Post {
     async fn new() -> Self {
         let database = TestDatabase::new().await;
         Self {
-            db: Db::new(&database.url(), user_service::store::connector::Connector::new(None).unwrap(), 8),
+            db: Db::new(
+                &database.url(),
+                user_service::store::connector::Connector::new(None).unwrap(),
+                8,
+            ),
             clock: ManualClock::new(DateTime::from_timestamp(1_800_000_000, 0).unwrap()),
             smtp: SmtpServer::start(Security::None).await,
             waker: Waker::default(),
@@ -101,48 +105,71 @@ impl Post {
 
     async fn insert(&self, new: NewDelivery) -> i64 {
         let now = self.now();
-        self.db.run(async |conn| Ok(outbox::insert(conn, new, Uuid::new_v4(), now).await?)).await.unwrap()
+        self.db
+            .run(async |conn| Ok(outbox::insert(conn, new, Uuid::new_v4(), now).await?))
+            .await
+            .unwrap()
     }
 
     async fn find(&self, outbox_id: i64) -> Delivery {
-        let found = self.db.run(async |conn| Ok(outbox::find(conn, outbox_id, None).await?)).await;
+        let found = self
+            .db
+            .run(async |conn| Ok(outbox::find(conn, outbox_id, None).await?))
+            .await;
         found.unwrap().unwrap()
     }
 
     /// Waits until a delivery looks as it should.
     async fn until(&self, outbox_id: i64, holds: impl Fn(&Delivery) -> bool) -> Delivery {
-        eventually("the delivery's state", async || Some(self.find(outbox_id).await).filter(&holds)).await
+        eventually("the delivery's state", async || {
+            Some(self.find(outbox_id).await).filter(&holds)
+        })
+        .await
     }
 
     /// Waits until each of these deliveries has been tried so often.
     async fn until_tried(&self, deliveries: &[i64], tries: i32) {
         for &outbox_id in deliveries {
-            self.until(outbox_id, |delivery| delivery.attempts == tries).await;
+            self.until(outbox_id, |delivery| delivery.attempts == tries)
+                .await;
         }
     }
 
     /// Everybody who is written to, with the UUID of the Message-ID.
     async fn message_ids(&self) -> BTreeSet<(String, String)> {
         let statement = Sql::<(Text, Text)>::new("select recipient, message_id::text from outbox");
-        let rows = self.db.run(async |conn| Ok(statement.load(conn).await?)).await;
+        let rows = self
+            .db
+            .run(async |conn| Ok(statement.load(conn).await?))
+            .await;
         rows.unwrap().into_iter().collect()
     }
 
     /// Since when the oldest that is queued has waited.
     async fn oldest(&self) -> Option<DateTime<Utc>> {
-        self.db.run(async |conn| Ok(outbox::oldest_queued(conn).await?)).await.unwrap()
+        self.db
+            .run(async |conn| Ok(outbox::oldest_queued(conn).await?))
+            .await
+            .unwrap()
     }
 
     async fn leased(&self, limit: i64) -> Vec<i64> {
         let now = self.now();
-        let rows =
-            self.db.run(async |conn| Ok(outbox::lease(conn, limit, now + TimeDelta::seconds(60), now).await?)).await;
+        let rows = self
+            .db
+            .run(async |conn| {
+                Ok(outbox::lease(conn, limit, now + TimeDelta::seconds(60), now).await?)
+            })
+            .await;
         rows.unwrap().iter().map(|row| row.outbox_id).collect()
     }
 }
 
 fn on_call() -> Settings {
-    Settings { poll: Duration::from_secs(3600), ..Settings::default() }
+    Settings {
+        poll: Duration::from_secs(3600),
+        ..Settings::default()
+    }
 }
 
 fn notice(recipient: &str) -> NewDelivery {
@@ -179,7 +206,8 @@ async fn p43_a_rolled_back_cause_sends_nothing() {
 async fn p43_three_workers_deliver_each_of_many_mails_once() {
     let post = Post::new().await;
     for index in 0..200 {
-        post.insert(notice(&format!("user{index}@example.org"))).await;
+        post.insert(notice(&format!("user{index}@example.org")))
+            .await;
     }
     let workers = [(); 3].map(|()| post.start(Settings::default()));
 
@@ -205,7 +233,9 @@ async fn p43_the_mail_of_a_dead_worker_is_sent_when_its_lease_is_over() {
     post.clock.advance(TimeDelta::seconds(61));
     post.waker.wake();
 
-    let delivery = post.until(id, |delivery| delivery.state == State::Accepted).await;
+    let delivery = post
+        .until(id, |delivery| delivery.state == State::Accepted)
+        .await;
     assert_eq!(delivery.attempts, 1);
     worker.stop().await;
 }
@@ -219,7 +249,14 @@ async fn p43_who_lost_a_lease_settles_nothing() {
     let settled = post.db.run(async |conn| {
         outbox::lease(conn, 1, first, now).await?;
         outbox::lease(conn, 1, second, first).await?;
-        let late = outbox::settle(conn, id, first, Outcome::Failed { error: "x".into() }, second).await?;
+        let late = outbox::settle(
+            conn,
+            id,
+            first,
+            Outcome::Failed { error: "x".into() },
+            second,
+        )
+        .await?;
         let right = outbox::settle(conn, id, second, Outcome::Accepted, second).await?;
         Ok((late, right))
     });
@@ -240,11 +277,16 @@ async fn p44_a_mail_that_is_put_off_comes_later_with_its_code() {
     let worker = post.start(on_call());
 
     let put_off = post.until(id, |delivery| delivery.attempts == 1).await;
-    assert_eq!((put_off.state, put_off.last_error.as_deref()), (State::Queued, Some("smtp 451")));
+    assert_eq!(
+        (put_off.state, put_off.last_error.as_deref()),
+        (State::Queued, Some("smtp 451"))
+    );
     post.clock.advance(TimeDelta::seconds(7));
     post.waker.wake();
 
-    let delivery = post.until(id, |delivery| delivery.state == State::Accepted).await;
+    let delivery = post
+        .until(id, |delivery| delivery.state == State::Accepted)
+        .await;
     assert_eq!(delivery.attempts, 2);
     let received = post.smtp.received();
     assert_eq!(received.len(), 1);
@@ -263,7 +305,10 @@ async fn p44_mails_wait_for_a_relay_that_is_away_and_are_sent_once_when_it_is_ba
     post.smtp.go_away().await;
     let mut queued = Vec::new();
     for index in 0..20 {
-        queued.push(post.insert(notice(&format!("user{index}@example.org"))).await);
+        queued.push(
+            post.insert(notice(&format!("user{index}@example.org")))
+                .await,
+        );
     }
     let message_ids = post.message_ids().await;
 
@@ -282,8 +327,14 @@ async fn p44_mails_wait_for_a_relay_that_is_away_and_are_sent_once_when_it_is_ba
     worker.stop().await;
     let received = post.smtp.received();
     assert_eq!((refused, received.len()), (1, 21));
-    let sent: BTreeSet<_> = received.iter().map(|mail| (mail.to[0].clone(), message_id(mail))).collect();
-    assert_eq!(sent, message_ids, "each once, with the Message-ID that it had from the first");
+    let sent: BTreeSet<_> = received
+        .iter()
+        .map(|mail| (mail.to[0].clone(), message_id(mail)))
+        .collect();
+    assert_eq!(
+        sent, message_ids,
+        "each once, with the Message-ID that it had from the first"
+    );
 }
 
 #[tokio::test]
@@ -302,29 +353,46 @@ async fn p43_a_code_that_cannot_be_used_any_more_is_not_sent() {
 
     post.waker.wake();
     let newest = queued.pop().unwrap();
-    post.until(newest, |delivery| delivery.state == State::Accepted).await;
+    post.until(newest, |delivery| delivery.state == State::Accepted)
+        .await;
     for superseded in queued {
-        let delivery = post.until(superseded, |delivery| delivery.state == State::Expired).await;
+        let delivery = post
+            .until(superseded, |delivery| delivery.state == State::Expired)
+            .await;
         assert_eq!(delivery.attempts, 0);
     }
     assert_eq!(post.smtp.received().len(), 1);
 
     let used = insert_code(&post.db, now).await;
-    post.db.run(async |conn| Ok(codes::consume(conn, 7, used, now).await?)).await.unwrap();
+    post.db
+        .run(async |conn| Ok(codes::consume(conn, 7, used, now).await?))
+        .await
+        .unwrap();
     let mut code = notice("ann@example.org");
-    (code.template, code.code_id, code.expires_at) =
-        (Template::CodeBind, Some(used), Some(now + TimeDelta::minutes(10)));
+    (code.template, code.code_id, code.expires_at) = (
+        Template::CodeBind,
+        Some(used),
+        Some(now + TimeDelta::minutes(10)),
+    );
     let id = post.insert(code).await;
     post.waker.wake();
-    post.until(id, |delivery| delivery.state == State::Expired).await;
+    post.until(id, |delivery| delivery.state == State::Expired)
+        .await;
     assert_eq!(post.smtp.received().len(), 1);
     worker.stop().await;
 }
 
 /// The UUID of a mail's Message-ID.
 fn message_id(mail: &Received) -> String {
-    let line = mail.data.lines().find_map(|line| line.strip_prefix("Message-ID: <"));
-    line.expect("a Message-ID").split('@').next().unwrap().to_owned()
+    let line = mail
+        .data
+        .lines()
+        .find_map(|line| line.strip_prefix("Message-ID: <"));
+    line.expect("a Message-ID")
+        .split('@')
+        .next()
+        .unwrap()
+        .to_owned()
 }
 
 /// A code whose nonce begins with 9.
@@ -333,8 +401,14 @@ async fn insert_code(db: &Db, now: DateTime<Utc>) -> i64 {
         "insert into codes (user_id, channel, purpose, address, nonce, key_id, created_at, expires_at) \
          values (7, 'email', 'bind', 'ann@example.org', '\\x0900', 'a', ",
     );
-    let statement = statement.bind(now).push(", ").bind(now + TimeDelta::minutes(10)).push(") returning code_id");
-    db.run(async |conn| Ok(statement.get_result(conn).await?)).await.unwrap()
+    let statement = statement
+        .bind(now)
+        .push(", ")
+        .bind(now + TimeDelta::minutes(10))
+        .push(") returning code_id");
+    db.run(async |conn| Ok(statement.get_result(conn).await?))
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -345,31 +419,61 @@ async fn p44_a_refused_mail_fails_at_once_and_five_tries_are_the_last() {
 
     let refused = post.insert(notice("nobody@example.org")).await;
     post.waker.wake();
-    let delivery = post.until(refused, |delivery| delivery.state == State::Failed).await;
-    assert_eq!((delivery.attempts, delivery.last_error.as_deref()), (1, Some("smtp 550")));
+    let delivery = post
+        .until(refused, |delivery| delivery.state == State::Failed)
+        .await;
+    assert_eq!(
+        (delivery.attempts, delivery.last_error.as_deref()),
+        (1, Some("smtp 550"))
+    );
 
     let put_off = post.insert(notice("ann@example.org")).await;
     let since = post.oldest().await;
     for tries in 1..=5 {
-        assert_eq!(post.oldest().await, since, "it has waited since it was queued, whatever is tried");
+        assert_eq!(
+            post.oldest().await,
+            since,
+            "it has waited since it was queued, whatever is tried"
+        );
         post.waker.wake();
-        post.until(put_off, |delivery| delivery.attempts == tries).await;
+        post.until(put_off, |delivery| delivery.attempts == tries)
+            .await;
         post.clock.advance(TimeDelta::seconds(400));
     }
     assert_eq!(post.find(put_off).await.state, State::Failed);
-    let failed = post.db.run(async |conn| Ok(outbox::list_failed(conn, None, 10).await?)).await.unwrap();
+    let failed = post
+        .db
+        .run(async |conn| Ok(outbox::list_failed(conn, None, 10).await?))
+        .await
+        .unwrap();
     let failed: Vec<i64> = failed.iter().map(|delivery| delivery.outbox_id).collect();
     assert_eq!(failed, [put_off, refused]);
     assert!(post.smtp.received().is_empty());
 
     let now = post.now();
-    let requeued = async |id| post.db.run(async |conn| Ok(outbox::requeue(conn, id, now).await?)).await.unwrap();
-    assert_eq!((requeued(Requeue::One(refused)).await, requeued(Requeue::One(refused)).await), (1, 0));
+    let requeued = async |id| {
+        post.db
+            .run(async |conn| Ok(outbox::requeue(conn, id, now).await?))
+            .await
+            .unwrap()
+    };
+    assert_eq!(
+        (
+            requeued(Requeue::One(refused)).await,
+            requeued(Requeue::One(refused)).await
+        ),
+        (1, 0)
+    );
     assert_eq!(requeued(Requeue::Since(now)).await, 0);
-    assert_eq!(requeued(Requeue::Since(now - TimeDelta::days(1))).await, 1, "all that is left");
+    assert_eq!(
+        requeued(Requeue::Since(now - TimeDelta::days(1))).await,
+        1,
+        "all that is left"
+    );
     post.waker.wake();
     for id in [refused, put_off] {
-        post.until(id, |delivery| delivery.state == State::Accepted).await;
+        post.until(id, |delivery| delivery.state == State::Accepted)
+            .await;
     }
     worker.stop().await;
 }
@@ -383,7 +487,9 @@ async fn p44_nothing_is_sent_after_it_expired() {
     post.clock.advance(TimeDelta::minutes(10));
     let worker = post.start(on_call());
 
-    let delivery = post.until(id, |delivery| delivery.state == State::Expired).await;
+    let delivery = post
+        .until(id, |delivery| delivery.state == State::Expired)
+        .await;
 
     assert_eq!(delivery.attempts, 0);
     worker.stop().await;
@@ -394,10 +500,20 @@ async fn p44_nothing_is_sent_after_it_expired() {
 async fn p45_the_state_of_a_notice_is_nobodys_to_ask() {
     let post = Post::new().await;
     let asked_for = post.insert(notice("ann@example.org")).await;
-    let notice = post.insert(NewDelivery { owner_caller: None, ..notice("ann@example.org") }).await;
+    let notice = post
+        .insert(NewDelivery {
+            owner_caller: None,
+            ..notice("ann@example.org")
+        })
+        .await;
     let (asked_for, notice) = post
         .db
-        .run(async |conn| Ok((outbox::find(conn, asked_for, None).await?, outbox::find(conn, notice, None).await?)))
+        .run(async |conn| {
+            Ok((
+                outbox::find(conn, asked_for, None).await?,
+                outbox::find(conn, notice, None).await?,
+            ))
+        })
         .await
         .unwrap();
     assert_eq!(asked_for.unwrap().state, State::Queued);
@@ -409,10 +525,17 @@ async fn p54_leases_are_freed_when_a_worker_stops() {
     let post = Post::new().await;
     post.smtp.answer_next_with(&[0]);
     let id = post.insert(notice("ann@example.org")).await;
-    let worker = post.start(Settings { grace: Duration::from_millis(100), ..on_call() });
+    let worker = post.start(Settings {
+        grace: Duration::from_millis(100),
+        ..on_call()
+    });
     eventually("a lease", async || {
         let held = Sql::<BigInt>::new("select count(*) from outbox where leased_until is not null");
-        let held: i64 = post.db.run(async |conn| Ok(held.get_result(conn).await?)).await.unwrap();
+        let held: i64 = post
+            .db
+            .run(async |conn| Ok(held.get_result(conn).await?))
+            .await
+            .unwrap();
         (held == 1).then_some(())
     })
     .await;
@@ -425,9 +548,13 @@ async fn p54_leases_are_freed_when_a_worker_stops() {
 #[tokio::test]
 async fn p43_a_worker_that_nobody_wakes_looks_by_itself() {
     let post = Post::new().await;
-    let worker = post.start(Settings { poll: Duration::from_millis(50), ..Settings::default() });
+    let worker = post.start(Settings {
+        poll: Duration::from_millis(50),
+        ..Settings::default()
+    });
     let id = post.insert(notice("ann@example.org")).await;
-    post.until(id, |delivery| delivery.state == State::Accepted).await;
+    post.until(id, |delivery| delivery.state == State::Accepted)
+        .await;
     assert_eq!(post.oldest().await, None);
     worker.stop().await;
 }

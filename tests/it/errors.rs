@@ -12,7 +12,9 @@ use crate::support::{TestApp, fault};
 async fn details_stay_under_four_kibibytes_however_many_faults() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
-    let paths = (0..400).map(|number| format!("unknown_{number}_{}", "x".repeat(200))).collect();
+    let paths = (0..400)
+        .map(|number| format!("unknown_{number}_{}", "x".repeat(200)))
+        .collect();
     let request = pb::GetProfileRequest {
         key: Some(pb::get_profile_request::Key::UserId(1)),
         read_mask: Some(prost_types::FieldMask { paths }),
@@ -30,12 +32,20 @@ async fn message_over_the_limit_says_so() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
 
-    let refused = fault(client.create(crate::support::person(&"x".repeat(5_000_000))).await);
+    let refused = fault(
+        client
+            .create(crate::support::person(&"x".repeat(5_000_000)))
+            .await,
+    );
 
-    assert_eq!((refused.code, refused.reason.as_str()), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"));
+    assert_eq!(
+        (refused.code, refused.reason.as_str()),
+        (Code::ResourceExhausted, "MESSAGE_TOO_LARGE")
+    );
 }
 
-/// Python's own client and its rich status, against what our clients do not send: broken bytes, unknown methods.
+/// Python's own client and its rich status, against what our clients do not send: broken bytes,
+/// unknown methods.
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_client_reads_every_error_the_transport_makes() {
     const SCRIPT: &str = r#"
@@ -83,12 +93,19 @@ print(json.dumps({
     let address = app.address().to_string();
 
     let output = tokio::task::spawn_blocking(move || {
-        Command::new(python).args(["-c", SCRIPT, &address, &secret]).output().unwrap()
+        Command::new(python)
+            .args(["-c", SCRIPT, &address, &secret])
+            .output()
+            .unwrap()
     })
     .await
     .unwrap();
 
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let told: HashMap<String, String> = serde_json::from_slice(&output.stdout).unwrap();
     let expected = [
         ("broken", "INVALID_ARGUMENT INVALID_REQUEST"),
@@ -125,7 +142,12 @@ async fn a_call_that_panics_is_internal_and_says_so_to_its_caller() {
         .await
         .unwrap();
 
-    let told = fault(Err::<(), _>(Status::from_header_map(response.headers()).unwrap()));
-    assert_eq!((told.code, told.reason.as_str()), (Code::Internal, "INTERNAL"));
+    let told = fault(Err::<(), _>(
+        Status::from_header_map(response.headers()).unwrap(),
+    ));
+    assert_eq!(
+        (told.code, told.reason.as_str()),
+        (Code::Internal, "INTERNAL")
+    );
     assert!(response.headers().contains_key("x-request-id"));
 }

@@ -32,8 +32,11 @@ async fn what_is_kept_for_a_time_goes_when_it_is_over() {
     let (user_id, mut ann) = app.join(given("ann@example.org", ""), "").await;
     let mut conn = app.database.connect().await;
     let leave_rows = async |ann: &mut Client, name: &str, request_id: &str| {
-        ann.update(Asks::username(name).once(request_id)).await.unwrap();
-        app.code(ann, CodePurpose::Password, "ann@example.org").await;
+        ann.update(Asks::username(name).once(request_id))
+            .await
+            .unwrap();
+        app.code(ann, CodePurpose::Password, "ann@example.org")
+            .await;
     };
     leave_rows(&mut ann, "ann.one", "6d1b3c1e-3f8a-4b7e-9f39-1c2d3e4f5a6b").await;
     let before = rows(&mut conn).await;
@@ -47,9 +50,19 @@ async fn what_is_kept_for_a_time_goes_when_it_is_over() {
     let removed = app.app.housekeeping.clean().await.unwrap();
     let after = rows(&mut conn).await;
 
-    assert_eq!((removed_young, &young), (0, &before), "nothing of it is old");
-    assert!(removed > 0 && after.iter().all(|count| *count > 0), "{after:?}");
-    let kept = Sql::<Text>::new("select request_id::text from idempotency").load::<String>(&mut conn).await.unwrap();
+    assert_eq!(
+        (removed_young, &young),
+        (0, &before),
+        "nothing of it is old"
+    );
+    assert!(
+        removed > 0 && after.iter().all(|count| *count > 0),
+        "{after:?}"
+    );
+    let kept = Sql::<Text>::new("select request_id::text from idempotency")
+        .load::<String>(&mut conn)
+        .await
+        .unwrap();
     assert_eq!(kept, ["0e4fb7a9-5b3d-4b5c-8a35-3b0c6a0a9d11"]);
     let old = Sql::<BigInt>::new(
         "select (select count(*) from codes where created_at < '2026-12-01') \
@@ -71,12 +84,23 @@ async fn p41_a_count_that_begins_anew_is_not_taken_away() {
     rate_limits::lock(&mut counting, "key", now).await.unwrap();
     let later = now + TimeDelta::days(1);
     let mut cleaner = app.database.connect().await;
-    let cleaning = tokio::spawn(async move { rate_limits::purge(&mut cleaner, later, 10).await.unwrap() });
+    let cleaning =
+        tokio::spawn(async move { rate_limits::purge(&mut cleaner, later, 10).await.unwrap() });
     until_waiting(&mut watcher, 1).await;
 
-    rate_limits::save(&mut counting, "key", vec![later], later + TimeDelta::days(1)).await.unwrap();
+    rate_limits::save(
+        &mut counting,
+        "key",
+        vec![later],
+        later + TimeDelta::days(1),
+    )
+    .await
+    .unwrap();
     counting.batch_execute("commit").await.unwrap();
 
     assert_eq!(cleaning.await.unwrap(), 0);
-    assert_eq!(rate_limits::lock(&mut watcher, "key", later).await.unwrap(), [later]);
+    assert_eq!(
+        rate_limits::lock(&mut watcher, "key", later).await.unwrap(),
+        [later]
+    );
 }

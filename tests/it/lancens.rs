@@ -1,4 +1,5 @@
-//! Lancens' own document: its lines of curl as they are printed, and each text of its vocabulary of errors.
+//! Lancens' own document: its lines of curl as they are printed, and each text of its vocabulary of
+//! errors.
 
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use serde_json::{Value, json};
@@ -39,8 +40,10 @@ impl Bench {
 
     /// A line of the document, with host and token replaced, and these words of it.
     async fn curl(&self, line: &str, words: &[(&str, &str)]) -> (u16, Value) {
-        let (host, token) =
-            (format!("http://{}", self.user.rest), format!(r#""token":"{}""#, self.user.header("token")));
+        let (host, token) = (
+            format!("http://{}", self.user.rest),
+            format!(r#""token":"{}""#, self.user.header("token")),
+        );
         let own = [(HOST, host.as_str()), (TOKEN, token.as_str())];
         curl(line, &[&own, words].concat()).await
     }
@@ -52,7 +55,14 @@ impl Bench {
 
     /// Has a code sent to an address, and reads it there.
     async fn code(&self, email: &str) -> String {
-        let sent = self.user.send("PUT", "/v1/api/user/emailcode/email", json!({ "email": email }).to_string()).await;
+        let sent = self
+            .user
+            .send(
+                "PUT",
+                "/v1/api/user/emailcode/email",
+                json!({ "email": email }).to_string(),
+            )
+            .await;
         assert_eq!(sent.status.as_u16(), 204, "{}", sent.body);
         self.app.newest_code(email).await
     }
@@ -61,7 +71,10 @@ impl Bench {
 async fn refused(caller: &Caller, path: &str, body: Value) -> String {
     let reply = caller.send("PUT", path, body.to_string()).await;
     assert!(!reply.status.is_success(), "{path} {body} is taken");
-    let told = reply.body.as_object().unwrap_or_else(|| panic!("no object: {reply:?}"));
+    let told = reply
+        .body
+        .as_object()
+        .unwrap_or_else(|| panic!("no object: {reply:?}"));
     assert_eq!(told.len(), 1, "{told:?}");
     told["error"].as_str().unwrap().to_owned()
 }
@@ -78,7 +91,10 @@ async fn the_line_of_the_nickname_works() {
 async fn the_line_of_the_username_works() {
     let mut bench = Bench::new().await;
     assert_eq!(bench.curl(USERNAME, &[]).await, (204, Value::Null));
-    assert_eq!(bench.client.account(0).await.username.as_deref(), Some("string"));
+    assert_eq!(
+        bench.client.account(0).await.username.as_deref(),
+        Some("string")
+    );
 }
 
 #[tokio::test]
@@ -88,32 +104,50 @@ async fn the_lines_of_the_email_work_with_an_address_and_its_code() {
     let verbatim = bench.curl(EMAIL_CODE, &[]).await;
     assert_eq!(verbatim, (400, json!({ "error": "email format error" })));
     let email = format!(r#"\"{NEW}\"}}"#);
-    assert_eq!(bench.curl(EMAIL_CODE, &[(string, &email)]).await, (204, Value::Null));
+    assert_eq!(
+        bench.curl(EMAIL_CODE, &[(string, &email)]).await,
+        (204, Value::Null)
+    );
 
     let verbatim = bench.curl(EMAILS, &[]).await;
     assert_eq!(verbatim.0, 400);
     let code = format!(r#"\"code\": \"{}\""#, bench.app.newest_code(NEW).await);
-    let words = [(string, email.as_str()), (r#"\"code\": \"string\""#, code.as_str())];
+    let words = [
+        (string, email.as_str()),
+        (r#"\"code\": \"string\""#, code.as_str()),
+    ];
     assert_eq!(bench.curl(EMAILS, &words).await, (204, Value::Null));
     let account = bench.client.account(0).await;
-    assert_eq!((account.email.as_deref(), account.email_verified), (Some(NEW), true));
+    assert_eq!(
+        (account.email.as_deref(), account.email_verified),
+        (Some(NEW), true)
+    );
 }
 
 #[tokio::test]
 async fn appname_and_language_show_in_the_mail() {
     let bench = Bench::new().await;
     let body = json!({ "email": NEW, "appname": "Lancens", "language": "zh" });
-    let sent = bench.user.send("PUT", "/v1/api/user/emailcode/email", body.to_string()).await;
+    let sent = bench
+        .user
+        .send("PUT", "/v1/api/user/emailcode/email", body.to_string())
+        .await;
     assert_eq!(sent.status.as_u16(), 204);
     let mail = bench.app.newest(NEW).await;
     assert!(mail.contains("Lancens"), "{mail}");
     bench.app.clock.advance(chrono::TimeDelta::minutes(2));
     bench.code(NEW).await;
-    assert_ne!(subject(&bench.app.newest(NEW).await), subject(&mail), "English is the language of who names none");
+    assert_ne!(
+        subject(&bench.app.newest(NEW).await),
+        subject(&mail),
+        "English is the language of who names none"
+    );
 }
 
 fn subject(mail: &str) -> &str {
-    mail.lines().find(|line| line.starts_with("Subject:")).unwrap()
+    mail.lines()
+        .find(|line| line.starts_with("Subject:"))
+        .unwrap()
 }
 
 #[tokio::test]
@@ -121,7 +155,14 @@ async fn a_new_mail_unbinds_the_old_one_where_one_code_is_enough() {
     let app = TestApp::configured(|config| config.email_change.require_current_code = false).await;
     let mut bench = Bench::with(app, "old@example.org").await;
     let code = bench.code(NEW).await;
-    let done = bench.user.send("PUT", "/v1/api/user/emails", json!({ "code": code, "email": NEW }).to_string()).await;
+    let done = bench
+        .user
+        .send(
+            "PUT",
+            "/v1/api/user/emails",
+            json!({ "code": code, "email": NEW }).to_string(),
+        )
+        .await;
     assert_eq!(done.status.as_u16(), 204, "{}", done.body);
     assert_eq!(bench.client.account(0).await.email.as_deref(), Some(NEW));
 }
@@ -132,21 +173,46 @@ async fn undefined_x_is_a_parameter_that_is_missing() {
     for (path, body, told) in [
         ("/v1/api/user", json!({}), "undefined realm"),
         ("/v1/api/user", json!({ "realm": null }), "undefined realm"),
-        ("/v1/api/user/username", json!({ "user": "x" }), "undefined username"),
+        (
+            "/v1/api/user/username",
+            json!({ "user": "x" }),
+            "undefined username",
+        ),
         ("/v1/api/user/emailcode/email", json!({}), "undefined email"),
-        ("/v1/api/user/emails", json!({ "email": NEW }), "undefined code"),
-        ("/v1/api/user/emails", json!({ "code": "123456" }), "undefined email"),
+        (
+            "/v1/api/user/emails",
+            json!({ "email": NEW }),
+            "undefined code",
+        ),
+        (
+            "/v1/api/user/emails",
+            json!({ "code": "123456" }),
+            "undefined email",
+        ),
     ] {
-        assert_eq!(bench.refused(path, body.clone()).await, told, "{path} {body}");
+        assert_eq!(
+            bench.refused(path, body.clone()).await,
+            told,
+            "{path} {body}"
+        );
     }
 }
 
 #[tokio::test]
 async fn no_token_is_a_header_that_is_missing() {
     let bench = Bench::new().await;
-    for path in ["/v1/api/user", "/v1/api/user/username", "/v1/api/user/emailcode/email", "/v1/api/user/emails"] {
+    for path in [
+        "/v1/api/user",
+        "/v1/api/user/username",
+        "/v1/api/user/emailcode/email",
+        "/v1/api/user/emails",
+    ] {
         let reply = Caller::stranger(&bench.app).send("PUT", path, "{}").await;
-        assert_eq!((reply.status.as_u16(), &reply.body), (401, &json!({ "error": "no token" })), "{path}");
+        assert_eq!(
+            (reply.status.as_u16(), &reply.body),
+            (401, &json!({ "error": "no token" })),
+            "{path}"
+        );
     }
 }
 
@@ -157,11 +223,26 @@ async fn invalid_token_is_one_that_is_wrong_old_or_not_a_users() {
     let stranger = Caller::stranger(&bench.app);
     let secret = bench.user.header("token").to_owned();
     let wrong = stranger.with("token", &secret.replace(char::is_numeric, "0"));
-    assert_eq!(refused(&wrong, "/v1/api/user", body.clone()).await, "invalid token");
-    assert_eq!(refused(&stranger.with("token", ""), "/v1/api/user", body.clone()).await, "invalid token");
+    assert_eq!(
+        refused(&wrong, "/v1/api/user", body.clone()).await,
+        "invalid token"
+    );
+    assert_eq!(
+        refused(&stranger.with("token", ""), "/v1/api/user", body.clone()).await,
+        "invalid token"
+    );
     let service = Caller::service(&bench.app).await;
-    let service = stranger.with("token", service.header("authorization").strip_prefix("Bearer ").unwrap());
-    assert_eq!(refused(&service, "/v1/api/user", body.clone()).await, "invalid token");
+    let service = stranger.with(
+        "token",
+        service
+            .header("authorization")
+            .strip_prefix("Bearer ")
+            .unwrap(),
+    );
+    assert_eq!(
+        refused(&service, "/v1/api/user", body.clone()).await,
+        "invalid token"
+    );
     bench.app.clock.advance(chrono::TimeDelta::days(31));
     assert_eq!(bench.refused("/v1/api/user", body).await, "invalid token");
 }
@@ -171,20 +252,52 @@ async fn x_length_error_is_a_length_out_of_range() {
     let bench = Bench::new().await;
     for (path, body, told) in [
         ("/v1/api/user", json!({ "realm": "" }), "realm length error"),
-        ("/v1/api/user", json!({ "realm": "x".repeat(33) }), "realm length error"),
-        ("/v1/api/user/username", json!({ "username": "short" }), "username length error"),
-        ("/v1/api/user/username", json!({ "username": "x".repeat(33) }), "username length error"),
-        ("/v1/api/user/username", json!({ "username": "" }), "username length error"),
+        (
+            "/v1/api/user",
+            json!({ "realm": "x".repeat(33) }),
+            "realm length error",
+        ),
+        (
+            "/v1/api/user/username",
+            json!({ "username": "short" }),
+            "username length error",
+        ),
+        (
+            "/v1/api/user/username",
+            json!({ "username": "x".repeat(33) }),
+            "username length error",
+        ),
+        (
+            "/v1/api/user/username",
+            json!({ "username": "" }),
+            "username length error",
+        ),
     ] {
-        assert_eq!(bench.refused(path, body.clone()).await, told, "{path} {body}");
+        assert_eq!(
+            bench.refused(path, body.clone()).await,
+            told,
+            "{path} {body}"
+        );
     }
     // One more of each is as long as may be.
     for (path, body) in [
         ("/v1/api/user", json!({ "realm": "安".repeat(32) })),
         ("/v1/api/user/username", json!({ "username": "sixsix" })),
-        ("/v1/api/user/username", json!({ "username": "x".repeat(32) })),
+        (
+            "/v1/api/user/username",
+            json!({ "username": "x".repeat(32) }),
+        ),
     ] {
-        assert_eq!(bench.user.send("PUT", path, body.to_string()).await.status.as_u16(), 204, "{body}");
+        assert_eq!(
+            bench
+                .user
+                .send("PUT", path, body.to_string())
+                .await
+                .status
+                .as_u16(),
+            204,
+            "{body}"
+        );
     }
 }
 
@@ -193,16 +306,52 @@ async fn x_format_error_is_a_wrong_type_or_shape() {
     let bench = Bench::new().await;
     for (path, body, told) in [
         ("/v1/api/user", json!({ "realm": 7 }), "realm format error"),
-        ("/v1/api/user", json!({ "realm": "a\u{7}" }), "realm format error"),
-        ("/v1/api/user/username", json!({ "username": "123456" }), "username format error"),
-        ("/v1/api/user/username", json!({ "username": ["string"] }), "username format error"),
-        ("/v1/api/user/emailcode/email", json!({ "email": "nobody" }), "email format error"),
-        ("/v1/api/user/emailcode/email", json!({ "email": NEW, "appname": "a<b>" }), "appname format error"),
-        ("/v1/api/user/emailcode/email", json!({ "email": NEW, "language": "not a tag" }), "language format error"),
-        ("/v1/api/user/emails", json!({ "email": NEW, "code": "12345" }), "code format error"),
-        ("/v1/api/user/emails", json!({ "email": NEW, "code": 123456 }), "code format error"),
+        (
+            "/v1/api/user",
+            json!({ "realm": "a\u{7}" }),
+            "realm format error",
+        ),
+        (
+            "/v1/api/user/username",
+            json!({ "username": "123456" }),
+            "username format error",
+        ),
+        (
+            "/v1/api/user/username",
+            json!({ "username": ["string"] }),
+            "username format error",
+        ),
+        (
+            "/v1/api/user/emailcode/email",
+            json!({ "email": "nobody" }),
+            "email format error",
+        ),
+        (
+            "/v1/api/user/emailcode/email",
+            json!({ "email": NEW, "appname": "a<b>" }),
+            "appname format error",
+        ),
+        (
+            "/v1/api/user/emailcode/email",
+            json!({ "email": NEW, "language": "not a tag" }),
+            "language format error",
+        ),
+        (
+            "/v1/api/user/emails",
+            json!({ "email": NEW, "code": "12345" }),
+            "code format error",
+        ),
+        (
+            "/v1/api/user/emails",
+            json!({ "email": NEW, "code": 123456 }),
+            "code format error",
+        ),
     ] {
-        assert_eq!(bench.refused(path, body.clone()).await, told, "{path} {body}");
+        assert_eq!(
+            bench.refused(path, body.clone()).await,
+            told,
+            "{path} {body}"
+        );
     }
 }
 
@@ -211,32 +360,68 @@ async fn x_error_is_a_code_that_does_not_hold() {
     let bench = Bench::new().await;
     let code = bench.code(NEW).await;
     let wrong = json!({ "email": NEW, "code": crate::support::wrong(&code) });
-    assert_eq!(bench.refused("/v1/api/user/emails", wrong).await, "code error");
+    assert_eq!(
+        bench.refused("/v1/api/user/emails", wrong).await,
+        "code error"
+    );
     bench.app.clock.advance(chrono::TimeDelta::minutes(11));
     let late = json!({ "email": NEW, "code": code });
-    assert_eq!(bench.refused("/v1/api/user/emails", late).await, "code error");
+    assert_eq!(
+        bench.refused("/v1/api/user/emails", late).await,
+        "code error"
+    );
     let again = bench.code(NEW).await;
     let right = json!({ "email": NEW, "code": again });
-    let done = bench.user.send("PUT", "/v1/api/user/emails", right.to_string()).await;
+    let done = bench
+        .user
+        .send("PUT", "/v1/api/user/emails", right.to_string())
+        .await;
     assert_eq!(done.status.as_u16(), 204);
-    assert_eq!(bench.refused("/v1/api/user/emails", right).await, "code error", "a code counts once");
+    assert_eq!(
+        bench.refused("/v1/api/user/emails", right).await,
+        "code error",
+        "a code counts once"
+    );
 }
 
 #[tokio::test]
 async fn x_error_is_also_that_one_code_is_not_enough_here() {
     let bench = Bench::with(TestApp::new().await, "old@example.org").await;
     let code = bench.code(NEW).await;
-    assert_eq!(bench.refused("/v1/api/user/emails", json!({ "email": NEW, "code": code })).await, "code error");
+    assert_eq!(
+        bench
+            .refused("/v1/api/user/emails", json!({ "email": NEW, "code": code }))
+            .await,
+        "code error"
+    );
 }
 
 #[tokio::test]
 async fn x_exist_is_a_name_or_an_address_that_is_taken() {
     let bench = Bench::with(TestApp::new().await, "own@example.org").await;
-    let other = user_service::convert::pb::Account { username: Some("taken.name".to_owned()), ..given(NEW, "") };
+    let other = user_service::convert::pb::Account {
+        username: Some("taken.name".to_owned()),
+        ..given(NEW, "")
+    };
     bench.app.join(other, "").await;
-    let taken = bench.user.send("PUT", "/v1/api/user/username", r#"{"username": "TAKEN.name"}"#).await;
-    assert_eq!((taken.status.as_u16(), taken.body), (409, json!({ "error": "username exist" })));
-    let own = bench.refused("/v1/api/user/emailcode/email", json!({ "email": "own@example.org" })).await;
+    let taken = bench
+        .user
+        .send(
+            "PUT",
+            "/v1/api/user/username",
+            r#"{"username": "TAKEN.name"}"#,
+        )
+        .await;
+    assert_eq!(
+        (taken.status.as_u16(), taken.body),
+        (409, json!({ "error": "username exist" }))
+    );
+    let own = bench
+        .refused(
+            "/v1/api/user/emailcode/email",
+            json!({ "email": "own@example.org" }),
+        )
+        .await;
     assert_eq!(own, "email exist");
 }
 
@@ -246,7 +431,12 @@ async fn email_exist_shows_after_the_right_code_alone() {
     bench.code(NEW).await;
     bench.app.join(given(NEW, ""), "").await;
     let code = bench.app.newest_code(NEW).await;
-    assert_eq!(bench.refused("/v1/api/user/emails", json!({ "email": NEW, "code": code })).await, "email exist");
+    assert_eq!(
+        bench
+            .refused("/v1/api/user/emails", json!({ "email": NEW, "code": code }))
+            .await,
+        "email exist"
+    );
 }
 
 #[tokio::test]
@@ -254,30 +444,80 @@ async fn no_data_error_is_a_user_who_is_gone() {
     let mut bench = Bench::new().await;
     bench.client.get_own().await;
     // Its verdict on the token is still good, for no one told of the change.
-    assert_eq!(bench.user.send("PUT", "/v1/api/user", r#"{"realm": "Ann"}"#).await.status.as_u16(), 204);
+    assert_eq!(
+        bench
+            .user
+            .send("PUT", "/v1/api/user", r#"{"realm": "Ann"}"#)
+            .await
+            .status
+            .as_u16(),
+        204
+    );
     let mut conn = bench.app.database.connect().await;
-    Sql::<()>::new("delete from users").execute(&mut conn).await.unwrap();
-    assert_eq!(bench.refused("/v1/api/user", json!({ "realm": "Ann" })).await, "no data error");
+    Sql::<()>::new("delete from users")
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    assert_eq!(
+        bench
+            .refused("/v1/api/user", json!({ "realm": "Ann" }))
+            .await,
+        "no data error"
+    );
 }
 
 #[tokio::test]
 async fn no_data_error_is_a_user_who_was_deleted() {
     let mut bench = Bench::new().await;
     let user_id = bench.client.get_own().await.user_id;
-    assert_eq!(bench.user.send("PUT", "/v1/api/user", r#"{"realm": "Ann"}"#).await.status.as_u16(), 204);
+    assert_eq!(
+        bench
+            .user
+            .send("PUT", "/v1/api/user", r#"{"realm": "Ann"}"#)
+            .await
+            .status
+            .as_u16(),
+        204
+    );
 
-    let delete = user_service::convert::pb::DeleteUserRequest { user_id, ..Default::default() };
-    bench.app.service().await.admin.delete_user(delete).await.unwrap();
+    let delete = user_service::convert::pb::DeleteUserRequest {
+        user_id,
+        ..Default::default()
+    };
+    bench
+        .app
+        .service()
+        .await
+        .admin
+        .delete_user(delete)
+        .await
+        .unwrap();
 
-    let gone = bench.user.send("PUT", "/v1/api/user", r#"{"realm": "Ann"}"#).await;
-    assert_eq!((gone.status.as_u16(), gone.body), (404, json!({ "error": "no data error" })));
+    let gone = bench
+        .user
+        .send("PUT", "/v1/api/user", r#"{"realm": "Ann"}"#)
+        .await;
+    assert_eq!(
+        (gone.status.as_u16(), gone.body),
+        (404, json!({ "error": "no data error" }))
+    );
 }
 
 #[tokio::test]
 async fn a_number_is_a_database_that_cannot_be_reached() {
     let bench = Bench::new().await;
-    assert_eq!(bench.user.send("PUT", "/v1/api/user", r#"{"realm": "Ann"}"#).await.status.as_u16(), 204);
-    let mut server = user_service::store::schema::connect(crate::support::server_url(), None).await.unwrap();
+    assert_eq!(
+        bench
+            .user
+            .send("PUT", "/v1/api/user", r#"{"realm": "Ann"}"#)
+            .await
+            .status
+            .as_u16(),
+        204
+    );
+    let mut server = user_service::store::schema::connect(crate::support::server_url(), None)
+        .await
+        .unwrap();
     let url = url::Url::parse(&bench.app.database.url()).unwrap();
     let name = url.path().trim_start_matches('/');
     let gone = format!(
@@ -285,12 +525,28 @@ async fn a_number_is_a_database_that_cannot_be_reached() {
          select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'"
     );
     server.batch_execute(&gone).await.unwrap();
-    let reply = bench.user.send("PUT", "/v1/api/user", r#"{"realm": "Ann"}"#).await;
-    assert_eq!((reply.status.as_u16(), &reply.body), (503, &json!({ "error": "10001" })));
-    let unknown =
-        bench.user.without("token").with("token", "us_that_nobody_looked_up").send("PUT", "/v1/api/user", "{}").await;
-    assert_eq!((unknown.status.as_u16(), &unknown.body), (503, &json!({ "error": "10001" })));
-    server.batch_execute(&format!("alter database {name} allow_connections true")).await.unwrap();
+    let reply = bench
+        .user
+        .send("PUT", "/v1/api/user", r#"{"realm": "Ann"}"#)
+        .await;
+    assert_eq!(
+        (reply.status.as_u16(), &reply.body),
+        (503, &json!({ "error": "10001" }))
+    );
+    let unknown = bench
+        .user
+        .without("token")
+        .with("token", "us_that_nobody_looked_up")
+        .send("PUT", "/v1/api/user", "{}")
+        .await;
+    assert_eq!(
+        (unknown.status.as_u16(), &unknown.body),
+        (503, &json!({ "error": "10001" }))
+    );
+    server
+        .batch_execute(&format!("alter database {name} allow_connections true"))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -298,9 +554,16 @@ async fn paramer_error_is_anything_else() {
     let bench = Bench::new().await;
     for body in ["{", "[]", "\"x\"", "null", "{\"realm\": }"] {
         let reply = bench.user.send("PUT", "/v1/api/user", body).await;
-        assert_eq!((reply.status.as_u16(), &reply.body), (400, &json!({ "error": "paramer error" })), "{body}");
+        assert_eq!(
+            (reply.status.as_u16(), &reply.body),
+            (400, &json!({ "error": "paramer error" })),
+            "{body}"
+        );
     }
-    assert_eq!(bench.refused("/v1/api/nothing", json!({})).await, "paramer error");
+    assert_eq!(
+        bench.refused("/v1/api/nothing", json!({})).await,
+        "paramer error"
+    );
 }
 
 #[tokio::test]
@@ -308,15 +571,28 @@ async fn not_applying_is_a_code_of_another_mail() {
     let bench = Bench::new().await;
     let code = bench.code(NEW).await;
     let body = json!({ "email": "other@example.org", "code": code });
-    assert_eq!(bench.refused("/v1/api/user/emails", body).await, "not applying");
+    assert_eq!(
+        bench.refused("/v1/api/user/emails", body).await,
+        "not applying"
+    );
 }
 
 #[tokio::test]
 async fn send_error_is_a_code_asked_for_too_often() {
     let bench = Bench::new().await;
     bench.code(NEW).await;
-    let reply = bench.user.send("PUT", "/v1/api/user/emailcode/email", json!({ "email": NEW }).to_string()).await;
-    assert_eq!((reply.status.as_u16(), &reply.body), (429, &json!({ "error": "send error" })));
+    let reply = bench
+        .user
+        .send(
+            "PUT",
+            "/v1/api/user/emailcode/email",
+            json!({ "email": NEW }).to_string(),
+        )
+        .await;
+    assert_eq!(
+        (reply.status.as_u16(), &reply.body),
+        (429, &json!({ "error": "send error" }))
+    );
     assert_eq!(reply.headers["retry-after"], "60");
 }
 
@@ -326,5 +602,8 @@ async fn the_same_name_again_is_no_change_and_no_fault() {
     for _ in 0..2 {
         assert_eq!(bench.curl(USERNAME, &[]).await.0, 204);
     }
-    assert_eq!(bench.client.account(0).await.username.as_deref(), Some("string"));
+    assert_eq!(
+        bench.client.account(0).await.username.as_deref(),
+        Some("string")
+    );
 }

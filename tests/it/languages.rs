@@ -11,20 +11,40 @@ use crate::support::{Client, TestApp, json};
 /// The JSON in the rows of a part's table: of each row, those of its last cells.
 fn examples(part: &str) -> Vec<Vec<Value>> {
     let page = include_str!("../../proto/languages.md");
-    let part = page.split("\n## ").find(|text| text.starts_with(part)).unwrap();
+    let part = page
+        .split("\n## ")
+        .find(|text| text.starts_with(part))
+        .unwrap();
     let json_of = |row: &str| -> Vec<Value> {
-        let cells = row.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`'));
-        cells.filter(|cell| cell.starts_with('{')).map(|cell| serde_json::from_str(cell).unwrap()).collect()
+        let cells = row
+            .trim_matches('|')
+            .split('|')
+            .map(|cell| cell.trim().trim_matches('`'));
+        cells
+            .filter(|cell| cell.starts_with('{'))
+            .map(|cell| serde_json::from_str(cell).unwrap())
+            .collect()
     };
-    part.lines().filter(|line| line.starts_with('|')).map(json_of).filter(|found| !found.is_empty()).collect()
+    part.lines()
+        .filter(|line| line.starts_with('|'))
+        .map(json_of)
+        .filter(|found| !found.is_empty())
+        .collect()
 }
 
 /// The JSON in a part's blocks of code.
 fn blocks(part: &str) -> Vec<Value> {
     let page = include_str!("../../proto/languages.md");
-    let part = page.split("\n## ").find(|text| text.starts_with(part)).unwrap();
-    let code = part.split("```json").skip(1).map(|rest| rest.split("```").next().unwrap());
-    code.map(|code| serde_json::from_str(code).unwrap()).collect()
+    let part = page
+        .split("\n## ")
+        .find(|text| text.starts_with(part))
+        .unwrap();
+    let code = part
+        .split("```json")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap());
+    code.map(|code| serde_json::from_str(code).unwrap())
+        .collect()
 }
 
 async fn dev() -> (TestApp, Client) {
@@ -49,7 +69,14 @@ async fn every_filter_of_the_page_finds_some_and_not_all() {
             return_total_size: true,
             ..Default::default()
         };
-        let found = client.users.list_profiles(request).await.unwrap().into_inner().total_size.unwrap();
+        let found = client
+            .users
+            .list_profiles(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .total_size
+            .unwrap();
         assert!((1..243).contains(&found), "{filter} finds {found}");
     }
 }
@@ -67,13 +94,24 @@ async fn every_change_of_the_page_does_what_it_says() {
 
     for row in rows {
         let [before, change, after] = <[Value; 3]>::try_from(row).unwrap();
-        let profile = pb::Profile { custom_fields: Some(json(before.clone())), ..Default::default() };
-        let request = pb::CreateUserRequest { profile: Some(profile), ..Default::default() };
+        let profile = pb::Profile {
+            custom_fields: Some(json(before.clone())),
+            ..Default::default()
+        };
+        let request = pb::CreateUserRequest {
+            profile: Some(profile),
+            ..Default::default()
+        };
         let user_id = client.create(request).await.unwrap().user_id;
 
         let changed = custom(&client.change(user_id, change.clone()).await.unwrap());
 
-        for name in before.as_object().unwrap().keys().chain(after.as_object().unwrap().keys()) {
+        for name in before
+            .as_object()
+            .unwrap()
+            .keys()
+            .chain(after.as_object().unwrap().keys())
+        {
             assert_eq!(changed.get(name), after.get(name), "{name} after {change}");
         }
     }
@@ -86,13 +124,28 @@ async fn every_change_of_the_page_does_what_it_says() {
 async fn every_sort_order_of_the_page_is_the_same_in_both_spellings() {
     let (_app, mut client) = dev().await;
     let page = include_str!("../../proto/languages.md");
-    let part = page.split("\n## ").find(|text| text.starts_with("Sort order")).unwrap();
-    let cells = |row: &'static str| row.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`'));
-    let rows: Vec<Vec<&str>> =
-        part.lines().filter(|line| line.starts_with("| `")).map(|row| cells(row).collect()).collect();
+    let part = page
+        .split("\n## ")
+        .find(|text| text.starts_with("Sort order"))
+        .unwrap();
+    let cells = |row: &'static str| {
+        row.trim_matches('|')
+            .split('|')
+            .map(|cell| cell.trim().trim_matches('`'))
+    };
+    let rows: Vec<Vec<&str>> = part
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|row| cells(row).collect())
+        .collect();
     assert!(rows.len() >= 3, "the page has lost its examples");
 
-    let default = client.walk(pb::ListProfilesRequest { page_size: 100, ..Default::default() }).await;
+    let default = client
+        .walk(pb::ListProfilesRequest {
+            page_size: 100,
+            ..Default::default()
+        })
+        .await;
     for row in rows {
         let (sign, word) = (row[0], row[1]);
         let order = |order_by: &str| pb::ListProfilesRequest {

@@ -10,16 +10,59 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("telemetry", &["config", "error", "model::rate_limit"]),
     ("store", &["model", "error", "tls", "telemetry::statement"]),
     ("tls", &[]),
-    ("auth", &["domain::caller", "domain::tokens", "model", "error", "clock", "tls", "telemetry::metrics"]),
-    ("notify", &["store", "domain::db", "model", "error", "clock", "tls"]),
-    ("domain", &["store", "model", "error", "clock", "telemetry::metrics", "telemetry::statement"]),
+    (
+        "auth",
+        &[
+            "domain::caller",
+            "domain::tokens",
+            "model",
+            "error",
+            "clock",
+            "tls",
+            "telemetry::metrics",
+        ],
+    ),
+    (
+        "notify",
+        &["store", "domain::db", "model", "error", "clock", "tls"],
+    ),
+    (
+        "domain",
+        &[
+            "store",
+            "model",
+            "error",
+            "clock",
+            "telemetry::metrics",
+            "telemetry::statement",
+        ],
+    ),
     ("threads", &[]),
     ("decompress", &["error"]),
-    ("caller_limits", &["domain::caller", "model::token", "error"]),
+    (
+        "caller_limits",
+        &["domain::caller", "model::token", "error"],
+    ),
     ("convert", &["model", "error", "threads"]),
-    ("api", &["convert", "auth::authenticator", "domain", "model", "error", "clock"]),
-    ("net", &["auth::tls", "domain::caller", "telemetry::metrics"]),
-    ("call_guard", &["api", "caller_limits", "domain", "error", "telemetry::call"]),
+    (
+        "api",
+        &[
+            "convert",
+            "auth::authenticator",
+            "domain",
+            "model",
+            "error",
+            "clock",
+        ],
+    ),
+    (
+        "net",
+        &["auth::tls", "domain::caller", "telemetry::metrics"],
+    ),
+    (
+        "call_guard",
+        &["api", "caller_limits", "domain", "error", "telemetry::call"],
+    ),
     (
         "grpc",
         &[
@@ -58,7 +101,11 @@ fn modules_name_only_what_lies_below_them() {
     let (mut faults, mut needed) = (Vec::new(), BTreeSet::new());
     for (module, allowed) in MAY_USE {
         let root = Path::new("src").join(module);
-        let files = if root.is_dir() { files(&root) } else { vec![root.with_extension("rs")] };
+        let files = if root.is_dir() {
+            files(&root)
+        } else {
+            vec![root.with_extension("rs")]
+        };
         for file in files {
             let text = fs::read_to_string(&file).unwrap();
             let mut in_block = false;
@@ -68,26 +115,35 @@ fn modules_name_only_what_lies_below_them() {
                     match allowed.iter().find(|allowed| lies_in(&used, allowed)) {
                         Some(allowed) => drop(needed.insert((*module, *allowed))),
                         None if lies_in(&used, module) => {}
-                        None => faults.push(format!("{}:{} names {used}", file.display(), number + 1)),
+                        None => {
+                            faults.push(format!("{}:{} names {used}", file.display(), number + 1))
+                        }
                     }
                 }
             }
         }
     }
-    let allowed = MAY_USE.iter().flat_map(|(module, allowed)| allowed.iter().map(|allowed| (*module, *allowed)));
+    let allowed = MAY_USE
+        .iter()
+        .flat_map(|(module, allowed)| allowed.iter().map(|allowed| (*module, *allowed)));
     faults.extend(
-        allowed.filter(|pair| !needed.contains(pair)).map(|(module, used)| format!("{module} needs no {used}")),
+        allowed
+            .filter(|pair| !needed.contains(pair))
+            .map(|(module, used)| format!("{module} needs no {used}")),
     );
     assert_eq!(faults, Vec::<String>::new());
 }
 
 fn lies_in(path: &str, module: &str) -> bool {
-    path.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    path.strip_prefix(module)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
 /// The text without the unit tests at its end, which stand outside of the layers.
 fn without_tests(text: &str) -> &str {
-    text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default()
+    text.split("#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or_default()
 }
 
 #[test]
@@ -96,11 +152,19 @@ fn what_a_line_names_is_known() {
         named("use crate::{api::Api, error::{Error, Result}};", false),
         ["api::Api", "error::Error", "error::Result"]
     );
-    assert_eq!(named("    let now = crate::clock::now(crate::model::x);", false), ["clock::now", "model::x"]);
+    assert_eq!(
+        named("    let now = crate::clock::now(crate::model::x);", false),
+        ["clock::now", "model::x"]
+    );
     assert_eq!(named("    model::{", true), ["model"]);
-    assert_eq!(named("    domain::{caller::Caller, db::Db},", true), ["domain::caller::Caller", "domain::db::Db"]);
+    assert_eq!(
+        named("    domain::{caller::Caller, db::Db},", true),
+        ["domain::caller::Caller", "domain::db::Db"]
+    );
     assert_eq!(named("        page::Page,", true), [""; 0]);
-    assert!(!lies_in("stored::x", "store") && lies_in("store::x", "store") && lies_in("store", "store"));
+    assert!(
+        !lies_in("stored::x", "store") && lies_in("store::x", "store") && lies_in("store", "store")
+    );
 }
 
 /// Where a secret meets what a caller shows.
@@ -114,35 +178,57 @@ const COMPARES: &[&str] = &[
 #[test]
 fn p38_secrets_are_compared_in_constant_time() {
     for file in COMPARES {
-        assert!(fs::read_to_string(file).unwrap().contains(".ct_eq("), "{file} compares otherwise");
+        assert!(
+            fs::read_to_string(file).unwrap().contains(".ct_eq("),
+            "{file} compares otherwise"
+        );
     }
     let mut faults = Vec::new();
     for file in files(Path::new("src")) {
         let text = fs::read_to_string(&file).unwrap();
         for (number, line) in without_tests(&text).lines().enumerate() {
             let is_compare = line.contains("==") || line.contains("!=");
-            if is_compare && ["digits", "expose", "nonce"].iter().any(|name| line.contains(name)) {
-                faults.push(format!("{}:{}: {}", file.display(), number + 1, line.trim()));
+            if is_compare
+                && ["digits", "expose", "nonce"]
+                    .iter()
+                    .any(|name| line.contains(name))
+            {
+                faults.push(format!(
+                    "{}:{}: {}",
+                    file.display(),
+                    number + 1,
+                    line.trim()
+                ));
             }
         }
     }
     assert_eq!(faults, Vec::<String>::new());
 }
 
-/// Paths after `crate::` in a line, those in braces each by itself, and the first steps inside a `use crate::{` block.
+/// Paths after `crate::` in a line, those in braces each by itself, and the first steps inside a
+/// `use crate::{` block.
 fn named(line: &str, in_block: bool) -> Vec<String> {
-    if let Some(inside) = line.split_once("crate::{").map(|(_, inside)| inside).filter(|inside| !inside.is_empty()) {
+    if let Some(inside) = line
+        .split_once("crate::{")
+        .map(|(_, inside)| inside)
+        .filter(|inside| !inside.is_empty())
+    {
         return spread("", inside.trim_end_matches(';').trim_end_matches('}'));
     }
-    let paths = line
-        .split("crate::")
-        .skip(1)
-        .map(|rest| rest.chars().take_while(|c| c.is_alphanumeric() || matches!(c, '_' | ':')).collect::<String>());
-    let inside = line.strip_prefix("    ").filter(|rest| in_block && !rest.starts_with([' ', '}']));
-    let first = inside.into_iter().flat_map(|rest| match rest.strip_suffix("::{") {
-        Some(module) => vec![module.to_owned()],
-        None => spread("", rest.trim_end_matches(',')),
+    let paths = line.split("crate::").skip(1).map(|rest| {
+        rest.chars()
+            .take_while(|c| c.is_alphanumeric() || matches!(c, '_' | ':'))
+            .collect::<String>()
     });
+    let inside = line
+        .strip_prefix("    ")
+        .filter(|rest| in_block && !rest.starts_with([' ', '}']));
+    let first = inside
+        .into_iter()
+        .flat_map(|rest| match rest.strip_suffix("::{") {
+            Some(module) => vec![module.to_owned()],
+            None => spread("", rest.trim_end_matches(',')),
+        });
     paths.filter(|path| !path.is_empty()).chain(first).collect()
 }
 

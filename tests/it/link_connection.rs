@@ -15,16 +15,35 @@ async fn link_a_connection_is_linked_once_and_finds_its_user() {
     let mut service = app.service().await;
     let (user_id, _) = app.join(given("ann@example.org", ""), "").await;
 
-    let first = service.link(user_id, "wechat_mini_program", "oX1").await.unwrap();
+    let first = service
+        .link(user_id, "wechat_mini_program", "oX1")
+        .await
+        .unwrap();
     let etag = service.account(user_id).await.etag;
-    let again = service.link(user_id, "wechat_mini_program", "oX1").await.unwrap();
+    let again = service
+        .link(user_id, "wechat_mini_program", "oX1")
+        .await
+        .unwrap();
 
     assert_eq!(first, again);
-    assert_eq!((first.provider.as_str(), first.subject.as_str()), ("wechat_mini_program", "oX1"));
+    assert_eq!(
+        (first.provider.as_str(), first.subject.as_str()),
+        ("wechat_mini_program", "oX1")
+    );
     let account = service.account(user_id).await;
-    assert_eq!((account.connections, account.etag), (vec![first], etag), "linking again is no write");
-    let key = pb::ConnectionKey { provider: "wechat_mini_program".to_owned(), subject: "oX1".to_owned() };
-    assert_eq!(service.get_by(Key::Connection(key)).await.unwrap().user_id, user_id);
+    assert_eq!(
+        (account.connections, account.etag),
+        (vec![first], etag),
+        "linking again is no write"
+    );
+    let key = pb::ConnectionKey {
+        provider: "wechat_mini_program".to_owned(),
+        subject: "oX1".to_owned(),
+    };
+    assert_eq!(
+        service.get_by(Key::Connection(key)).await.unwrap().user_id,
+        user_id
+    );
 }
 
 #[tokio::test]
@@ -33,7 +52,9 @@ async fn link_a_connection_of_another_user_is_taken() {
     let service = app.service().await;
     let mut tries = Vec::new();
     for number in 0..6 {
-        let (user_id, _) = app.join(given("", &format!("+861380013800{number}")), "").await;
+        let (user_id, _) = app
+            .join(given("", &format!("+861380013800{number}")), "")
+            .await;
         let mut service = service.clone();
         tries.push(async move { service.link(user_id, "github", "7").await });
     }
@@ -43,7 +64,10 @@ async fn link_a_connection_of_another_user_is_taken() {
     assert_eq!(won.len(), 1);
     for answer in lost {
         let refused = fault(answer);
-        assert_eq!((refused.code, refused.told()), (Code::AlreadyExists, ("CONNECTION_TAKEN", vec!["subject"])));
+        assert_eq!(
+            (refused.code, refused.told()),
+            (Code::AlreadyExists, ("CONNECTION_TAKEN", vec!["subject"]))
+        );
     }
 }
 
@@ -62,22 +86,44 @@ async fn link_permission_faults_and_existence_in_that_order() {
     assert_eq!(weak.metadata["requiredScope"], "accounts.write");
     assert_eq!(own.code, Code::PermissionDenied);
     assert_eq!(faulty.paths(), ["user_id", "provider", "subject"]);
-    assert_eq!((missing.code, missing.reason.as_str()), (Code::NotFound, "USER_NOT_FOUND"));
+    assert_eq!(
+        (missing.code, missing.reason.as_str()),
+        (Code::NotFound, "USER_NOT_FOUND")
+    );
 }
 
 #[tokio::test]
 async fn fresns_delete_connect_needs_a_code_and_the_owner_is_told() {
     let app = TestApp::new().await;
     let mut service = app.service().await;
-    let (user_id, mut user) = app.join(given("ann@example.org", "+8613800138000"), "").await;
-    let first = service.link(user_id, "github", "7").await.unwrap().connection_id;
-    let second = service.link(user_id, "qq", "8").await.unwrap().connection_id;
+    let (user_id, mut user) = app
+        .join(given("ann@example.org", "+8613800138000"), "")
+        .await;
+    let first = service
+        .link(user_id, "github", "7")
+        .await
+        .unwrap()
+        .connection_id;
+    let second = service
+        .link(user_id, "qq", "8")
+        .await
+        .unwrap()
+        .connection_id;
 
-    let by_mail = app.code(&mut user, CodePurpose::Unlink, "ann@example.org").await;
-    user.update(Asks::unlink(first).mailed(&by_mail)).await.unwrap();
+    let by_mail = app
+        .code(&mut user, CodePurpose::Unlink, "ann@example.org")
+        .await;
+    user.update(Asks::unlink(first).mailed(&by_mail))
+        .await
+        .unwrap();
     let used = fault(user.update(Asks::unlink(second).mailed(&by_mail)).await);
-    let by_text = app.code(&mut user, CodePurpose::Unlink, "+8613800138000").await;
-    let done = user.update(Asks::unlink(second).texted(&by_text)).await.unwrap();
+    let by_text = app
+        .code(&mut user, CodePurpose::Unlink, "+8613800138000")
+        .await;
+    let done = user
+        .update(Asks::unlink(second).texted(&by_text))
+        .await
+        .unwrap();
     let again = service.link(user_id, "github", "7").await;
 
     assert_eq!(used.reason, "CODE_USED");
@@ -94,15 +140,28 @@ async fn fresns_a_connection_that_is_not_linked_burns_no_code() {
     let mut service = app.service().await;
     let (user_id, mut user) = app.join(given("ann@example.org", ""), "").await;
     let (other_id, _) = app.join(given("ben@example.org", ""), "").await;
-    let own = service.link(user_id, "github", "7").await.unwrap().connection_id;
-    let others = service.link(other_id, "github", "8").await.unwrap().connection_id;
-    let code = app.code(&mut user, CodePurpose::Unlink, "ann@example.org").await;
+    let own = service
+        .link(user_id, "github", "7")
+        .await
+        .unwrap()
+        .connection_id;
+    let others = service
+        .link(other_id, "github", "8")
+        .await
+        .unwrap()
+        .connection_id;
+    let code = app
+        .code(&mut user, CodePurpose::Unlink, "ann@example.org")
+        .await;
 
     let refused = fault(user.update(Asks::unlink(others).mailed(&code)).await);
     let by_service = fault(service.update(Asks::unlink(others).of(user_id)).await);
     let done = user.update(Asks::unlink(own).mailed(&code)).await;
 
-    assert_eq!((refused.code, refused.reason.as_str()), (Code::NotFound, "CONNECTION_NOT_FOUND"));
+    assert_eq!(
+        (refused.code, refused.reason.as_str()),
+        (Code::NotFound, "CONNECTION_NOT_FOUND")
+    );
     assert_eq!(by_service.reason, "CONNECTION_NOT_FOUND");
     assert!(done.is_ok());
 }
@@ -117,15 +176,31 @@ async fn p1_a_look_up_finds_a_connection_by_what_linking_takes_alone() {
         service.link(user_id, "a", subject).await.unwrap();
     }
     let key = |provider: &str, subject: &str| {
-        Key::Connection(pb::ConnectionKey { provider: provider.to_owned(), subject: subject.to_owned() })
+        Key::Connection(pb::ConnectionKey {
+            provider: provider.to_owned(),
+            subject: subject.to_owned(),
+        })
     };
 
     for found in ["b:c", "e\u{301}", "\u{e9}", &long] {
-        assert_eq!(service.get_by(key("a", found)).await.unwrap().user_id, user_id, "{found}");
+        assert_eq!(
+            service.get_by(key("a", found)).await.unwrap().user_id,
+            user_id,
+            "{found}"
+        );
     }
-    for (provider, subject) in [("a:b", "c"), ("A", "b:c"), ("a ", "b:c"), ("a", &format!("{long}s")), ("a", "b:c\n")] {
+    for (provider, subject) in [
+        ("a:b", "c"),
+        ("A", "b:c"),
+        ("a ", "b:c"),
+        ("a", &format!("{long}s")),
+        ("a", "b:c\n"),
+    ] {
         let refused = fault(service.get_by(key(provider, subject)).await);
         assert_eq!(refused.reason, "USER_NOT_FOUND", "{provider} {subject}");
     }
-    assert_eq!(fault(service.get_by(key("a", "")).await).reason, "INVALID_REQUEST");
+    assert_eq!(
+        fault(service.get_by(key("a", "")).await).reason,
+        "INVALID_REQUEST"
+    );
 }

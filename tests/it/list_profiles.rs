@@ -15,15 +15,28 @@ async fn crowd(client: &mut Client, nicknames: &[&str]) -> Vec<i64> {
 }
 
 async fn list(client: &mut Client, request: pb::ListProfilesRequest) -> pb::ListProfilesResponse {
-    client.users.list_profiles(request).await.unwrap().into_inner()
+    client
+        .users
+        .list_profiles(request)
+        .await
+        .unwrap()
+        .into_inner()
 }
 
 fn ids(page: &pb::ListProfilesResponse) -> Vec<i64> {
-    page.profiles.iter().map(|profile| profile.user_id).collect()
+    page.profiles
+        .iter()
+        .map(|profile| profile.user_id)
+        .collect()
 }
 
 fn field(name: &str, kind: pb::FieldType, indexed: bool) -> pb::FieldDefinition {
-    pb::FieldDefinition { name: name.to_owned(), r#type: kind.into(), indexed, ..Default::default() }
+    pb::FieldDefinition {
+        name: name.to_owned(),
+        r#type: kind.into(),
+        indexed,
+        ..Default::default()
+    }
 }
 
 #[tokio::test]
@@ -45,7 +58,10 @@ async fn p9_nulls_are_last_in_both_directions() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
     let made = crowd(&mut client, &["b", "", "a"]).await;
-    let order = |order_by: &str| pb::ListProfilesRequest { order_by: order_by.to_owned(), ..Default::default() };
+    let order = |order_by: &str| pb::ListProfilesRequest {
+        order_by: order_by.to_owned(),
+        ..Default::default()
+    };
 
     let up = list(&mut client, order("nickname")).await;
     let down = list(&mut client, order("-nickname")).await;
@@ -74,14 +90,20 @@ async fn p9_orders_that_are_refused() {
         "nickname DESC",
         "desc",
     ] {
-        let request = pb::ListProfilesRequest { order_by: order_by.to_owned(), ..Default::default() };
+        let request = pb::ListProfilesRequest {
+            order_by: order_by.to_owned(),
+            ..Default::default()
+        };
         let refused = fault(client.users.list_profiles(request).await);
         assert_eq!(
             (refused.code, refused.reason.as_str()),
             (Code::InvalidArgument, "ORDER_BY_UNSUPPORTED"),
             "{order_by}"
         );
-        assert!(refused.paths().iter().all(|path| *path == "order_by"), "{refused:?}");
+        assert!(
+            refused.paths().iter().all(|path| *path == "order_by"),
+            "{refused:?}"
+        );
     }
 }
 
@@ -91,7 +113,11 @@ async fn p10_walk_by_token_meets_everybody_once_while_others_come() {
     let mut client = app.service().await;
     let made = crowd(&mut client, &["e", "d", "", "c", "b", "", "a"]).await;
     let mut seen = Vec::new();
-    let mut request = pb::ListProfilesRequest { order_by: "-nickname".to_owned(), page_size: 2, ..Default::default() };
+    let mut request = pb::ListProfilesRequest {
+        order_by: "-nickname".to_owned(),
+        page_size: 2,
+        ..Default::default()
+    };
 
     loop {
         let page = list(&mut client, request.clone()).await;
@@ -103,7 +129,12 @@ async fn p10_walk_by_token_meets_everybody_once_while_others_come() {
         request.page_token = page.next_page_token;
     }
 
-    assert_eq!(seen, [made[0], made[1], made[3], made[4], made[6], made[5], made[2]]);
+    assert_eq!(
+        seen,
+        [
+            made[0], made[1], made[3], made[4], made[6], made[5], made[2]
+        ]
+    );
 }
 
 #[tokio::test]
@@ -111,18 +142,31 @@ async fn p10_tokens_are_bound_to_their_query_and_expire() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
     crowd(&mut client, &["a", "b", "c"]).await;
-    let first = pb::ListProfilesRequest { page_size: 1, ..Default::default() };
+    let first = pb::ListProfilesRequest {
+        page_size: 1,
+        ..Default::default()
+    };
     let token = list(&mut client, first.clone()).await.next_page_token;
     let mut flipped = token.clone().into_bytes();
     flipped[10] = if flipped[10] == b'A' { b'B' } else { b'A' };
 
-    let other =
-        pb::ListProfilesRequest { page_token: token.clone(), order_by: "nickname".to_owned(), ..Default::default() };
-    let broken = pb::ListProfilesRequest { page_token: String::from_utf8(flipped).unwrap(), ..Default::default() };
+    let other = pb::ListProfilesRequest {
+        page_token: token.clone(),
+        order_by: "nickname".to_owned(),
+        ..Default::default()
+    };
+    let broken = pb::ListProfilesRequest {
+        page_token: String::from_utf8(flipped).unwrap(),
+        ..Default::default()
+    };
     let mismatch = fault(client.users.list_profiles(other).await);
     let invalid = fault(client.users.list_profiles(broken).await);
-    app.clock.advance(chrono::TimeDelta::days(3) + chrono::TimeDelta::seconds(1));
-    let late = pb::ListProfilesRequest { page_token: token, ..first };
+    app.clock
+        .advance(chrono::TimeDelta::days(3) + chrono::TimeDelta::seconds(1));
+    let late = pb::ListProfilesRequest {
+        page_token: token,
+        ..first
+    };
     let expired = fault(client.users.list_profiles(late).await);
 
     assert_eq!(mismatch.reason, "PAGE_TOKEN_MISMATCH");
@@ -136,23 +180,43 @@ async fn p10_tokens_are_bound_to_their_query_and_expire() {
 async fn p10_a_token_is_short_whatever_the_list_is_sorted_by() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
-    client.create_field(field("motto", pb::FieldType::String, false)).await.unwrap();
+    client
+        .create_field(field("motto", pb::FieldType::String, false))
+        .await
+        .unwrap();
     let mut made = Vec::new();
     for number in [3, 1, 4, 0, 2] {
         let motto = format!("{}{number}", "\u{1}".repeat(16_000));
-        let profile = pb::Profile { custom_fields: Some(fields(json!({ "motto": motto }))), ..Default::default() };
-        let request = pb::CreateUserRequest { profile: Some(profile), ..Default::default() };
+        let profile = pb::Profile {
+            custom_fields: Some(fields(json!({ "motto": motto }))),
+            ..Default::default()
+        };
+        let request = pb::CreateUserRequest {
+            profile: Some(profile),
+            ..Default::default()
+        };
         made.push((number, client.create(request).await.unwrap().user_id));
     }
     made.sort_unstable();
     let expected: Vec<i64> = made.into_iter().map(|(_, user_id)| user_id).collect();
 
-    for (order_by, expected) in [("motto", expected.clone()), ("-motto", expected.iter().rev().copied().collect())] {
-        let mut request = pb::ListProfilesRequest { page_size: 2, order_by: order_by.to_owned(), ..Default::default() };
+    for (order_by, expected) in [
+        ("motto", expected.clone()),
+        ("-motto", expected.iter().rev().copied().collect()),
+    ] {
+        let mut request = pb::ListProfilesRequest {
+            page_size: 2,
+            order_by: order_by.to_owned(),
+            ..Default::default()
+        };
         let mut seen = Vec::new();
         loop {
             let page = list(&mut client, request.clone()).await;
-            assert!(page.next_page_token.len() < 4096, "{}", page.next_page_token.len());
+            assert!(
+                page.next_page_token.len() < 4096,
+                "{}",
+                page.next_page_token.len()
+            );
             seen.extend(page.profiles.iter().map(|profile| profile.user_id));
             if page.next_page_token.is_empty() {
                 break;
@@ -169,10 +233,26 @@ async fn p11_p12_size_skip_and_total() {
     let mut client = app.service().await;
     let made = crowd(&mut client, &["a", "b", "c", "d"]).await;
 
-    let request = pb::ListProfilesRequest { skip: 1, page_size: 2, return_total_size: true, ..Default::default() };
+    let request = pb::ListProfilesRequest {
+        skip: 1,
+        page_size: 2,
+        return_total_size: true,
+        ..Default::default()
+    };
     let page = list(&mut client, request.clone()).await;
-    let next = list(&mut client, pb::ListProfilesRequest { page_token: page.next_page_token.clone(), ..request }).await;
-    let bad = pb::ListProfilesRequest { skip: -1, page_size: -1, ..Default::default() };
+    let next = list(
+        &mut client,
+        pb::ListProfilesRequest {
+            page_token: page.next_page_token.clone(),
+            ..request
+        },
+    )
+    .await;
+    let bad = pb::ListProfilesRequest {
+        skip: -1,
+        page_size: -1,
+        ..Default::default()
+    };
     let refused = fault(client.users.list_profiles(bad).await);
 
     assert_eq!(ids(&page), [made[2], made[1]]);
@@ -185,10 +265,15 @@ async fn p11_p12_size_skip_and_total() {
 async fn p11_page_of_large_profiles_ends_early() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
-    let story =
-        pb::FieldDefinition { item_type: pb::FieldType::String.into(), ..field("story", pb::FieldType::Array, false) };
+    let story = pb::FieldDefinition {
+        item_type: pb::FieldType::String.into(),
+        ..field("story", pb::FieldType::Array, false)
+    };
     client.create_field(story).await.unwrap();
-    client.create_field(field("level", pb::FieldType::Integer, true)).await.unwrap();
+    client
+        .create_field(field("level", pb::FieldType::Integer, true))
+        .await
+        .unwrap();
     let story: Vec<String> = (0..3).map(|_| "x".repeat(16 * 1024)).collect();
     let mut made = Vec::new();
     for number in 0..80 {
@@ -202,15 +287,43 @@ async fn p11_page_of_large_profiles_ends_early() {
         made.push(client.create(person).await.unwrap().user_id);
     }
 
-    let page = list(&mut client, pb::ListProfilesRequest { page_size: 1000, ..Default::default() }).await;
+    let page = list(
+        &mut client,
+        pb::ListProfilesRequest {
+            page_size: 1000,
+            ..Default::default()
+        },
+    )
+    .await;
 
     let size: usize = page.profiles.iter().map(prost::Message::encoded_len).sum();
-    assert!(page.profiles.len() < 80 && size <= 3 * 1024 * 1024, "{} profiles, {size} bytes", page.profiles.len());
-    let rest = pb::ListProfilesRequest { page_size: 1000, page_token: page.next_page_token, ..Default::default() };
-    assert_eq!(list(&mut client, rest).await.profiles.len(), 80 - page.profiles.len());
-    // Also where the page ends among those with a value, and another statement brings those without one.
-    let by_level = pb::ListProfilesRequest { order_by: "level".to_owned(), page_size: 1000, ..Default::default() };
-    assert!(!list(&mut client, by_level.clone()).await.next_page_token.is_empty());
+    assert!(
+        page.profiles.len() < 80 && size <= 3 * 1024 * 1024,
+        "{} profiles, {size} bytes",
+        page.profiles.len()
+    );
+    let rest = pb::ListProfilesRequest {
+        page_size: 1000,
+        page_token: page.next_page_token,
+        ..Default::default()
+    };
+    assert_eq!(
+        list(&mut client, rest).await.profiles.len(),
+        80 - page.profiles.len()
+    );
+    // Also where the page ends among those with a value, and another statement brings those without
+    // one.
+    let by_level = pb::ListProfilesRequest {
+        order_by: "level".to_owned(),
+        page_size: 1000,
+        ..Default::default()
+    };
+    assert!(
+        !list(&mut client, by_level.clone())
+            .await
+            .next_page_token
+            .is_empty()
+    );
     let mut walked = client.walk(by_level).await;
     walked.sort_unstable();
     assert_eq!(walked, made);
@@ -220,7 +333,10 @@ async fn p11_page_of_large_profiles_ends_early() {
 async fn p9_order_by_an_indexed_field_puts_those_without_a_value_last() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
-    client.create_field(field("level", pb::FieldType::Integer, true)).await.unwrap();
+    client
+        .create_field(field("level", pb::FieldType::Integer, true))
+        .await
+        .unwrap();
     let mut made = Vec::new();
     for level in [Some(3), None, Some(1), Some(3), None, Some(-2)] {
         let mut person = crate::support::person("ordered");
@@ -233,8 +349,11 @@ async fn p9_order_by_an_indexed_field_puts_those_without_a_value_last() {
 
     for (order_by, expected) in [("level", up), ("-level", down)] {
         for page_size in 1..=7 {
-            let mut request =
-                pb::ListProfilesRequest { order_by: order_by.to_owned(), page_size, ..Default::default() };
+            let mut request = pb::ListProfilesRequest {
+                order_by: order_by.to_owned(),
+                page_size,
+                ..Default::default()
+            };
             let mut seen = Vec::new();
             loop {
                 let page = list(&mut client, request.clone()).await;
@@ -247,8 +366,16 @@ async fn p9_order_by_an_indexed_field_puts_those_without_a_value_last() {
             assert_eq!(seen, expected, "{order_by} by {page_size}");
         }
         for skip in 0..=6 {
-            let request = pb::ListProfilesRequest { order_by: order_by.to_owned(), skip, ..Default::default() };
-            assert_eq!(ids(&list(&mut client, request).await), expected[skip as usize..], "{order_by} after {skip}");
+            let request = pb::ListProfilesRequest {
+                order_by: order_by.to_owned(),
+                skip,
+                ..Default::default()
+            };
+            assert_eq!(
+                ids(&list(&mut client, request).await),
+                expected[skip as usize..],
+                "{order_by} after {skip}"
+            );
         }
     }
 }
@@ -257,7 +384,9 @@ async fn p9_order_by_an_indexed_field_puts_those_without_a_value_last() {
 async fn set_indexed(app: &TestApp, client: &mut Client, name: &str, indexed: bool) {
     let request = pb::UpdateFieldRequest {
         field: Some(field(name, pb::FieldType::Number, indexed)),
-        update_mask: Some(prost_types::FieldMask { paths: vec!["indexed".to_owned()] }),
+        update_mask: Some(prost_types::FieldMask {
+            paths: vec!["indexed".to_owned()],
+        }),
         ..Default::default()
     };
     client.admin.update_field(request).await.unwrap();
@@ -269,7 +398,10 @@ async fn set_indexed(app: &TestApp, client: &mut Client, name: &str, indexed: bo
 async fn p10_a_list_goes_on_in_its_own_order_when_an_index_comes_or_goes() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
-    client.create_field(field("score", pb::FieldType::Number, false)).await.unwrap();
+    client
+        .create_field(field("score", pb::FieldType::Number, false))
+        .await
+        .unwrap();
     let mut made = Vec::new();
     // The higher the ID the older, so that the order of the index is another one.
     for seconds in [300, 200, 100] {
@@ -283,9 +415,15 @@ async fn p10_a_list_goes_on_in_its_own_order_when_an_index_comes_or_goes() {
 
     for order_by in ["score", "nickname,score"] {
         // The first list begins without an index, the second with one.
-        for (expected, changes) in [(&made, [true, false, true]), (&by_time, [false, true, false])] {
-            let mut request =
-                pb::ListProfilesRequest { page_size: 1, order_by: order_by.to_owned(), ..Default::default() };
+        for (expected, changes) in [
+            (&made, [true, false, true]),
+            (&by_time, [false, true, false]),
+        ] {
+            let mut request = pb::ListProfilesRequest {
+                page_size: 1,
+                order_by: order_by.to_owned(),
+                ..Default::default()
+            };
             let mut seen = Vec::new();
             for indexed in changes {
                 let page = list(&mut client, request.clone()).await;
@@ -293,7 +431,11 @@ async fn p10_a_list_goes_on_in_its_own_order_when_an_index_comes_or_goes() {
                 request.page_token = page.next_page_token;
                 set_indexed(&app, &mut client, "score", indexed).await;
             }
-            assert_eq!((&seen, request.page_token.as_str()), (expected, ""), "{order_by}");
+            assert_eq!(
+                (&seen, request.page_token.as_str()),
+                (expected, ""),
+                "{order_by}"
+            );
         }
     }
 }
@@ -304,22 +446,48 @@ async fn p6_p9_a_double_is_one_value_however_it_was_written() {
     let mut client = app.service().await;
     for indexed in [false, true] {
         let name = if indexed { "indexed" } else { "plain" };
-        client.create_field(field(name, pb::FieldType::Number, indexed)).await.unwrap();
+        client
+            .create_field(field(name, pb::FieldType::Number, indexed))
+            .await
+            .unwrap();
         // The database writes what a sum came to, and the service what is set.
         for number in [18_014_398_509_481_992_f64, 1e23] {
             let made = crowd(&mut client, &["a", "b", "c"]).await;
-            client.change(made[0], json!({ name: { "$incr_by": number } })).await.unwrap();
-            client.change(made[1], json!({ name: number })).await.unwrap();
-            client.change(made[2], json!({ name: { "$incr_by": number } })).await.unwrap();
+            client
+                .change(made[0], json!({ name: { "$incr_by": number } }))
+                .await
+                .unwrap();
+            client
+                .change(made[1], json!({ name: number }))
+                .await
+                .unwrap();
+            client
+                .change(made[2], json!({ name: { "$incr_by": number } }))
+                .await
+                .unwrap();
 
-            for filter in [json!({ name: number }), json!({ name: { "$gte": number, "$lte": number } })] {
-                let request = pb::ListProfilesRequest { filter: Some(fields(filter.clone())), ..Default::default() };
-                assert_eq!(list(&mut client, request).await.profiles.len(), 3, "{filter}");
+            for filter in [
+                json!({ name: number }),
+                json!({ name: { "$gte": number, "$lte": number } }),
+            ] {
+                let request = pb::ListProfilesRequest {
+                    filter: Some(fields(filter.clone())),
+                    ..Default::default()
+                };
+                assert_eq!(
+                    list(&mut client, request).await.profiles.len(),
+                    3,
+                    "{filter}"
+                );
             }
             let filter = Some(fields(json!({ name: { "$in": [number] } })));
             for order_by in [name.to_owned(), format!("-{name}")] {
-                let request =
-                    pb::ListProfilesRequest { filter: filter.clone(), page_size: 1, order_by, ..Default::default() };
+                let request = pb::ListProfilesRequest {
+                    filter: filter.clone(),
+                    page_size: 1,
+                    order_by,
+                    ..Default::default()
+                };
                 let mut walked = client.walk(request).await;
                 walked.sort_unstable();
                 assert_eq!(walked, made);
@@ -333,7 +501,11 @@ async fn p9_created_by_is_an_order_too() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
     let made = crowd(&mut client, &["a", "b", "c"]).await;
-    let request = pb::ListProfilesRequest { order_by: "created_by".to_owned(), page_size: 2, ..Default::default() };
+    let request = pb::ListProfilesRequest {
+        order_by: "created_by".to_owned(),
+        page_size: 2,
+        ..Default::default()
+    };
     assert_eq!(client.walk(request).await, made);
 }
 
@@ -341,10 +513,16 @@ async fn p9_created_by_is_an_order_too() {
 async fn p9_p10_both_spellings_of_a_direction_are_one_order_with_one_token() {
     let app = TestApp::new().await;
     let mut client = app.service().await;
-    client.create_field(field("level", pb::FieldType::Integer, true)).await.unwrap();
+    client
+        .create_field(field("level", pb::FieldType::Integer, true))
+        .await
+        .unwrap();
     let made = crowd(&mut client, &["b", "a", "b", "a", "c"]).await;
     for (user_id, level) in made.iter().zip([1, 2, 1, 3, 2]) {
-        client.change(*user_id, json!({ "level": level })).await.unwrap();
+        client
+            .change(*user_id, json!({ "level": level }))
+            .await
+            .unwrap();
     }
 
     for (sign, word) in [
@@ -370,11 +548,25 @@ async fn p9_p10_both_spellings_of_a_direction_are_one_order_with_one_token() {
         }
         assert_eq!(seen, expected, "{sign} by turns with {word}");
     }
-    let first = list(&mut client, pb::ListProfilesRequest { page_size: 1, ..Default::default() }).await;
+    let first = list(
+        &mut client,
+        pb::ListProfilesRequest {
+            page_size: 1,
+            ..Default::default()
+        },
+    )
+    .await;
     for order_by in ["created_at", "nickname desc"] {
         let page_token = first.next_page_token.clone();
-        let other = pb::ListProfilesRequest { order_by: order_by.to_owned(), page_token, ..Default::default() };
-        assert_eq!(fault(client.users.list_profiles(other).await).reason, "PAGE_TOKEN_MISMATCH");
+        let other = pb::ListProfilesRequest {
+            order_by: order_by.to_owned(),
+            page_token,
+            ..Default::default()
+        };
+        assert_eq!(
+            fault(client.users.list_profiles(other).await).reason,
+            "PAGE_TOKEN_MISMATCH"
+        );
     }
 }
 
@@ -389,8 +581,14 @@ async fn p5_the_last_login_is_a_field_of_filters_for_who_may_read_accounts() {
             seconds: time.timestamp(),
             nanos: time.timestamp_subsec_nanos() as i32,
         });
-        let account = pb::Account { last_login_at, ..Default::default() };
-        let request = pb::CreateUserRequest { account: Some(account), ..crate::support::person("someone") };
+        let account = pb::Account {
+            last_login_at,
+            ..Default::default()
+        };
+        let request = pb::CreateUserRequest {
+            account: Some(account),
+            ..crate::support::person("someone")
+        };
         made.push(client.create(request).await.unwrap().user_id);
     }
     let request = |test: serde_json::Value| pb::ListProfilesRequest {
@@ -404,18 +602,43 @@ async fn p5_the_last_login_is_a_field_of_filters_for_who_may_read_accounts() {
         (json!({ "$lt": "2020-02-03T04:05:06Z" }), vec![]),
         (json!({ "$gt": 1_580_702_706 }), vec![made[1]]),
         (json!(1_609_459_200), vec![made[1]]),
-        (json!({ "$in": [1_580_702_706, 1_609_459_200] }), vec![made[0], made[1]]),
+        (
+            json!({ "$in": [1_580_702_706, 1_609_459_200] }),
+            vec![made[0], made[1]],
+        ),
         (json!({ "$nin": [1_580_702_706] }), vec![made[1], made[2]]),
-        (json!({ "$range": ["2020-01-01T00:00:00Z", "2020-12-31T00:00:00Z"] }), vec![made[0]]),
+        (
+            json!({ "$range": ["2020-01-01T00:00:00Z", "2020-12-31T00:00:00Z"] }),
+            vec![made[0]],
+        ),
         (json!({ "$isnull": true }), vec![made[2]]),
         (json!(null), vec![made[2]]),
-        (json!({ "$ne": "2020-02-03T04:05:06Z" }), vec![made[1], made[2]]),
+        (
+            json!({ "$ne": "2020-02-03T04:05:06Z" }),
+            vec![made[1], made[2]],
+        ),
     ] {
-        assert_eq!(ids(&list(&mut client, request(test.clone())).await), expected, "{test}");
+        assert_eq!(
+            ids(&list(&mut client, request(test.clone())).await),
+            expected,
+            "{test}"
+        );
     }
-    let wrong = fault(client.users.list_profiles(request(json!({ "$contains": "2020" }))).await);
-    let mut reader = app.service_with(&[Scope::ProfilesRead, Scope::ProfilesWrite]).await;
-    let refused = fault(reader.users.list_profiles(request(json!({ "$gte": 0 }))).await);
+    let wrong = fault(
+        client
+            .users
+            .list_profiles(request(json!({ "$contains": "2020" })))
+            .await,
+    );
+    let mut reader = app
+        .service_with(&[Scope::ProfilesRead, Scope::ProfilesWrite])
+        .await;
+    let refused = fault(
+        reader
+            .users
+            .list_profiles(request(json!({ "$gte": 0 })))
+            .await,
+    );
     let bulk = pb::BulkUpdateFieldsRequest {
         filter: request(json!({ "$gte": 0 })).filter,
         add_group_ids: vec![1],
@@ -423,7 +646,10 @@ async fn p5_the_last_login_is_a_field_of_filters_for_who_may_read_accounts() {
     };
     let bulk = fault(reader.users.bulk_update_fields(bulk).await);
 
-    assert_eq!(wrong.told(), ("FILTER_INVALID", vec!["filter.last_login_at"]));
+    assert_eq!(
+        wrong.told(),
+        ("FILTER_INVALID", vec!["filter.last_login_at"])
+    );
     for refused in [refused, bulk] {
         assert_eq!(refused.metadata["requiredScope"], "accounts.read");
     }

@@ -1,5 +1,8 @@
 //! The one integration binary: every test is a real client of a service with a database of its own.
-#![expect(clippy::disallowed_types, reason = "tests are a client, and look at statuses")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "tests are a client, and look at statuses"
+)]
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 #![expect(unreachable_pub, reason = "one binary: its modules have no outside")]
 

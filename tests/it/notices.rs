@@ -15,12 +15,21 @@ async fn p35_a_changed_email_is_told_to_the_old_one() {
     let code = app.bind_code(&mut ann, "new@example.org").await;
     let current = app.code(&mut ann, CodePurpose::Replace, EMAIL).await;
 
-    ann.confirm("new@example.org", &code, &current).await.unwrap();
+    ann.confirm("new@example.org", &code, &current)
+        .await
+        .unwrap();
 
-    assert_eq!(app.queued(EMAIL).await, ["code.replace", "notice.email_changed"]);
+    assert_eq!(
+        app.queued(EMAIL).await,
+        ["code.replace", "notice.email_changed"]
+    );
     assert_eq!(app.queued("new@example.org").await, ["code.bind"]);
     assert_eq!(app.queued(PHONE).await, [""; 0]);
-    assert!(app.newest(EMAIL).await.contains("The email address of your account was changed."));
+    assert!(
+        app.newest(EMAIL)
+            .await
+            .contains("The email address of your account was changed.")
+    );
 }
 
 #[tokio::test]
@@ -30,11 +39,20 @@ async fn p35_a_changed_phone_is_told_to_the_old_one_and_by_mail() {
     let code = app.bind_code(&mut ann, "+8613900139000").await;
     let current = app.code(&mut ann, CodePurpose::Replace, PHONE).await;
 
-    ann.update(Asks::phone("+8613900139000").code(&current).new_code(&code)).await.unwrap();
+    ann.update(Asks::phone("+8613900139000").code(&current).new_code(&code))
+        .await
+        .unwrap();
 
-    assert_eq!(app.queued(PHONE).await, ["code.replace", "notice.phone_changed"]);
+    assert_eq!(
+        app.queued(PHONE).await,
+        ["code.replace", "notice.phone_changed"]
+    );
     assert_eq!(app.queued(EMAIL).await, ["notice.phone_changed"]);
-    assert!(app.newest(PHONE).await.contains("The phone number of your account was changed."));
+    assert!(
+        app.newest(PHONE)
+            .await
+            .contains("The phone number of your account was changed.")
+    );
 }
 
 #[tokio::test]
@@ -44,13 +62,18 @@ async fn p35_a_first_address_is_told_to_that_of_the_other_kind() {
     let (_, mut ben) = app.join(given("", "+8613800138001"), "").await;
 
     let code = app.bind_code(&mut ann, PHONE).await;
-    ann.update(Asks::phone(PHONE).new_code(&code)).await.unwrap();
+    ann.update(Asks::phone(PHONE).new_code(&code))
+        .await
+        .unwrap();
     let code = app.bind_code(&mut ben, "ben@example.org").await;
     ben.confirm("ben@example.org", &code, "").await.unwrap();
 
     assert_eq!(app.queued(EMAIL).await, ["notice.phone_changed"]);
     assert_eq!(app.queued("+8613800138001").await, ["notice.email_changed"]);
-    assert_eq!((app.queued(PHONE).await, app.queued("ben@example.org").await), (bind(), bind()));
+    assert_eq!(
+        (app.queued(PHONE).await, app.queued("ben@example.org").await),
+        (bind(), bind())
+    );
 }
 
 fn bind() -> Vec<String> {
@@ -63,43 +86,93 @@ async fn p35_what_a_service_changes_is_told_too() {
     let mut service = app.service().await;
     let (user_id, _) = app.join(given(EMAIL, PHONE), "").await;
     let (by_text, _) = app.join(given("", "+8613800138001"), "").await;
-    let connection = service.link(user_id, "github", "7").await.unwrap().connection_id;
+    let connection = service
+        .link(user_id, "github", "7")
+        .await
+        .unwrap()
+        .connection_id;
 
-    service.update(Asks::password(PASSWORD).and(Asks::wallet_password("simple")).of(user_id)).await.unwrap();
-    service.update(Asks::unlink(connection).of(user_id)).await.unwrap();
-    service.update(Asks::clear("phone").of(user_id)).await.unwrap();
-    service.update(Asks::password(PASSWORD).of(by_text)).await.unwrap();
+    service
+        .update(
+            Asks::password(PASSWORD)
+                .and(Asks::wallet_password("simple"))
+                .of(user_id),
+        )
+        .await
+        .unwrap();
+    service
+        .update(Asks::unlink(connection).of(user_id))
+        .await
+        .unwrap();
+    service
+        .update(Asks::clear("phone").of(user_id))
+        .await
+        .unwrap();
+    service
+        .update(Asks::password(PASSWORD).of(by_text))
+        .await
+        .unwrap();
 
-    let told =
-        ["connection_linked", "password_changed", "wallet_password_changed", "connection_unlinked", "phone_changed"];
-    assert_eq!(app.queued(EMAIL).await, told.map(|what| format!("notice.{what}")));
+    let told = [
+        "connection_linked",
+        "password_changed",
+        "wallet_password_changed",
+        "connection_unlinked",
+        "phone_changed",
+    ];
+    assert_eq!(
+        app.queued(EMAIL).await,
+        told.map(|what| format!("notice.{what}"))
+    );
     assert_eq!(app.queued(PHONE).await, ["notice.phone_changed"]);
-    assert_eq!(app.queued("+8613800138001").await, ["notice.password_changed"]);
+    assert_eq!(
+        app.queued("+8613800138001").await,
+        ["notice.password_changed"]
+    );
 }
 
 #[tokio::test]
 async fn p35_changes_of_one_call_are_told_each() {
     let app = TestApp::new().await;
     let (user_id, _) = app.join(given(EMAIL, PHONE), "").await;
-    let asks = Asks::email("new@example.org").and(Asks::phone("+8613900139000")).and(Asks::password(PASSWORD));
+    let asks = Asks::email("new@example.org")
+        .and(Asks::phone("+8613900139000"))
+        .and(Asks::password(PASSWORD));
 
     app.service().await.update(asks.of(user_id)).await.unwrap();
 
-    let told = ["notice.email_changed", "notice.phone_changed", "notice.password_changed"];
+    let told = [
+        "notice.email_changed",
+        "notice.phone_changed",
+        "notice.password_changed",
+    ];
     assert_eq!(app.queued(EMAIL).await, told);
     assert_eq!(app.queued(PHONE).await, ["notice.phone_changed"]);
-    assert_eq!(app.queued("new@example.org").await, [""; 0], "whoever is bound now made the change");
+    assert_eq!(
+        app.queued("new@example.org").await,
+        [""; 0],
+        "whoever is bound now made the change"
+    );
 }
 
 #[tokio::test]
 async fn p35_an_unverified_address_is_told_nothing() {
     let app = TestApp::new().await;
     let mut service = app.service().await;
-    let account = pb::Account { email_verified: false, ..given(EMAIL, "") };
+    let account = pb::Account {
+        email_verified: false,
+        ..given(EMAIL, "")
+    };
     let (user_id, mut ann) = app.join(account, "").await;
 
-    service.update(Asks::username("ann.mixed").of(user_id)).await.unwrap();
-    service.update(Asks::email("ANN@example.org").of(user_id)).await.unwrap();
+    service
+        .update(Asks::username("ann.mixed").of(user_id))
+        .await
+        .unwrap();
+    service
+        .update(Asks::email("ANN@example.org").of(user_id))
+        .await
+        .unwrap();
     service.link(user_id, "github", "7").await.unwrap();
     let code = app.bind_code(&mut ann, EMAIL).await;
     ann.confirm(EMAIL, &code, "").await.unwrap();
@@ -112,10 +185,19 @@ async fn p35_an_unverified_address_is_told_nothing() {
 async fn p43_a_call_that_fails_sends_nothing() {
     let app = TestApp::new().await;
     let (_, mut ann) = app.join(given(EMAIL, ""), "").await;
-    app.join(pb::Account { username: Some("taken.name".to_owned()), ..Default::default() }, "").await;
+    app.join(
+        pb::Account {
+            username: Some("taken.name".to_owned()),
+            ..Default::default()
+        },
+        "",
+    )
+    .await;
     let code = app.bind_code(&mut ann, PHONE).await;
 
-    let asks = Asks::phone(PHONE).new_code(&code).and(Asks::username("taken.name"));
+    let asks = Asks::phone(PHONE)
+        .new_code(&code)
+        .and(Asks::username("taken.name"));
     let refused = fault(ann.update(asks).await);
 
     assert_eq!(refused.reason, "USERNAME_TAKEN");
@@ -126,20 +208,33 @@ async fn p43_a_call_that_fails_sends_nothing() {
 async fn p46_a_notice_is_in_the_language_of_the_profile() {
     let app = TestApp::new().await;
     let mut service = app.service().await;
-    let mut request = pb::CreateUserRequest { account: Some(given("", PHONE)), ..person("王芳") };
+    let mut request = pb::CreateUserRequest {
+        account: Some(given("", PHONE)),
+        ..person("王芳")
+    };
     request.profile.as_mut().unwrap().language = "zh_CN".to_owned();
     let user_id = service.create(request).await.unwrap().user_id;
 
-    service.update(Asks::password(PASSWORD).of(user_id)).await.unwrap();
+    service
+        .update(Asks::password(PASSWORD).of(user_id))
+        .await
+        .unwrap();
 
-    assert!(app.newest(PHONE).await.contains('密'), "{}", app.newest(PHONE).await);
+    assert!(
+        app.newest(PHONE).await.contains('密'),
+        "{}",
+        app.newest(PHONE).await
+    );
 }
 
 #[tokio::test]
 async fn p35_a_changed_or_cleared_username_and_a_linked_connection_are_told() {
     let app = TestApp::new().await;
     let mut service = app.service().await;
-    let account = pb::Account { username: Some("ann.mixed".to_owned()), ..given(EMAIL, "") };
+    let account = pb::Account {
+        username: Some("ann.mixed".to_owned()),
+        ..given(EMAIL, "")
+    };
     let (user_id, mut ann) = app.join(account, "").await;
 
     ann.update(Asks::username("ann.mixed")).await.unwrap();
@@ -148,9 +243,17 @@ async fn p35_a_changed_or_cleared_username_and_a_linked_connection_are_told() {
     service.link(user_id, "github", "7").await.unwrap();
     service.link(user_id, "github", "7").await.unwrap();
 
-    let told = ["notice.username_changed", "notice.username_changed", "notice.connection_linked"];
+    let told = [
+        "notice.username_changed",
+        "notice.username_changed",
+        "notice.connection_linked",
+    ];
     assert_eq!(app.queued(EMAIL).await, told);
-    assert!(app.newest(EMAIL).await.contains("A connected account was linked to your account."));
+    assert!(
+        app.newest(EMAIL)
+            .await
+            .contains("A connected account was linked to your account.")
+    );
 }
 
 #[tokio::test]
@@ -159,7 +262,11 @@ async fn p35_more_than_five_an_hour_are_summed_up_in_one() {
     let (user_id, _) = app.join(given(EMAIL, ""), "").await;
     let service = app.service().await;
     let rename = async |number: usize| {
-        service.clone().update(Asks::username(&format!("ann.name-{number}")).of(user_id)).await.unwrap();
+        service
+            .clone()
+            .update(Asks::username(&format!("ann.name-{number}")).of(user_id))
+            .await
+            .unwrap();
     };
 
     for number in 0..9 {
@@ -176,7 +283,10 @@ async fn p35_more_than_five_an_hour_are_summed_up_in_one() {
     let mut told = vec!["notice.username_changed"; 5];
     told.push("notice.more_changes");
     assert_eq!(queued, told);
-    assert!(summary.contains("Your account was changed 4 more times"), "{summary}");
+    assert!(
+        summary.contains("Your account was changed 4 more times"),
+        "{summary}"
+    );
     told.extend(["notice.username_changed"; 4]);
     told.push("notice.more_changes");
     assert_eq!(app.queued(EMAIL).await, told);
@@ -194,22 +304,45 @@ async fn p35_text_messages_go_to_allowed_countries_within_the_daily_cap() {
     let (abroad_id, mut ben) = app.join(given("", abroad), "").await;
     let (ann_id, mut ann) = app.join(given("", PHONE), "").await;
 
-    service.update(Asks::password(PASSWORD).of(abroad_id)).await.unwrap();
+    service
+        .update(Asks::password(PASSWORD).of(abroad_id))
+        .await
+        .unwrap();
     let code = fault(app.user(abroad_id).await.send_bind("+4915112345679").await);
-    service.update(Asks::password(PASSWORD).of(ann_id)).await.unwrap();
+    service
+        .update(Asks::password(PASSWORD).of(ann_id))
+        .await
+        .unwrap();
     let mut ann_again = app.user(ann_id).await;
     ann_again.send_bind("+8613900139000").await.unwrap();
     app.clock.advance(chrono::TimeDelta::minutes(2));
     let capped = fault(ann_again.send_bind("+8613900139001").await);
-    service.update(Asks::password("amber-harbour-51").of(ann_id)).await.unwrap();
-    app.clock.advance(chrono::TimeDelta::hours(23) + chrono::TimeDelta::minutes(58));
+    service
+        .update(Asks::password("amber-harbour-51").of(ann_id))
+        .await
+        .unwrap();
+    app.clock
+        .advance(chrono::TimeDelta::hours(23) + chrono::TimeDelta::minutes(58));
     let next_day = app.user(ann_id).await.send_bind("+8613900139001").await;
 
     assert_eq!(app.queued(abroad).await, [""; 0]);
-    assert_eq!(code.fields, [("phone".to_owned(), "FIELD_RANGE".to_owned())]);
-    assert_eq!((capped.reason.as_str(), capped.quota.as_deref()), ("CODE_SEND_QUOTA", Some("text_message_day")));
+    assert_eq!(
+        code.fields,
+        [("phone".to_owned(), "FIELD_RANGE".to_owned())]
+    );
+    assert_eq!(
+        (capped.reason.as_str(), capped.quota.as_deref()),
+        ("CODE_SEND_QUOTA", Some("text_message_day"))
+    );
     assert_eq!(capped.wait(), 24 * 3600 - 120);
-    assert_eq!(app.queued(PHONE).await, ["notice.password_changed"], "the notice beyond the cap is not sent");
+    assert_eq!(
+        app.queued(PHONE).await,
+        ["notice.password_changed"],
+        "the notice beyond the cap is not sent"
+    );
     assert!(next_day.is_ok());
-    assert!(ben.get(abroad_id).await.is_err() && ann.get(ann_id).await.is_err(), "their tokens were revoked");
+    assert!(
+        ben.get(abroad_id).await.is_err() && ann.get(ann_id).await.is_err(),
+        "their tokens were revoked"
+    );
 }

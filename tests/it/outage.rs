@@ -62,14 +62,20 @@ async fn url_with_two_hosts_finds_the_one_that_takes_writes() {
     let dark = socket.listen(1).unwrap();
     let address = dark.local_addr().unwrap();
     let mut queue = Vec::new();
-    while let Ok(stream) = tokio::time::timeout(Duration::from_millis(500), TcpStream::connect(address)).await {
+    while let Ok(stream) =
+        tokio::time::timeout(Duration::from_millis(500), TcpStream::connect(address)).await
+    {
         queue.push(stream.unwrap());
     }
     let database = TestDatabase::new().await;
     let (server, name) = (crate::support::server_url(), database.name().to_owned());
-    let (_, server) = server.trim_end_matches("/postgres").rsplit_once('@').unwrap();
+    let (_, server) = server
+        .trim_end_matches("/postgres")
+        .rsplit_once('@')
+        .unwrap();
 
-    let url = format!("postgres://postgres@{address},{server}/{name}?target_session_attrs=read-write");
+    let url =
+        format!("postgres://postgres@{address},{server}/{name}?target_session_attrs=read-write");
     let app = TestApp::over_url(database, &url).await;
     let mut client = app.service().await;
     let ann = client.create_named("Ann").await;

@@ -1,4 +1,5 @@
-//! The outbox with real processes: three replicas, one relay, and a process that is killed in the middle.
+//! The outbox with real processes: three replicas, one relay, and a process that is killed in the
+//! middle.
 
 use std::{
     collections::HashMap,
@@ -35,7 +36,10 @@ impl Replica {
         let mut config = Config::default();
         config.database.url = Secret(database.url());
         config.grpc.address = ([127, 0, 0, 1], 0).into();
-        config.secrets.keys = vec![SecretKey { id: "test".to_owned(), key: Secret(key_text([7; 32])) }];
+        config.secrets.keys = vec![SecretKey {
+            id: "test".to_owned(),
+            key: Secret(key_text([7; 32])),
+        }];
         config.mail.lease_seconds = 5;
         config.mail.smtp = Some(Smtp {
             host: "127.0.0.1".to_owned(),
@@ -46,8 +50,18 @@ impl Replica {
         let file = folder.0.join(format!("{name}.toml"));
         fs::write(&file, toml::to_string(&config).unwrap()).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_user-service"));
-        command.args(["serve", "--config"]).arg(file).env_remove("DATABASE_URL").env("RUST_LOG", "warn");
-        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
+        command
+            .args(["serve", "--config"])
+            .arg(file)
+            .env_remove("DATABASE_URL")
+            .env("RUST_LOG", "warn");
+        Self(
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap(),
+        )
     }
 
     /// Ends it without a chance to clean up.
@@ -81,7 +95,9 @@ async fn queue(database: &TestDatabase) {
             not_before: None,
             owner_caller: None,
         };
-        outbox::insert(&mut conn, notice, Uuid::new_v4(), now).await.unwrap();
+        outbox::insert(&mut conn, notice, Uuid::new_v4(), now)
+            .await
+            .unwrap();
     }
 }
 
@@ -92,8 +108,12 @@ async fn p44_a_relay_that_is_down_is_no_error_of_the_call() {
     drop(nobody);
     let app = TestApp::configured(|config| {
         config.mail.folder = None;
-        config.mail.smtp =
-            Some(Smtp { host: "127.0.0.1".to_owned(), port: Some(port), tls: Tls::None, ..Smtp::default() });
+        config.mail.smtp = Some(Smtp {
+            host: "127.0.0.1".to_owned(),
+            port: Some(port),
+            tls: Tls::None,
+            ..Smtp::default()
+        });
     })
     .await;
     let (_, mut ann) = app.join(given("ann@example.org", ""), "").await;
@@ -101,17 +121,32 @@ async fn p44_a_relay_that_is_down_is_no_error_of_the_call() {
 
     let delivery_id = ann.send_bind("new@example.org").await.unwrap();
     let tried = eventually("a first attempt", async || {
-        let asked = service.admin.get_delivery(pb::GetDeliveryRequest { delivery_id }).await;
+        let asked = service
+            .admin
+            .get_delivery(pb::GetDeliveryRequest { delivery_id })
+            .await;
         Some(asked.unwrap().into_inner()).filter(|delivery| delivery.attempts > 0)
     })
     .await;
     app.clock.advance(TimeDelta::minutes(10));
     app.app.waker.wake();
     all_sent(&app.database).await;
-    let ended = service.admin.get_delivery(pb::GetDeliveryRequest { delivery_id }).await.unwrap().into_inner();
+    let ended = service
+        .admin
+        .get_delivery(pb::GetDeliveryRequest { delivery_id })
+        .await
+        .unwrap()
+        .into_inner();
 
-    assert_eq!((tried.state(), tried.attempts), (pb::DeliveryState::Queued, 1));
-    assert_eq!((ended.state(), ended.attempts), (pb::DeliveryState::Expired, 1), "its code is of no use any more");
+    assert_eq!(
+        (tried.state(), tried.attempts),
+        (pb::DeliveryState::Queued, 1)
+    );
+    assert_eq!(
+        (ended.state(), ended.attempts),
+        (pb::DeliveryState::Expired, 1),
+        "its code is of no use any more"
+    );
 }
 
 #[tokio::test]
@@ -128,15 +163,22 @@ async fn p47_what_nothing_is_configured_to_send_with_fails() {
     for address in ["new@example.org", "+8613800138000"] {
         let delivery_id = ann.send_bind(address).await.unwrap();
         let failed = eventually("the end of the delivery", async || {
-            let asked = service.admin.get_delivery(pb::GetDeliveryRequest { delivery_id }).await;
-            Some(asked.unwrap().into_inner()).filter(|delivery| delivery.state() != pb::DeliveryState::Queued)
+            let asked = service
+                .admin
+                .get_delivery(pb::GetDeliveryRequest { delivery_id })
+                .await;
+            Some(asked.unwrap().into_inner())
+                .filter(|delivery| delivery.state() != pb::DeliveryState::Queued)
         });
         assert_eq!(failed.await.state(), pb::DeliveryState::Failed, "{address}");
     }
 }
 
 fn message_id(mail: &Received) -> &str {
-    mail.data.lines().find(|line| line.starts_with("Message-ID:")).expect("a Message-ID")
+    mail.data
+        .lines()
+        .find(|line| line.starts_with("Message-ID:"))
+        .expect("a Message-ID")
 }
 
 // Real processes send on their own; the relays answer meanwhile.
@@ -158,14 +200,23 @@ async fn p43_three_processes_deliver_a_thousand_mails_though_one_is_killed() {
     all_sent(&database).await;
     let mut by_recipient: HashMap<String, Vec<String>> = HashMap::new();
     for mail in relay.received().iter().chain(&sent_by_it) {
-        by_recipient.entry(mail.to[0].clone()).or_default().push(message_id(mail).to_owned());
+        by_recipient
+            .entry(mail.to[0].clone())
+            .or_default()
+            .push(message_id(mail).to_owned());
     }
 
     assert_eq!(by_recipient.len(), MAILS, "every mail is delivered");
-    let twice: Vec<(&String, &Vec<String>)> = by_recipient.iter().filter(|(_, ids)| ids.len() > 1).collect();
+    let twice: Vec<(&String, &Vec<String>)> = by_recipient
+        .iter()
+        .filter(|(_, ids)| ids.len() > 1)
+        .collect();
     assert!(twice.len() <= 8, "no more than it had under way: {twice:?}");
     for (recipient, ids) in twice {
         assert!(ids.len() == 2 && ids[0] == ids[1], "{recipient} {ids:?}");
-        assert!(sent_by_it.iter().any(|mail| mail.to[0] == *recipient), "{recipient} was never the killed one's");
+        assert!(
+            sent_by_it.iter().any(|mail| mail.to[0] == *recipient),
+            "{recipient} was never the killed one's"
+        );
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use diesel_async::SimpleAsyncConnection;
 use futures_util::future::join_all;
 use tonic::{Code, transport::Endpoint};
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 use crate::support::{TestApp, eventually, fault};
 
@@ -15,13 +17,19 @@ async fn p56_calls_beyond_512_are_turned_away_and_health_still_answers() {
     let client = app.service().await;
     let ann = client.clone().create_named("Ann").await.user_id;
     let mut holder = app.database.connect().await;
-    holder.batch_execute("begin; lock table users").await.unwrap();
+    holder
+        .batch_execute("begin; lock table users")
+        .await
+        .unwrap();
     let calls = || {
         let mut client = client.clone();
         tokio::spawn(async move { client.get(ann).await })
     };
-    let mut health =
-        HealthClient::new(Endpoint::from_shared(format!("http://{}", app.address())).unwrap().connect_lazy());
+    let mut health = HealthClient::new(
+        Endpoint::from_shared(format!("http://{}", app.address()))
+            .unwrap()
+            .connect_lazy(),
+    );
 
     // All that there is room for, which wait, and more, which do not.
     let mut refused = Vec::new();
@@ -32,12 +40,21 @@ async fn p56_calls_beyond_512_are_turned_away_and_health_still_answers() {
         refused.push(fault(done.unwrap()));
         waiting.swap_remove(place);
     }
-    let told = health.check(HealthCheckRequest { service: String::new() }).await.unwrap().into_inner();
+    let told = health
+        .check(HealthCheckRequest {
+            service: String::new(),
+        })
+        .await
+        .unwrap()
+        .into_inner();
     holder.batch_execute("rollback").await.unwrap();
     let served = join_all(waiting).await;
 
     for refused in refused {
-        assert_eq!((refused.code, refused.reason.as_str()), (Code::Unavailable, "OVERLOADED"));
+        assert_eq!(
+            (refused.code, refused.reason.as_str()),
+            (Code::Unavailable, "OVERLOADED")
+        );
         assert_eq!(refused.retry, Some(Duration::from_secs(1)));
     }
     assert_eq!(told.status(), ServingStatus::Serving);
@@ -57,7 +74,13 @@ async fn p56_an_import_takes_room_until_it_ends() {
     let ann = client.create_named("Ann").await.user_id;
     let imports = (0..512).map(|_| {
         let mut client = client.clone();
-        async move { client.admin.import_users(tokio_stream::pending()).await.unwrap() }
+        async move {
+            client
+                .admin
+                .import_users(tokio_stream::pending())
+                .await
+                .unwrap()
+        }
     });
 
     let imports = join_all(imports).await;

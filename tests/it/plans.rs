@@ -1,4 +1,5 @@
-//! Each way of reading that promise 8 names is driven by an index: the plans of the very statements that are sent.
+//! Each way of reading that promise 8 names is driven by an index: the plans of the very statements
+//! that are sent.
 
 use std::{
     collections::BTreeSet,
@@ -29,7 +30,8 @@ use crate::support::{
     statements::{prepared, text_of},
 };
 
-/// A database with a crowd, a connection whose statements are written down, and one that asks for their plans.
+/// A database with a crowd, a connection whose statements are written down, and one that asks for
+/// their plans.
 struct Planner {
     _app: TestApp,
     fields: Fields,
@@ -51,8 +53,12 @@ impl Planner {
         let app = TestApp::new().await;
         demo_data::fill(&app.api).await.unwrap();
         let mut conn = app.database.connect().await;
-        schema::set_mark(&mut conn, DevMarker::Filled { users: 0 }).await.unwrap();
-        seed_data::fill(&app.database.url(), None, 1000, start_time(), |_| {}).await.unwrap();
+        schema::set_mark(&mut conn, DevMarker::Filled { users: 0 })
+            .await
+            .unwrap();
+        seed_data::fill(&app.database.url(), None, 1000, start_time(), |_| {})
+            .await
+            .unwrap();
         let fields = Fields::new(fields::list(&mut conn).await.unwrap(), Vec::new());
         let sent = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&sent);
@@ -61,27 +67,52 @@ impl Planner {
                 seen.lock().unwrap().push(text_of(query));
             }
         });
-        let (client, connection) = tokio_postgres::connect(&app.database.url(), NoTls).await.unwrap();
+        let (client, connection) = tokio_postgres::connect(&app.database.url(), NoTls)
+            .await
+            .unwrap();
         tokio::spawn(connection);
         // A sort of few rows is cheap; what counts is that a plan without one is there.
         let settings = "set enable_seqscan = off; set enable_sort = off; set plan_cache_mode = force_generic_plan";
         client.batch_execute(settings).await.unwrap();
-        Self { _app: app, fields, conn, sent, client }
+        Self {
+            _app: app,
+            fields,
+            conn,
+            sent,
+            client,
+        }
     }
 
     /// The plan of the one statement that was sent since the last look.
     async fn plan(&self) -> Plan {
         let sent = std::mem::take(&mut *self.sent.lock().unwrap());
-        let [statement] = sent.as_slice() else { panic!("not one statement: {sent:#?}") };
-        let count = (1..).take_while(|number| statement.contains(&format!("${number}"))).count();
-        self.explain(&format!("deallocate all; prepare asked as {statement};"), "asked", count).await
+        let [statement] = sent.as_slice() else {
+            panic!("not one statement: {sent:#?}")
+        };
+        let count = (1..)
+            .take_while(|number| statement.contains(&format!("${number}")))
+            .count();
+        self.explain(
+            &format!("deallocate all; prepare asked as {statement};"),
+            "asked",
+            count,
+        )
+        .await
     }
 
     /// The plan of a prepared statement with so many parameters.
     async fn explain(&self, before: &str, name: &str, count: usize) -> Plan {
-        let nulls = if count == 0 { String::new() } else { format!("({})", vec!["null"; count].join(", ")) };
+        let nulls = if count == 0 {
+            String::new()
+        } else {
+            format!("({})", vec!["null"; count].join(", "))
+        };
         let asked = format!("{before} explain (format json, costs off) execute {name}{nulls}");
-        let answer = self.client.simple_query(&asked).await.unwrap_or_else(|error| panic!("{error:?}: {asked}"));
+        let answer = self
+            .client
+            .simple_query(&asked)
+            .await
+            .unwrap_or_else(|error| panic!("{error:?}: {asked}"));
         let rows = answer.iter().filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => row.get(0),
             _ => None,
@@ -93,22 +124,39 @@ impl Planner {
     }
 
     async fn list(&mut self, filter: Value, order: &str, after: Option<Vec<Value>>) -> Plan {
-        let Value::Object(filter) = filter else { panic!("a filter is an object") };
+        let Value::Object(filter) = filter else {
+            panic!("a filter is an object")
+        };
         let filter = filter::parse(filter, &self.fields).unwrap();
         let order = order::parse(order, &self.fields).unwrap();
-        let selection = Selection { filter, order, after, skip: 0, limit: 21, with_document: true };
-        listing::list(&mut self.conn, &selection, &mut |_| ControlFlow::Continue(())).await.unwrap();
+        let selection = Selection {
+            filter,
+            order,
+            after,
+            skip: 0,
+            limit: 21,
+            with_document: true,
+        };
+        listing::list(&mut self.conn, &selection, &mut |_| {
+            ControlFlow::Continue(())
+        })
+        .await
+        .unwrap();
         self.plan().await
     }
 
     /// With sorts again: those of the one row that a key finds.
     async fn allow_sorts(&self) {
-        self.client.batch_execute("set enable_sort = on").await.unwrap();
+        self.client
+            .batch_execute("set enable_sort = on")
+            .await
+            .unwrap();
     }
 
     /// Without walks along an index, so that a condition has to find its rows by its own.
     async fn only_bitmaps(&self) {
-        let settings = "set enable_indexscan = off; set enable_indexonlyscan = off; set enable_sort = on";
+        let settings =
+            "set enable_indexscan = off; set enable_indexonlyscan = off; set enable_sort = on";
         self.client.batch_execute(settings).await.unwrap();
     }
 }
@@ -119,11 +167,17 @@ impl Plan {
             self.indexes.insert(index.to_owned());
         }
         match node["Node Type"].as_str().unwrap() {
-            "Seq Scan" => self.whole_tables.extend(node["Relation Name"].as_str().map(str::to_owned)),
+            "Seq Scan" => self
+                .whole_tables
+                .extend(node["Relation Name"].as_str().map(str::to_owned)),
             "Sort" | "Incremental Sort" => self.sorts = true,
             _ => {}
         }
-        node["Plans"].as_array().into_iter().flatten().for_each(|node| self.read(node));
+        node["Plans"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .for_each(|node| self.read(node));
     }
 
     #[track_caller]
@@ -147,7 +201,9 @@ async fn a_plan_that_reads_everything_is_known() {
     let mut planner = Planner::new().await;
     planner.only_bitmaps().await;
 
-    let plan = planner.list(json!({ "motto": "一期一会" }), "nickname", None).await;
+    let plan = planner
+        .list(json!({ "motto": "一期一会" }), "nickname", None)
+        .await;
 
     assert_eq!(plan.whole_tables, BTreeSet::from(["users".to_owned()]));
     assert!(plan.sorts);
@@ -159,13 +215,19 @@ async fn p8_look_ups_by_key() {
 
     profiles::find_version(&mut planner.conn, 1).await.unwrap();
     planner.plan().await.walks(&["users_pkey"]);
-    unique_values::find(&mut planner.conn, "email", "a@example.com").await.unwrap();
+    unique_values::find(&mut planner.conn, "email", "a@example.com")
+        .await
+        .unwrap();
     planner.plan().await.walks(&["unique_values_pkey"]);
     // Those that are gathered are prepared on connections of their own.
     let gathered = Statements::prepare(&planner.client).await.unwrap();
     for (name, text) in prepared(&planner.client).await {
         let count = text.matches('$').count();
-        let index = if text.contains("unique_values") { "unique_values_pkey" } else { "users_pkey" };
+        let index = if text.contains("unique_values") {
+            "unique_values_pkey"
+        } else {
+            "users_pkey"
+        };
         planner.explain("", &name, count).await.walks(&[index]);
     }
     drop(gathered);
@@ -173,12 +235,20 @@ async fn p8_look_ups_by_key() {
     planner.plan().await.walks(&["accounts_pkey"]);
     accounts::list(&mut planner.conn, vec![1, 2]).await.unwrap();
     planner.plan().await.rests_on(&["accounts_pkey"]);
-    tokens::find_by_hash(&mut planner.conn, vec![0; 32]).await.unwrap();
+    tokens::find_by_hash(&mut planner.conn, vec![0; 32])
+        .await
+        .unwrap();
     planner.plan().await.walks(&["tokens_pkey"]);
     planner.allow_sorts().await;
     // A filter by a username and so on becomes one by the IDs of the holders.
-    planner.list(json!({ "user_id": 1 }), "", None).await.rests_on(&["users_pkey"]);
-    planner.list(json!({ "user_id": { "$in": [1, 2] } }), "", None).await.rests_on(&["users_pkey"]);
+    planner
+        .list(json!({ "user_id": 1 }), "", None)
+        .await
+        .rests_on(&["users_pkey"]);
+    planner
+        .list(json!({ "user_id": { "$in": [1, 2] } }), "", None)
+        .await
+        .rests_on(&["users_pkey"]);
 }
 
 #[tokio::test]
@@ -187,12 +257,24 @@ async fn p8_p10_newest_first_at_any_depth() {
     let place = || Some(vec![json!(1_700_000_000_000_000_i64), json!(77)]);
 
     for order in ["", "-created_at", "created_at"] {
-        planner.list(json!({}), order, None).await.walks(&["users_created_at"]);
-        planner.list(json!({}), order, place()).await.walks(&["users_created_at"]);
+        planner
+            .list(json!({}), order, None)
+            .await
+            .walks(&["users_created_at"]);
+        planner
+            .list(json!({}), order, place())
+            .await
+            .walks(&["users_created_at"]);
     }
     let span = json!({ "created_at": { "$gte": 1_600_000_000, "$lt": 1_700_000_000 } });
-    planner.list(span, "", None).await.walks(&["users_created_at"]);
-    planner.list(json!({ "user_id": { "$gte": 5 } }), "user_id", None).await.walks(&["users_pkey"]);
+    planner
+        .list(span, "", None)
+        .await
+        .walks(&["users_created_at"]);
+    planner
+        .list(json!({ "user_id": { "$gte": 5 } }), "user_id", None)
+        .await
+        .walks(&["users_pkey"]);
 }
 
 #[tokio::test]
@@ -200,14 +282,32 @@ async fn p8_nicknames_and_groups() {
     let mut planner = Planner::new().await;
     planner.only_bitmaps().await;
 
-    for pattern in ["a", "王", "ex", "王伟", "Ann", "🌸", "Christophe", "愿所有美好都如期而至"] {
+    for pattern in [
+        "a",
+        "王",
+        "ex",
+        "王伟",
+        "Ann",
+        "🌸",
+        "Christophe",
+        "愿所有美好都如期而至",
+    ] {
         for operator in ["$contains", "$icontains", "$starts_with"] {
-            let plan = planner.list(json!({ "nickname": { operator: pattern } }), "", None).await;
+            let plan = planner
+                .list(json!({ "nickname": { operator: pattern } }), "", None)
+                .await;
             plan.rests_on(&["users_nickname_pieces"]);
         }
     }
-    for groups in [json!(258), json!({ "$in": [258, 77] }), json!({ "$all": [258, 1000] })] {
-        planner.list(json!({ "group_ids": groups }), "", None).await.rests_on(&["users_group_ids"]);
+    for groups in [
+        json!(258),
+        json!({ "$in": [258, 77] }),
+        json!({ "$all": [258, 1000] }),
+    ] {
+        planner
+            .list(json!({ "group_ids": groups }), "", None)
+            .await
+            .rests_on(&["users_group_ids"]);
     }
 }
 
@@ -216,20 +316,50 @@ async fn p8_indexed_custom_fields() {
     let mut planner = Planner::new().await;
     let place = || Some(vec![json!(1_700_000_000_000_000_i64), json!(77)]);
 
-    for filter in [json!({ "level": 3 }), json!({ "tags": "vip" }), json!({ "tags": { "$all": ["vip", "early"] } })] {
-        planner.list(filter.clone(), "", None).await.walks(&["field_values_pkey", "users_pkey"]);
-        planner.list(filter.clone(), "", place()).await.walks(&["field_values_pkey", "users_pkey"]);
-        planner.list(filter.clone(), "created_at", None).await.walks(&["field_values_pkey", "users_pkey"]);
-        planner.list(filter, "nickname", None).await.rests_on(&["field_values_pkey", "users_pkey"]);
+    for filter in [
+        json!({ "level": 3 }),
+        json!({ "tags": "vip" }),
+        json!({ "tags": { "$all": ["vip", "early"] } }),
+    ] {
+        planner
+            .list(filter.clone(), "", None)
+            .await
+            .walks(&["field_values_pkey", "users_pkey"]);
+        planner
+            .list(filter.clone(), "", place())
+            .await
+            .walks(&["field_values_pkey", "users_pkey"]);
+        planner
+            .list(filter.clone(), "created_at", None)
+            .await
+            .walks(&["field_values_pkey", "users_pkey"]);
+        planner
+            .list(filter, "nickname", None)
+            .await
+            .rests_on(&["field_values_pkey", "users_pkey"]);
     }
     let place = || Some(vec![json!(5), json!(1_700_000_000_000_000_i64), json!(77)]);
     for order in ["level", "-level"] {
-        planner.list(json!({}), order, None).await.walks(&["field_values_pkey", "users_pkey"]);
-        planner.list(json!({}), order, place()).await.walks(&["field_values_pkey", "users_pkey"]);
+        planner
+            .list(json!({}), order, None)
+            .await
+            .walks(&["field_values_pkey", "users_pkey"]);
+        planner
+            .list(json!({}), order, place())
+            .await
+            .walks(&["field_values_pkey", "users_pkey"]);
     }
     planner.only_bitmaps().await;
-    for test in [json!({ "$in": [3, 4] }), json!({ "$gt": 50 }), json!({ "$lte": 2 }), json!({ "$range": [5, 6] })] {
-        planner.list(json!({ "level": test }), "", None).await.rests_on(&["field_values_pkey"]);
+    for test in [
+        json!({ "$in": [3, 4] }),
+        json!({ "$gt": 50 }),
+        json!({ "$lte": 2 }),
+        json!({ "$range": [5, 6] }),
+    ] {
+        planner
+            .list(json!({ "level": test }), "", None)
+            .await
+            .rests_on(&["field_values_pkey"]);
     }
 }
 
@@ -241,12 +371,19 @@ async fn p8_bulk_changes_pick_by_the_same_indexes() {
     for (given, index) in [
         (json!({ "level": 3 }), "field_values_pkey"),
         (json!({ "group_ids": 258 }), "users_group_ids"),
-        (json!({ "nickname": { "$contains": "王" } }), "users_nickname_pieces"),
+        (
+            json!({ "nickname": { "$contains": "王" } }),
+            "users_nickname_pieces",
+        ),
         (json!({ "user_id": 1 }), "users_pkey"),
     ] {
-        let Value::Object(given) = given else { unreachable!("written as an object") };
+        let Value::Object(given) = given else {
+            unreachable!("written as an object")
+        };
         let filter = filter::parse(given, &planner.fields).unwrap();
-        bulk::pick(&mut planner.conn, &filter, None, 0, 1000).await.unwrap();
+        bulk::pick(&mut planner.conn, &filter, None, 0, 1000)
+            .await
+            .unwrap();
         planner.plan().await.rests_on(&[index]);
     }
 }

@@ -15,14 +15,24 @@ use crate::support::{certificates::Authority, folder::Folder};
 async fn start(folder: PathBuf, cert: String, key: String) -> Option<postgres::Server> {
     let server = tokio::task::spawn_blocking({
         let folder = folder.clone();
-        move || postgres::Server::start(&Settings { folder: &folder, extra: &[] }).unwrap()
+        move || {
+            postgres::Server::start(&Settings {
+                folder: &folder,
+                extra: &[],
+            })
+            .unwrap()
+        }
     });
     let server = server.await.unwrap();
-    let mut conn = schema::connect(&server.url("postgres"), None).await.unwrap();
+    let mut conn = schema::connect(&server.url("postgres"), None)
+        .await
+        .unwrap();
     let library = Sql::<Text>::new("select setting from pg_settings where name = 'ssl_library'");
     let library: String = library.get_result(&mut conn).await.unwrap();
-    let data: String =
-        Sql::<Text>::new("select current_setting('data_directory')").get_result(&mut conn).await.unwrap();
+    let data: String = Sql::<Text>::new("select current_setting('data_directory')")
+        .get_result(&mut conn)
+        .await
+        .unwrap();
     tokio::task::spawn_blocking(move || {
         drop(server);
         if library.is_empty() {
@@ -33,9 +43,16 @@ async fn start(folder: PathBuf, cert: String, key: String) -> Option<postgres::S
             let path = PathBuf::from(&data).join(name);
             fs::write(&path, text).unwrap();
             std::os::unix::fs::chown(&path, Some(owner.uid()), Some(owner.gid())).unwrap();
-            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+                .unwrap();
         }
-        Some(postgres::Server::start(&Settings { folder: &folder, extra: &[("ssl", "on")] }).unwrap())
+        Some(
+            postgres::Server::start(&Settings {
+                folder: &folder,
+                extra: &[("ssl", "on")],
+            })
+            .unwrap(),
+        )
     })
     .await
     .unwrap()
@@ -48,20 +65,41 @@ async fn p52_postgres_must_show_a_chain_and_a_name_that_are_right() {
     let Some(server) = start(folder.0.join("postgres"), leaf.cert, leaf.key).await else {
         return println!("the binaries of Postgres know no TLS");
     };
-    let url = |host: &str, mode: &str| format!("postgres://postgres@{host}:{}/postgres?sslmode={mode}", server.port());
-    let (ours, theirs) = (folder.write("ca.pem", &ca.pem()), folder.write("stranger.pem", &stranger.pem()));
+    let url = |host: &str, mode: &str| {
+        format!(
+            "postgres://postgres@{host}:{}/postgres?sslmode={mode}",
+            server.port()
+        )
+    };
+    let (ours, theirs) = (
+        folder.write("ca.pem", &ca.pem()),
+        folder.write("stranger.pem", &stranger.pem()),
+    );
 
     for mode in ["require", "verify-ca", "verify-full", "prefer"] {
-        let mut conn = schema::connect(&url("localhost", mode), Some(&ours)).await.unwrap();
-        let statement = Sql::<Bool>::new("select ssl from pg_stat_ssl where pid = pg_backend_pid()");
+        let mut conn = schema::connect(&url("localhost", mode), Some(&ours))
+            .await
+            .unwrap();
+        let statement =
+            Sql::<Bool>::new("select ssl from pg_stat_ssl where pid = pg_backend_pid()");
         let is_encrypted: bool = statement.get_result(&mut conn).await.unwrap();
         assert!(is_encrypted, "{mode}");
     }
-    for (host, ca) in [("localhost", None), ("localhost", Some(&theirs)), ("127.0.0.1", Some(&ours))] {
-        let refused = schema::connect(&url(host, "require"), ca.map(PathBuf::as_path)).await.err();
-        let text = refused.expect("a stranger's certificate is refused").to_string();
+    for (host, ca) in [
+        ("localhost", None),
+        ("localhost", Some(&theirs)),
+        ("127.0.0.1", Some(&ours)),
+    ] {
+        let refused = schema::connect(&url(host, "require"), ca.map(PathBuf::as_path))
+            .await
+            .err();
+        let text = refused
+            .expect("a stranger's certificate is refused")
+            .to_string();
         assert!(text.contains("certificate"), "{host}: {text}");
     }
-    schema::connect(&url("127.0.0.1", "disable"), None).await.unwrap();
+    schema::connect(&url("127.0.0.1", "disable"), None)
+        .await
+        .unwrap();
     drop(tokio::task::spawn_blocking(move || drop(server)).await);
 }

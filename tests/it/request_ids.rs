@@ -19,15 +19,25 @@ async fn p20_a_reply_that_was_lost_is_given_again_and_nothing_is_done_twice() {
     let app = TestApp::new().await;
     let (_, mut user) = app.join(given("ann@example.org", ""), PASSWORD).await;
     let etag = user.account(0).await.etag;
-    let asks = Asks::password("amber-harbour-51").current(PASSWORD).at(&etag).once(ID);
+    let asks = Asks::password("amber-harbour-51")
+        .current(PASSWORD)
+        .at(&etag)
+        .once(ID);
 
     // The client of this first call is gone before its answer is looked at.
     drop(user.clone().update(asks.clone()).await);
     let again = user.update(asks.clone()).await.unwrap();
     let reused = fault(user.update(asks.current("another")).await);
 
-    assert_eq!(user.account(0).await, again, "the old password and etag were right the first time");
-    assert_eq!(app.queued("ann@example.org").await, ["notice.password_changed"]);
+    assert_eq!(
+        user.account(0).await,
+        again,
+        "the old password and etag were right the first time"
+    );
+    assert_eq!(
+        app.queued("ann@example.org").await,
+        ["notice.password_changed"]
+    );
     assert_eq!(reused.told(), ("REQUEST_ID_REUSED", vec!["request_id"]));
 }
 
@@ -37,7 +47,9 @@ async fn p20_ten_parallel_repeats_change_once() {
     let (_, mut user) = app.join(given("ann@example.org", ""), PASSWORD).await;
     let code = app.bind_code(&mut user, "+8613900139000").await;
     let of_code = Asks::phone("+8613900139000").new_code(&code).once(ID);
-    let of_password = Asks::password("amber-harbour-51").current(PASSWORD).once("00000000-3f8a-4b7e-9f39-1c2d3e4f5a6b");
+    let of_password = Asks::password("amber-harbour-51")
+        .current(PASSWORD)
+        .once("00000000-3f8a-4b7e-9f39-1c2d3e4f5a6b");
 
     for asks in [of_code, of_password] {
         let tries = (0..10).map(|_| {
@@ -52,9 +64,15 @@ async fn p20_ten_parallel_repeats_change_once() {
             }
         }
         replies.push(user.update(asks).await.unwrap());
-        assert!(replies.iter().all(|reply| *reply == replies[0]), "{replies:?}");
+        assert!(
+            replies.iter().all(|reply| *reply == replies[0]),
+            "{replies:?}"
+        );
     }
-    assert_eq!(app.queued("ann@example.org").await, ["notice.phone_changed", "notice.password_changed"]);
+    assert_eq!(
+        app.queued("ann@example.org").await,
+        ["notice.phone_changed", "notice.password_changed"]
+    );
 }
 
 /// All answers that are replies are the same; the others tell that the request is under way.
@@ -76,7 +94,10 @@ async fn p20_parallel_repeats_on_two_replicas_change_once() {
     let token = app.user_token(user_id).await;
     let (mut user, there) = (app.client(&token), replica.client(&token));
     let clients = [user.clone(), there];
-    let asks = Asks::password("amber-harbour-51").current(PASSWORD).at(&user.account(0).await.etag).once(ID);
+    let asks = Asks::password("amber-harbour-51")
+        .current(PASSWORD)
+        .at(&user.account(0).await.etag)
+        .once(ID);
 
     let tries = clients.iter().cycle().take(10).map(|client| {
         let (mut client, asks) = (client.clone(), asks.clone());
@@ -87,7 +108,10 @@ async fn p20_parallel_repeats_on_two_replicas_change_once() {
 
     assert_alike(answers, &reply);
     assert_eq!(user.account(0).await, reply);
-    assert_eq!(app.queued("ann@example.org").await, ["notice.password_changed"]);
+    assert_eq!(
+        app.queued("ann@example.org").await,
+        ["notice.password_changed"]
+    );
 }
 
 #[tokio::test]
@@ -102,10 +126,26 @@ async fn p20_parallel_repeats_on_two_replicas_send_one_code() {
         request_id: ID.to_owned(),
         ..Default::default()
     };
-    let ask = async |mut client: Client| Ok(client.users.send_email_code(request.clone()).await?.into_inner());
+    let ask = async |mut client: Client| {
+        Ok(client
+            .users
+            .send_email_code(request.clone())
+            .await?
+            .into_inner())
+    };
 
-    let answers = join_all(clients.iter().cycle().take(10).map(|client| ask(client.clone()))).await;
-    let [here, there] = [ask(clients[0].clone()).await.unwrap(), ask(clients[1].clone()).await.unwrap()];
+    let answers = join_all(
+        clients
+            .iter()
+            .cycle()
+            .take(10)
+            .map(|client| ask(client.clone())),
+    )
+    .await;
+    let [here, there] = [
+        ask(clients[0].clone()).await.unwrap(),
+        ask(clients[1].clone()).await.unwrap(),
+    ];
 
     assert_alike(answers, &here);
     assert_eq!(here, there);
@@ -120,23 +160,45 @@ async fn p20_a_repeat_of_a_write_in_progress_is_told_so_on_every_replica() {
     let ann = clients[0].clone().create_named("Ann").await.user_id;
     let request = pb::UpdateProfileRequest {
         user_id: ann,
-        profile: Some(pb::Profile { nickname: "Anna".to_owned(), ..Default::default() }),
-        update_mask: Some(prost_types::FieldMask { paths: vec!["nickname".to_owned()] }),
+        profile: Some(pb::Profile {
+            nickname: "Anna".to_owned(),
+            ..Default::default()
+        }),
+        update_mask: Some(prost_types::FieldMask {
+            paths: vec!["nickname".to_owned()],
+        }),
         request_id: ID.to_owned(),
         ..Default::default()
     };
-    let rename = async |mut client: Client| Ok(client.users.update_profile(request.clone()).await?.into_inner());
+    let rename = async |mut client: Client| {
+        Ok(client
+            .users
+            .update_profile(request.clone())
+            .await?
+            .into_inner())
+    };
     let (mut holder, mut watcher) = (app.database.connect().await, app.database.connect().await);
-    holder.batch_execute(&format!("begin; select from users where user_id = {ann} for update")).await.unwrap();
+    holder
+        .batch_execute(&format!(
+            "begin; select from users where user_id = {ann} for update"
+        ))
+        .await
+        .unwrap();
 
     let (mut first, sent) = (clients[0].clone(), request.clone());
     let first = tokio::spawn(async move { first.users.update_profile(sent).await });
     until_waiting(&mut watcher, 1).await;
-    let repeats = [rename(clients[0].clone()).await, rename(clients[1].clone()).await];
+    let repeats = [
+        rename(clients[0].clone()).await,
+        rename(clients[1].clone()).await,
+    ];
     holder.batch_execute("rollback").await.unwrap();
     let first = first.await.unwrap().unwrap().into_inner();
 
-    assert_eq!(repeats.map(|repeat| fault(repeat).reason), ["REQUEST_IN_PROGRESS"; 2]);
+    assert_eq!(
+        repeats.map(|repeat| fault(repeat).reason),
+        ["REQUEST_IN_PROGRESS"; 2]
+    );
     for client in clients {
         assert_eq!(rename(client).await.unwrap(), first);
     }
@@ -151,10 +213,20 @@ async fn p20_the_caller_of_a_request_is_the_service_and_not_its_token() {
 
     user.update(Asks::username("ann.other")).await.unwrap();
     let again = app.service().await.update(asks).await.unwrap();
-    let of_user = user.update(Asks::username("ann.third").once(ID)).await.unwrap();
+    let of_user = user
+        .update(Asks::username("ann.third").once(ID))
+        .await
+        .unwrap();
 
-    assert_eq!(again, first, "another token of the same service gets the same reply");
-    assert_eq!(of_user.username.as_deref(), Some("ann.third"), "another caller's ids are others");
+    assert_eq!(
+        again, first,
+        "another token of the same service gets the same reply"
+    );
+    assert_eq!(
+        of_user.username.as_deref(),
+        Some("ann.third"),
+        "another caller's ids are others"
+    );
 }
 
 #[tokio::test]
@@ -175,13 +247,29 @@ async fn p20_a_connection_is_linked_once() {
         async move { Ok(client.admin.link_connection(request).await?.into_inner()) }
     });
     let answers = join_all(tries).await;
-    let first = service.admin.link_connection(request.clone()).await.unwrap().into_inner();
-    let other = pb::LinkConnectionRequest { display_name: "Anna".to_owned(), ..request.clone() };
+    let first = service
+        .admin
+        .link_connection(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    let other = pb::LinkConnectionRequest {
+        display_name: "Anna".to_owned(),
+        ..request.clone()
+    };
     let reused = fault(service.admin.link_connection(other).await);
     // The first response comes again although the connection is gone meanwhile.
     let connection_id = first.connection.as_ref().unwrap().connection_id;
-    service.update(Asks::unlink(connection_id).of(user_id)).await.unwrap();
-    let again = service.admin.link_connection(request).await.unwrap().into_inner();
+    service
+        .update(Asks::unlink(connection_id).of(user_id))
+        .await
+        .unwrap();
+    let again = service
+        .admin
+        .link_connection(request)
+        .await
+        .unwrap()
+        .into_inner();
 
     assert_alike(answers, &first);
     assert_eq!(reused.told(), ("REQUEST_ID_REUSED", vec!["request_id"]));
@@ -200,24 +288,49 @@ async fn p20_a_field_is_created_once() {
         default_value: Some(user_service::convert::json::to_value(&serde_json::json!(1))),
         ..Default::default()
     };
-    let request = pb::CreateFieldRequest { field: Some(field.clone()), request_id: ID.to_owned() };
+    let request = pb::CreateFieldRequest {
+        field: Some(field.clone()),
+        request_id: ID.to_owned(),
+    };
 
     let tries = clients.iter().cycle().take(10).map(|client| {
         let (mut client, request) = (client.clone(), request.clone());
         async move { Ok(client.admin.create_field(request).await?.into_inner()) }
     });
     let answers = join_all(tries).await;
-    let first = clients[0].admin.create_field(request.clone()).await.unwrap().into_inner();
-    let other = pb::FieldDefinition { description: "another".to_owned(), ..field };
-    let other = pb::CreateFieldRequest { field: Some(other), request_id: ID.to_owned() };
+    let first = clients[0]
+        .admin
+        .create_field(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    let other = pb::FieldDefinition {
+        description: "another".to_owned(),
+        ..field
+    };
+    let other = pb::CreateFieldRequest {
+        field: Some(other),
+        request_id: ID.to_owned(),
+    };
     let reused = fault(clients[0].admin.create_field(other).await);
-    let delete = pb::DeleteFieldRequest { name: "level".to_owned(), ..Default::default() };
+    let delete = pb::DeleteFieldRequest {
+        name: "level".to_owned(),
+        ..Default::default()
+    };
     clients[0].admin.delete_field(delete).await.unwrap();
-    let again = clients[1].admin.create_field(request).await.unwrap().into_inner();
+    let again = clients[1]
+        .admin
+        .create_field(request)
+        .await
+        .unwrap()
+        .into_inner();
 
     assert_alike(answers, &first);
     assert_eq!(reused.told(), ("REQUEST_ID_REUSED", vec!["request_id"]));
-    assert_eq!(again, first, "and creates nothing, although the field was deleted");
+    assert_eq!(
+        again, first,
+        "and creates nothing, although the field was deleted"
+    );
 }
 
 #[tokio::test]
@@ -226,17 +339,46 @@ async fn p20_the_nil_uuid_is_no_request_id() {
     let mut service = app.service().await;
     let (user_id, _) = app.join(given("ann@example.org", ""), "").await;
 
-    for nil in ["00000000-0000-0000-0000-000000000000", "00000000000000000000000000000000"] {
-        let created = pb::CreateUserRequest { request_id: nil.to_owned(), ..Default::default() };
-        let renamed = pb::UpdateProfileRequest { user_id, request_id: nil.to_owned(), ..Default::default() };
-        let linked = pb::LinkConnectionRequest { user_id, request_id: nil.to_owned(), ..Default::default() };
-        let field = pb::CreateFieldRequest { request_id: nil.to_owned(), ..Default::default() };
-        let deleted = pb::DeleteUserRequest { user_id, request_id: nil.to_owned(), ..Default::default() };
-        let sent = pb::SendEmailCodeRequest { user_id, request_id: nil.to_owned(), ..Default::default() };
+    for nil in [
+        "00000000-0000-0000-0000-000000000000",
+        "00000000000000000000000000000000",
+    ] {
+        let created = pb::CreateUserRequest {
+            request_id: nil.to_owned(),
+            ..Default::default()
+        };
+        let renamed = pb::UpdateProfileRequest {
+            user_id,
+            request_id: nil.to_owned(),
+            ..Default::default()
+        };
+        let linked = pb::LinkConnectionRequest {
+            user_id,
+            request_id: nil.to_owned(),
+            ..Default::default()
+        };
+        let field = pb::CreateFieldRequest {
+            request_id: nil.to_owned(),
+            ..Default::default()
+        };
+        let deleted = pb::DeleteUserRequest {
+            user_id,
+            request_id: nil.to_owned(),
+            ..Default::default()
+        };
+        let sent = pb::SendEmailCodeRequest {
+            user_id,
+            request_id: nil.to_owned(),
+            ..Default::default()
+        };
         let refused = [
             fault(service.admin.create_user(created).await),
             fault(service.users.update_profile(renamed).await),
-            fault(service.update(Asks::username("ann.mixed").of(user_id).once(nil)).await),
+            fault(
+                service
+                    .update(Asks::username("ann.mixed").of(user_id).once(nil))
+                    .await,
+            ),
             fault(service.admin.link_connection(linked).await),
             fault(service.admin.create_field(field).await),
             fault(service.admin.delete_user(deleted).await),
@@ -244,7 +386,12 @@ async fn p20_the_nil_uuid_is_no_request_id() {
         ];
         for refused in refused {
             assert_eq!(refused.reason, "INVALID_REQUEST");
-            assert!(refused.fields.contains(&("request_id".to_owned(), "FIELD_FORMAT".to_owned())), "{refused:?}");
+            assert!(
+                refused
+                    .fields
+                    .contains(&("request_id".to_owned(), "FIELD_FORMAT".to_owned())),
+                "{refused:?}"
+            );
         }
     }
 }
@@ -253,18 +400,27 @@ async fn p20_the_nil_uuid_is_no_request_id() {
 async fn p20_requests_that_mean_the_same_are_one_request() {
     let app = TestApp::new().await;
     let service = Caller::service(&app).await;
-    let field = |name: &str, kind: &str| serde_json::json!({ "field": { "name": name, "type": kind } });
-    service.good("POST", "/v1/fields", field("visits", "FIELD_TYPE_INTEGER")).await;
-    service.good("POST", "/v1/fields", field("thing", "FIELD_TYPE_OBJECT")).await;
+    let field =
+        |name: &str, kind: &str| serde_json::json!({ "field": { "name": name, "type": kind } });
+    service
+        .good("POST", "/v1/fields", field("visits", "FIELD_TYPE_INTEGER"))
+        .await;
+    service
+        .good("POST", "/v1/fields", field("thing", "FIELD_TYPE_OBJECT"))
+        .await;
     let path = format!("/v1/users/{}/profile", make_user(&service, "Ann").await);
     let body = |request_id: &str, mask: &str, custom: &str| {
         let profile = r#""profile": {"nickname": "Anna", "city": "Guangzhou"}"#;
-        format!(r#"{{{profile}, "updateMask": "{mask}", "customFields": {custom}, "requestId": "{request_id}"}}"#)
+        format!(
+            r#"{{{profile}, "updateMask": "{mask}", "customFields": {custom}, "requestId": "{request_id}"}}"#
+        )
     };
     let sorted = r#"{"thing": {"a": 1, "b": {"c": 2, "d": 3}}, "visits": {"$incr_by": 1}}"#;
     let other = r#"{"visits": {"$incr_by": 1}, "thing": {"b": {"d": 3, "c": 2}, "a": 1}}"#;
 
-    let first = service.send("PATCH", &path, body(ID, "nickname,city", sorted)).await;
+    let first = service
+        .send("PATCH", &path, body(ID, "nickname,city", sorted))
+        .await;
     let bare = ID.replace('-', "");
     for again in [
         body(&ID.to_uppercase(), "nickname,city", sorted),
@@ -273,11 +429,20 @@ async fn p20_requests_that_mean_the_same_are_one_request() {
         body(&format!("urn:uuid:{ID}"), "city,nickname,city", other),
     ] {
         let reply = service.send("PATCH", &path, again.clone()).await;
-        assert_eq!((reply.status.as_u16(), &reply.body), (200, &first.body), "{again}");
+        assert_eq!(
+            (reply.status.as_u16(), &reply.body),
+            (200, &first.body),
+            "{again}"
+        );
     }
-    let reused = service.send("PATCH", &path, body(ID, "nickname", sorted)).await;
+    let reused = service
+        .send("PATCH", &path, body(ID, "nickname", sorted))
+        .await;
 
     assert_eq!(first.body["profile"]["customFields"]["visits"], 1);
-    assert_eq!(service.get(&path).await.body["profile"]["customFields"]["visits"], 1);
+    assert_eq!(
+        service.get(&path).await.body["profile"]["customFields"]["visits"],
+        1
+    );
     assert_eq!(reused.reason(), "REQUEST_ID_REUSED");
 }

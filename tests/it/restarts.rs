@@ -28,22 +28,33 @@ use crate::support::{
     statements::until_waiting,
 };
 
-/// Lets a balancing channel know of a replica for as long as its health says SERVING, as readiness and a headless
-/// Service do.
-async fn announce(replica: &Serve, balancer: Sender<Change<SocketAddr, Endpoint>>) -> JoinHandle<()> {
+/// Lets a balancing channel know of a replica for as long as its health says SERVING, as readiness
+/// and a headless Service do.
+async fn announce(
+    replica: &Serve,
+    balancer: Sender<Change<SocketAddr, Endpoint>>,
+) -> JoinHandle<()> {
     let address = replica.grpc().await;
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
     replica.wait_for(Serving).await;
-    balancer.send(Change::Insert(address, endpoint.clone())).await.unwrap();
+    balancer
+        .send(Change::Insert(address, endpoint.clone()))
+        .await
+        .unwrap();
     tokio::spawn(async move {
         let mut health = HealthClient::new(endpoint.connect_lazy());
-        let request = HealthCheckRequest { service: "userservice.v1.UserService".to_owned() };
+        let request = HealthCheckRequest {
+            service: "userservice.v1.UserService".to_owned(),
+        };
         let mut watch = health.watch(request).await.unwrap().into_inner();
         while let Ok(Some(told)) = watch.message().await
             && told.status() == Serving
         {}
         // The channel is gone where the test is over.
-        balancer.send(Change::Remove(address)).await.unwrap_or_default();
+        balancer
+            .send(Change::Remove(address))
+            .await
+            .unwrap_or_default();
     })
 }
 
@@ -71,7 +82,12 @@ async fn p54_a_rolling_restart_fails_no_call() {
     }
 
     let failures = load.stop().await;
-    assert!(failures.is_empty(), "{} failed, the first: {:?}", failures.len(), failures[0]);
+    assert!(
+        failures.is_empty(),
+        "{} failed, the first: {:?}",
+        failures.len(),
+        failures[0]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,7 +98,12 @@ async fn p54_a_call_in_flight_when_the_drain_is_over_is_answered() {
     let (address, mut client) = (serve.grpc().await, serve.client().await);
     let ann = client.create_named("Ann").await.user_id;
     let mut holder = database.connect().await;
-    holder.batch_execute(&format!("begin; update users set version = version where user_id = {ann}")).await.unwrap();
+    holder
+        .batch_execute(&format!(
+            "begin; update users set version = version where user_id = {ann}"
+        ))
+        .await
+        .unwrap();
     let call = tokio::spawn(async move { client.rename(ann, "Anna").await });
     let mut watch = database.connect().await;
     until_waiting(&mut watch, 1).await;
@@ -91,7 +112,10 @@ async fn p54_a_call_in_flight_when_the_drain_is_over_is_answered() {
     let mut idle = TcpStream::connect(serve.rest().await).await.unwrap();
     serve.signal("TERM");
     idle.read_to_end(&mut Vec::new()).await.unwrap_or_default();
-    eventually("a port that is closed", async || TcpStream::connect(address).await.is_err().then_some(())).await;
+    eventually("a port that is closed", async || {
+        TcpStream::connect(address).await.is_err().then_some(())
+    })
+    .await;
     let is_running = serve.is_running();
     holder.batch_execute("commit").await.unwrap();
 
@@ -103,7 +127,11 @@ async fn p54_a_call_in_flight_when_the_drain_is_over_is_answered() {
 /// Lines of so many users, each with a username of its own.
 fn users(folder: &Folder, count: usize) -> String {
     let line = |number| format!("{{\"account\":{{\"username\":\"import.{number:05}\"}}}}\n");
-    folder.write("users.jsonl", &(0..count).map(line).collect::<String>()).to_str().unwrap().to_owned()
+    folder
+        .write("users.jsonl", &(0..count).map(line).collect::<String>())
+        .to_str()
+        .unwrap()
+        .to_owned()
 }
 
 /// A running import.
@@ -113,8 +141,13 @@ impl Import {
     fn start(url: &str, file: &str) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_user-service"));
         command.args(["--json", "user", "import", file]);
-        command.env("USER_SERVICE__DATABASE__URL", url).env("USER_SERVICE__SECRETS__KEYS", keys());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .env("USER_SERVICE__DATABASE__URL", url)
+            .env("USER_SERVICE__SECRETS__KEYS", keys());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         Self(command.kill_on_drop(true).spawn().unwrap())
     }
 
@@ -125,11 +158,17 @@ impl Import {
 
 async fn count(url: &str) -> i64 {
     let mut conn = schema::connect(url, None).await.unwrap();
-    Sql::<BigInt>::new("select count(*) from users").get_result(&mut conn).await.unwrap()
+    Sql::<BigInt>::new("select count(*) from users")
+        .get_result(&mut conn)
+        .await
+        .unwrap()
 }
 
 async fn some_are_there(url: &str) {
-    eventually("the first of the users", async || (count(url).await > 0).then_some(())).await;
+    eventually("the first of the users", async || {
+        (count(url).await > 0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -55,7 +55,11 @@ async fn every_function_is_immutable() {
     .await
     .unwrap();
 
-    assert_eq!(changing, Vec::<String>::new(), "a distributed Postgres accepts no others in an UPDATE");
+    assert_eq!(
+        changing,
+        Vec::<String>::new(),
+        "a distributed Postgres accepts no others in an UPDATE"
+    );
 }
 
 #[tokio::test]
@@ -70,7 +74,11 @@ async fn no_function_in_sql_names_a_collation() {
     .await
     .unwrap();
 
-    assert_eq!(lossy, Vec::<String>::new(), "a distributed Postgres loses the collation of a function that is inlined");
+    assert_eq!(
+        lossy,
+        Vec::<String>::new(),
+        "a distributed Postgres loses the collation of a function that is inlined"
+    );
 }
 
 #[tokio::test]
@@ -85,12 +93,16 @@ async fn every_table_and_function_has_a_place_in_a_distributed_database() {
     .load(&mut conn)
     .await
     .unwrap();
-    let mut functions: Vec<String> =
-        Sql::<Text>::new("select proname::text from pg_proc where pronamespace = 'public'::regnamespace")
-            .load(&mut conn)
-            .await
-            .unwrap();
-    let mut placed: Vec<&str> = distribution::TABLES.iter().map(|(table, _)| *table).collect();
+    let mut functions: Vec<String> = Sql::<Text>::new(
+        "select proname::text from pg_proc where pronamespace = 'public'::regnamespace",
+    )
+    .load(&mut conn)
+    .await
+    .unwrap();
+    let mut placed: Vec<&str> = distribution::TABLES
+        .iter()
+        .map(|(table, _)| *table)
+        .collect();
     let mut created = distribution::FUNCTIONS.to_vec();
     tables.sort_unstable();
     functions.sort_unstable();
@@ -105,12 +117,27 @@ async fn every_table_and_function_has_a_place_in_a_distributed_database() {
 async fn a_plain_postgres_has_nothing_to_distribute_to() {
     let database = TestDatabase::empty().await;
 
-    let refused = schema::migrate_and_distribute(&database.url(), None, true).await.err().unwrap();
-    let fit = schema::compatibility(&mut database.connect().await).await.unwrap();
-    let migrated = schema::migrate_and_distribute(&database.url(), None, false).await.unwrap();
+    let refused = schema::migrate_and_distribute(&database.url(), None, true)
+        .await
+        .err()
+        .unwrap();
+    let fit = schema::compatibility(&mut database.connect().await)
+        .await
+        .unwrap();
+    let migrated = schema::migrate_and_distribute(&database.url(), None, false)
+        .await
+        .unwrap();
 
-    assert!(refused.to_string().starts_with("this is a plain Postgres without the extension Citus"), "{refused:#}");
-    assert!(matches!(fit, SchemaCompatibility::Older { .. }), "nothing was done: {fit:?}");
+    assert!(
+        refused
+            .to_string()
+            .starts_with("this is a plain Postgres without the extension Citus"),
+        "{refused:#}"
+    );
+    assert!(
+        matches!(fit, SchemaCompatibility::Older { .. }),
+        "nothing was done: {fit:?}"
+    );
     assert_eq!(migrated.distributed, None);
 }
 
@@ -130,7 +157,9 @@ async fn p59_migrations_go_down_and_up_again_and_run_once_at_a_time() {
         })
     );
     let (first, second) = (first.unwrap(), second.unwrap());
-    let up = schema::compatibility(&mut database.connect().await).await.unwrap();
+    let up = schema::compatibility(&mut database.connect().await)
+        .await
+        .unwrap();
     schema::revert(&url, None).await.unwrap();
     let left: Vec<String> = Sql::<Text>::new(
         "select relname::text from pg_class where relnamespace = 'public'::regnamespace and relname not like '\\_\\_diesel%' \
@@ -139,12 +168,21 @@ async fn p59_migrations_go_down_and_up_again_and_run_once_at_a_time() {
     .load(&mut database.connect().await)
     .await
     .unwrap();
-    let down = schema::compatibility(&mut database.connect().await).await.unwrap();
+    let down = schema::compatibility(&mut database.connect().await)
+        .await
+        .unwrap();
     let again = schema::migrate(&url, None).await.unwrap();
 
-    assert_eq!(first.len().min(second.len()), 0, "one of them found nothing to do");
+    assert_eq!(
+        first.len().min(second.len()),
+        0,
+        "one of them found nothing to do"
+    );
     assert_eq!(left, Vec::<String>::new());
     assert_eq!(up, SchemaCompatibility::Fits);
-    assert!(matches!(down, SchemaCompatibility::Older { missing } if missing > 0), "{down:?}");
+    assert!(
+        matches!(down, SchemaCompatibility::Older { missing } if missing > 0),
+        "{down:?}"
+    );
     assert_eq!(again.len(), first.len().max(second.len()));
 }

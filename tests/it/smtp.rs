@@ -48,29 +48,48 @@ fn mail(text: &str) -> Message<Mail> {
         message_id: Uuid::nil(),
         created_at: DateTime::UNIX_EPOCH,
         recipient: "ann@example.org".to_owned(),
-        content: Mail { subject: "Hello".to_owned(), text: text.to_owned(), html: format!("<p>{text}</p>") },
+        content: Mail {
+            subject: "Hello".to_owned(),
+            text: text.to_owned(),
+            html: format!("<p>{text}</p>"),
+        },
     }
 }
 
 fn error(what: &'static str, class: RetryClass) -> Result<(), SendError> {
-    Err(SendError { class, what: what.into() })
+    Err(SendError {
+        class,
+        what: what.into(),
+    })
 }
 
 #[tokio::test]
 async fn p47_a_mail_goes_by_each_way_of_encryption() {
-    for (security, tls) in [(Security::None, Tls::None), (Security::StartTls, Tls::StartTls), (Security::Tls, Tls::Tls)]
-    {
+    for (security, tls) in [
+        (Security::None, Tls::None),
+        (Security::StartTls, Tls::StartTls),
+        (Security::Tls, Tls::Tls),
+    ] {
         let server = SmtpServer::start_with_login(security).await;
         let mut settings = settings(&server, tls);
         settings.credentials = Some(("relay".to_owned(), SecretString::from("secret")));
 
-        let sent = transports(&settings).mail(&mail("Good morning"), LIMIT).await;
+        let sent = transports(&settings)
+            .mail(&mail("Good morning"), LIMIT)
+            .await;
 
         assert_eq!(sent, Ok(()), "{security:?}");
         let received = &server.wait_for(1).await[0];
         assert_eq!(received.to, ["ann@example.org"]);
-        assert_eq!(received.login, Some(("relay".to_owned(), "secret".to_owned())));
-        assert!(received.data.contains(&format!("Message-ID: <{}@example.org>", Uuid::nil())));
+        assert_eq!(
+            received.login,
+            Some(("relay".to_owned(), "secret".to_owned()))
+        );
+        assert!(
+            received
+                .data
+                .contains(&format!("Message-ID: <{}@example.org>", Uuid::nil()))
+        );
         assert!(received.data.contains("Good morning"));
     }
 }
@@ -87,7 +106,9 @@ async fn p44_a_rejected_password_of_ours_is_retried() {
 #[tokio::test]
 async fn p47_without_starttls_nothing_is_sent_in_the_clear() {
     let server = SmtpServer::start(Security::None).await;
-    let sent = transports(&settings(&server, Tls::StartTls)).mail(&mail("secret"), LIMIT).await;
+    let sent = transports(&settings(&server, Tls::StartTls))
+        .mail(&mail("secret"), LIMIT)
+        .await;
     assert_eq!(sent, error("smtp starttls not offered", RetryClass::Retry));
     assert!(server.received().is_empty());
 }
@@ -107,8 +128,14 @@ async fn p44_the_answer_decides_whether_it_is_tried_again() {
     let server = SmtpServer::start(Security::None).await;
     let transports = transports(&settings(&server, Tls::None));
     server.answer_next_with(&[451, 550]);
-    assert_eq!(transports.mail(&mail("a"), LIMIT).await, error("smtp 451", RetryClass::Retry));
-    assert_eq!(transports.mail(&mail("a"), LIMIT).await, error("smtp 550", RetryClass::Permanent));
+    assert_eq!(
+        transports.mail(&mail("a"), LIMIT).await,
+        error("smtp 451", RetryClass::Retry)
+    );
+    assert_eq!(
+        transports.mail(&mail("a"), LIMIT).await,
+        error("smtp 550", RetryClass::Permanent)
+    );
     assert_eq!(transports.mail(&mail("a"), LIMIT).await, Ok(()));
 }
 
@@ -120,7 +147,10 @@ async fn p47_connections_are_used_again() {
         transports.mail(&mail("a"), LIMIT).await.unwrap();
     }
     let received = server.wait_for(3).await;
-    assert!(received.iter().all(|mail| mail.connection == 0), "{received:?}");
+    assert!(
+        received.iter().all(|mail| mail.connection == 0),
+        "{received:?}"
+    );
 }
 
 #[tokio::test]
@@ -130,7 +160,9 @@ async fn p43_a_silent_relay_is_given_up_and_its_connection_closed() {
     transports.mail(&mail("first"), LIMIT).await.unwrap();
     server.answer_next_with(&[0]);
 
-    let sent = transports.mail(&mail("second"), Duration::from_millis(300)).await;
+    let sent = transports
+        .mail(&mail("second"), Duration::from_millis(300))
+        .await;
     assert_eq!(sent, error("timeout", RetryClass::Retry));
 
     transports.mail(&mail("third"), LIMIT).await.unwrap();
@@ -147,7 +179,8 @@ struct Scripted {
 }
 
 impl Scripted {
-    /// Serves one connection after another; `reply` gives the bytes for a command, `.` being the end of a mail.
+    /// Serves one connection after another; `reply` gives the bytes for a command, `.` being the
+    /// end of a mail.
     async fn start(reply: fn(&str) -> &'static [u8]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -157,7 +190,11 @@ impl Scripted {
                 converse(stream, reply, &sent).await.unwrap_or_default();
             }
         });
-        Self { address, commands, serving }
+        Self {
+            address,
+            commands,
+            serving,
+        }
     }
 
     fn transports(&self) -> Transports {
@@ -206,7 +243,8 @@ async fn converse(
 
 #[tokio::test]
 async fn p44_the_code_of_a_reply_alone_decides() {
-    // "邮件" in GBK, without a text, with a line feed alone, and over lines of which one has such text.
+    // "邮件" in GBK, without a text, with a line feed alone, and over lines of which one has such
+    // text.
     let reply = |command: &str| -> &'static [u8] {
         match command.split([':', ' ']).next().unwrap() {
             "EHLO" => b"250-\xd3\xca\xbc\xfe\r\n250 8BITMIME\r\n",
@@ -223,22 +261,41 @@ async fn p44_the_code_of_a_reply_alone_decides() {
     assert_eq!(transports.mail(&mail("b"), LIMIT).await, Ok(()));
     let commands = relay.commands();
     let count = |of: &str| commands.iter().filter(|command| *command == of).count();
-    assert_eq!((count("EHLO users.example.com"), count("DATA"), count(".")), (1, 2, 2), "{commands:?}");
+    assert_eq!(
+        (count("EHLO users.example.com"), count("DATA"), count(".")),
+        (1, 2, 2),
+        "{commands:?}"
+    );
 }
 
 #[tokio::test]
 async fn p44_a_rejection_with_a_text_in_another_encoding_is_final() {
     let reply = |command: &str| -> &'static [u8] {
-        if command.starts_with("RCPT") { b"550 \xd3\xca\xbc\xfe\r\n" } else { b"250\r\n" }
+        if command.starts_with("RCPT") {
+            b"550 \xd3\xca\xbc\xfe\r\n"
+        } else {
+            b"250\r\n"
+        }
     };
     let relay = Scripted::start(reply).await;
-    assert_eq!(relay.transports().mail(&mail("a"), LIMIT).await, error("smtp 550", RetryClass::Permanent));
+    assert_eq!(
+        relay.transports().mail(&mail("a"), LIMIT).await,
+        error("smtp 550", RetryClass::Permanent)
+    );
 }
 
 #[tokio::test]
 async fn p44_a_relay_that_requires_a_login_is_tried_again() {
-    let reply =
-        |command: &str| -> &'static [u8] { if command.starts_with("MAIL") { b"530 5.7.0\r\n" } else { b"250\r\n" } };
+    let reply = |command: &str| -> &'static [u8] {
+        if command.starts_with("MAIL") {
+            b"530 5.7.0\r\n"
+        } else {
+            b"250\r\n"
+        }
+    };
     let relay = Scripted::start(reply).await;
-    assert_eq!(relay.transports().mail(&mail("a"), LIMIT).await, error("smtp 530", RetryClass::Retry));
+    assert_eq!(
+        relay.transports().mail(&mail("a"), LIMIT).await,
+        error("smtp 530", RetryClass::Retry)
+    );
 }

@@ -1,5 +1,5 @@
-//! Plain English: comments, messages and documents use the field's standard terms, which a support engineer would search
-//! for. Each entry is a phrase of our own past and the term to use instead.
+//! Plain English: comments, messages and documents use the field's standard terms, which a support
+//! engineer would search for. Each entry is a phrase of our own past and the term to use instead.
 
 use std::{fs, path::Path};
 
@@ -69,8 +69,14 @@ fn prose(path: &Path, line: &str) -> String {
     if let Some(comment) = line.trim_start().strip_prefix("//") {
         return without_code(comment);
     }
-    // The odd parts between quotes are inside of them; an escaped quote only splits a literal in two.
-    line.replace("\\\"", " ").split('"').skip(1).step_by(2).collect::<Vec<_>>().join(" ")
+    // The odd parts between quotes are inside of them; an escaped quote only splits a literal in
+    // two.
+    line.replace("\\\"", " ")
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Without the names in backticks, which are API or code.
@@ -80,19 +86,24 @@ fn without_code(line: &str) -> String {
 
 fn contains_words(text: &str, phrase: &str) -> bool {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    text.match_indices(phrase)
-        .any(|(start, _)| !text[..start].ends_with(is_word) && !text[start + phrase.len()..].starts_with(is_word))
+    text.match_indices(phrase).any(|(start, _)| {
+        !text[..start].ends_with(is_word) && !text[start + phrase.len()..].starts_with(is_word)
+    })
 }
 
 fn files(path: &Path, found: &mut Vec<std::path::PathBuf>) {
     if path.is_dir() {
-        let mut entries: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut entries: Vec<_> = fs::read_dir(path)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
         entries.sort();
         entries.iter().for_each(|entry| files(entry, found));
-    } else if path
-        .extension()
-        .is_some_and(|name| ["rs", "md", "proto", "toml", "yaml", "tpl"].iter().any(|e| name == *e))
-    {
+    } else if path.extension().is_some_and(|name| {
+        ["rs", "md", "proto", "toml", "yaml", "tpl"]
+            .iter()
+            .any(|e| name == *e)
+    }) {
         found.push(path.to_owned());
     }
 }
@@ -100,9 +111,17 @@ fn files(path: &Path, found: &mut Vec<std::path::PathBuf>) {
 #[test]
 fn texts_use_the_standard_terms() {
     let mut found = Vec::new();
-    ["src", "proto", "deploy", "docs", "README.md", "CONTRIBUTING.md", "SECURITY.md"]
-        .iter()
-        .for_each(|root| files(Path::new(root), &mut found));
+    [
+        "src",
+        "proto",
+        "deploy",
+        "docs",
+        "README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+    ]
+    .iter()
+    .for_each(|root| files(Path::new(root), &mut found));
     assert!(found.len() > 200, "only {} files were read", found.len());
     let mut wrong = Vec::new();
     for path in found {
@@ -110,7 +129,10 @@ fn texts_use_the_standard_terms() {
         let name = path.display().to_string();
         for (number, line) in text.lines().enumerate() {
             let lower = line.to_lowercase();
-            if EXCEPTIONS.iter().any(|(file, kept)| name.contains(file) && lower.contains(kept)) {
+            if EXCEPTIONS
+                .iter()
+                .any(|(file, kept)| name.contains(file) && lower.contains(kept))
+            {
                 continue;
             }
             let prose = prose(&path, &lower);
@@ -118,7 +140,9 @@ fn texts_use_the_standard_terms() {
                 AVOID
                     .iter()
                     .filter(|(phrase, _)| contains_words(&prose, phrase))
-                    .map(|(phrase, term)| format!("{name}:{}: \"{phrase}\"; write: {term}", number + 1)),
+                    .map(|(phrase, term)| {
+                        format!("{name}:{}: \"{phrase}\"; write: {term}", number + 1)
+                    }),
             );
         }
     }
@@ -128,8 +152,17 @@ fn texts_use_the_standard_terms() {
 #[test]
 fn prose_is_comments_and_string_literals() {
     let rust = Path::new("a.rs");
-    assert_eq!(prose(rust, "    /// Reads `fault` of it."), "/ Reads   of it.");
-    assert_eq!(prose(rust, r#"let fault = "a \"b\" c"; call(fault, "d");"#), "a  b  c d");
-    assert_eq!(prose(Path::new("a.md"), "a `door` is closed"), "a   is closed");
+    assert_eq!(
+        prose(rust, "    /// Reads `fault` of it."),
+        "/ Reads   of it."
+    );
+    assert_eq!(
+        prose(rust, r#"let fault = "a \"b\" c"; call(fault, "d");"#),
+        "a  b  c d"
+    );
+    assert_eq!(
+        prose(Path::new("a.md"), "a `door` is closed"),
+        "a   is closed"
+    );
     assert!(contains_words("the door.", "door") && !contains_words("indoors", "door"));
 }

@@ -65,9 +65,16 @@ async fn p50_a_good_verdict_counts_for_30_seconds() {
 async fn p50_a_good_verdict_never_counts_past_expiry() {
     let (time, clock) = clock();
     let cache = Cache::new(clock);
-    cache.get(hash("a"), || async { Ok(grant(3)) }).await.unwrap();
+    cache
+        .get(hash("a"), || async { Ok(grant(3)) })
+        .await
+        .unwrap();
     time.advance(TimeDelta::seconds(3));
-    let expired = cache.get(hash("a"), || async { Err(Error::new(Reason::TokenExpired)) }).await;
+    let expired = cache
+        .get(hash("a"), || async {
+            Err(Error::new(Reason::TokenExpired))
+        })
+        .await;
     assert_eq!(expired.unwrap_err().reason(), Reason::TokenExpired);
 }
 
@@ -77,7 +84,9 @@ async fn p50_a_bad_verdict_counts_for_5_seconds() {
     let (cache, verifier) = (Cache::new(clock), Verifier::default());
     for (seconds, asked) in [(0, 1), (4, 1), (1, 2)] {
         time.advance(TimeDelta::seconds(seconds));
-        let refused = cache.get(hash("a"), || verifier.bad(Reason::TokenRevoked)).await;
+        let refused = cache
+            .get(hash("a"), || verifier.bad(Reason::TokenRevoked))
+            .await;
         assert_eq!(refused.unwrap_err().reason(), Reason::TokenRevoked);
         assert_eq!(verifier.asked(), asked);
     }
@@ -87,7 +96,12 @@ async fn p50_a_bad_verdict_counts_for_5_seconds() {
 async fn p50_that_nobody_could_tell_is_not_kept() {
     let (_, clock) = clock();
     let (cache, verifier) = (Cache::new(clock), Verifier::default());
-    for reason in [Reason::AuthBackendUnavailable, Reason::Overloaded, Reason::DeadlineExceeded, Reason::Internal] {
+    for reason in [
+        Reason::AuthBackendUnavailable,
+        Reason::Overloaded,
+        Reason::DeadlineExceeded,
+        Reason::Internal,
+    ] {
         let refused = cache.get(hash("a"), || verifier.bad(reason)).await;
         assert_eq!(refused.unwrap_err().reason(), reason);
     }
@@ -153,7 +167,10 @@ async fn p67_a_revocation_reaches_all_tokens_of_its_service_alone() {
         let look_up = || async {
             asked.fetch_add(1, Ordering::SeqCst);
             let caller = Caller::new(Subject::Service(name.to_owned()), Vec::new()).into();
-            Ok(Grant { caller, ..grant(3600) })
+            Ok(Grant {
+                caller,
+                ..grant(3600)
+            })
         };
         cache.get(hash(name), look_up).await.unwrap();
         asked.load(Ordering::SeqCst)
@@ -171,7 +188,11 @@ async fn p67_a_revocation_reaches_all_tokens_of_its_service_alone() {
         time.advance(TimeDelta::milliseconds(20));
     }
     assert!(cache.revocations.marks.read().len() < 2 * MIN_SWEEP);
-    assert_eq!(ask("billing").await, 4, "it is older than 30 seconds by now");
+    assert_eq!(
+        ask("billing").await,
+        4,
+        "it is older than 30 seconds by now"
+    );
 }
 
 /// How a revocation is announced.
@@ -179,8 +200,11 @@ type Revoke = fn(&Cache);
 
 #[tokio::test]
 async fn p50_a_verdict_whose_look_up_began_before_a_revocation_is_not_kept() {
-    let revocations: [Revoke; 3] =
-        [|cache| cache.invalidate(hash("a")), |cache| cache.invalidate_user(42), Cache::clear];
+    let revocations: [Revoke; 3] = [
+        |cache| cache.invalidate(hash("a")),
+        |cache| cache.invalidate_user(42),
+        Cache::clear,
+    ];
     for revoke in revocations {
         let (_, clock) = clock();
         let cache = Cache::new(clock);
@@ -193,7 +217,9 @@ async fn p50_a_verdict_whose_look_up_began_before_a_revocation_is_not_kept() {
         let later = async {
             began.notified().await;
             revoke(&cache);
-            let asked_later = cache.get(hash("a"), || async { Err(Error::new(Reason::TokenRevoked)) });
+            let asked_later = cache.get(hash("a"), || async {
+                Err(Error::new(Reason::TokenRevoked))
+            });
             let release = async { go_on.notify_one() };
             tokio::join!(asked_later, release).0
         };
@@ -210,7 +236,10 @@ async fn p50_the_cache_is_bounded() {
     let (time, clock) = clock();
     let (cache, verifier) = (Cache::with_capacity(clock, 100), Verifier::default());
     for n in 0..2000 {
-        cache.get(hash(&n.to_string()), || verifier.bad(Reason::TokenInvalid)).await.unwrap_err();
+        cache
+            .get(hash(&n.to_string()), || verifier.bad(Reason::TokenInvalid))
+            .await
+            .unwrap_err();
     }
     cache.verdicts.run_pending_tasks().await;
     assert!(cache.verdicts.entry_count() <= 100);

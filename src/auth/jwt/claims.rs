@@ -16,13 +16,15 @@ use crate::{
 
 /// What the clocks of an issuer and ours may differ by.
 const LEEWAY: TimeDelta = TimeDelta::seconds(30);
-/// Claims that name the client that a token was issued to. If one equals `sub`, the token has no user.
+/// Claims that name the client that a token was issued to. If one equals `sub`, the token has no
+/// user.
 const CLIENT_CLAIMS: &[&str] = &["client_id", "azp", "appid", "cid"];
 
 /// An issuer's rules.
 pub(super) struct Rules {
     pub audiences: Vec<String>,
-    /// The claim and its value that make a token a service's; without them `client_id` equal to `sub` does.
+    /// The claim and its value that make a token a service's; without them `client_id` equal to
+    /// `sub` does.
     pub service: Option<(String, String)>,
     /// The services that it may issue tokens for; `None` for all.
     pub services: Option<Vec<String>>,
@@ -63,7 +65,11 @@ impl Linked {
     /// What the token grants, after its user is found.
     pub fn grant(self, user_id: i64) -> Grant {
         let caller = Caller::new(Subject::User(user_id), Vec::new()).into();
-        Grant { caller, issued_at: self.issued_at, expires_at: self.expires_at }
+        Grant {
+            caller,
+            issued_at: self.issued_at,
+            expires_at: self.expires_at,
+        }
     }
 }
 
@@ -79,15 +85,20 @@ impl Rules {
     /// # Errors
     /// TOKEN_INVALID, TOKEN_EXPIRED.
     pub(super) fn verify(&self, claims: &Object, now: DateTime<Utc>) -> Result<Verified> {
-        let is_for_us =
-            claims.get("aud").is_some_and(|given| self.audiences.iter().any(|audience| names(given, audience)));
+        let is_for_us = claims
+            .get("aud")
+            .is_some_and(|given| self.audiences.iter().any(|audience| names(given, audience)));
         if !is_for_us {
             return Err(invalid("it is for another audience"));
         }
         let issued_at = moment(claims, "iat")?;
         let not_before = moment(claims, "nbf")?;
         // One from the future would outlast a revocation of everything issued before now.
-        if [issued_at, not_before].iter().flatten().any(|moment| *moment > now + LEEWAY) {
+        if [issued_at, not_before]
+            .iter()
+            .flatten()
+            .any(|moment| *moment > now + LEEWAY)
+        {
             return Err(invalid("it is not yet valid"));
         }
         let expires_at = moment(claims, "exp")?.ok_or_else(|| invalid("it never expires"))?;
@@ -102,18 +113,31 @@ impl Rules {
         }
         let issued_at = issued_at.unwrap_or(DateTime::UNIX_EPOCH);
         Ok(match who {
-            Who::Caller(caller) => Verified::Known(Grant { caller: caller.into(), issued_at, expires_at }),
-            Who::Connection(provider, subject) => Verified::Linked(Linked { provider, subject, issued_at, expires_at }),
+            Who::Caller(caller) => Verified::Known(Grant {
+                caller: caller.into(),
+                issued_at,
+                expires_at,
+            }),
+            Who::Connection(provider, subject) => Verified::Linked(Linked {
+                provider,
+                subject,
+                issued_at,
+                expires_at,
+            }),
         })
     }
 
     fn who(&self, claims: &Object) -> Result<Who> {
-        let subject = claims.text("sub").ok_or_else(|| invalid("it has no subject"))?;
+        let subject = claims
+            .text("sub")
+            .ok_or_else(|| invalid("it has no subject"))?;
         if self.is_service(claims, subject) {
             return self.service(claims, subject).map(Who::Caller);
         }
         if is_like_a_services(claims, subject) {
-            return Err(invalid("it is like a service's, and lacks the claim that makes it one"));
+            return Err(invalid(
+                "it is like a service's, and lacks the claim that makes it one",
+            ));
         }
         match &self.users {
             Users::None => Err(invalid("its issuer speaks for no user")),
@@ -131,15 +155,24 @@ impl Rules {
 
     fn service(&self, claims: &Object, name: &str) -> Result<Caller> {
         let subject = Subject::Service(name.to_owned());
-        let is_name = !name.is_empty() && name.len() <= MAX_SERVICE_NAME && !name.contains(char::is_control);
+        let is_name =
+            !name.is_empty() && name.len() <= MAX_SERVICE_NAME && !name.contains(char::is_control);
         if !is_name || subject.is_reserved() {
             return Err(invalid("its subject is no name of a service"));
         }
-        if self.services.as_ref().is_some_and(|services| !services.iter().any(|service| service == name)) {
+        if self
+            .services
+            .as_ref()
+            .is_some_and(|services| !services.iter().any(|service| service == name))
+        {
             return Err(invalid("its issuer does not speak for that service"));
         }
         let mut scopes = scopes(claims)?;
-        scopes.retain(|scope| self.scopes.as_ref().is_none_or(|granted| granted.contains(scope)));
+        scopes.retain(|scope| {
+            self.scopes
+                .as_ref()
+                .is_none_or(|granted| granted.contains(scope))
+        });
         Ok(Caller::new(subject, scopes))
     }
 
@@ -151,10 +184,13 @@ impl Rules {
     }
 }
 
-/// Whether a token was issued to a client without a user, by the claims of common providers: a client that is its own
-/// subject, `idtyp` of Entra, `gty` of Auth0. A numeric client id must not count as a user ID.
+/// Whether a token was issued to a client without a user, by the claims of common providers: a
+/// client that is its own subject, `idtyp` of Entra, `gty` of Auth0. A numeric client id must not
+/// count as a user ID.
 fn is_like_a_services(claims: &Object, subject: &str) -> bool {
-    CLIENT_CLAIMS.iter().any(|claim| claims.text(claim) == Some(subject))
+    CLIENT_CLAIMS
+        .iter()
+        .any(|claim| claims.text(claim) == Some(subject))
         || claims.text("idtyp") == Some("app")
         || claims.text("gty") == Some("client-credentials")
 }

@@ -22,8 +22,8 @@ pub(super) struct Compact<'a> {
 }
 
 impl<'a> Compact<'a> {
-    /// Takes a token apart. A header that asks for more than we know (`crit`) is rejected; what it says of keys
-    /// (`jku`, `jwk`, `x5c` and their like) is never looked at.
+    /// Takes a token apart. A header that asks for more than we know (`crit`) is rejected; what it
+    /// says of keys (`jku`, `jwk`, `x5c` and their like) is never looked at.
     pub(super) fn parse(token: &'a str) -> Option<Self> {
         let (message, signature) = token.rsplit_once('.')?;
         let (header, claims) = message.split_once('.')?;
@@ -46,14 +46,18 @@ impl<'a> Compact<'a> {
     }
 }
 
-/// Whether `typ` is that of an access token (RFC 9068), or of a JWT in general. Other types have other purposes, for
-/// example a proof of possession or a logout, and must be rejected (RFC 8725, section 3.11).
+/// Whether `typ` is that of an access token (RFC 9068), or of a JWT in general. Other types have
+/// other purposes, for example a proof of possession or a logout, and must be rejected (RFC 8725,
+/// section 3.11).
 fn is_access_token(typ: Option<&Value>) -> bool {
     match typ {
         None => true,
         Some(Value::String(typ)) => {
             let typ = typ.to_ascii_lowercase();
-            matches!(typ.strip_prefix("application/").unwrap_or(&typ), "jwt" | "at+jwt")
+            matches!(
+                typ.strip_prefix("application/").unwrap_or(&typ),
+                "jwt" | "at+jwt"
+            )
         }
         Some(_) => false,
     }

@@ -6,7 +6,9 @@ use chrono::TimeDelta;
 use hmac::{Hmac, KeyInit, Mac};
 use ring::{
     rand::SystemRandom,
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
+    signature::{
+        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair,
+    },
 };
 use serde_json::json;
 use sha2::Sha256;
@@ -21,7 +23,9 @@ use crate::{
 #[tokio::test]
 async fn p49_a_users_token_speaks_for_the_user_and_its_scopes_count_nothing() {
     let bench = Bench::new().await;
-    let token = bench.signer.sign(&with("scope", json!("profiles.read users.delete")));
+    let token = bench
+        .signer
+        .sign(&with("scope", json!("profiles.read users.delete")));
 
     let grant = bench.grant(&token).await;
 
@@ -65,7 +69,9 @@ async fn p49_a_service_is_told_by_the_configured_claim_alone() {
         let grant = bench.grant(&bench.signer.sign(&claims)).await;
         assert_eq!(grant.caller.subject, Subject::Service("42".to_owned()));
     }
-    let grant = bench.grant(&bench.signer.sign(&with("client_id", json!("shop")))).await;
+    let grant = bench
+        .grant(&bench.signer.sign(&with("client_id", json!("shop"))))
+        .await;
     assert_eq!(grant.caller.subject, Subject::User(42));
     bench.refuses(&with("client_id", json!("42"))).await;
 }
@@ -73,7 +79,18 @@ async fn p49_a_service_is_told_by_the_configured_claim_alone() {
 #[tokio::test]
 async fn p49_a_users_subject_is_an_id_in_decimal() {
     let bench = Bench::new().await;
-    for sub in ["", "0", "-1", "+1", "007", " 1", "1.0", "1e3", "alice", "9223372036854775808"] {
+    for sub in [
+        "",
+        "0",
+        "-1",
+        "+1",
+        "007",
+        " 1",
+        "1.0",
+        "1e3",
+        "alice",
+        "9223372036854775808",
+    ] {
         bench.refuses(&with("sub", json!(sub))).await;
     }
     bench.refuses(&with("sub", json!(42))).await;
@@ -83,12 +100,23 @@ async fn p49_a_users_subject_is_an_id_in_decimal() {
 async fn p49_times_have_a_leeway_of_30_seconds() {
     let bench = Bench::new().await;
     let now = start().timestamp();
-    for good in [with("exp", json!(now - 25)), with("nbf", json!(now + 25)), with("exp", json!(now as f64 + 0.5))] {
-        assert!(bench.jwts.verify(&bench.signer.sign(&good)).await.is_ok(), "{good}");
+    for good in [
+        with("exp", json!(now - 25)),
+        with("nbf", json!(now + 25)),
+        with("exp", json!(now as f64 + 0.5)),
+    ] {
+        assert!(
+            bench.jwts.verify(&bench.signer.sign(&good)).await.is_ok(),
+            "{good}"
+        );
     }
     let expired = bench.signer.sign(&with("exp", json!(now - 31)));
     assert_eq!(bench.reason(&expired).await, Reason::TokenExpired);
-    for bad in [with("nbf", json!(now + 35)), with("iat", json!(now + 35)), with("exp", json!("tomorrow"))] {
+    for bad in [
+        with("nbf", json!(now + 35)),
+        with("iat", json!(now + 35)),
+        with("exp", json!("tomorrow")),
+    ] {
         bench.refuses(&bad).await;
     }
     for bad in [json!(null), json!(1e300), json!(i64::MAX), json!(-1)] {
@@ -102,8 +130,24 @@ async fn p49_times_have_a_leeway_of_30_seconds() {
 #[tokio::test]
 async fn p49_issuer_and_audience_must_be_ours() {
     let bench = Bench::new().await;
-    assert!(bench.jwts.verify(&bench.signer.sign(&with("aud", json!(["other", "user-service"])))).await.is_ok());
-    for aud in [json!("other"), json!(["other"]), json!([]), json!(null), json!({"user-service": 1})] {
+    assert!(
+        bench
+            .jwts
+            .verify(
+                &bench
+                    .signer
+                    .sign(&with("aud", json!(["other", "user-service"])))
+            )
+            .await
+            .is_ok()
+    );
+    for aud in [
+        json!("other"),
+        json!(["other"]),
+        json!([]),
+        json!(null),
+        json!({"user-service": 1}),
+    ] {
         bench.refuses(&with("aud", aud)).await;
     }
     for iss in [json!("https://issuer.test/"), json!(null), json!([ISSUER])] {
@@ -116,7 +160,10 @@ async fn p49_another_issuers_key_is_no_key() {
     let folder = tempdir();
     let (ours, theirs) = (Signer::new("same"), Signer::new("same"));
     let mut configs = Vec::new();
-    for (name, signer) in [("https://ours.test", &ours), ("https://theirs.test", &theirs)] {
+    for (name, signer) in [
+        ("https://ours.test", &ours),
+        ("https://theirs.test", &theirs),
+    ] {
         let file = folder.join(format!("{}.json", configs.len()));
         std::fs::write(&file, set(&[signer.jwk()])).unwrap();
         let mut config = issuer(file.to_str().unwrap());
@@ -125,9 +172,19 @@ async fn p49_another_issuers_key_is_no_key() {
     }
     let jwts = Jwts::new(&configs, Clock::Manual(ManualClock::new(start()))).unwrap();
 
-    assert!(jwts.verify(&ours.sign(&with("iss", json!("https://ours.test")))).await.is_ok());
-    assert!(jwts.verify(&theirs.sign(&with("iss", json!("https://theirs.test")))).await.is_ok());
-    let forged = jwts.verify(&theirs.sign(&with("iss", json!("https://ours.test")))).await;
+    assert!(
+        jwts.verify(&ours.sign(&with("iss", json!("https://ours.test"))))
+            .await
+            .is_ok()
+    );
+    assert!(
+        jwts.verify(&theirs.sign(&with("iss", json!("https://theirs.test"))))
+            .await
+            .is_ok()
+    );
+    let forged = jwts
+        .verify(&theirs.sign(&with("iss", json!("https://ours.test"))))
+        .await;
     assert_eq!(forged.unwrap_err().reason(), Reason::TokenInvalid);
     std::fs::remove_dir_all(folder).unwrap();
 }
@@ -157,7 +214,11 @@ async fn p49_forged_headers_are_refused() {
         r#"["EdDSA"]"#,
         "",
     ] {
-        assert_eq!(bench.reason(&bench.signer.sign_with(header, &claims)).await, Reason::TokenInvalid, "{header}");
+        assert_eq!(
+            bench.reason(&bench.signer.sign_with(header, &claims)).await,
+            Reason::TokenInvalid,
+            "{header}"
+        );
     }
     let unsigned = format!("{}.", message(r#"{"alg":"none"}"#, &claims));
     assert_eq!(bench.reason(&unsigned).await, Reason::TokenInvalid);
@@ -167,10 +228,16 @@ async fn p49_forged_headers_are_refused() {
 async fn p49_the_public_key_is_no_secret_of_hs256() {
     let bench = Bench::new().await;
     let message = message(r#"{"alg":"HS256","kid":"first"}"#, &claims().to_string());
-    for secret in [bench.signer.key.public_key().as_ref().to_vec(), bench.signer.jwk()["x"].to_string().into_bytes()] {
+    for secret in [
+        bench.signer.key.public_key().as_ref().to_vec(),
+        bench.signer.jwk()["x"].to_string().into_bytes(),
+    ] {
         let mut mac = Hmac::<Sha256>::new_from_slice(&secret).unwrap();
         mac.update(message.as_bytes());
-        let token = format!("{message}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()));
+        let token = format!(
+            "{message}.{}",
+            URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
+        );
         assert_eq!(bench.reason(&token).await, Reason::TokenInvalid);
     }
 }
@@ -179,7 +246,9 @@ async fn p49_the_public_key_is_no_secret_of_hs256() {
 async fn p49_claims_with_a_name_twice_are_refused() {
     let bench = Bench::new().await;
     let twice = claims().to_string().replacen('{', r#"{"sub":"1","#, 1);
-    let token = bench.signer.sign_with(r#"{"alg":"EdDSA","kid":"first"}"#, &twice);
+    let token = bench
+        .signer
+        .sign_with(r#"{"alg":"EdDSA","kid":"first"}"#, &twice);
     assert_eq!(bench.reason(&token).await, Reason::TokenInvalid);
 }
 
@@ -193,9 +262,17 @@ async fn p49_broken_forms_are_refused() {
         1,
     );
     let deep = message(r#"{"alg":"EdDSA"}"#, &"[".repeat(4000)) + ".AAAA";
-    for token in
-        ["", "..", "a.b.c", "e30.e30.", &format!("{good}."), &format!("{good}="), &format!("{good}A"), &changed, &deep]
-    {
+    for token in [
+        "",
+        "..",
+        "a.b.c",
+        "e30.e30.",
+        &format!("{good}."),
+        &format!("{good}="),
+        &format!("{good}A"),
+        &changed,
+        &deep,
+    ] {
         assert_eq!(bench.reason(token).await, Reason::TokenInvalid, "{token}");
     }
     let large = format!("{}.a.a", "a".repeat(64 * 1024));
@@ -211,10 +288,14 @@ fn a_century(config: &mut JwtIssuer) {
 async fn p49_four_more_algorithms_are_accepted() {
     let random = SystemRandom::new();
     let bench = Bench::with(a_century).await;
-    let (mut keys, mut tokens) = (Vec::new(), vec![fixture::RSA_TOKEN.to_owned(), fixture::PSS_TOKEN.to_owned()]);
-    for (name, curve, scheme) in
-        [("ES256", "P-256", &ECDSA_P256_SHA256_FIXED_SIGNING), ("ES384", "P-384", &ECDSA_P384_SHA384_FIXED_SIGNING)]
-    {
+    let (mut keys, mut tokens) = (
+        Vec::new(),
+        vec![fixture::RSA_TOKEN.to_owned(), fixture::PSS_TOKEN.to_owned()],
+    );
+    for (name, curve, scheme) in [
+        ("ES256", "P-256", &ECDSA_P256_SHA256_FIXED_SIGNING),
+        ("ES384", "P-384", &ECDSA_P384_SHA384_FIXED_SIGNING),
+    ] {
         let document = EcdsaKeyPair::generate_pkcs8(scheme, &random).unwrap();
         let key = EcdsaKeyPair::from_pkcs8(scheme, document.as_ref(), &random).unwrap();
         let public = &key.public_key().as_ref()[1..];
@@ -232,14 +313,19 @@ async fn p49_four_more_algorithms_are_accepted() {
     for token in tokens {
         assert_eq!(bench.grant(&token).await.caller.subject, Subject::User(42));
         let (message, _) = token.rsplit_once('.').unwrap();
-        assert_eq!(bench.reason(&format!("{message}.AAAA")).await, Reason::TokenInvalid);
+        assert_eq!(
+            bench.reason(&format!("{message}.AAAA")).await,
+            Reason::TokenInvalid
+        );
     }
 }
 
 #[tokio::test]
 async fn p49_a_key_for_one_algorithm_verifies_no_other() {
     let bench = Bench::with(a_century).await;
-    bench.server.serves(&[json!({"kty": "RSA", "kid": "pss", "alg": "RS256", "n": fixture::PSS_N, "e": "AQAB"})]);
+    bench.server.serves(&[
+        json!({"kty": "RSA", "kid": "pss", "alg": "RS256", "n": fixture::PSS_N, "e": "AQAB"}),
+    ]);
     assert_eq!(bench.reason(fixture::PSS_TOKEN).await, Reason::TokenInvalid);
 }
 
@@ -253,8 +339,19 @@ async fn p49_the_type_of_a_token_is_that_of_an_access_token() {
     for typ in ["JWT", "jwt", "at+jwt", "application/at+jwt", "AT+JWT"] {
         assert!(bench.jwts.verify(&typed(json!(typ))).await.is_ok(), "{typ}");
     }
-    for typ in [json!("id+jwt"), json!("dpop+jwt"), json!("logout+jwt"), json!("application/"), json!(""), json!(1)] {
-        assert_eq!(bench.reason(&typed(typ.clone())).await, Reason::TokenInvalid, "{typ}");
+    for typ in [
+        json!("id+jwt"),
+        json!("dpop+jwt"),
+        json!("logout+jwt"),
+        json!("application/"),
+        json!(""),
+        json!(1),
+    ] {
+        assert_eq!(
+            bench.reason(&typed(typ.clone())).await,
+            Reason::TokenInvalid,
+            "{typ}"
+        );
     }
 }
 
@@ -263,14 +360,26 @@ async fn p49_a_lifetime_beyond_the_configured_one_is_invalid() {
     let bench = Bench::with(|config| config.max_lifetime_hours = 2).await;
     let issued_at = start().timestamp() - 60;
     let of = |seconds: i64| with("exp", json!(issued_at + seconds));
-    assert!(bench.jwts.verify(&bench.signer.sign(&of(7200))).await.is_ok());
+    assert!(
+        bench
+            .jwts
+            .verify(&bench.signer.sign(&of(7200)))
+            .await
+            .is_ok()
+    );
     bench.refuses(&of(7201)).await;
 
     let mut undated = with("exp", json!(start().timestamp() + 7201));
     undated.as_object_mut().unwrap().remove("iat");
     bench.refuses(&undated).await;
     bench.clock.advance(TimeDelta::seconds(1));
-    assert!(bench.jwts.verify(&bench.signer.sign(&undated)).await.is_ok());
+    assert!(
+        bench
+            .jwts
+            .verify(&bench.signer.sign(&undated))
+            .await
+            .is_ok()
+    );
 }
 
 fn of_service(name: &str) -> serde_json::Value {
@@ -289,7 +398,9 @@ async fn p49_an_issuer_grants_no_more_than_its_reach() {
     })
     .await;
 
-    let grant = bench.grant(&bench.signer.sign(&of_service("billing"))).await;
+    let grant = bench
+        .grant(&bench.signer.sign(&of_service("billing")))
+        .await;
 
     assert_eq!(grant.caller.scopes, [Scope::ProfilesRead]);
     bench.refuses(&of_service("shipping")).await;
@@ -312,13 +423,23 @@ async fn p49_a_token_like_a_services_without_its_claim_is_no_users() {
     })
     .await;
     for bench in [by_claim, Bench::new().await] {
-        for (claim, value) in
-            [("azp", "42"), ("appid", "42"), ("cid", "42"), ("idtyp", "app"), ("gty", "client-credentials")]
-        {
+        for (claim, value) in [
+            ("azp", "42"),
+            ("appid", "42"),
+            ("cid", "42"),
+            ("idtyp", "app"),
+            ("gty", "client-credentials"),
+        ] {
             bench.refuses(&with(claim, json!(value))).await;
         }
         // A user token names the client that it was issued to.
-        assert!(bench.jwts.verify(&bench.signer.sign(&with("azp", json!("shop")))).await.is_ok());
+        assert!(
+            bench
+                .jwts
+                .verify(&bench.signer.sign(&with("azp", json!("shop"))))
+                .await
+                .is_ok()
+        );
     }
 }
 
@@ -326,13 +447,27 @@ async fn p49_a_token_like_a_services_without_its_claim_is_no_users() {
 async fn p49_a_subject_is_that_of_a_connection_where_configured() {
     let bench = Bench::with(|config| config.user_provider = Some("example_id".to_owned())).await;
     for subject in ["0b7e9c1a-0000-4000-8000-000000000001", "42"] {
-        match bench.jwts.verify(&bench.signer.sign(&with("sub", json!(subject)))).await.unwrap() {
-            Verified::Linked(linked) => assert_eq!((&*linked.provider, &*linked.subject), ("example_id", subject)),
+        match bench
+            .jwts
+            .verify(&bench.signer.sign(&with("sub", json!(subject))))
+            .await
+            .unwrap()
+        {
+            Verified::Linked(linked) => assert_eq!(
+                (&*linked.provider, &*linked.subject),
+                ("example_id", subject)
+            ),
             Verified::Known(grant) => panic!("{grant:?}"),
         }
     }
     // The second is the NFC form of the first, so one connection would match two subjects.
-    assert!(bench.jwts.verify(&bench.signer.sign(&with("sub", json!("\u{e9}")))).await.is_ok());
+    assert!(
+        bench
+            .jwts
+            .verify(&bench.signer.sign(&with("sub", json!("\u{e9}"))))
+            .await
+            .is_ok()
+    );
     for subject in ["e\u{301}", "", "a\nb"] {
         bench.refuses(&with("sub", json!(subject))).await;
     }
@@ -351,20 +486,47 @@ async fn p49_the_longest_token_is_configured() {
 
 #[test]
 fn faults_of_the_configuration_are_told_together() {
-    let half = JwtIssuer { service_claim: Some("kind".to_owned()), ..issuer("keys.json") };
-    let configs = [JwtIssuer::default(), half, issuer(""), issuer("https://"), issuer("a.json"), issuer("b.json")];
+    let half = JwtIssuer {
+        service_claim: Some("kind".to_owned()),
+        ..issuer("keys.json")
+    };
+    let configs = [
+        JwtIssuer::default(),
+        half,
+        issuer(""),
+        issuer("https://"),
+        issuer("a.json"),
+        issuer("b.json"),
+    ];
     let errors = Jwts::new(&configs, Clock::System).err().unwrap();
     assert_eq!(errors.len(), 5, "{errors:?}");
     let text = |name: &str| Some(name.to_owned());
     for reach in [
-        JwtIssuer { scopes: Some(vec!["profiles.raed".to_owned()]), ..issuer("a.json") },
-        JwtIssuer { services: Some(vec!["operator".to_owned()]), ..issuer("a.json") },
-        JwtIssuer { users: false, user_provider: text("example_id"), ..issuer("a.json") },
-        JwtIssuer { user_provider: text("Example"), ..issuer("a.json") },
-        JwtIssuer { max_lifetime_hours: 0, ..issuer("a.json") },
+        JwtIssuer {
+            scopes: Some(vec!["profiles.raed".to_owned()]),
+            ..issuer("a.json")
+        },
+        JwtIssuer {
+            services: Some(vec!["operator".to_owned()]),
+            ..issuer("a.json")
+        },
+        JwtIssuer {
+            users: false,
+            user_provider: text("example_id"),
+            ..issuer("a.json")
+        },
+        JwtIssuer {
+            user_provider: text("Example"),
+            ..issuer("a.json")
+        },
+        JwtIssuer {
+            max_lifetime_hours: 0,
+            ..issuer("a.json")
+        },
     ] {
         assert_eq!(JwtIssuer::errors(&[reach]).len(), 1);
     }
-    let unknown = serde_json::from_value::<JwtIssuer>(json!({"issuer": ISSUER, "algorithm": "none"}));
+    let unknown =
+        serde_json::from_value::<JwtIssuer>(json!({"issuer": ISSUER, "algorithm": "none"}));
     assert!(unknown.is_err());
 }

@@ -24,16 +24,22 @@ fn authority() -> Ca {
 fn leaf(ca: &Ca, names: &[&str], uri: Option<&str>) -> (String, String) {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut params = CertificateParams::new(names).unwrap();
-    params.subject_alt_names.extend(uri.map(|uri| SanType::URI(uri.try_into().unwrap())));
+    params
+        .subject_alt_names
+        .extend(uri.map(|uri| SanType::URI(uri.try_into().unwrap())));
     let key = KeyPair::generate().unwrap();
-    (params.signed_by(&key, ca).unwrap().pem(), key.serialize_pem())
+    (
+        params.signed_by(&key, ca).unwrap().pem(),
+        key.serialize_pem(),
+    )
 }
 
 struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> Self {
-        let folder = std::env::temp_dir().join(format!("user-service-tls-{}", uuid::Uuid::new_v4()));
+        let folder =
+            std::env::temp_dir().join(format!("user-service-tls-{}", uuid::Uuid::new_v4()));
         std::fs::create_dir(&folder).unwrap();
         Self(folder)
     }
@@ -83,7 +89,9 @@ async fn serve(acceptor: Acceptor) -> (SocketAddr, Arc<Mutex<Vec<Option<Caller>>
         while let Ok((stream, _)) = listener.accept().await {
             let (acceptor, seen) = (acceptor.clone(), Arc::clone(&seen));
             tokio::spawn(async move {
-                let Ok((mut connection, caller)) = acceptor.accept(stream).await else { return };
+                let Ok((mut connection, caller)) = acceptor.accept(stream).await else {
+                    return;
+                };
                 seen.lock().unwrap().push(caller);
                 connection.write_all(b"!").await.unwrap();
                 connection.shutdown().await.unwrap();
@@ -113,10 +121,14 @@ async fn call(address: SocketAddr, ca: &Ca, shown: Option<&(String, String)>) ->
     let stream = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     let exchange = async {
-        let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+        let mut stream = TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await?;
         stream.read_u8().await
     };
-    let answer = tokio::time::timeout(Duration::from_secs(10), exchange).await.unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(10), exchange)
+        .await
+        .unwrap();
     answer.is_ok()
 }
 
@@ -129,14 +141,28 @@ async fn p52_a_clients_certificate_speaks_for_its_service() {
         None,
         Some(leaf(&ca, &[], Some("spiffe://test/billing"))),
         Some(leaf(&ca, &["mailer.test"], None)),
-        Some(leaf(&ca, &["stranger.test"], Some("spiffe://test/billing/more"))),
+        Some(leaf(
+            &ca,
+            &["stranger.test"],
+            Some("spiffe://test/billing/more"),
+        )),
     ] {
         assert!(call(address, &ca, shown.as_ref()).await);
     }
-    assert!(!call(address, &ca, Some(&leaf(&authority(), &["mailer.test"], None))).await);
+    assert!(
+        !call(
+            address,
+            &ca,
+            Some(&leaf(&authority(), &["mailer.test"], None))
+        )
+        .await
+    );
 
     let callers = callers.lock().unwrap();
-    let names: Vec<_> = callers.iter().map(|caller| caller.as_ref().map(|caller| caller.to_string())).collect();
+    let names: Vec<_> = callers
+        .iter()
+        .map(|caller| caller.as_ref().map(|caller| caller.to_string()))
+        .collect();
     let service = |name: &str| Some(format!("service:{name}"));
     assert_eq!(names, [None, service("billing"), service("mailer"), None]);
     assert_eq!(callers[1].as_ref().unwrap().scopes, [Scope::ProfilesRead]);
@@ -145,7 +171,10 @@ async fn p52_a_clients_certificate_speaks_for_its_service() {
 #[tokio::test]
 async fn p52_a_client_without_a_certificate_is_turned_away_where_one_is_required() {
     let (folder, ca) = (Folder::new(), authority());
-    let tls = Tls { client_required: true, ..config(&folder, &ca) };
+    let tls = Tls {
+        client_required: true,
+        ..config(&folder, &ca)
+    };
     let (address, _) = serve(acceptor(tls, &["h2"]).await.unwrap()).await;
     assert!(!call(address, &ca, None).await);
     assert!(call(address, &ca, Some(&leaf(&ca, &["any.test"], None))).await);
@@ -154,7 +183,9 @@ async fn p52_a_client_without_a_certificate_is_turned_away_where_one_is_required
 #[tokio::test]
 async fn p52_files_are_read_again_and_bad_ones_keep_the_old() {
     let (folder, ca, next) = (Folder::new(), authority(), authority());
-    let (mut reloader, current) = Reloader::start(config(&folder, &ca), &["h2"]).await.unwrap();
+    let (mut reloader, current) = Reloader::start(config(&folder, &ca), &["h2"])
+        .await
+        .unwrap();
     let services = Arc::from([]);
     let (address, _) = serve(Acceptor { current, services }).await;
 
@@ -202,9 +233,19 @@ async fn p52_the_first_files_must_be_good() {
     let good = config(&folder, &ca);
     let mut scope = good.clone();
     scope.services[0].scopes = vec!["everything".to_owned()];
-    let missing = Tls { cert: folder.0.join("none.pem"), ..good.clone() };
-    let mixed = Tls { key: folder.write("other.pem", &leaf(&ca, &["localhost"], None).1), ..good.clone() };
-    let nobody = Tls { client_ca: None, client_required: true, ..good };
+    let missing = Tls {
+        cert: folder.0.join("none.pem"),
+        ..good.clone()
+    };
+    let mixed = Tls {
+        key: folder.write("other.pem", &leaf(&ca, &["localhost"], None).1),
+        ..good.clone()
+    };
+    let nobody = Tls {
+        client_ca: None,
+        client_required: true,
+        ..good
+    };
     for bad in [scope, missing, mixed, nobody] {
         assert!(acceptor(bad, &["h2"]).await.is_err());
     }
@@ -219,6 +260,9 @@ fn no_certificate_speaks_for_the_operator_or_the_bootstrap_token() {
     assert_eq!(tls.errors("grpc.tls"), Vec::<String>::new());
     for name in ["operator", "bootstrap"] {
         tls.services[0].service = name.to_owned();
-        assert_eq!(tls.errors("grpc.tls"), [format!("grpc.tls.services: {name} is a reserved name")]);
+        assert_eq!(
+            tls.errors("grpc.tls"),
+            [format!("grpc.tls.services: {name} is a reserved name")]
+        );
     }
 }

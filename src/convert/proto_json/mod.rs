@@ -1,7 +1,8 @@
 //! Messages as the canonical JSON of proto3, for everyone who does not speak protobuf.
 //!
-//! Text becomes a [`JsonValue`] tree first, which keeps what serde_json's own values lose: keys that stand twice, and the
-//! digits of whole numbers. The tree is then read against a message's descriptor.
+//! Text becomes a [`JsonValue`] tree first, which keeps what serde_json's own values lose: keys
+//! that stand twice, and the digits of whole numbers. The tree is then read against a message's
+//! descriptor.
 
 mod path;
 mod read;
@@ -19,7 +20,8 @@ use crate::{convert::POOL, error::Result};
 
 /// The descriptor of a generated message.
 pub fn descriptor<M: Name>() -> MessageDescriptor {
-    POOL.get_message_by_name(&M::full_name()).expect("valid: every generated message is in the pool")
+    POOL.get_message_by_name(&M::full_name())
+        .expect("valid: every generated message is in the pool")
 }
 
 /// Reads a message from JSON.

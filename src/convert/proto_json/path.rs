@@ -1,5 +1,5 @@
-//! The path of a value in a request. Its text is built only for an error: building one for every item of a large list
-//! took longer than reading the list.
+//! The path of a value in a request. Its text is built only for an error: building one for every
+//! item of a large list took longer than reading the list.
 
 use std::fmt;
 

@@ -28,20 +28,25 @@ pub enum JsonValue {
 }
 
 impl JsonValue {
-    /// Parses one JSON value. Checks its size before building a tree, and parses a large value without blocking other
-    /// calls.
+    /// Parses one JSON value. Checks its size before building a tree, and parses a large value
+    /// without blocking other calls.
     ///
     /// # Errors
-    /// INVALID_REQUEST with the position in the text; for a value that is nested more than 32 levels deep, or that
-    /// contains more than 100,000 values.
+    /// INVALID_REQUEST with the position in the text; for a value that is nested more than 32
+    /// levels deep, or that contains more than 100,000 values.
     pub fn parse(given: &[u8]) -> Result<Self> {
         check_size(given)?;
         threads::run_heavy(given.len(), || Self::parse_checked(given))
     }
 
     fn parse_checked(given: &[u8]) -> Result<Self> {
-        let read: Self = serde_json::from_slice(given)
-            .map_err(|error| Error::invalid("", FieldError::Format, format!("is not valid JSON: {error}")))?;
+        let read: Self = serde_json::from_slice(given).map_err(|error| {
+            Error::invalid(
+                "",
+                FieldError::Format,
+                format!("is not valid JSON: {error}"),
+            )
+        })?;
         match long_integers(given) {
             long if long.is_empty() => Ok(read),
             long => Ok(read.with_integers(&long)),
@@ -51,10 +56,19 @@ impl JsonValue {
     /// With those whole numbers as such that were read as doubles, for 64 bits do not hold them.
     fn with_integers(self, long: &HashSet<u64>) -> Self {
         match self {
-            JsonValue::Float(float) if long.contains(&float.to_bits()) => JsonValue::Integer(float as i128),
-            JsonValue::List(items) => JsonValue::List(items.into_iter().map(|item| item.with_integers(long)).collect()),
+            JsonValue::Float(float) if long.contains(&float.to_bits()) => {
+                JsonValue::Integer(float as i128)
+            }
+            JsonValue::List(items) => JsonValue::List(
+                items
+                    .into_iter()
+                    .map(|item| item.with_integers(long))
+                    .collect(),
+            ),
             JsonValue::Object(entries) => {
-                let entries = entries.into_iter().map(|(key, value)| (key, value.with_integers(long)));
+                let entries = entries
+                    .into_iter()
+                    .map(|(key, value)| (key, value.with_integers(long)));
                 JsonValue::Object(entries.collect())
             }
             other => other,
@@ -99,20 +113,30 @@ impl JsonValue {
 /// Digits of the shortest whole number that 64 bits may not hold.
 const LONG: usize = 19;
 
-/// The bits of the doubles next to whole numbers of this length, outside of all texts; numbers that no double
-/// represents are left out.
+/// The bits of the doubles next to whole numbers of this length, outside of all texts; numbers that
+/// no double represents are left out.
 fn long_integers(given: &[u8]) -> HashSet<u64> {
     let (mut long, mut in_text, mut is_escaped, mut start) = (HashSet::new(), false, false, None);
     for (place, byte) in given.iter().chain(b" ").enumerate() {
-        let is_of_number = !in_text && matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+        let is_of_number =
+            !in_text && matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
         if is_of_number {
             start.get_or_insert(place);
             continue;
         }
-        let number = start.take().and_then(|start| std::str::from_utf8(&given[start..place]).ok()).unwrap_or_default();
+        let number = start
+            .take()
+            .and_then(|start| std::str::from_utf8(&given[start..place]).ok())
+            .unwrap_or_default();
         let digits = number.trim_start_matches('-');
         if digits.len() >= LONG && digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            long.extend(number.parse().ok().filter(|double: &f64| double.abs() < 1e38).map(f64::to_bits));
+            long.extend(
+                number
+                    .parse()
+                    .ok()
+                    .filter(|double: &f64| double.abs() < 1e38)
+                    .map(f64::to_bits),
+            );
         }
         match byte {
             _ if is_escaped => is_escaped = false,
@@ -144,10 +168,12 @@ pub(super) fn repeated(path: Path<'_>) -> Error {
 
 /// The deepest nesting of a request: a filter of maximum depth has 18 levels.
 const MAX_DEPTH: usize = 32;
-/// The maximum number of values in one request: a parsed value uses some hundred bytes of memory, whatever its length.
+/// The maximum number of values in one request: a parsed value uses some hundred bytes of memory,
+/// whatever its length.
 const MAX_VALUES: usize = 100_000;
 
-/// Rejects text that would build a tree that is too deep or too large. Malformed JSON is left to the parser.
+/// Rejects text that would build a tree that is too deep or too large. Malformed JSON is left to
+/// the parser.
 fn check_size(given: &[u8]) -> Result<()> {
     let (mut depth, mut values, mut in_text, mut is_escaped) = (0_usize, 1_usize, false, false);
     for byte in given {
@@ -166,7 +192,11 @@ fn check_size(given: &[u8]) -> Result<()> {
                 depth += 1;
                 values += 1;
                 if depth > MAX_DEPTH {
-                    return Err(Error::invalid("", FieldError::Format, "must be nested at most 32 levels deep"));
+                    return Err(Error::invalid(
+                        "",
+                        FieldError::Format,
+                        "must be nested at most 32 levels deep",
+                    ));
                 }
             }
             b']' | b'}' => depth = depth.saturating_sub(1),
@@ -175,7 +205,11 @@ fn check_size(given: &[u8]) -> Result<()> {
         }
     }
     if values > MAX_VALUES {
-        return Err(Error::invalid("", FieldError::Length, "must have at most 100,000 values"));
+        return Err(Error::invalid(
+            "",
+            FieldError::Length,
+            "must have at most 100,000 values",
+        ));
     }
     Ok(())
 }
@@ -246,7 +280,9 @@ mod tests {
 
     #[test]
     fn a_key_that_stands_twice_is_a_fault_with_its_path() {
-        let error = JsonValue::parse(br#"{"a": [{"b": 1, "b": 2}]}"#).unwrap().into_object("where");
+        let error = JsonValue::parse(br#"{"a": [{"b": 1, "b": 2}]}"#)
+            .unwrap()
+            .into_object("where");
         assert_eq!(error.unwrap_err().violations()[0].field, "where.a[0].b");
     }
 
@@ -262,19 +298,38 @@ mod tests {
     #[test]
     fn whole_numbers_beyond_64_bits_are_no_doubles() {
         let text = br#"{"a\"[12345678901234567890": [1e20, 18446744073709551617, -1.5e-3], "b": 1234567890123456789}"#;
-        let JsonValue::Object(entries) = JsonValue::parse(text).unwrap() else { panic!("an object") };
+        let JsonValue::Object(entries) = JsonValue::parse(text).unwrap() else {
+            panic!("an object")
+        };
 
-        let numbers = [JsonValue::Float(1e20), JsonValue::Integer(1 << 64), JsonValue::Float(-1.5e-3)];
+        let numbers = [
+            JsonValue::Float(1e20),
+            JsonValue::Integer(1 << 64),
+            JsonValue::Float(-1.5e-3),
+        ];
         assert_eq!(entries[0].1, JsonValue::List(numbers.to_vec()));
         assert_eq!(entries[1].1, JsonValue::Integer(1_234_567_890_123_456_789));
-        assert_eq!(JsonValue::parse(b"-9223372036854775809").unwrap(), JsonValue::Integer(i128::from(i64::MIN)));
         assert_eq!(
-            entries[0].1.clone().into_value(Path::Text("")).unwrap().to_string(),
+            JsonValue::parse(b"-9223372036854775809").unwrap(),
+            JsonValue::Integer(i128::from(i64::MIN))
+        );
+        assert_eq!(
+            entries[0]
+                .1
+                .clone()
+                .into_value(Path::Text(""))
+                .unwrap()
+                .to_string(),
             "[1e+20,1.8446744073709552e+19,-0.0015]"
         );
-        for other in
-            ["1e20", "1.0", r#""18446744073709551617""#, "1234567890123456789.5", "123456789012345678", "1E+300"]
-        {
+        for other in [
+            "1e20",
+            "1.0",
+            r#""18446744073709551617""#,
+            "1234567890123456789.5",
+            "123456789012345678",
+            "1E+300",
+        ] {
             assert!(long_integers(other.as_bytes()).is_empty(), "{other}");
         }
     }

@@ -1,7 +1,7 @@
 //! Messages to JSON.
 //!
-//! The text is written straight from a message's bytes, field by field: what prost leaves out, a field at its default,
-//! canonical JSON leaves out too.
+//! The text is written straight from a message's bytes, field by field: what prost leaves out, a
+//! field at its default, canonical JSON leaves out too.
 
 use std::io;
 
@@ -45,9 +45,13 @@ pub fn to_redacted_text<M: Message + Name>(message: &M) -> Vec<u8> {
 
 /// The same with fields that are at their defaults.
 pub fn to_text_with_defaults<M: Message + Name>(message: &M) -> Vec<u8> {
-    let mut serializer = serde_json::Serializer::with_formatter(Vec::with_capacity(1024), WholeNumbers);
+    let mut serializer =
+        serde_json::Serializer::with_formatter(Vec::with_capacity(1024), WholeNumbers);
     dynamic(message)
-        .serialize_with_options(&mut serializer, &SerializeOptions::new().skip_default_fields(false))
+        .serialize_with_options(
+            &mut serializer,
+            &SerializeOptions::new().skip_default_fields(false),
+        )
         .expect("valid: a message of our own has a JSON form");
     serializer.into_inner()
 }
@@ -111,10 +115,18 @@ fn single(field: &FieldDescriptor, bytes: &mut &[u8], out: &mut Vec<u8>) {
         Kind::Message(message) => {
             let bytes = delimited(bytes);
             match message.full_name() {
-                "google.protobuf.Timestamp" => put(out, &Timestamp::decode(bytes).expect(VALID).to_string()),
-                "google.protobuf.Duration" => put(out, &Duration::decode(bytes).expect(VALID).to_string()),
-                "google.protobuf.Struct" => put(out, &json::object(Struct::decode(bytes).expect(VALID))),
-                "google.protobuf.Value" => put(out, &json::value(PbValue::decode(bytes).expect(VALID))),
+                "google.protobuf.Timestamp" => {
+                    put(out, &Timestamp::decode(bytes).expect(VALID).to_string())
+                }
+                "google.protobuf.Duration" => {
+                    put(out, &Duration::decode(bytes).expect(VALID).to_string())
+                }
+                "google.protobuf.Struct" => {
+                    put(out, &json::object(Struct::decode(bytes).expect(VALID)))
+                }
+                "google.protobuf.Value" => {
+                    put(out, &json::value(PbValue::decode(bytes).expect(VALID)))
+                }
                 _ => object(&message, bytes, out),
             }
         }
@@ -160,7 +172,9 @@ mod tests {
     /// A message as JSON, using only its descriptor.
     fn to_json<M: Message + Name>(message: &M) -> Value {
         let options = SerializeOptions::new();
-        dynamic(message).serialize_with_options(serde_json::value::Serializer, &options).unwrap()
+        dynamic(message)
+            .serialize_with_options(serde_json::value::Serializer, &options)
+            .unwrap()
     }
 
     fn profile() -> pb::Profile {
@@ -172,11 +186,23 @@ mod tests {
             group_ids: vec![258, 360],
             is_authorized: true,
             custom_fields: Some(crate::convert::json::to_struct(
-                json!({ "a": 7, "b": 1.5, "c": [null, true, {}] }).as_object().unwrap().iter(),
+                json!({ "a": 7, "b": 1.5, "c": [null, true, {}] })
+                    .as_object()
+                    .unwrap()
+                    .iter(),
             )),
-            created_at: Some(Timestamp { seconds: 1_542_364_387, nanos: 5_000_000 }),
+            created_at: Some(Timestamp {
+                seconds: 1_542_364_387,
+                nanos: 5_000_000,
+            }),
             account: Some(pb::Account {
-                connections: vec![pb::Connection::default(), pb::Connection { connection_id: 1, ..Default::default() }],
+                connections: vec![
+                    pb::Connection::default(),
+                    pb::Connection {
+                        connection_id: 1,
+                        ..Default::default()
+                    },
+                ],
                 ..Default::default()
             }),
             ..Default::default()
@@ -185,9 +211,15 @@ mod tests {
 
     #[test]
     fn whole_numbers_have_no_fraction() {
-        let profile = pb::Profile { account: None, ..profile() };
+        let profile = pb::Profile {
+            account: None,
+            ..profile()
+        };
         let text = String::from_utf8(to_text(&profile)).unwrap();
-        assert!(text.contains(r#""customFields":{"a":7,"b":1.5,"c":[null,true,{}]}"#), "{text}");
+        assert!(
+            text.contains(r#""customFields":{"a":7,"b":1.5,"c":[null,true,{}]}"#),
+            "{text}"
+        );
     }
 
     #[test]
@@ -200,7 +232,10 @@ mod tests {
         let issue = pb::IssueTokenRequest {
             subject: Some(pb::issue_token_request::Subject::UserId(0)),
             scopes: vec!["a".to_owned(), "b".to_owned()],
-            ttl: Some(Duration { seconds: 1, nanos: 500_000_000 }),
+            ttl: Some(Duration {
+                seconds: 1,
+                nanos: 500_000_000,
+            }),
             request_id: String::new(),
         };
         let read = |text: Vec<u8>| serde_json::from_slice::<Value>(&text).unwrap();

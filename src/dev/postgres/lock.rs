@@ -24,7 +24,12 @@ pub fn lock(folder: &Path) -> anyhow::Result<Option<FolderLock>> {
     let path = folder.join(FILE);
     let cannot_lock = || format!("cannot lock {}", path.display());
     // Not truncated on opening: until the lock is ours, the text is another's.
-    let mut file = File::options().write(true).create(true).truncate(false).open(&path).with_context(cannot_lock)?;
+    let mut file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .with_context(cannot_lock)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(None),
@@ -35,14 +40,20 @@ pub fn lock(folder: &Path) -> anyhow::Result<Option<FolderLock>> {
     Ok(Some(FolderLock { file }))
 }
 
-/// The process that wrote its number into the lock of a folder last: the holder, where [`lock`] gave `None`.
+/// The process that wrote its number into the lock of a folder last: the holder, where [`lock`]
+/// gave `None`.
 pub fn lock_holder(folder: &Path) -> Option<u32> {
-    std::fs::read_to_string(folder.join(FILE)).ok()?.trim().parse().ok()
+    std::fs::read_to_string(folder.join(FILE))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 impl Drop for FolderLock {
     fn drop(&mut self) {
-        // Emptied, so that no reader sees the id of a process that has ended; the lock itself goes with the file.
+        // Emptied, so that no reader sees the id of a process that has ended; the lock itself goes
+        // with the file.
         super::process::forget_error("cannot empty the lock file", self.file.set_len(0));
     }
 }

@@ -45,27 +45,39 @@ fn parse_postmaster(text: &str) -> Option<Postmaster> {
         "stopping" => State::Stopping,
         _ => State::Starting,
     };
-    Some(Postmaster { pid: lines[0].parse().ok()?, port: lines[3].parse().ok()?, state })
+    Some(Postmaster {
+        pid: lines[0].parse().ok()?,
+        port: lines[3].parse().ok()?,
+        state,
+    })
 }
 
 /// Whether this process is a server on this data folder.
 ///
-/// The id alone is no evidence: after a kill another process may have it, or a zombie that was never waited for.
+/// The id alone is no evidence: after a kill another process may have it, or a zombie that was
+/// never waited for.
 fn is_server(pid: u32, data: &Path) -> bool {
     let command_line = if Path::new("/proc/self/cmdline").exists() {
         std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()
     } else {
-        let ps = Command::new("ps").args(["-ww", "-o", "command=", "-p"]).arg(pid.to_string()).output();
+        let ps = Command::new("ps")
+            .args(["-ww", "-o", "command=", "-p"])
+            .arg(pid.to_string())
+            .output();
         ps.map(|answer| answer.stdout).unwrap_or_default()
     };
     let data = data.as_os_str().as_encoded_bytes();
-    command_line.windows(data.len()).any(|window| window == data)
+    command_line
+        .windows(data.len())
+        .any(|window| window == data)
 }
 
-/// Makes Postgres take over what a killed server left, where its number belongs to a living process now.
+/// Makes Postgres take over what a killed server left, where its number belongs to a living process
+/// now.
 ///
-/// Postgres rejects to start while any process has the number in the file, but not where that is its own parent, which
-/// we are. Removing the file would also lose its check that no process still uses the killed one's shared memory.
+/// Postgres rejects to start while any process has the number in the file, but not where that is
+/// its own parent, which we are. Removing the file would also lose its check that no process still
+/// uses the killed one's shared memory.
 pub(super) fn disown(data: &Path) -> anyhow::Result<()> {
     let path = data.join(PID_FILE);
     let cannot_take_over = || format!("cannot take over {}", path.display());
@@ -98,15 +110,30 @@ mod tests {
 
     #[test]
     fn port_and_state_are_read_from_the_pid_file() {
-        let lines = |state| format!("4711\n/data/pg15\n1700000000\n54321\n/data/pg15\n127.0.0.1\n  5 6\n{state}\n");
+        let lines = |state| {
+            format!("4711\n/data/pg15\n1700000000\n54321\n/data/pg15\n127.0.0.1\n  5 6\n{state}\n")
+        };
 
         assert_eq!(
             parse_postmaster(&lines("ready   ")),
-            Some(Postmaster { pid: 4711, port: 54321, state: State::Ready })
+            Some(Postmaster {
+                pid: 4711,
+                port: 54321,
+                state: State::Ready
+            })
         );
-        assert_eq!(parse_postmaster(&lines("starting")).map(|found| found.state), Some(State::Starting));
-        assert_eq!(parse_postmaster(&lines("stopping")).map(|found| found.state), Some(State::Stopping));
-        assert_eq!(parse_postmaster("4711\n/data/pg15\n1700000000\n54321\n"), None);
+        assert_eq!(
+            parse_postmaster(&lines("starting")).map(|found| found.state),
+            Some(State::Starting)
+        );
+        assert_eq!(
+            parse_postmaster(&lines("stopping")).map(|found| found.state),
+            Some(State::Stopping)
+        );
+        assert_eq!(
+            parse_postmaster("4711\n/data/pg15\n1700000000\n54321\n"),
+            None
+        );
         assert_eq!(parse_postmaster(""), None);
     }
 

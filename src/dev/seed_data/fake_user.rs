@@ -31,18 +31,49 @@ const PLACES: &[(&str, &str, &str, &str)] = &[
     ("Brasil", "São Paulo", "São Paulo", "pt-BR"),
     ("日本", "東京都", "東京", "ja"),
 ];
-const TAGS: &[&str] = &["vip", "early", "beta", "老用户", "press", "team", "student", "校园", "partner", "lurker"];
-const MOTTOS: &[&str] = &["一期一会", "Carpe diem", "天道酬勤", "Stay hungry", "海内存知己，天涯若比邻", "¯\\_(ツ)_/¯"];
+const TAGS: &[&str] = &[
+    "vip",
+    "early",
+    "beta",
+    "老用户",
+    "press",
+    "team",
+    "student",
+    "校园",
+    "partner",
+    "lurker",
+];
+const MOTTOS: &[&str] = &[
+    "一期一会",
+    "Carpe diem",
+    "天道酬勤",
+    "Stay hungry",
+    "海内存知己，天涯若比邻",
+    "¯\\_(ツ)_/¯",
+];
 
 /// The user of that number; `share` is its position among all generated users, from 0 to 1.
-pub fn fake_user(number: u64, share: f64, now: DateTime<Utc>, fields: &Fields) -> pb::CreateUserRequest {
+pub fn fake_user(
+    number: u64,
+    share: f64,
+    now: DateTime<Utc>,
+    fields: &Fields,
+) -> pb::CreateUserRequest {
     let mut rng = SeededRng::new(number);
     let Name { nickname, latin } = names::name(&mut rng);
     let (country, province, city, language) = *rng.pick(PLACES);
     let has_platform = rng.percent(40);
     let profile = pb::Profile {
-        nickname: if rng.percent(98) { nickname } else { String::new() },
-        avatar_url: if rng.percent(60) { format!("https://example.com/avatars/{number}.png") } else { String::new() },
+        nickname: if rng.percent(98) {
+            nickname
+        } else {
+            String::new()
+        },
+        avatar_url: if rng.percent(60) {
+            format!("https://example.com/avatars/{number}.png")
+        } else {
+            String::new()
+        },
         gender: rng.below(3) as i32,
         country: country.to_owned(),
         province: province.to_owned(),
@@ -57,13 +88,29 @@ pub fn fake_user(number: u64, share: f64, now: DateTime<Utc>, fields: &Fields) -
         ..Default::default()
     };
     let username = rng.percent(60).then(|| format!("{latin}_{number:04}"));
-    let email = rng.percent(70).then(|| format!("{latin}.{number}@example.{}", rng.pick(&["com", "org", "net"])));
+    let email = rng.percent(70).then(|| {
+        format!(
+            "{latin}.{number}@example.{}",
+            rng.pick(&["com", "org", "net"])
+        )
+    });
     let email_verified = rng.percent(80) && email.is_some();
     // A range that no telephone has.
     let phone = rng.percent(50).then(|| format!("+8612{number:09}"));
     let phone_verified = rng.percent(90) && phone.is_some();
-    let account = pb::Account { username, email, email_verified, phone, phone_verified, ..Default::default() };
-    pb::CreateUserRequest { profile: Some(profile), account: Some(account), ..Default::default() }
+    let account = pb::Account {
+        username,
+        email,
+        email_verified,
+        phone,
+        phone_verified,
+        ..Default::default()
+    };
+    pb::CreateUserRequest {
+        profile: Some(profile),
+        account: Some(account),
+        ..Default::default()
+    }
 }
 
 /// The later the more: growth is what a service's years look like.
@@ -72,7 +119,10 @@ fn created_at(share: f64, now: DateTime<Utc>, rng: &mut SeededRng) -> prost_type
     let day = TimeDelta::days(1).num_seconds() as f64;
     let age = span * (1.0 - share.sqrt()) + day * rng.fraction();
     let at = now - TimeDelta::microseconds((age * 1e6) as i64);
-    prost_types::Timestamp { seconds: at.timestamp(), nanos: at.timestamp_subsec_micros() as i32 * 1000 }
+    prost_types::Timestamp {
+        seconds: at.timestamp(),
+        nanos: at.timestamp_subsec_micros() as i32 * 1000,
+    }
 }
 
 fn groups(number: u64, rng: &mut SeededRng) -> Vec<i64> {
@@ -106,20 +156,32 @@ fn custom_fields(number: u64, rng: &mut SeededRng, fields: &Fields) -> Map<Strin
     add("score", json!(rng.below(200_000) as f64 / 2.0));
     add("vip", json!(rng.percent(5)));
     add("tags", json!(tags));
-    add("stats", json!({ "logins": rng.below(2000), "week": { "posts": rng.below(20) } }));
+    add(
+        "stats",
+        json!({ "logins": rng.below(2000), "week": { "posts": rng.below(20) } }),
+    );
     if rng.percent(50) {
         add("member_no", json!(format!("M{number:08}")));
     }
     if rng.percent(60) {
         let (year, month, day) = (1950 + rng.below(60), 1 + rng.below(12), 1 + rng.below(28));
-        add("birthday", json!(format!("{year}-{month:02}-{day:02}T00:00:00Z")));
+        add(
+            "birthday",
+            json!(format!("{year}-{month:02}-{day:02}T00:00:00Z")),
+        );
     }
     if rng.percent(30) {
         add("motto", json!(rng.pick(MOTTOS)));
     }
     if rng.percent(20) {
-        let (longitude, latitude) = (rng.fraction() * 360.0 - 180.0, rng.fraction() * 180.0 - 90.0);
-        add("home", json!({ "type": "Point", "coordinates": [longitude, latitude] }));
+        let (longitude, latitude) = (
+            rng.fraction() * 360.0 - 180.0,
+            rng.fraction() * 180.0 - 90.0,
+        );
+        add(
+            "home",
+            json!({ "type": "Point", "coordinates": [longitude, latitude] }),
+        );
     }
     if rng.percent(5) {
         add(

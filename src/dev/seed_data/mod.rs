@@ -1,5 +1,5 @@
-//! Generated users for `dev` and for measuring: each is read by the same rules as a CreateUser, and all are
-//! written by COPY.
+//! Generated users for `dev` and for measuring: each is read by the same rules as a CreateUser, and
+//! all are written by COPY.
 
 mod fake_user;
 mod names;
@@ -31,8 +31,8 @@ const BATCH: u64 = 20_000;
 /// So many that each has its own telephone number.
 const MOST: u64 = 1_000_000_000;
 
-/// Generates users until there are `total`, and returns how many were created. What is created is recorded with
-/// each transaction, so that one which is cut short goes on where it was.
+/// Generates users until there are `total`, and returns how many were created. What is created is
+/// recorded with each transaction, so that one which is cut short goes on where it was.
 ///
 /// # Errors
 /// A database that `dev` did not fill, or values that users made by hand hold already.
@@ -47,31 +47,52 @@ pub async fn fill(
         bail!("at most {} users can be generated", MOST - 1);
     }
     let mut conn = schema::connect(url, ca_file).await?;
-    let Some(DevMarker::Filled { users: there }) = schema::mark(&mut conn).await?.as_deref().and_then(DevMarker::parse)
+    let Some(DevMarker::Filled { users: there }) = schema::mark(&mut conn)
+        .await?
+        .as_deref()
+        .and_then(DevMarker::parse)
     else {
         bail!("the database has no example users");
     };
     if there >= total {
         return Ok(0);
     }
-    let known = Arc::new(Fields::new(fields::list(&mut conn).await?, fields::list_hidden(&mut conn).await?));
-    let (mut client, connection) = Connector::new(ca_file)?.connect(url).await.context("cannot reach the database")?;
+    let known = Arc::new(Fields::new(
+        fields::list(&mut conn).await?,
+        fields::list_hidden(&mut conn).await?,
+    ));
+    let (mut client, connection) = Connector::new(ca_file)?
+        .connect(url)
+        .await
+        .context("cannot reach the database")?;
     let driving = tokio::spawn(connection);
-    let part = Part { first: there, total, now, fields: known };
+    let part = Part {
+        first: there,
+        total,
+        now,
+        fields: known,
+    };
     let mut next = part.make(&client, there).await?;
     while let Some(making) = next {
         let (made, rows) = making.await.context("user generation failed")??;
         // The next are made while these are written.
         next = part.make(&client, made.end).await?;
         let transaction = client.transaction().await?;
-        rows.send(&transaction).await.context("the seed data can't be written")?;
+        rows.send(&transaction)
+            .await
+            .context("the seed data can't be written")?;
         copy::set_mark(&transaction, DevMarker::Filled { users: made.end }).await?;
         transaction.commit().await?;
         told(made.end);
     }
-    copy::settle(&client).await.context("the seed data can't be analyzed")?;
+    copy::settle(&client)
+        .await
+        .context("the seed data can't be analyzed")?;
     drop(client);
-    driving.await.context("the database connection failed")?.context("the database connection failed")?;
+    driving
+        .await
+        .context("the database connection failed")?
+        .context("the database connection failed")?;
     Ok(total - there)
 }
 
@@ -87,14 +108,24 @@ pub fn rows(
     let mut rows = Rows::default();
     let usernames = UsernameRules::default();
     for (given, user_id) in users {
-        let (mut new, _) = new_user(given, fields, &usernames, now, Lengths::default())
-            .map_err(|error| anyhow!("generated user {user_id} is invalid: {:?}", error.violations()))?;
+        let (mut new, _) =
+            new_user(given, fields, &usernames, now, Lengths::default()).map_err(|error| {
+                anyhow!(
+                    "generated user {user_id} is invalid: {:?}",
+                    error.violations()
+                )
+            })?;
         new.profile.user_id = user_id;
-        let indexed = fields.iter().map(|field| &**field).filter(|field| field.index.is_maintained());
+        let indexed = fields
+            .iter()
+            .map(|field| &**field)
+            .filter(|field| field.index.is_maintained());
         let key = (user_id, new.profile.created_at);
         let values = index_rows(indexed, key, &new.profile.custom_fields.fields());
-        let reservations =
-            new.reservations.iter().map(|reservation| (reservation.kind.as_str(), reservation.value.as_str()));
+        let reservations = new
+            .reservations
+            .iter()
+            .map(|reservation| (reservation.kind.as_str(), reservation.value.as_str()));
         rows.add(&new.profile, &new.account, reservations, &values);
     }
     Ok(rows)
@@ -118,7 +149,12 @@ impl Part {
             return Ok(None);
         }
         let ids = copy::draw_ids(client, numbers.end - numbers.start).await?;
-        let (first, whole, now, fields) = (self.first, self.total - self.first, self.now, self.fields.clone());
+        let (first, whole, now, fields) = (
+            self.first,
+            self.total - self.first,
+            self.now,
+            self.fields.clone(),
+        );
         Ok(Some(tokio::task::spawn_blocking(move || {
             let people = numbers.clone().map(|number| {
                 let share = (number - first) as f64 / whole as f64;

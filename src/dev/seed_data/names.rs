@@ -227,9 +227,35 @@ const LAST: &[&str] = &[
     "Featherstone",
 ];
 
-const EMOJI: &[&str] = &["🌸", "😊", "✨", "🦊", "🌻", "🎉", "🐱", "🍀", "🌙", "🔥", "👨‍👩‍👧", "🏳️‍🌈", "🇨🇳", "🦄"];
+const EMOJI: &[&str] = &[
+    "🌸",
+    "😊",
+    "✨",
+    "🦊",
+    "🌻",
+    "🎉",
+    "🐱",
+    "🍀",
+    "🌙",
+    "🔥",
+    "👨‍👩‍👧",
+    "🏳️‍🌈",
+    "🇨🇳",
+    "🦄",
+];
 
-const OTHERS: &[&str] = &["さくら", "민준", "Ольга", "ゆい", "서연", "Дмитрий", "Αλέξανδρος", "سارة", "นภา", "אביגיל"];
+const OTHERS: &[&str] = &[
+    "さくら",
+    "민준",
+    "Ольга",
+    "ゆい",
+    "서연",
+    "Дмитрий",
+    "Αλέξανδρος",
+    "سارة",
+    "นภา",
+    "אביגיל",
+];
 
 /// What a person is called: what is shown, and what an address is made of.
 pub(super) struct Name {
@@ -241,16 +267,25 @@ pub(super) struct Name {
 pub(super) fn name(rng: &mut SeededRng) -> Name {
     match rng.below(100) {
         0..62 => chinese(rng),
-        62..68 => Name { nickname: (*rng.pick(PHRASES)).to_owned(), ..chinese(rng) },
+        62..68 => Name {
+            nickname: (*rng.pick(PHRASES)).to_owned(),
+            ..chinese(rng)
+        },
         68..88 => latin(rng),
         88..97 => decorated(rng),
-        _ => Name { nickname: (*rng.pick(OTHERS)).to_owned(), latin: "guest".to_owned() },
+        _ => Name {
+            nickname: (*rng.pick(OTHERS)).to_owned(),
+            latin: "guest".to_owned(),
+        },
     }
 }
 
 fn chinese(rng: &mut SeededRng) -> Name {
     let (surname, sound) = rng.pick(SURNAMES);
-    let mut name = Name { nickname: (*surname).to_owned(), latin: (*sound).to_owned() };
+    let mut name = Name {
+        nickname: (*surname).to_owned(),
+        latin: (*sound).to_owned(),
+    };
     for _ in 0..if rng.percent(35) { 1 } else { 2 } {
         let (given, sound) = rng.pick(GIVEN);
         name.nickname.push_str(given);
@@ -261,14 +296,30 @@ fn chinese(rng: &mut SeededRng) -> Name {
 
 fn latin(rng: &mut SeededRng) -> Name {
     let first = rng.pick(FIRST);
-    let nickname = if rng.percent(50) { format!("{first} {}", rng.pick(LAST)) } else { (*first).to_owned() };
-    let latin = nickname.chars().filter(char::is_ascii_alphabetic).collect::<String>().to_lowercase();
+    let nickname = if rng.percent(50) {
+        format!("{first} {}", rng.pick(LAST))
+    } else {
+        (*first).to_owned()
+    };
+    let latin = nickname
+        .chars()
+        .filter(char::is_ascii_alphabetic)
+        .collect::<String>()
+        .to_lowercase();
     Name { nickname, latin }
 }
 
 fn decorated(rng: &mut SeededRng) -> Name {
-    let Name { nickname, latin } = if rng.percent(60) { chinese(rng) } else { latin(rng) };
+    let Name { nickname, latin } = if rng.percent(60) {
+        chinese(rng)
+    } else {
+        latin(rng)
+    };
     let emoji = rng.pick(EMOJI);
-    let nickname = if rng.percent(70) { format!("{nickname}{emoji}") } else { format!("{emoji} {nickname}") };
+    let nickname = if rng.percent(70) {
+        format!("{nickname}{emoji}")
+    } else {
+        format!("{emoji} {nickname}")
+    };
     Name { nickname, latin }
 }

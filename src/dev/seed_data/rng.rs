@@ -1,10 +1,11 @@
 //! Choices that look like chance and are the same each time.
 
-/// A stream of numbers that follows from its seed alone (SplitMix64), so that seed data can be generated again as it was.
+/// A stream of numbers that follows from its seed alone (SplitMix64), so that seed data can be
+/// generated again as it was.
 pub(super) struct SeededRng(u64);
 
-/// How much the first of a list come before the others: with 4, the first is taken by 8 % where there are sixty, as
-/// the commonest surname is.
+/// How much the first of a list come before the others: with 4, the first is taken by 8 % where
+/// there are sixty, as the commonest surname is.
 const LEAD: f64 = 4.0;
 
 impl SeededRng {
@@ -48,7 +49,9 @@ impl SeededRng {
     /// Letters and digits.
     pub(super) fn letters(&mut self, count: usize) -> String {
         const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-        (0..count).map(|_| char::from(LETTERS[self.below(LETTERS.len() as u64) as usize])).collect()
+        (0..count)
+            .map(|_| char::from(LETTERS[self.below(LETTERS.len() as u64) as usize]))
+            .collect()
     }
 }
 

@@ -22,7 +22,8 @@ use crate::{
 };
 
 impl Accounts {
-    /// Links a third-party login, and makes the response of it. If the user already has the login, it stays unchanged.
+    /// Links a third-party login, and makes the response of it. If the user already has the login,
+    /// it stays unchanged.
     ///
     /// # Errors
     /// USER_NOT_FOUND, CONNECTION_TAKEN, REQUEST_IN_PROGRESS.
@@ -35,7 +36,9 @@ impl Accounts {
         let now = self.clock.now();
         let db = self.db.of_user(link.user_id);
         let write = idempotency::write(&db, End::Commit, key, Some(link.user_id), async |conn| {
-            self.find_or_insert(conn, link, now).await.map(|connection| respond(&connection))
+            self.find_or_insert(conn, link, now)
+                .await
+                .map(|connection| respond(&connection))
         });
         write.await.map(Outcome::into_response)
     }
@@ -46,7 +49,12 @@ impl Accounts {
         link: &Link,
         now: DateTime<Utc>,
     ) -> Result<Connection> {
-        let Link { user_id, provider, subject, display_name } = link;
+        let Link {
+            user_id,
+            provider,
+            subject,
+            display_name,
+        } = link;
         let user_id = *user_id;
         let locked = accounts::lock(conn, user_id).await?;
         let Locked { login, language } = locked.ok_or_else(|| Error::user_not_found(user_id))?;
@@ -56,14 +64,26 @@ impl Accounts {
             return Ok(connection);
         }
         let value = connection_key(provider, subject);
-        if unique_values::reserve(conn, &[(user_id, "connection", value.as_str())]).await?.is_empty() {
+        if unique_values::reserve(conn, &[(user_id, "connection", value.as_str())])
+            .await?
+            .is_empty()
+        {
             return Err(Error::taken(Reason::ConnectionTaken, "subject"));
         }
-        let connection_id = accounts::insert_connection(conn, user_id, provider, subject, display_name, now).await?;
+        let connection_id =
+            accounts::insert_connection(conn, user_id, provider, subject, display_name, now)
+                .await?;
         accounts::update(conn, user_id, Changes::default()).await?;
         let happened = std::iter::once(Template::ConnectionLinked);
-        notices::queue(conn, &login, language.as_ref(), happened, (&self.policy.texts, &self.policy.notices), now)
-            .await?;
+        notices::queue(
+            conn,
+            &login,
+            language.as_ref(),
+            happened,
+            (&self.policy.texts, &self.policy.notices),
+            now,
+        )
+        .await?;
         Ok(Connection {
             connection_id,
             user_id,

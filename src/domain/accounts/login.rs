@@ -1,5 +1,5 @@
-//! Password verification for a login service. A user that doesn't exist, a user without a password, and a wrong
-//! password get the same response, after the same time, and count as the same attempt.
+//! Password verification for a login service. A user that doesn't exist, a user without a password,
+//! and a wrong password get the same response, after the same time, and count as the same attempt.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
@@ -48,9 +48,17 @@ fn turn_of_unknown(who: &str) -> i64 {
 }
 
 /// Clears the attempts that were counted against an account and secret, because the secret is new.
-pub(super) async fn clear_attempts(conn: &mut AsyncPgConnection, user_id: i64, kind: Kind) -> Result<()> {
+pub(super) async fn clear_attempts(
+    conn: &mut AsyncPgConnection,
+    user_id: i64,
+    kind: Kind,
+) -> Result<()> {
     let who = user_id.to_string();
-    for key in [account_bucket(&who), secret_buckets(&who, kind), super::proofs::password_bucket(user_id, kind)] {
+    for key in [
+        account_bucket(&who),
+        secret_buckets(&who, kind),
+        super::proofs::password_bucket(user_id, kind),
+    ] {
         rate_limits::clear(conn, &key).await?;
     }
     Ok(())
@@ -58,7 +66,8 @@ pub(super) async fn clear_attempts(conn: &mut AsyncPgConnection, user_id: i64, k
 
 /// The keys under which an attempt is counted.
 struct Counted {
-    /// Whose turn this takes, so that attempts for one account don't occupy every connection of the pool.
+    /// Whose turn this takes, so that attempts for one account don't occupy every connection of the
+    /// pool.
     turn: i64,
     /// The client over all accounts, if there is a client.
     client: Option<String>,
@@ -66,8 +75,8 @@ struct Counted {
     account: String,
     /// Account, secret, and client.
     pair: String,
-    /// The same, but only for the key that found the account. This count is reported, and doesn't reveal that two keys
-    /// belong to one account.
+    /// The same, but only for the key that found the account. This count is reported, and doesn't
+    /// reveal that two keys belong to one account.
     reported: String,
     /// The account, and the hashes of the client with each of our keys, newest first.
     known: Option<(i64, Vec<Vec<u8>>)>,
@@ -83,12 +92,16 @@ struct Buckets {
 
 impl Counted {
     fn new(verify: &VerifyPassword, login: Option<&Login>, keys: &Keys) -> Self {
-        let fingerprint = |purpose, text: &str| URL_SAFE_NO_PAD.encode(keys.sign(purpose, text.as_bytes()));
+        let fingerprint =
+            |purpose, text: &str| URL_SAFE_NO_PAD.encode(keys.sign(purpose, text.as_bytes()));
         let key = match &verify.key {
             UserKey::Id(user_id) => fingerprint(KEY, &format!("id:{user_id}")),
             UserKey::Unique(kind, value) => fingerprint(KEY, &format!("{kind}:{value}")),
         };
-        let who = login.map_or_else(|| format!("nobody/{key}"), |login| login.user_id.to_string());
+        let who = login.map_or_else(
+            || format!("nobody/{key}"),
+            |login| login.user_id.to_string(),
+        );
         let client = fingerprint(CLIENT, &verify.client);
         let pair = format!("{}/{client}", secret_buckets(&who, verify.kind));
         let is_told = !verify.client.is_empty();
@@ -98,13 +111,21 @@ impl Counted {
             account: account_bucket(&who),
             reported: format!("{pair}/{key}"),
             pair,
-            known: login
-                .filter(|_| is_told)
-                .map(|login| (login.user_id, keys.sign_all(CLIENT, verify.client.as_bytes()))),
+            known: login.filter(|_| is_told).map(|login| {
+                (
+                    login.user_id,
+                    keys.sign_all(CLIENT, verify.client.as_bytes()),
+                )
+            }),
         }
     }
 
-    async fn lock(&self, conn: &mut AsyncPgConnection, limits: &PasswordLimits, now: DateTime<Utc>) -> Result<Buckets> {
+    async fn lock(
+        &self,
+        conn: &mut AsyncPgConnection,
+        limits: &PasswordLimits,
+        now: DateTime<Utc>,
+    ) -> Result<Buckets> {
         let client = match &self.client {
             Some(key) => Some(Bucket::lock(conn, key.clone(), &[limits.client], now).await?),
             None => None,
@@ -117,9 +138,8 @@ impl Counted {
         })
     }
 
-    /// Whether the client logged in to the account before. The query also runs for an account that doesn't exist, so
-    /// that both cases take the same time.
-    /// take the same time.
+    /// Whether the client logged in to the account before. The query also runs for an account that
+    /// doesn't exist, so that both cases take the same time. take the same time.
     async fn is_known(
         &self,
         conn: &mut AsyncPgConnection,
@@ -133,20 +153,37 @@ impl Counted {
 
 impl Buckets {
     fn all(&mut self) -> impl Iterator<Item = &mut Bucket> {
-        let Self { client, account, pair, reported } = self;
+        let Self {
+            client,
+            account,
+            pair,
+            reported,
+        } = self;
         client.iter_mut().chain([account, pair, reported])
     }
 
-    /// The limit with the longest retry delay. Other clients that have used up the attempts of an account don't lock
-    /// out a client that logged in to it before.
+    /// The limit with the longest retry delay. Other clients that have used up the attempts of an
+    /// account don't lock out a client that logged in to it before.
     fn exceeded(&self, is_known: bool) -> Option<(Window, chrono::TimeDelta)> {
         let client = self.client.as_ref().and_then(Bucket::exceeded);
-        let account = if is_known { None } else { self.account.exceeded() };
-        [client, account, self.pair.exceeded()].into_iter().flatten().max_by_key(|(_, wait)| *wait)
+        let account = if is_known {
+            None
+        } else {
+            self.account.exceeded()
+        };
+        [client, account, self.pair.exceeded()]
+            .into_iter()
+            .flatten()
+            .max_by_key(|(_, wait)| *wait)
     }
 
     async fn save(self, conn: &mut AsyncPgConnection) -> Result<()> {
-        let Self { client, account, pair, reported } = self;
+        let Self {
+            client,
+            account,
+            pair,
+            reported,
+        } = self;
         for bucket in client.into_iter().chain([account, pair, reported]) {
             bucket.save(conn).await?;
         }
@@ -158,7 +195,8 @@ impl Accounts {
     /// The user whose password it is.
     ///
     /// # Errors
-    /// PASSWORD_MISMATCH, PASSWORD_ATTEMPTS_EXCEEDED; OVERLOADED if too many passwords wait to be checked.
+    /// PASSWORD_MISMATCH, PASSWORD_ATTEMPTS_EXCEEDED; OVERLOADED if too many passwords wait to be
+    /// checked.
     pub async fn verify_password(&self, caller: &Caller, verify: &VerifyPassword) -> Result<i64> {
         let now = self.clock.now();
         let mut login = self.find_login(&verify.key).await?;
@@ -169,7 +207,11 @@ impl Accounts {
             if let Some(hash) = hash {
                 self.hash_kinds.note(hash).await?;
             }
-            let verdict = match self.passwords.verify_in_equal_time(caller, &verify.secret, hash).await {
+            let verdict = match self
+                .passwords
+                .verify_in_equal_time(caller, &verify.secret, hash)
+                .await
+            {
                 Ok(verdict) => verdict,
                 Err(error) => {
                     // Nothing was compared, so the caller learned nothing.
@@ -177,16 +219,30 @@ impl Accounts {
                     return Err(error);
                 }
             };
-            let (Some(known), Some(hash)) = (&login, hash.filter(|_| verdict != Verdict::Wrong)) else {
+            let (Some(known), Some(hash)) = (&login, hash.filter(|_| verdict != Verdict::Wrong))
+            else {
                 return Err(Error::new(Reason::PasswordMismatch)
-                    .with_violation("password", FieldError::Format, Reason::PasswordMismatch.message())
+                    .with_violation(
+                        "password",
+                        FieldError::Format,
+                        Reason::PasswordMismatch.message(),
+                    )
                     .with_metadata("attemptsRemaining", left));
             };
             let renewed = match &verdict {
                 Verdict::Outdated(right) => Some(self.passwords.upgrade(caller, right).await?),
                 Verdict::Right | Verdict::Wrong => None,
             };
-            if self.log_in(known.user_id, verify.kind, &counted, (hash, renewed.as_deref()), now).await? {
+            if self
+                .log_in(
+                    known.user_id,
+                    verify.kind,
+                    &counted,
+                    (hash, renewed.as_deref()),
+                    now,
+                )
+                .await?
+            {
                 return Ok(known.user_id);
             }
             // The password was changed, or its hash upgraded, during the comparison.
@@ -202,7 +258,8 @@ impl Accounts {
                     UserKey::Id(user_id) => Some(*user_id),
                     UserKey::Unique(kind, value) => unique_values::find(conn, kind, value).await?,
                 };
-                // No user has the ID 0. It is looked up all the same, so that an unknown key takes as long as a known one.
+                // No user has the ID 0. It is looked up all the same, so that an unknown key takes
+                // as long as a known one.
                 Ok(accounts::find_login(conn, user_id.unwrap_or_default()).await?)
             })
             .await
@@ -240,7 +297,8 @@ impl Accounts {
             .await
     }
 
-    /// Records a login with the secret of this hash; false if the user has a different secret by now.
+    /// Records a login with the secret of this hash; false if the user has a different secret by
+    /// now.
     async fn log_in(
         &self,
         user_id: i64,
@@ -253,8 +311,8 @@ impl Accounts {
         self.db
             .of_user(user_id)
             .transaction(End::Commit, async |conn| {
-                // Locks the user before the buckets, in the same order as a password change: the other order causes a
-                // deadlock.
+                // Locks the user before the buckets, in the same order as a password change: the
+                // other order causes a deadlock.
                 let locked = accounts::lock(conn, user_id).await?;
                 if locked.is_none_or(|locked| locked.login.hash(kind) != Some(hash)) {
                     return Ok(false);
@@ -266,13 +324,23 @@ impl Accounts {
                 if let Some((_, hashes)) = &counted.known
                     && let Some(newest) = hashes.first()
                 {
-                    known_clients::remember(conn, user_id, newest.clone(), now, policy.known_clients).await?;
+                    known_clients::remember(
+                        conn,
+                        user_id,
+                        newest.clone(),
+                        now,
+                        policy.known_clients,
+                    )
+                    .await?;
                 }
                 if let Some(renewed) = renewed {
                     accounts::renew_hash(conn, user_id, kind, hash, renewed).await?;
                 }
                 if kind == Kind::Login {
-                    let changes = Changes { last_login_at: Some(Some(now)), ..Changes::default() };
+                    let changes = Changes {
+                        last_login_at: Some(Some(now)),
+                        ..Changes::default()
+                    };
                     accounts::update(conn, user_id, changes).await?;
                 }
                 Ok(true)

@@ -77,15 +77,16 @@ pub struct Accounts {
 }
 
 impl UpdateAccount {
-    /// Whether the account is looked at before it is locked: a proof is checked and a secret hashed without the lock, and
-    /// a missing connection is reported before everything else.
+    /// Whether the account is looked at before it is locked: a proof is checked and a secret hashed
+    /// without the lock, and a missing connection is reported before everything else.
     fn is_looked_at_first(&self) -> bool {
         let patch = &self.patch;
         let sets_secret = patch.password.is_some() || patch.wallet_password.is_some();
         !self.proof.is_empty() || sets_secret || !patch.unlink.is_empty()
     }
 
-    /// Whether the new secret must not be the one of this kind that the account has: the other one is set alone.
+    /// Whether the new secret must not be the one of this kind that the account has: the other one
+    /// is set alone.
     fn must_differ_from(&self, kind: Kind) -> bool {
         let (set, kept) = match kind {
             Kind::Login => (&self.patch.wallet_password, &self.patch.password),
@@ -96,8 +97,16 @@ impl UpdateAccount {
 
     fn new_secrets(&self) -> NewSecrets<'_> {
         NewSecrets {
-            password: self.patch.password.as_ref().map(|secret| ("new_password", secret)),
-            wallet_password: self.patch.wallet_password.as_ref().map(|secret| ("new_wallet_password", secret)),
+            password: self
+                .patch
+                .password
+                .as_ref()
+                .map(|secret| ("new_password", secret)),
+            wallet_password: self
+                .patch
+                .wallet_password
+                .as_ref()
+                .map(|secret| ("new_wallet_password", secret)),
         }
     }
 }
@@ -115,7 +124,12 @@ impl VerifiedChange {
     /// The secrets that something was compared with.
     fn compared(&self, update: &UpdateAccount) -> impl Iterator<Item = Kind> {
         let is_compared = |kind: &Kind| {
-            update.must_differ_from(*kind) || self.planned.passwords_given.iter().any(|attempt| attempt.kind == *kind)
+            update.must_differ_from(*kind)
+                || self
+                    .planned
+                    .passwords_given
+                    .iter()
+                    .any(|attempt| attempt.kind == *kind)
         };
         [Kind::Login, Kind::Wallet].into_iter().filter(is_compared)
     }
@@ -131,23 +145,43 @@ impl Accounts {
         policy: Policy,
     ) -> Self {
         let (wrong, codes) = (policy.password_limits.wrong, policy.code_limits);
-        let proofs = Proofs { db: db.clone(), clock: clock.clone(), keys, passwords: passwords.clone(), wrong, codes };
-        Self { db, clock, passwords, hash_kinds, proofs, policy }
+        let proofs = Proofs {
+            db: db.clone(),
+            clock: clock.clone(),
+            keys,
+            passwords: passwords.clone(),
+            wrong,
+            codes,
+        };
+        Self {
+            db,
+            clock,
+            passwords,
+            hash_kinds,
+            proofs,
+            policy,
+        }
     }
 
     /// Makes all changes of a call or none, and the response of it.
     ///
     /// # Errors
-    /// Violations of UpdateAccount, ConfirmEmailChange and ConfirmPhoneChange, in the order of the contract.
+    /// Violations of UpdateAccount, ConfirmEmailChange and ConfirmPhoneChange, in the order of the
+    /// contract.
     pub async fn update<R: Message + Default>(
         &self,
         update: &UpdateAccount,
         key: Option<&IdempotencyKey>,
         respond: impl Fn(&AccountView) -> R + Sync,
     ) -> Result<R> {
-        let proved = if update.is_looked_at_first() { Some(self.prove(update).await?) } else { None };
+        let proved = if update.is_looked_at_first() {
+            Some(self.prove(update).await?)
+        } else {
+            None
+        };
         let written = self.write(update, key, proved.as_ref(), respond).await;
-        // What was tried for a change that did not come, or that had been made by the same request before.
+        // What was tried for a change that did not come, or that had been made by the same request
+        // before.
         let is_used_up = matches!(written, Ok(Outcome::New(_))) && !update.validate_only;
         match proved {
             Some(proved) if is_used_up => proved.right.settle(),
@@ -168,17 +202,29 @@ impl Accounts {
                 accounts::list_connections(conn, vec![update.user_id]).await?
             };
             check_connection(update, &connections)?;
-            let unlinked = connections.iter().filter(|link| update.patch.unlink.contains(&link.connection_id));
+            let unlinked = connections
+                .iter()
+                .filter(|link| update.patch.unlink.contains(&link.connection_id));
             Ok((login, unlinked.map(|link| link.linked_at).min()))
         };
         let (login, linked_at) = self.db.run(read).await?;
         check_version(update, &login)?;
         let planned = self.plan(update, &login, linked_at)?;
         let right = self.proofs.check(&update.caller, &login, &planned).await?;
-        Ok(VerifiedChange { login, planned, linked_at, right })
+        Ok(VerifiedChange {
+            login,
+            planned,
+            linked_at,
+            right,
+        })
     }
 
-    fn plan(&self, update: &UpdateAccount, login: &Login, linked_at: Option<DateTime<Utc>>) -> Result<Plan> {
+    fn plan(
+        &self,
+        update: &UpdateAccount,
+        login: &Login,
+        linked_at: Option<DateTime<Utc>>,
+    ) -> Result<Plan> {
         let rules = Rules {
             is_user: update.caller.user().is_some(),
             needs_codes: update.needs_codes,
@@ -197,28 +243,39 @@ impl Accounts {
         respond: impl Fn(&AccountView) -> R + Sync,
     ) -> Result<Outcome<R>> {
         if let Some(proved) = proved {
-            // After the proofs and their limits: it is expensive, and a caller without proofs must not cause that work.
+            // After the proofs and their limits: it is expensive, and a caller without proofs must
+            // not cause that work.
             self.check_secrets(update, &proved.login).await?;
             self.reject_equal(update, proved).await?;
         }
         let hashes = if update.validate_only {
             Hashes::default()
         } else {
-            update.new_secrets().hash(&self.passwords, &update.caller).await?
+            update
+                .new_secrets()
+                .hash(&self.passwords, &update.caller)
+                .await?
         };
         let now = self.clock.now();
-        let end = if update.validate_only { End::DryRun } else { End::Commit };
+        let end = if update.validate_only {
+            End::DryRun
+        } else {
+            End::Commit
+        };
         let db = self.db.of_user(update.user_id);
         idempotency::write(&db, end, key, Some(update.user_id), async |conn| {
             let locked = accounts::lock(conn, update.user_id).await?;
-            let Locked { login, language } = locked.ok_or_else(|| Error::user_not_found(update.user_id))?;
+            let Locked { login, language } =
+                locked.ok_or_else(|| Error::user_not_found(update.user_id))?;
             check_version(update, &login)?;
             let planned_now;
             let planned = match proved {
                 Some(proved) => {
                     proved.right.consume(conn, now).await?;
                     let is_as_proved = login.version == proved.login.version
-                        || proved.compared(update).all(|kind| login.hash(kind) == proved.login.hash(kind))
+                        || proved
+                            .compared(update)
+                            .all(|kind| login.hash(kind) == proved.login.hash(kind))
                             && self.plan(update, &login, proved.linked_at)? == proved.planned;
                     if !is_as_proved {
                         return Err(Error::new(Reason::WriteConflict));
@@ -232,14 +289,23 @@ impl Accounts {
                 }
             };
             let policy = &self.policy;
-            let change = write::Change { update, planned, hashes: &hashes, policy, language: language.as_ref() };
+            let change = write::Change {
+                update,
+                planned,
+                hashes: &hashes,
+                policy,
+                language: language.as_ref(),
+            };
             let written = write::apply(conn, &change, &login, now).await?;
             let connections = if written.has_connections {
                 accounts::list_connections(conn, vec![update.user_id]).await?
             } else {
                 Vec::new()
             };
-            let mut view = AccountView { account: written.login.account(), connections };
+            let mut view = AccountView {
+                account: written.login.account(),
+                connections,
+            };
             if update.validate_only {
                 view.account.version = login.version;
                 view.account.last_login_at = login.last_login_at;
@@ -260,13 +326,21 @@ impl Accounts {
             Some(given) => given.as_ref().map(|folded| folded.shown.clone()),
             None => login.email.clone(),
         };
-        update.new_secrets().check(&self.passwords, &update.caller, username.as_deref(), email.as_deref()).await
+        update
+            .new_secrets()
+            .check(
+                &self.passwords,
+                &update.caller,
+                username.as_deref(),
+                email.as_deref(),
+            )
+            .await
     }
 
-    /// Rejects a new secret that equals the other secret of the account. The response reveals something about the other
-    /// secret, so for a user who hasn't presented it, each comparison counts as an attempt like a `current_password`.
-    /// If too few attempts are left, and with `validate_only`, the new secret is accepted without a comparison, which
-    /// reveals nothing.
+    /// Rejects a new secret that equals the other secret of the account. The response reveals
+    /// something about the other secret, so for a user who hasn't presented it, each comparison
+    /// counts as an attempt like a `current_password`. If too few attempts are left, and with
+    /// `validate_only`, the new secret is accepted without a comparison, which reveals nothing.
     async fn reject_equal(&self, update: &UpdateAccount, proved: &VerifiedChange) -> Result<()> {
         let VerifiedChange { login, planned, .. } = proved;
         let patch = &update.patch;
@@ -275,10 +349,15 @@ impl Accounts {
             (&patch.password, Kind::Wallet, "new_password"),
         ];
         for (new, other, path) in pairs {
-            let (Some(new), true, Some(hash)) = (new, update.must_differ_from(other), login.hash(other)) else {
+            let (Some(new), true, Some(hash)) =
+                (new, update.must_differ_from(other), login.hash(other))
+            else {
                 continue;
             };
-            let is_shown = planned.passwords_given.iter().any(|attempt| attempt.kind == other);
+            let is_shown = planned
+                .passwords_given
+                .iter()
+                .any(|attempt| attempt.kind == other);
             let mut counted = None;
             if update.caller.user().is_some() && !is_shown {
                 if !update.validate_only {
@@ -290,11 +369,17 @@ impl Accounts {
             }
             let verdict = self.passwords.verify(&update.caller, new, Some(hash)).await;
             if let Some(hit) = counted.filter(|_| !matches!(verdict, Ok(Verdict::Wrong))) {
-                self.proofs.give_password_back(login.user_id, other, hit).await?;
+                self.proofs
+                    .give_password_back(login.user_id, other, hit)
+                    .await?;
             }
             if verdict? != Verdict::Wrong {
                 let why = "must differ from the account's other password";
-                return Err(Error::new(Reason::PasswordRejected).with_violation(path, FieldError::Format, why));
+                return Err(Error::new(Reason::PasswordRejected).with_violation(
+                    path,
+                    FieldError::Format,
+                    why,
+                ));
             }
         }
         Ok(())
@@ -309,7 +394,11 @@ fn check_version(update: &UpdateAccount, login: &Login) -> Result<()> {
 }
 
 fn check_connection(update: &UpdateAccount, connections: &[Connection]) -> Result<()> {
-    let is_linked = |wanted: &&i64| connections.iter().any(|connection| connection.connection_id == **wanted);
+    let is_linked = |wanted: &&i64| {
+        connections
+            .iter()
+            .any(|connection| connection.connection_id == **wanted)
+    };
     match update.patch.unlink.iter().find(|wanted| !is_linked(wanted)) {
         Some(wanted) => Err(connection_not_found(*wanted)),
         None => Ok(()),
@@ -317,5 +406,6 @@ fn check_connection(update: &UpdateAccount, connections: &[Connection]) -> Resul
 }
 
 fn connection_not_found(connection_id: i64) -> Error {
-    Error::new(Reason::ConnectionNotFound).with_resource("connection", format!("connections/{connection_id}"))
+    Error::new(Reason::ConnectionNotFound)
+        .with_resource("connection", format!("connections/{connection_id}"))
 }

@@ -1,5 +1,5 @@
-//! Notifies the owner of each address that was verified of the account before a change. What exceeds the limits of notices is summed up
-//! in one message.
+//! Notifies the owner of each address that was verified of the account before a change. What
+//! exceeds the limits of notices is summed up in one message.
 
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
@@ -15,8 +15,8 @@ use crate::{
     store::outbox::{self, NewDelivery},
 };
 
-/// Queues the security notices of an account: by mail to the verified email; by text message to the verified phone, if
-/// the phone changes or no email is verified.
+/// Queues the security notices of an account: by mail to the verified email; by text message to the
+/// verified phone, if the phone changes or no email is verified.
 pub(super) async fn queue(
     conn: &mut AsyncPgConnection,
     before: &Login,
@@ -26,24 +26,35 @@ pub(super) async fn queue(
     now: DateTime<Utc>,
 ) -> Result<()> {
     let email = before.verified(Channel::Email);
-    let phone = before.verified(Channel::Phone).filter(|phone| texts.allows(&phone.key));
+    let phone = before
+        .verified(Channel::Phone)
+        .filter(|phone| texts.allows(&phone.key));
     let mut happened = happened.peekable();
     if happened.peek().is_none() || email.is_none() && phone.is_none() {
         return Ok(());
     }
-    let notifier = Notifier { user_id: before.user_id, language, texts, now };
+    let notifier = Notifier {
+        user_id: before.user_id,
+        language,
+        texts,
+        now,
+    };
     // Concurrent changes of this user wait here.
     let mut bucket = Bucket::lock(conn, format!("notice/{}", before.user_id), windows, now).await?;
     for template in happened {
         let by_text = email.is_none() || template == Template::PhoneChanged;
         let phone = phone.as_ref().filter(|_| by_text);
         let bound = [(Channel::Email, email.as_ref()), (Channel::Phone, phone)];
-        let targets = bound.into_iter().filter_map(|(channel, bound)| Some((channel, bound?)));
+        let targets = bound
+            .into_iter()
+            .filter_map(|(channel, bound)| Some((channel, bound?)));
         match bucket.exceeded() {
             None => {
                 bucket.add();
                 for (channel, bound) in targets {
-                    notifier.insert(conn, channel, bound, template, None).await?;
+                    notifier
+                        .insert(conn, channel, bound, template, None)
+                        .await?;
                 }
             }
             Some((_, wait)) => {
@@ -77,7 +88,10 @@ impl Notifier<'_> {
         not_before: Option<DateTime<Utc>>,
     ) -> Result<()> {
         if channel == Channel::Phone && self.texts.count(conn, self.now).await?.is_some() {
-            tracing::warn!(user.id = self.user_id, "a notice was not sent: the daily cap of text messages is reached");
+            tracing::warn!(
+                user.id = self.user_id,
+                "a notice was not sent: the daily cap of text messages is reached"
+            );
             return Ok(());
         }
         let notice = NewDelivery {
@@ -104,10 +118,19 @@ impl Notifier<'_> {
         bound: &Bound,
         at: DateTime<Utc>,
     ) -> Result<bool> {
-        if outbox::add_change(conn, self.user_id, Template::MoreChanges, &bound.shown, self.now).await? {
+        if outbox::add_change(
+            conn,
+            self.user_id,
+            Template::MoreChanges,
+            &bound.shown,
+            self.now,
+        )
+        .await?
+        {
             return Ok(false);
         }
-        self.insert(conn, channel, bound, Template::MoreChanges, Some(at)).await?;
+        self.insert(conn, channel, bound, Template::MoreChanges, Some(at))
+            .await?;
         Ok(true)
     }
 }

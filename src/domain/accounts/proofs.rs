@@ -1,6 +1,6 @@
-//! Checks codes and passwords. Every try is counted, and the count committed, before anything is compared: fifty tries
-//! at once count as fifty, whatever becomes of the call. Those of one user take turns, so that many at once do not wait for
-//! one count with all connections of the pool.
+//! Checks codes and passwords. Every try is counted, and the count committed, before anything is
+//! compared: fifty tries at once count as fifty, whatever becomes of the call. Those of one user
+//! take turns, so that many at once do not wait for one count with all connections of the pool.
 
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
@@ -42,8 +42,8 @@ pub(super) struct Proofs {
     pub codes: CodeLimits,
 }
 
-/// Verified codes. They are consumed in the transaction of the change, or their attempts refunded: at the latest
-/// when this is dropped, where the call is cut off.
+/// Verified codes. They are consumed in the transaction of the change, or their attempts refunded:
+/// at the latest when this is dropped, where the call is cut off.
 pub(super) struct VerifiedCodes {
     proofs: Proofs,
     user_id: i64,
@@ -78,12 +78,21 @@ impl Proofs {
     ///
     /// # Errors
     /// In this order: a limit, the state of a code, a mismatch; all errors of that step.
-    pub(super) async fn check(&self, caller: &Caller, login: &Login, plan: &Plan) -> Result<VerifiedCodes> {
+    pub(super) async fn check(
+        &self,
+        caller: &Caller,
+        login: &Login,
+        plan: &Plan,
+    ) -> Result<VerifiedCodes> {
         let now = self.clock.now();
         let user_id = login.user_id;
         if plan.codes.is_empty() && plan.passwords_given.is_empty() {
             plan.reject_unchanged()?;
-            return Ok(VerifiedCodes { proofs: self.clone(), user_id, codes: Vec::new() });
+            return Ok(VerifiedCodes {
+                proofs: self.clone(),
+                user_id,
+                codes: Vec::new(),
+            });
         }
         let (tried, left) = self
             .db
@@ -116,7 +125,9 @@ impl Proofs {
         let (right, wrong_codes) = self.compare_codes(user_id, tried, now);
         metrics::codes(metrics::Code::Right, right.codes.len());
         metrics::codes(metrics::Code::Wrong, wrong_codes.len());
-        let compared = self.compare_passwords(caller, login, &plan.passwords_given, (left, now)).await;
+        let compared = self
+            .compare_passwords(caller, login, &plan.passwords_given, (left, now))
+            .await;
         let failed = match compared {
             Ok(mismatch) => first_failure(wrong_codes, mismatch),
             Err(error) => Some(error),
@@ -140,12 +151,27 @@ impl Proofs {
     ) -> Result<Vec<Bucket>> {
         let mut buckets = Vec::new();
         for shown in &plan.codes {
-            buckets.push(Bucket::lock(conn, code_bucket(user_id, shown), &[self.codes.wrong], now).await?);
+            buckets.push(
+                Bucket::lock(conn, code_bucket(user_id, shown), &[self.codes.wrong], now).await?,
+            );
         }
         for attempt in &plan.passwords_given {
-            buckets.push(Bucket::lock(conn, password_bucket(user_id, attempt.kind), &[self.wrong], now).await?);
+            buckets.push(
+                Bucket::lock(
+                    conn,
+                    password_bucket(user_id, attempt.kind),
+                    &[self.wrong],
+                    now,
+                )
+                .await?,
+            );
         }
-        let waits = |buckets: &[Bucket]| buckets.iter().filter_map(Bucket::exceeded).max_by_key(|(_, wait)| *wait);
+        let waits = |buckets: &[Bucket]| {
+            buckets
+                .iter()
+                .filter_map(Bucket::exceeded)
+                .max_by_key(|(_, wait)| *wait)
+        };
         let (of_codes, of_passwords) = buckets.split_at(plan.codes.len());
         if let Some((window, wait)) = waits(of_passwords) {
             return Err(exceeded(Reason::PasswordAttemptsExceeded, window, wait));
@@ -162,18 +188,36 @@ impl Proofs {
         tried: Vec<SubmittedCode>,
         now: DateTime<Utc>,
     ) -> (VerifiedCodes, Vec<(CodeAttempt, Wrong)>) {
-        let mut right = VerifiedCodes { proofs: self.clone(), user_id, codes: Vec::new() };
+        let mut right = VerifiedCodes {
+            proofs: self.clone(),
+            user_id,
+            codes: Vec::new(),
+        };
         let mut wrong = Vec::new();
         for SubmittedCode { shown, rows } in tried {
             let is = |row: &Code| {
-                let seed = code::seed(user_id, shown.channel, shown.purpose.as_str(), &row.address, &row.nonce);
+                let seed = code::seed(
+                    user_id,
+                    shown.channel,
+                    shown.purpose.as_str(),
+                    &row.address,
+                    &row.nonce,
+                );
                 let sent = digits(&self.keys, &row.key_id, &seed).unwrap_or_default();
                 bool::from(sent.as_bytes().ct_eq(shown.digits.as_bytes()))
             };
             if is(&rows[0]) {
                 let bucket = code_bucket(user_id, &shown);
-                right.codes.push(VerifiedCode { code_id: rows[0].code_id, path: shown.path, bucket, hit: now });
-            } else if rows[1..].iter().any(|row| row.expires_at > now && row.used_at.is_none() && is(row)) {
+                right.codes.push(VerifiedCode {
+                    code_id: rows[0].code_id,
+                    path: shown.path,
+                    bucket,
+                    hit: now,
+                });
+            } else if rows[1..]
+                .iter()
+                .any(|row| row.expires_at > now && row.used_at.is_none() && is(row))
+            {
                 wrong.push((shown, Wrong::Superseded));
             } else {
                 let left = (self.codes.attempts - rows[0].attempts - 1).max(0);
@@ -193,22 +237,35 @@ impl Proofs {
     ) -> Result<Option<Error>> {
         let mut mismatch: Option<Error> = None;
         for (place, (attempt, left)) in passwords_given.iter().zip(left).enumerate() {
-            let verdict = match self.passwords.verify(caller, &attempt.secret, login.hash(attempt.kind)).await {
+            let verdict = match self
+                .passwords
+                .verify(caller, &attempt.secret, login.hash(attempt.kind))
+                .await
+            {
                 Ok(verdict) => verdict,
                 Err(error) => {
-                    // This one and the following ones weren't compared, so the caller learned nothing about them.
+                    // This one and the following ones weren't compared, so the caller learned
+                    // nothing about them.
                     for attempt in &passwords_given[place..] {
-                        self.give_password_back(login.user_id, attempt.kind, hit).await?;
+                        self.give_password_back(login.user_id, attempt.kind, hit)
+                            .await?;
                     }
                     return Err(error);
                 }
             };
             match verdict {
-                Verdict::Right | Verdict::Outdated(_) => self.clear(login.user_id, attempt.kind).await?,
+                Verdict::Right | Verdict::Outdated(_) => {
+                    self.clear(login.user_id, attempt.kind).await?
+                }
                 Verdict::Wrong => {
-                    let error = mismatch.take().unwrap_or_else(|| Error::new(Reason::PasswordMismatch));
-                    let error =
-                        error.with_violation(attempt.path, FieldError::Format, Reason::PasswordMismatch.message());
+                    let error = mismatch
+                        .take()
+                        .unwrap_or_else(|| Error::new(Reason::PasswordMismatch));
+                    let error = error.with_violation(
+                        attempt.path,
+                        FieldError::Format,
+                        Reason::PasswordMismatch.message(),
+                    );
                     mismatch = Some(error.with_metadata("attemptsRemaining", left));
                 }
             }
@@ -216,15 +273,20 @@ impl Proofs {
         Ok(mismatch)
     }
 
-    /// Counts a comparison with a secret that the caller hasn't presented, as an attempt like any other. Returns its
-    /// time; `None` if half of the attempts are used up: the rest is reserved for the owner, who may have chosen many
-    /// new secrets.
-    pub(super) async fn count_comparison(&self, user_id: i64, kind: Kind) -> Result<Option<DateTime<Utc>>> {
+    /// Counts a comparison with a secret that the caller hasn't presented, as an attempt like any
+    /// other. Returns its time; `None` if half of the attempts are used up: the rest is reserved
+    /// for the owner, who may have chosen many new secrets.
+    pub(super) async fn count_comparison(
+        &self,
+        user_id: i64,
+        kind: Kind,
+    ) -> Result<Option<DateTime<Utc>>> {
         let now = self.clock.now();
         self.db
             .of_user(user_id)
             .transaction(End::Commit, async |conn| {
-                let mut bucket = Bucket::lock(conn, password_bucket(user_id, kind), &[self.wrong], now).await?;
+                let mut bucket =
+                    Bucket::lock(conn, password_bucket(user_id, kind), &[self.wrong], now).await?;
                 if bucket.left() <= self.wrong.limit / 2 {
                     return Ok(None);
                 }
@@ -236,12 +298,18 @@ impl Proofs {
     }
 
     /// Refunds an attempt that was correct, or that wasn't compared.
-    pub(super) async fn give_password_back(&self, user_id: i64, kind: Kind, hit: DateTime<Utc>) -> Result<()> {
+    pub(super) async fn give_password_back(
+        &self,
+        user_id: i64,
+        kind: Kind,
+        hit: DateTime<Utc>,
+    ) -> Result<()> {
         let now = self.clock.now();
         self.db
             .of_user(user_id)
             .transaction(End::Commit, async |conn| {
-                let mut bucket = Bucket::lock(conn, password_bucket(user_id, kind), &[self.wrong], now).await?;
+                let mut bucket =
+                    Bucket::lock(conn, password_bucket(user_id, kind), &[self.wrong], now).await?;
                 bucket.refund(hit);
                 bucket.save(conn).await
             })
@@ -253,15 +321,16 @@ impl Proofs {
         self.db
             .of_user(user_id)
             .transaction(End::Commit, async |conn| {
-                let mut bucket = Bucket::lock(conn, password_bucket(user_id, kind), &[self.wrong], now).await?;
+                let mut bucket =
+                    Bucket::lock(conn, password_bucket(user_id, kind), &[self.wrong], now).await?;
                 bucket.clear();
                 bucket.save(conn).await
             })
             .await
     }
 
-    /// Refunds the attempts of correct codes, for a call that failed for another reason, which is returned even
-    /// where this fails.
+    /// Refunds the attempts of correct codes, for a call that failed for another reason, which is
+    /// returned even where this fails.
     async fn refund(&self, user_id: i64, right: &[VerifiedCode]) {
         let now = self.clock.now();
         let db = self.db.of_user(user_id);
@@ -273,7 +342,10 @@ impl Proofs {
             Ok(())
         });
         if let Err(error) = given.await {
-            tracing::warn!(reason = error.reason().as_str(), "failed to refund the attempts of right codes");
+            tracing::warn!(
+                reason = error.reason().as_str(),
+                "failed to refund the attempts of right codes"
+            );
         }
     }
 }
@@ -283,8 +355,13 @@ impl VerifiedCodes {
     ///
     /// # Errors
     /// CODE_USED where another call was sooner.
-    pub(super) async fn consume(&self, conn: &mut AsyncPgConnection, now: DateTime<Utc>) -> Result<()> {
-        // Buckets first, in the order in which checking a code locks them: the other order is a deadlock.
+    pub(super) async fn consume(
+        &self,
+        conn: &mut AsyncPgConnection,
+        now: DateTime<Utc>,
+    ) -> Result<()> {
+        // Buckets first, in the order in which checking a code locks them: the other order is a
+        // deadlock.
         refund_hits(conn, &self.codes, self.proofs.codes.wrong, now).await?;
         for code in &self.codes {
             if !codes::consume(conn, self.user_id, code.code_id, now).await? {
@@ -309,7 +386,11 @@ impl VerifiedCodes {
     }
 
     fn giving_back(&mut self) -> Option<JoinHandle<()>> {
-        let (proofs, user_id, codes) = (self.proofs.clone(), self.user_id, std::mem::take(&mut self.codes));
+        let (proofs, user_id, codes) = (
+            self.proofs.clone(),
+            self.user_id,
+            std::mem::take(&mut self.codes),
+        );
         let runtime = Handle::try_current().ok().filter(|_| !codes.is_empty())?;
         Some(runtime.spawn(async move { proofs.refund(user_id, &codes).await }))
     }
@@ -347,16 +428,29 @@ async fn find(
 ) -> Result<Vec<SubmittedCode>> {
     let mut tried = Vec::with_capacity(shown.len());
     for shown in shown {
-        let rows = codes::list(conn, user_id, shown.channel, shown.purpose, now - code::MEMORY).await?;
-        tried.push(SubmittedCode { shown: shown.clone(), rows });
+        let rows = codes::list(
+            conn,
+            user_id,
+            shown.channel,
+            shown.purpose,
+            now - code::MEMORY,
+        )
+        .await?;
+        tried.push(SubmittedCode {
+            shown: shown.clone(),
+            rows,
+        });
     }
     Ok(tried)
 }
 
-/// A code that was used says so before anything else: who shows it twice wants to know that it worked.
+/// A code that was used says so before anything else: who shows it twice wants to know that it
+/// worked.
 fn reject_used(tried: &SubmittedCode) -> Result<()> {
     match tried.rows.first() {
-        Some(row) if row.used_at.is_some() => Err(Error::new(Reason::CodeUsed).with_precondition(tried.shown.path)),
+        Some(row) if row.used_at.is_some() => {
+            Err(Error::new(Reason::CodeUsed).with_precondition(tried.shown.path))
+        }
         _ => Ok(()),
     }
 }
@@ -383,7 +477,10 @@ enum Wrong {
 }
 
 fn first_failure(wrong: Vec<(CodeAttempt, Wrong)>, mismatch: Option<Error>) -> Option<Error> {
-    if let Some((shown, _)) = wrong.iter().find(|(_, wrong)| matches!(wrong, Wrong::Superseded)) {
+    if let Some((shown, _)) = wrong
+        .iter()
+        .find(|(_, wrong)| matches!(wrong, Wrong::Superseded))
+    {
         return Some(Error::new(Reason::CodeSuperseded).with_precondition(shown.path));
     }
     if mismatch.is_some() {
@@ -391,9 +488,17 @@ fn first_failure(wrong: Vec<(CodeAttempt, Wrong)>, mismatch: Option<Error>) -> O
     }
     let mut error: Option<(Error, i32)> = None;
     for (shown, wrong) in wrong {
-        let Wrong::Invalid { left } = wrong else { continue };
-        let (so_far, least) = error.take().unwrap_or_else(|| (Error::new(Reason::CodeInvalid), left));
-        let told = so_far.with_violation(shown.path, FieldError::Format, Reason::CodeInvalid.message());
+        let Wrong::Invalid { left } = wrong else {
+            continue;
+        };
+        let (so_far, least) = error
+            .take()
+            .unwrap_or_else(|| (Error::new(Reason::CodeInvalid), left));
+        let told = so_far.with_violation(
+            shown.path,
+            FieldError::Format,
+            Reason::CodeInvalid.message(),
+        );
         error = Some((told, least.min(left)));
     }
     error.map(|(error, left)| error.with_metadata("attemptsRemaining", left))

@@ -1,4 +1,5 @@
-//! New secrets of a user: the rules that they share with each other and with the user's names, and their hashes.
+//! New secrets of a user: the rules that they share with each other and with the user's names, and
+//! their hashes.
 
 use crate::{
     domain::{caller::Caller, passwords::Passwords},
@@ -21,7 +22,8 @@ pub(crate) struct Hashes {
 }
 
 impl NewSecrets<'_> {
-    /// Rejects a password that is easy to guess with these names of its user, and a new one that equals the current one.
+    /// Rejects a password that is easy to guess with these names of its user, and a new one that
+    /// equals the current one.
     ///
     /// # Errors
     /// PASSWORD_REJECTED, with all violations.
@@ -34,11 +36,18 @@ impl NewSecrets<'_> {
     ) -> Result<()> {
         let mut violations = Violations::new();
         if let Some((path, password)) = self.password
-            && passwords.is_rejected(caller, password, username, email).await?
+            && passwords
+                .is_rejected(caller, password, username, email)
+                .await?
         {
-            violations.add(path, FieldError::Format, "is too common, or contains the username or email");
+            violations.add(
+                path,
+                FieldError::Format,
+                "is too common, or contains the username or email",
+            );
         }
-        if let (Some((_, password)), Some((path, wallet_password))) = (self.password, self.wallet_password)
+        if let (Some((_, password)), Some((path, wallet_password))) =
+            (self.password, self.wallet_password)
             && password == wallet_password
         {
             violations.add(path, FieldError::Format, "must differ from the password");

@@ -1,4 +1,5 @@
-//! The cost of verifying each kind of hash, so that a wrong password can cost as much as the slowest kind.
+//! The cost of verifying each kind of hash, so that a wrong password can cost as much as the
+//! slowest kind.
 
 use std::{collections::HashMap, num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -48,7 +49,13 @@ impl Costs {
             return;
         }
         match kind.sample() {
-            Ok(sample) => drop(costs.insert(kind, Cost { sample: sample.into(), time: None })),
+            Ok(sample) => drop(costs.insert(
+                kind,
+                Cost {
+                    sample: sample.into(),
+                    time: None,
+                },
+            )),
             // Only a newer replica supports it, so this replica can't verify its hashes.
             Err(_) => tracing::warn!(kind = kind.as_str(), "unknown kind of password hash"),
         }
@@ -56,7 +63,12 @@ impl Costs {
 
     /// The slowest kind. Kinds that were never measured are measured first, on this thread.
     pub(super) fn slowest(&self) -> Slowest {
-        let unmeasured: Vec<_> = self.lock().iter().filter(|(_, cost)| cost.time.is_none()).map(clone).collect();
+        let unmeasured: Vec<_> = self
+            .lock()
+            .iter()
+            .filter(|(_, cost)| cost.time.is_none())
+            .map(clone)
+            .collect();
         for (kind, cost) in unmeasured {
             let measured = measure(&cost.sample);
             if let Some(cost) = self.lock().get_mut(&kind) {
@@ -64,8 +76,14 @@ impl Costs {
             }
         }
         let costs = self.lock();
-        let slowest = costs.values().max_by_key(|cost| cost.time).expect("valid: our own kind is always known");
-        Slowest { sample: Arc::clone(&slowest.sample), time: slowest.time.unwrap_or_default() }
+        let slowest = costs
+            .values()
+            .max_by_key(|cost| cost.time)
+            .expect("valid: our own kind is always known");
+        Slowest {
+            sample: Arc::clone(&slowest.sample),
+            time: slowest.time.unwrap_or_default(),
+        }
     }
 
     /// Includes the measurement of a verified hash: the machine may have become slower or faster.
@@ -74,7 +92,10 @@ impl Costs {
             return;
         }
         let Some(kind) = hash.kind() else { return };
-        if let Some(Cost { time: Some(time), .. }) = self.lock().get_mut(&kind) {
+        if let Some(Cost {
+            time: Some(time), ..
+        }) = self.lock().get_mut(&kind)
+        {
             *time = (*time * (WEIGHT - 1) + took) / WEIGHT;
         }
     }
@@ -94,14 +115,23 @@ impl Slowest {
         &self.sample
     }
 
-    /// Works until this thread has used as much CPU time since `since` as `times` verifications of the slowest kind.
+    /// Works until this thread has used as much CPU time since `since` as `times` verifications of
+    /// the slowest kind.
     pub(super) fn fill(&self, since: Duration, times: u32) {
         let end = since + self.time * times;
-        // The same function as far as possible, so that whatever slows it on a busy machine slows both.
-        while thread_time() + self.time * 9 / 10 <= end && self.sample.verify(NO_PASSWORD).is_ok() {}
+        // The same function as far as possible, so that whatever slows it on a busy machine slows
+        // both.
+        while thread_time() + self.time * 9 / 10 <= end && self.sample.verify(NO_PASSWORD).is_ok() {
+        }
         while thread_time() < end {
             let mut output = [0; 32];
-            pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, STEP, b"no salt", NO_PASSWORD.as_bytes(), &mut output);
+            pbkdf2::derive(
+                pbkdf2::PBKDF2_HMAC_SHA256,
+                STEP,
+                b"no salt",
+                NO_PASSWORD.as_bytes(),
+                &mut output,
+            );
             std::hint::black_box(output);
         }
     }
@@ -126,13 +156,17 @@ fn measure(sample: &PasswordHash) -> Duration {
 #[cfg(target_os = "linux")]
 pub(super) fn thread_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
+    Duration::new(
+        time.tv_sec.unsigned_abs(),
+        u32::try_from(time.tv_nsec).unwrap_or_default(),
+    )
 }
 
 /// The elapsed time: on other systems, threads have no CPU clock.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn thread_time() -> Duration {
-    static START: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
+    static START: std::sync::LazyLock<std::time::Instant> =
+        std::sync::LazyLock::new(std::time::Instant::now);
     START.elapsed()
 }
 
@@ -154,7 +188,12 @@ mod tests {
         let costs = Costs::new(current());
         let ours = costs.slowest().time;
         costs.add(kind("$2b$04$"));
-        assert!(costs.slowest().sample().is_current(HashParameters::default()));
+        assert!(
+            costs
+                .slowest()
+                .sample()
+                .is_current(HashParameters::default())
+        );
         costs.add(kind("$argon2id$v=19$m=65536,t=4,p=1$"));
         let slowest = costs.slowest();
         assert!(!slowest.sample().is_current(HashParameters::default()));
@@ -165,7 +204,12 @@ mod tests {
     fn an_unknown_kind_changes_nothing() {
         let costs = Costs::new(current());
         costs.add(kind("$argon3$x=1$"));
-        assert!(costs.slowest().sample().is_current(HashParameters::default()));
+        assert!(
+            costs
+                .slowest()
+                .sample()
+                .is_current(HashParameters::default())
+        );
     }
 
     #[test]
@@ -193,6 +237,9 @@ mod tests {
             costs.observe(&hash, before * 2);
         }
         let after = costs.slowest().time;
-        assert!(after > before * 19 / 10 && after <= before * 2, "{before:?} {after:?}");
+        assert!(
+            after > before * 19 / 10 && after <= before * 2,
+            "{before:?} {after:?}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Password hashing, on dedicated threads with the lowest priority: each hash takes tens of milliseconds of CPU time.
+//! Password hashing, on dedicated threads with the lowest priority: each hash takes tens of
+//! milliseconds of CPU time.
 
 mod cost;
 mod queue;
@@ -31,10 +32,11 @@ use crate::{
 use cost::{Costs, thread_time};
 use queue::{Priority, Queue};
 
-/// How many logins, and how many other jobs, may wait per thread: about as many as it can run in the ten seconds that a
-/// call may take.
+/// How many logins, and how many other jobs, may wait per thread: about as many as it can run in
+/// the ten seconds that a call may take.
 const WAITING_PER_WORKER: usize = 256;
-/// How many jobs of each priority a user may have in the queue; a service may have half of the queue.
+/// How many jobs of each priority a user may have in the queue; a service may have half of the
+/// queue.
 const WAITING_PER_USER: usize = 8;
 
 /// The result of a password check.
@@ -53,7 +55,8 @@ pub enum Verdict {
 enum Time {
     /// As long as its own hash.
     OfItsHash,
-    /// As long as the slowest kind of hash, so that the time reveals neither the kind nor whether a hash exists.
+    /// As long as the slowest kind of hash, so that the time reveals neither the kind nor whether a
+    /// hash exists.
     OfTheSlowest,
 }
 
@@ -82,16 +85,29 @@ impl Passwords {
     ///
     /// # Errors
     /// If the system can't start the threads.
-    pub fn new(workers: usize, blocklist: Blocklist, parameters: HashParameters) -> io::Result<Self> {
+    pub fn new(
+        workers: usize,
+        blocklist: Blocklist,
+        parameters: HashParameters,
+    ) -> io::Result<Self> {
         let workers = workers.max(1);
         let capacity = workers * WAITING_PER_WORKER;
         let queue = Arc::new(OpenQueue(Arc::new(Queue::new(capacity))));
         for number in 0..workers {
             let queue = Arc::clone(&queue.0);
-            thread::Builder::new().name(format!("password-{number}")).spawn(move || work(&queue))?;
+            thread::Builder::new()
+                .name(format!("password-{number}"))
+                .spawn(move || work(&queue))?;
         }
         let costs = Costs::new(HashKind::of(parameters));
-        Ok(Self { queue, queued: Arc::default(), capacity, costs, blocklist: blocklist.into(), parameters })
+        Ok(Self {
+            queue,
+            queued: Arc::default(),
+            capacity,
+            costs,
+            blocklist: blocklist.into(),
+            parameters,
+        })
     }
 
     /// The kind of the hashes that are written now.
@@ -104,8 +120,8 @@ impl Passwords {
         self.queued.load(Ordering::Relaxed)
     }
 
-    /// Registers kinds of hashes that the database may contain: a wrong password then takes as long as the slowest of
-    /// them.
+    /// Registers kinds of hashes that the database may contain: a wrong password then takes as long
+    /// as the slowest of them.
     pub fn know(&self, kinds: impl IntoIterator<Item = HashKind>) {
         kinds.into_iter().for_each(|kind| self.costs.add(kind));
     }
@@ -118,7 +134,8 @@ impl Passwords {
         self.hash_at(Priority::Other, caller, secret).await
     }
 
-    /// Rehashes the correct password of a login whose hash is outdated, with a higher priority than new passwords.
+    /// Rehashes the correct password of a login whose hash is outdated, with a higher priority than
+    /// new passwords.
     ///
     /// # Errors
     /// As [`Passwords::hash`].
@@ -126,29 +143,54 @@ impl Passwords {
         self.hash_at(Priority::Login, caller, secret).await
     }
 
-    async fn hash_at(&self, priority: Priority, caller: &Caller, secret: &Secret) -> Result<String> {
+    async fn hash_at(
+        &self,
+        priority: Priority,
+        caller: &Caller,
+        secret: &Secret,
+    ) -> Result<String> {
         let (secret, parameters) = (secret.clone(), self.parameters);
-        self.run(caller, priority, move || Ok(password_hash::hash(&secret, random_bytes(), parameters)?)).await
+        self.run(caller, priority, move || {
+            Ok(password_hash::hash(&secret, random_bytes(), parameters)?)
+        })
+        .await
     }
 
     /// Verifies a password. Without a hash, every password is wrong.
     ///
     /// # Errors
-    /// OVERLOADED if the queue, or the caller's part of it, is full; INTERNAL if the hash is malformed.
-    pub async fn verify(&self, caller: &Caller, secret: &Secret, hash: Option<&str>) -> Result<Verdict> {
+    /// OVERLOADED if the queue, or the caller's part of it, is full; INTERNAL if the hash is
+    /// malformed.
+    pub async fn verify(
+        &self,
+        caller: &Caller,
+        secret: &Secret,
+        hash: Option<&str>,
+    ) -> Result<Verdict> {
         self.check(caller, secret, hash, Time::OfItsHash).await
     }
 
-    /// Verifies a password. A wrong password takes as long as the slowest registered kind of hash, whatever the kind of
-    /// its hash, and even without one.
+    /// Verifies a password. A wrong password takes as long as the slowest registered kind of hash,
+    /// whatever the kind of its hash, and even without one.
     ///
     /// # Errors
     /// As [`Passwords::verify`].
-    pub async fn verify_in_equal_time(&self, caller: &Caller, secret: &Secret, hash: Option<&str>) -> Result<Verdict> {
+    pub async fn verify_in_equal_time(
+        &self,
+        caller: &Caller,
+        secret: &Secret,
+        hash: Option<&str>,
+    ) -> Result<Verdict> {
         self.check(caller, secret, hash, Time::OfTheSlowest).await
     }
 
-    async fn check(&self, caller: &Caller, secret: &Secret, hash: Option<&str>, time: Time) -> Result<Verdict> {
+    async fn check(
+        &self,
+        caller: &Caller,
+        secret: &Secret,
+        hash: Option<&str>,
+        time: Time,
+    ) -> Result<Verdict> {
         let parsed = hash.map(PasswordHash::parse).transpose();
         let parsed = parsed.map_err(|(_, why)| Error::internal(format!("a stored hash {why}")))?;
         let (secret, costs, parameters) = (secret.clone(), self.costs.clone(), self.parameters);
@@ -191,13 +233,20 @@ impl Passwords {
                 reply.send(job()).ok();
             }
         });
-        let most = if caller.user().is_some() { WAITING_PER_USER } else { self.capacity / 2 };
+        let most = if caller.user().is_some() {
+            WAITING_PER_USER
+        } else {
+            self.capacity / 2
+        };
         self.queued.fetch_add(1, Ordering::Relaxed);
         if !self.queue.0.push(&caller.to_string(), most, priority, job) {
             self.queued.fetch_sub(1, Ordering::Relaxed);
             return Err(Error::new(Reason::Overloaded));
         }
-        answer.await.map_err(Error::internal)?.map_err(Error::internal)
+        answer
+            .await
+            .map_err(Error::internal)?
+            .map_err(Error::internal)
     }
 }
 
@@ -228,7 +277,11 @@ fn compare(
             let is_upgraded = hash.is_upgraded_by(spelling.text());
             let right = spelling.into_secret();
             let is_as_ours = hash.is_current(parameters) && right == *secret;
-            return Ok(if is_as_ours || !is_upgraded { Verdict::Right } else { Verdict::Outdated(right) });
+            return Ok(if is_as_ours || !is_upgraded {
+                Verdict::Right
+            } else {
+                Verdict::Outdated(right)
+            });
         }
     }
     if let Some(slowest) = slowest {
@@ -275,12 +328,19 @@ mod tests {
         Caller::new(Subject::Service(name.to_owned()), Vec::new())
     }
 
-    async fn run<T: Send + 'static>(passwords: &Passwords, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        passwords.run(&service("test"), Priority::Login, || Ok(job())).await
+    async fn run<T: Send + 'static>(
+        passwords: &Passwords,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        passwords
+            .run(&service("test"), Priority::Login, || Ok(job()))
+            .await
     }
 
     async fn verify(passwords: &Passwords, text: &str, hash: Option<&str>) -> Result<Verdict> {
-        passwords.verify(&service("test"), &secret(text), hash).await
+        passwords
+            .verify(&service("test"), &secret(text), hash)
+            .await
     }
 
     fn secret(text: &str) -> Secret {
@@ -307,20 +367,46 @@ mod tests {
     async fn a_password_is_right_for_its_own_hash_alone() {
         let passwords = start(1);
         let violet = "violet-lantern-93";
-        let hash = passwords.hash(&service("test"), &secret(violet)).await.unwrap();
+        let hash = passwords
+            .hash(&service("test"), &secret(violet))
+            .await
+            .unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
-        assert_ne!(hash, passwords.hash(&service("test"), &secret(violet)).await.unwrap());
-        assert_eq!(verify(&passwords, violet, Some(&hash)).await.unwrap(), Verdict::Right);
-        assert_eq!(verify(&passwords, "Violet-lantern-93", Some(&hash)).await.unwrap(), Verdict::Wrong);
-        assert_eq!(verify(&passwords, violet, None).await.unwrap(), Verdict::Wrong);
+        assert_ne!(
+            hash,
+            passwords
+                .hash(&service("test"), &secret(violet))
+                .await
+                .unwrap()
+        );
+        assert_eq!(
+            verify(&passwords, violet, Some(&hash)).await.unwrap(),
+            Verdict::Right
+        );
+        assert_eq!(
+            verify(&passwords, "Violet-lantern-93", Some(&hash))
+                .await
+                .unwrap(),
+            Verdict::Wrong
+        );
+        assert_eq!(
+            verify(&passwords, violet, None).await.unwrap(),
+            Verdict::Wrong
+        );
     }
 
     #[tokio::test]
     async fn a_hash_with_other_parameters_is_outdated() {
         let passwords = start(1);
         let right = "correct horse battery staple";
-        assert_eq!(verify(&passwords, right, Some(OLD)).await.unwrap(), Verdict::Outdated(secret(right)));
-        assert_eq!(verify(&passwords, "x", Some(OLD)).await.unwrap(), Verdict::Wrong);
+        assert_eq!(
+            verify(&passwords, right, Some(OLD)).await.unwrap(),
+            Verdict::Outdated(secret(right))
+        );
+        assert_eq!(
+            verify(&passwords, "x", Some(OLD)).await.unwrap(),
+            Verdict::Wrong
+        );
     }
 
     #[tokio::test]
@@ -332,10 +418,30 @@ mod tests {
         let composed = Verdict::Outdated(secret("caf\u{e9} lantern"));
         let plain = Verdict::Outdated(secret("fine lantern"));
 
-        assert_eq!(verify(&passwords, "cafe\u{301} lantern", Some(decomposed)).await.unwrap(), composed);
-        assert_eq!(verify(&passwords, "\u{fb01}ne lantern", Some(compatible)).await.unwrap(), plain);
-        assert_eq!(verify(&passwords, "fine lantern", Some(compatible)).await.unwrap(), plain);
-        assert_eq!(verify(&passwords, "cafe lantern", Some(decomposed)).await.unwrap(), Verdict::Wrong);
+        assert_eq!(
+            verify(&passwords, "cafe\u{301} lantern", Some(decomposed))
+                .await
+                .unwrap(),
+            composed
+        );
+        assert_eq!(
+            verify(&passwords, "\u{fb01}ne lantern", Some(compatible))
+                .await
+                .unwrap(),
+            plain
+        );
+        assert_eq!(
+            verify(&passwords, "fine lantern", Some(compatible))
+                .await
+                .unwrap(),
+            plain
+        );
+        assert_eq!(
+            verify(&passwords, "cafe lantern", Some(decomposed))
+                .await
+                .unwrap(),
+            Verdict::Wrong
+        );
     }
 
     #[tokio::test]
@@ -343,19 +449,42 @@ mod tests {
         let passwords = start(1);
         let of = |length: usize| "x".repeat(length);
         let hash = bcrypt::hash(of(80), 4).unwrap();
-        assert_eq!(verify(&passwords, &of(80), Some(&hash)).await.unwrap(), Verdict::Right);
-        assert_eq!(verify(&passwords, &of(73), Some(&hash)).await.unwrap(), Verdict::Right);
-        assert_eq!(verify(&passwords, &of(72), Some(&hash)).await.unwrap(), Verdict::Outdated(secret(&of(72))));
-        assert_eq!(verify(&passwords, &of(71), Some(&hash)).await.unwrap(), Verdict::Wrong);
+        assert_eq!(
+            verify(&passwords, &of(80), Some(&hash)).await.unwrap(),
+            Verdict::Right
+        );
+        assert_eq!(
+            verify(&passwords, &of(73), Some(&hash)).await.unwrap(),
+            Verdict::Right
+        );
+        assert_eq!(
+            verify(&passwords, &of(72), Some(&hash)).await.unwrap(),
+            Verdict::Outdated(secret(&of(72)))
+        );
+        assert_eq!(
+            verify(&passwords, &of(71), Some(&hash)).await.unwrap(),
+            Verdict::Wrong
+        );
     }
 
     #[test]
     fn a_wrong_password_costs_what_the_slowest_kind_does() {
         let costs = Costs::new(HashKind::of(HashParameters::default()));
         costs.add(HashKind::stored("$2b$04$".to_owned()));
-        costs.add(HashKind::stored("$argon2id$v=19$m=32768,t=3,p=1$".to_owned()));
-        let kinds = ["$2b$04$", "$argon2id$v=19$m=19456,t=2,p=1$", "$argon2id$v=19$m=32768,t=3,p=1$"];
-        let hashes = kinds.map(|kind| HashKind::stored(kind.to_owned()).sample().map_err(|(_, why)| why).unwrap());
+        costs.add(HashKind::stored(
+            "$argon2id$v=19$m=32768,t=3,p=1$".to_owned(),
+        ));
+        let kinds = [
+            "$2b$04$",
+            "$argon2id$v=19$m=19456,t=2,p=1$",
+            "$argon2id$v=19$m=32768,t=3,p=1$",
+        ];
+        let hashes = kinds.map(|kind| {
+            HashKind::stored(kind.to_owned())
+                .sample()
+                .map_err(|(_, why)| why)
+                .unwrap()
+        });
         // The first call measures the kinds.
         let cost = costs.slowest();
         let slowest = {
@@ -367,8 +496,14 @@ mod tests {
         for hash in hashes.iter().map(Some).chain([None]) {
             for text in ["violet", "cafe\u{301}"] {
                 let since = thread_time();
-                let verdict =
-                    compare(&secret(text), hash, HashParameters::default(), Time::OfTheSlowest, &costs).unwrap();
+                let verdict = compare(
+                    &secret(text),
+                    hash,
+                    HashParameters::default(),
+                    Time::OfTheSlowest,
+                    &costs,
+                )
+                .unwrap();
                 let took = thread_time() - since;
                 let times = secret(text).spellings().len() as u32;
                 assert_eq!(verdict, Verdict::Wrong);
@@ -377,8 +512,18 @@ mod tests {
             }
         }
         let since = thread_time();
-        compare(&secret("violet"), Some(&hashes[0]), HashParameters::default(), Time::OfItsHash, &costs).unwrap();
-        assert!(thread_time() - since < slowest / 2, "a proof of an own password takes its own time");
+        compare(
+            &secret("violet"),
+            Some(&hashes[0]),
+            HashParameters::default(),
+            Time::OfItsHash,
+            &costs,
+        )
+        .unwrap();
+        assert!(
+            thread_time() - since < slowest / 2,
+            "a proof of an own password takes its own time"
+        );
     }
 
     #[tokio::test]
@@ -409,14 +554,21 @@ mod tests {
         let half = WAITING_PER_WORKER / 2;
         let jobs = join_all((0..=half).map(|_| run(&passwords, || ())));
         let user = Caller::new(Subject::User(42), Vec::new());
-        let of_user = join_all((0..=WAITING_PER_USER).map(|_| passwords.run(&user, Priority::Login, || Ok(()))));
+        let of_user = join_all(
+            (0..=WAITING_PER_USER).map(|_| passwords.run(&user, Priority::Login, || Ok(()))),
+        );
         let (other_service, violet) = (service("other"), secret("violet-lantern-93"));
         let other = passwords.hash(&other_service, &violet);
         let free = async { release.send(()).unwrap() };
 
         let (answers, of_user, other, ()) = tokio::join!(jobs, of_user, other, free);
 
-        let refused = |answers: Vec<Result<()>>| answers.into_iter().filter_map(Result::err).collect::<Vec<_>>();
+        let refused = |answers: Vec<Result<()>>| {
+            answers
+                .into_iter()
+                .filter_map(Result::err)
+                .collect::<Vec<_>>()
+        };
         for refused in [refused(answers), refused(of_user)] {
             assert_eq!(refused.len(), 1);
             assert_eq!(refused[0].reason(), Reason::Overloaded);
@@ -438,14 +590,23 @@ mod tests {
             verify(&passwords, text, Some(hash)).await.unwrap()
         }));
         for (at, verdict) in verdicts.await.into_iter().enumerate() {
-            assert_eq!(verdict, if at % 2 == 0 { Verdict::Right } else { Verdict::Wrong });
+            assert_eq!(
+                verdict,
+                if at % 2 == 0 {
+                    Verdict::Right
+                } else {
+                    Verdict::Wrong
+                }
+            );
         }
     }
 
     #[tokio::test]
     async fn a_panic_fails_its_own_caller_alone() {
         let passwords = start(1);
-        let error = run::<()>(&passwords, || panic!("a test")).await.unwrap_err();
+        let error = run::<()>(&passwords, || panic!("a test"))
+            .await
+            .unwrap_err();
         assert_eq!(error.reason(), Reason::Internal);
         run(&passwords, || ()).await.unwrap();
     }
@@ -454,7 +615,10 @@ mod tests {
     #[tokio::test]
     async fn the_threads_have_the_lowest_priority_and_others_keep_theirs() {
         let own = rustix::process::getpriority_process(None).unwrap();
-        let theirs = run(&start(1), || rustix::process::getpriority_process(None).unwrap()).await;
+        let theirs = run(&start(1), || {
+            rustix::process::getpriority_process(None).unwrap()
+        })
+        .await;
         assert_eq!(theirs.unwrap(), 19);
         assert_eq!(rustix::process::getpriority_process(None).unwrap(), own);
     }
@@ -463,7 +627,10 @@ mod tests {
     async fn easy_passwords_are_rejected_off_the_async_threads() {
         let passwords = start(1);
         let is_rejected = async |text: &str, name: Option<&str>| {
-            passwords.is_rejected(&service("test"), &secret(text), name, None).await.unwrap()
+            passwords
+                .is_rejected(&service("test"), &secret(text), name, None)
+                .await
+                .unwrap()
         };
         assert!(is_rejected("password1", None).await);
         assert!(is_rejected("9Mara.Quill-violet", Some("mara.quill")).await);

@@ -43,10 +43,15 @@ struct Lane {
 impl Queue {
     /// An empty queue with room for this many jobs of each priority.
     pub(super) fn new(capacity: usize) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), capacity }
+        Self {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            capacity,
+        }
     }
 
-    /// Adds a job of a caller, who may have `most` jobs of this priority in the queue; false if the queue is full.
+    /// Adds a job of a caller, who may have `most` jobs of this priority in the queue; false if the
+    /// queue is full.
     pub(super) fn push(&self, caller: &str, most: usize, priority: Priority, job: Job) -> bool {
         let mut state = self.lock();
         let lane = match priority {
@@ -147,7 +152,18 @@ mod tests {
         }
 
         let order: Vec<_> = order.iter().collect();
-        assert_eq!(order, ["shop 1", "proof", "shop 2", "import 1", "new password", "import 2", "import 3"]);
+        assert_eq!(
+            order,
+            [
+                "shop 1",
+                "proof",
+                "shop 2",
+                "import 1",
+                "new password",
+                "import 2",
+                "import 3"
+            ]
+        );
     }
 
     #[test]
@@ -157,7 +173,10 @@ mod tests {
 
         let import: Vec<bool> = (0..3).map(|_| push("import", Priority::Other)).collect();
         let others = [push("ann", Priority::Other), push("ben", Priority::Other)];
-        let logins = [push("import", Priority::Login), push("ben", Priority::Login)];
+        let logins = [
+            push("import", Priority::Login),
+            push("ben", Priority::Login),
+        ];
 
         assert_eq!(import, [true, true, false], "a caller has its own bound");
         assert_eq!(others, [true, false], "the queue has one too");

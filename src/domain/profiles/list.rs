@@ -54,10 +54,14 @@ pub struct NextPage {
 }
 
 impl NextPage {
-    /// The token of the page that begins after the first `returned` rows of this one; empty if no row is left.
+    /// The token of the page that begins after the first `returned` rows of this one; empty if no
+    /// row is left.
     pub fn token_after(&self, returned: usize) -> String {
         let has_more = self.has_more || returned < self.places.len();
-        match returned.checked_sub(1).and_then(|last| self.places.get(last)) {
+        match returned
+            .checked_sub(1)
+            .and_then(|last| self.places.get(last))
+        {
             Some(last) if has_more => self.tokens.write(last.clone()),
             _ => String::new(),
         }
@@ -65,22 +69,39 @@ impl NextPage {
 }
 
 impl Profiles {
-    /// One page of a list. `show` makes of each profile what becomes of it, as they come; with the first for which it
-    /// exceeds the budget the page ends.
+    /// One page of a list. `show` makes of each profile what becomes of it, as they come; with the
+    /// first for which it exceeds the budget the page ends.
     ///
     /// # Errors
-    /// PAGE_TOKEN_INVALID, PAGE_TOKEN_MISMATCH, PAGE_TOKEN_EXPIRED; QUERY_TOO_SLOW after two seconds.
+    /// PAGE_TOKEN_INVALID, PAGE_TOKEN_MISMATCH, PAGE_TOKEN_EXPIRED; QUERY_TOO_SLOW after two
+    /// seconds.
     pub async fn list<T: Send>(
         &self,
         listing: Listing,
         mut show: impl FnMut(Profile) -> Option<T> + Send,
     ) -> Result<Page<T>> {
-        let Listing { limit, with_total, with_accounts, .. } = &listing;
-        let tokens = self.tokens.of(format!("{} {}", listing.query_hash, order::signature(&listing.order)));
-        let selection = self.select(&listing, tokens.read(&listing.page_token)?).await?;
+        let Listing {
+            limit,
+            with_total,
+            with_accounts,
+            ..
+        } = &listing;
+        let tokens = self.tokens.of(format!(
+            "{} {}",
+            listing.query_hash,
+            order::signature(&listing.order)
+        ));
+        let selection = self
+            .select(&listing, tokens.read(&listing.page_token)?)
+            .await?;
         let search = self.searches.run(async |conn| {
-            let total = if *with_total { Some(listing::count(conn, &selection.filter).await?) } else { None };
-            let (mut user_ids, mut shown, mut places, mut has_more) = (Vec::new(), Vec::new(), Vec::new(), false);
+            let total = if *with_total {
+                Some(listing::count(conn, &selection.filter).await?)
+            } else {
+                None
+            };
+            let (mut user_ids, mut shown, mut places, mut has_more) =
+                (Vec::new(), Vec::new(), Vec::new(), false);
             let mut take = |profile: Profile| {
                 let user_id = profile.user_id;
                 let has_room = (shown.len() as i64) < *limit;
@@ -99,12 +120,26 @@ impl Profiles {
                 }
             };
             listing::list(conn, &selection, &mut take).await?;
-            let accounts = if *with_accounts { views(conn, user_ids.clone()).await? } else { Vec::new() };
-            let mut accounts: HashMap<i64, AccountView> =
-                accounts.into_iter().map(|view| (view.account.user_id, view)).collect();
+            let accounts = if *with_accounts {
+                views(conn, user_ids.clone()).await?
+            } else {
+                Vec::new()
+            };
+            let mut accounts: HashMap<i64, AccountView> = accounts
+                .into_iter()
+                .map(|view| (view.account.user_id, view))
+                .collect();
             let accounts = user_ids.iter().map(|user_id| accounts.remove(user_id));
             let rows = shown.into_iter().zip(accounts).collect();
-            Ok(Page { rows, total, next: NextPage { tokens, places, has_more } })
+            Ok(Page {
+                rows,
+                total,
+                next: NextPage {
+                    tokens,
+                    places,
+                    has_more,
+                },
+            })
         });
         search_in_time(search).await
     }
@@ -113,10 +148,15 @@ impl Profiles {
     async fn select(&self, listing: &Listing, after: Option<Vec<Value>>) -> Result<Selection> {
         let order = match &after {
             None => order::with_ties(listing.order.clone()),
-            // An index that was declared or removed meanwhile changes how a list begins, not how it goes on.
-            Some(place) => order::continued(&listing.order, place.len()).ok_or_else(page::mismatch)?,
+            // An index that was declared or removed meanwhile changes how a list begins, not how it
+            // goes on.
+            Some(place) => {
+                order::continued(&listing.order, place.len()).ok_or_else(page::mismatch)?
+            }
         };
-        let sorts_by_custom = order.iter().any(|order| matches!(order.key, Key::Custom(_)));
+        let sorts_by_custom = order
+            .iter()
+            .any(|order| matches!(order.key, Key::Custom(_)));
         Ok(Selection {
             filter: self.reads.by_holders(&listing.filter).await?,
             order,
@@ -136,5 +176,7 @@ const SEARCH: Duration = Duration::from_secs(2);
 /// # Errors
 /// QUERY_TOO_SLOW after two seconds, and the search's own.
 pub(crate) async fn search_in_time<T>(search: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(SEARCH, search).await.unwrap_or_else(|_| Err(Error::new(Reason::QueryTooSlow)))
+    tokio::time::timeout(SEARCH, search)
+        .await
+        .unwrap_or_else(|_| Err(Error::new(Reason::QueryTooSlow)))
 }

@@ -14,8 +14,8 @@ use crate::{
     model::text,
 };
 
-/// What there is of a field's index. It comes and goes in two steps, so that at no time a replica reads what another
-/// does not write.
+/// What there is of a field's index. It comes and goes in two steps, so that at no time a replica
+/// reads what another does not write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Index {
     /// Nothing.
@@ -24,7 +24,8 @@ pub enum Index {
     Filling,
     /// It holds every value, so that readers may rest on it.
     Ready,
-    /// Readers rest on it no more, but some may not have heard of that, so that writers still keep it up.
+    /// Readers rest on it no more, but some may not have heard of that, so that writers still keep
+    /// it up.
     Leaving,
 }
 
@@ -41,7 +42,9 @@ impl Index {
 
     /// The state of that name.
     pub fn parse(name: &str) -> Option<Self> {
-        [Index::None, Index::Filling, Index::Ready, Index::Leaving].into_iter().find(|state| state.as_str() == name)
+        [Index::None, Index::Filling, Index::Ready, Index::Leaving]
+            .into_iter()
+            .find(|state| state.as_str() == name)
     }
 
     /// Whether the field is declared `indexed`.
@@ -85,8 +88,8 @@ pub struct FieldPatch {
 }
 
 impl Field {
-    /// The opaque text of this version. It names the field by its id too: a field that took the name of a deleted one is
-    /// never mistaken for it.
+    /// The opaque text of this version. It names the field by its id too: a field that took the
+    /// name of a deleted one is never mistaken for it.
     pub fn etag(&self) -> String {
         format!("{:x}-{:x}", self.field_id, self.version)
     }
@@ -104,7 +107,11 @@ impl Field {
     /// Checks a value of this field, and what being unique or indexed asks of it.
     pub fn check(&self, value: Value) -> Result<Value, Rejection> {
         let value = self.field_type.check(value)?;
-        let too_long = |value: &Value| value.as_str().is_some_and(|text| text.chars().count() > MAX_KEY_TEXT);
+        let too_long = |value: &Value| {
+            value
+                .as_str()
+                .is_some_and(|text| text.chars().count() > MAX_KEY_TEXT)
+        };
         let has_long_text = match &value {
             Value::Array(items) => items.iter().any(too_long),
             other => too_long(other),
@@ -112,7 +119,9 @@ impl Field {
         if (self.unique || self.index.is_maintained()) && has_long_text {
             return reject(
                 FieldError::Length,
-                format!("must be at most {MAX_KEY_TEXT} characters long because the field is indexed"),
+                format!(
+                    "must be at most {MAX_KEY_TEXT} characters long because the field is indexed"
+                ),
             );
         }
         Ok(value)
@@ -136,7 +145,13 @@ impl Fields {
     /// The fields, and the names of deleted ones whose values may still lie in documents.
     pub fn new(fields: impl IntoIterator<Item = Field>, mut hidden: Vec<String>) -> Self {
         hidden.sort_unstable();
-        Self { by_name: fields.into_iter().map(|field| (field.name.clone(), Arc::new(field))).collect(), hidden }
+        Self {
+            by_name: fields
+                .into_iter()
+                .map(|field| (field.name.clone(), Arc::new(field)))
+                .collect(),
+            hidden,
+        }
     }
 
     /// Names of deleted fields, whose values no reply may show.
@@ -159,8 +174,8 @@ impl Fields {
         self.by_name.keys().map(String::as_str)
     }
 
-    /// The field that a mask's `name` means: the one of just that name, else, since JSON clients lose capitals and
-    /// underscores in masks, the only one that equals it without `_` and case.
+    /// The field that a mask's `name` means: the one of just that name, else, since JSON clients
+    /// lose capitals and underscores in masks, the only one that equals it without `_` and case.
     pub fn get_loosely(&self, name: &str) -> Option<&Arc<Field>> {
         let bare = |name: &str| name.replace('_', "").to_lowercase();
         self.get(name).or_else(|| {
@@ -192,7 +207,9 @@ impl Fields {
                     Ok(value) => {
                         document.insert(name, value);
                     }
-                    Err((inside, error, why)) => violations.add(format!("{}{inside}", at()), error, why),
+                    Err((inside, error, why)) => {
+                        violations.add(format!("{}{inside}", at()), error, why)
+                    }
                 },
             }
         }
@@ -206,7 +223,11 @@ impl Fields {
                 }
                 // A value that was sent and rejected has its violation already.
                 None if field.required => {
-                    violations.add(format!("{path}.{}", field.name), FieldError::Required, "is required");
+                    violations.add(
+                        format!("{path}.{}", field.name),
+                        FieldError::Required,
+                        "is required",
+                    );
                 }
                 None => {}
             }

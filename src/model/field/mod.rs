@@ -1,4 +1,5 @@
-//! The application's own fields: their types, what a value of each type may be, and their definitions.
+//! The application's own fields: their types, what a value of each type may be, and their
+//! definitions.
 
 mod definition;
 mod types;
@@ -34,28 +35,61 @@ mod tests {
     #[test]
     fn sort_keys_sort_as_their_values_do() {
         let sorted = |field_type: FieldType, values: &[Value]| {
-            let keys: Vec<_> = values.iter().map(|value| field_type.sort_key(value).unwrap()).collect();
+            let keys: Vec<_> = values
+                .iter()
+                .map(|value| field_type.sort_key(value).unwrap())
+                .collect();
             keys.is_sorted()
         };
-        assert!(sorted(FieldType::Integer, &[json!(i64::MIN), json!(-1), json!(0), json!(7), json!(i64::MAX)]));
+        assert!(sorted(
+            FieldType::Integer,
+            &[
+                json!(i64::MIN),
+                json!(-1),
+                json!(0),
+                json!(7),
+                json!(i64::MAX)
+            ]
+        ));
         assert!(sorted(
             FieldType::Number,
-            &[json!(-1e300), json!(-0.5), json!(0), json!(1e-7), json!(2), json!(1e300)]
+            &[
+                json!(-1e300),
+                json!(-0.5),
+                json!(0),
+                json!(1e-7),
+                json!(2),
+                json!(1e300)
+            ]
         ));
-        assert!(sorted(FieldType::String, &[json!("Z"), json!("a"), json!("é"), json!("汤"), json!("😀")]));
+        assert!(sorted(
+            FieldType::String,
+            &[json!("Z"), json!("a"), json!("é"), json!("汤"), json!("😀")]
+        ));
     }
 
     #[test]
     fn dates_are_kept_in_utc_with_microseconds() {
-        let kept = FieldType::Date.check(json!("2018-09-26T11:22:51.1+08:00")).unwrap();
+        let kept = FieldType::Date
+            .check(json!("2018-09-26T11:22:51.1+08:00"))
+            .unwrap();
         assert_eq!(kept, json!("2018-09-26T03:22:51.100000Z"));
         assert!(FieldType::Date.check(json!("2020-01-01T00:00:00")).is_err());
     }
 
     #[test]
     fn integers_beyond_doubles_travel_as_text() {
-        assert_eq!(FieldType::Integer.check(json!("9223372036854775807")).unwrap(), json!(i64::MAX));
-        assert!(FieldType::Integer.check(json!("9223372036854775808")).is_err());
+        assert_eq!(
+            FieldType::Integer
+                .check(json!("9223372036854775807"))
+                .unwrap(),
+            json!(i64::MAX)
+        );
+        assert!(
+            FieldType::Integer
+                .check(json!("9223372036854775808"))
+                .is_err()
+        );
         assert!(FieldType::Integer.check(json!(1.5)).is_err());
     }
 }

@@ -4,7 +4,9 @@ use serde_json::Value;
 
 use super::{
     MAX_ITEMS,
-    value::{Rejection, checked_text, date_text, file, geojson, integer, nested, parse_date, reject},
+    value::{
+        Rejection, checked_text, date_text, file, geojson, integer, nested, parse_date, reject,
+    },
 };
 use crate::error::FieldError;
 
@@ -91,13 +93,20 @@ impl FieldType {
     pub fn is_scalar(self) -> bool {
         matches!(
             self,
-            FieldType::String | FieldType::Integer | FieldType::Number | FieldType::Boolean | FieldType::Date
+            FieldType::String
+                | FieldType::Integer
+                | FieldType::Number
+                | FieldType::Boolean
+                | FieldType::Date
         )
     }
 
     /// Whether a field of it may be `unique`.
     pub fn can_be_unique(self) -> bool {
-        matches!(self, FieldType::String | FieldType::Integer | FieldType::Number | FieldType::Date)
+        matches!(
+            self,
+            FieldType::String | FieldType::Integer | FieldType::Number | FieldType::Date
+        )
     }
 
     /// Whether a field of it may be `indexed`.
@@ -122,12 +131,17 @@ impl FieldType {
                 Some(date) => Ok(Value::String(date_text(date))),
                 None => reject(FieldError::Format, "must be RFC 3339 text with an offset"),
             },
-            (FieldType::Date, _) => reject(FieldError::Type, "must be RFC 3339 text with an offset"),
+            (FieldType::Date, _) => {
+                reject(FieldError::Type, "must be RFC 3339 text with an offset")
+            }
             (FieldType::Object, value @ Value::Object(_)) => nested(value, 1),
             (FieldType::Object, _) => reject(FieldError::Type, "must be an object"),
             (FieldType::Array(item), Value::Array(items)) => {
                 if items.len() > MAX_ITEMS {
-                    return reject(FieldError::Length, format!("must have at most {MAX_ITEMS} items"));
+                    return reject(
+                        FieldError::Length,
+                        format!("must have at most {MAX_ITEMS} items"),
+                    );
                 }
                 let checked = items.into_iter().enumerate().map(|(index, value)| {
                     let checked = match (item, value) {
@@ -147,13 +161,21 @@ impl FieldType {
     /// The value in bytes that sort as the value does; `None` for what has no order.
     pub fn sort_key(self, value: &Value) -> Option<Vec<u8>> {
         match (self, value) {
-            (FieldType::String | FieldType::Date, Value::String(text)) => Some(text.as_bytes().to_vec()),
-            (FieldType::Integer, Value::Number(number)) => {
-                Some(((number.as_i64()? as u64) ^ (1 << 63)).to_be_bytes().to_vec())
+            (FieldType::String | FieldType::Date, Value::String(text)) => {
+                Some(text.as_bytes().to_vec())
             }
+            (FieldType::Integer, Value::Number(number)) => Some(
+                ((number.as_i64()? as u64) ^ (1 << 63))
+                    .to_be_bytes()
+                    .to_vec(),
+            ),
             (FieldType::Number, Value::Number(number)) => {
                 let bits = (number.as_f64()? + 0.0).to_bits();
-                let ordered = if bits >> 63 == 1 { !bits } else { bits | (1 << 63) };
+                let ordered = if bits >> 63 == 1 {
+                    !bits
+                } else {
+                    bits | (1 << 63)
+                };
                 Some(ordered.to_be_bytes().to_vec())
             }
             (FieldType::Boolean, Value::Bool(flag)) => Some(vec![u8::from(*flag)]),
@@ -161,13 +183,19 @@ impl FieldType {
         }
     }
 
-    /// The sort keys that an index holds for a stored value: one, or one for each different item of an array.
+    /// The sort keys that an index holds for a stored value: one, or one for each different item of
+    /// an array.
     pub fn index_keys(self, value: &Value) -> Vec<Vec<u8>> {
         let FieldType::Array(item) = self else {
             return self.sort_key(value).into_iter().collect();
         };
-        let Value::Array(items) = value else { return Vec::new() };
-        let mut keys: Vec<_> = items.iter().filter_map(|value| item.as_field().sort_key(value)).collect();
+        let Value::Array(items) = value else {
+            return Vec::new();
+        };
+        let mut keys: Vec<_> = items
+            .iter()
+            .filter_map(|value| item.as_field().sort_key(value))
+            .collect();
         keys.sort();
         keys.dedup();
         keys
@@ -178,7 +206,9 @@ impl FieldType {
         match (self, value) {
             (FieldType::String | FieldType::Date, Value::String(text)) => Some(text.clone()),
             (FieldType::Integer, Value::Number(number)) => Some(number.as_i64()?.to_string()),
-            (FieldType::Number, Value::Number(number)) => Some((number.as_f64()? + 0.0).to_string()),
+            (FieldType::Number, Value::Number(number)) => {
+                Some((number.as_f64()? + 0.0).to_string())
+            }
             _ => None,
         }
     }

@@ -6,7 +6,8 @@ use serde_json::{Map, Number, Value};
 use super::{MAX_DEPTH, MAX_DOCUMENT, MAX_FIELDS, MAX_ITEMS, MAX_SAFE_INTEGER, MAX_TEXT};
 use crate::{error::FieldError, model::text};
 
-/// Why a value is rejected: where inside it (empty, or such as `[3]` or `.a`), the error, and its description.
+/// Why a value is rejected: where inside it (empty, or such as `[3]` or `.a`), the error, and its
+/// description.
 pub type Rejection = (String, FieldError, String);
 
 pub(super) fn reject<T>(error: FieldError, description: impl Into<String>) -> Result<T, Rejection> {
@@ -29,20 +30,27 @@ pub fn integer(value: &Value) -> Result<i64, Rejection> {
     match value {
         Value::Number(number) => match (number.as_i64(), number.as_f64()) {
             (Some(whole), _) => Ok(whole),
-            (None, Some(double)) if double.fract() == 0.0 && double.abs() <= MAX_SAFE_INTEGER as f64 => {
+            (None, Some(double))
+                if double.fract() == 0.0 && double.abs() <= MAX_SAFE_INTEGER as f64 =>
+            {
                 Ok(double as i64)
             }
-            (None, Some(double)) if double.fract() == 0.0 => {
-                reject(FieldError::Range, "must fit in 64 bits; write integers beyond 2^53 as a decimal string")
-            }
+            (None, Some(double)) if double.fract() == 0.0 => reject(
+                FieldError::Range,
+                "must fit in 64 bits; write integers beyond 2^53 as a decimal string",
+            ),
             _ => reject(FieldError::Type, "must be a whole number"),
         },
         Value::String(text) => {
             let digits = text.strip_prefix('-').unwrap_or(text);
-            if digits.is_empty() || digits.len() > 40 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            if digits.is_empty()
+                || digits.len() > 40
+                || !digits.bytes().all(|byte| byte.is_ascii_digit())
+            {
                 return reject(FieldError::Type, "must be a whole number");
             }
-            text.parse().or_else(|_| reject(FieldError::Range, "must be within 64 bits"))
+            text.parse()
+                .or_else(|_| reject(FieldError::Range, "must be within 64 bits"))
         }
         _ => reject(FieldError::Type, "must be a whole number"),
     }
@@ -54,7 +62,8 @@ pub fn parse_date(text: &str) -> Option<DateTime<Utc>> {
         return None;
     }
     let date = DateTime::parse_from_rfc3339(text).ok()?.to_utc();
-    let plain = (0..=9999).contains(&chrono::Datelike::year(&date)) && date.timestamp_subsec_nanos() < 1_000_000_000;
+    let plain = (0..=9999).contains(&chrono::Datelike::year(&date))
+        && date.timestamp_subsec_nanos() < 1_000_000_000;
     plain.then_some(date)
 }
 
@@ -65,13 +74,17 @@ pub fn date_text(date: DateTime<Utc>) -> String {
 
 /// Whether the key may stand in an object, or be the name of a field.
 pub fn is_key(key: &str) -> bool {
-    key.starts_with(|c: char| c.is_ascii_alphabetic()) && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    key.starts_with(|c: char| c.is_ascii_alphabetic())
+        && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 /// The inside of an object, where types are free; `depth` is that of this value.
 pub(super) fn nested(value: Value, depth: usize) -> Result<Value, Rejection> {
     if depth > MAX_DEPTH && matches!(value, Value::Object(_) | Value::Array(_)) {
-        return reject(FieldError::Range, format!("must not nest deeper than {MAX_DEPTH}"));
+        return reject(
+            FieldError::Range,
+            format!("must not nest deeper than {MAX_DEPTH}"),
+        );
     }
     Ok(match value {
         Value::Object(entries) => {
@@ -84,17 +97,26 @@ pub(super) fn nested(value: Value, depth: usize) -> Result<Value, Rejection> {
                     );
                     return reject(FieldError::Format, why);
                 }
-                let value = nested(value, depth + 1)
-                    .map_err(|(path, error, why)| (format!(".{}{path}", text::cut(&key, 64)), error, why))?;
+                let value = nested(value, depth + 1).map_err(|(path, error, why)| {
+                    (format!(".{}{path}", text::cut(&key, 64)), error, why)
+                })?;
                 checked.insert(key, value);
             }
             Value::Object(checked)
         }
         Value::Array(items) => {
             if items.len() > MAX_ITEMS {
-                return reject(FieldError::Length, format!("must have at most {MAX_ITEMS} items"));
+                return reject(
+                    FieldError::Length,
+                    format!("must have at most {MAX_ITEMS} items"),
+                );
             }
-            Value::Array(items.into_iter().map(|item| nested(item, depth + 1)).collect::<Result<_, _>>()?)
+            Value::Array(
+                items
+                    .into_iter()
+                    .map(|item| nested(item, depth + 1))
+                    .collect::<Result<_, _>>()?,
+            )
         }
         Value::String(text) => Value::String(checked_text(text)?),
         scalar @ (Value::Null | Value::Bool(_) | Value::Number(_)) => scalar,
@@ -135,9 +157,10 @@ pub(super) fn geojson(value: Value) -> Result<Value, Rejection> {
     };
     match (is_good(&value), &value) {
         (Some(()), _) => Ok(value),
-        (None, Value::Object(_)) => {
-            reject(FieldError::Format, "must be a Point, or a Polygon of closed rings, with longitude before latitude")
-        }
+        (None, Value::Object(_)) => reject(
+            FieldError::Format,
+            "must be a Point, or a Polygon of closed rings, with longitude before latitude",
+        ),
         (None, _) => reject(FieldError::Type, "must be a GeoJSON object"),
     }
 }
@@ -146,20 +169,37 @@ pub(super) fn file(value: Value) -> Result<Value, Rejection> {
     let Value::Object(object) = &value else {
         return reject(FieldError::Type, "must be a file object");
     };
-    let is_text = |key: &str| object.get(key).is_some_and(|value| value.as_str().is_some_and(|text| !text.is_empty()));
-    let has_size = object.get("size").is_some_and(|size| size.as_i64().is_some_and(|size| size >= 0));
-    if !(["id", "name", "mime_type"].into_iter().all(is_text) && has_size && (is_text("url") || is_text("cdn_path"))) {
-        return reject(FieldError::Format, "must have id, name, mime_type, size, and url or cdn_path");
+    let is_text = |key: &str| {
+        object
+            .get(key)
+            .is_some_and(|value| value.as_str().is_some_and(|text| !text.is_empty()))
+    };
+    let has_size = object
+        .get("size")
+        .is_some_and(|size| size.as_i64().is_some_and(|size| size >= 0));
+    if !(["id", "name", "mime_type"].into_iter().all(is_text)
+        && has_size
+        && (is_text("url") || is_text("cdn_path")))
+    {
+        return reject(
+            FieldError::Format,
+            "must have id, name, mime_type, size, and url or cdn_path",
+        );
     }
     nested(value, 1)
 }
 
 /// Whether a document is within the limits of its size.
 pub fn document_fits(document: &Map<String, Value>) -> bool {
-    document.len() <= MAX_FIELDS && serde_json::to_vec(document).expect("valid: plain JSON").len() <= MAX_DOCUMENT
+    document.len() <= MAX_FIELDS
+        && serde_json::to_vec(document)
+            .expect("valid: plain JSON")
+            .len()
+            <= MAX_DOCUMENT
 }
 
-/// A number from a double, whole where it is whole, as it came over a wire that knows doubles alone.
+/// A number from a double, whole where it is whole, as it came over a wire that knows doubles
+/// alone.
 pub fn number(double: f64) -> Option<Number> {
     if double.fract() == 0.0 && double.abs() <= MAX_SAFE_INTEGER as f64 {
         return Some(Number::from(double as i64));

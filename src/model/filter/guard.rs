@@ -4,8 +4,9 @@ use serde_json::{Map, Value};
 
 use crate::model::text;
 
-/// The path of what makes a filter match every profile by its form, such as `filter.$or[1]`; `None` if it can exclude a
-/// profile. A client that loses an undefined value sends such a filter without meaning it.
+/// The path of what makes a filter match every profile by its form, such as `filter.$or[1]`; `None`
+/// if it can exclude a profile. A client that loses an undefined value sends such a filter without
+/// meaning it.
 ///
 /// The filter must have passed [`check_cost`](super::check_cost), which bounds the recursion.
 pub fn find_match_all(filter: &Map<String, Value>) -> Option<String> {
@@ -13,7 +14,10 @@ pub fn find_match_all(filter: &Map<String, Value>) -> Option<String> {
 }
 
 fn matches_all(filter: &Map<String, Value>, path: &str) -> Option<String> {
-    let parts: Option<Vec<String>> = filter.iter().map(|(key, value)| entry_matches_all(key, value, path)).collect();
+    let parts: Option<Vec<String>> = filter
+        .iter()
+        .map(|(key, value)| entry_matches_all(key, value, path))
+        .collect();
     parts.map(|causes| causes.into_iter().next().unwrap_or_else(|| path.to_owned()))
 }
 
@@ -21,14 +25,19 @@ fn entry_matches_all(key: &str, value: &Value, path: &str) -> Option<String> {
     let path = inner(path, key);
     match (key, value) {
         ("$and", Value::Array(parts)) => {
-            let causes: Option<Vec<String>> =
-                objects(parts, &path).map(|(part, path)| matches_all(part?, &path)).collect();
+            let causes: Option<Vec<String>> = objects(parts, &path)
+                .map(|(part, path)| matches_all(part?, &path))
+                .collect();
             causes?.into_iter().next()
         }
-        ("$or", Value::Array(parts)) => objects(parts, &path).find_map(|(part, path)| matches_all(part?, &path)),
+        ("$or", Value::Array(parts)) => {
+            objects(parts, &path).find_map(|(part, path)| matches_all(part?, &path))
+        }
         ("$not", Value::Object(part)) => matches_nothing(part, &path),
         (_, Value::Object(tests)) => {
-            let is_no_test = |(operator, operand): (&String, &Value)| operator == "$nin" && is_empty_list(operand);
+            let is_no_test = |(operator, operand): (&String, &Value)| {
+                operator == "$nin" && is_empty_list(operand)
+            };
             (!tests.is_empty() && tests.iter().all(is_no_test)).then_some(path)
         }
         _ => None,
@@ -36,16 +45,21 @@ fn entry_matches_all(key: &str, value: &Value, path: &str) -> Option<String> {
 }
 
 fn matches_nothing(filter: &Map<String, Value>, path: &str) -> Option<String> {
-    filter.iter().find_map(|(key, value)| entry_matches_nothing(key, value, path))
+    filter
+        .iter()
+        .find_map(|(key, value)| entry_matches_nothing(key, value, path))
 }
 
 fn entry_matches_nothing(key: &str, value: &Value, path: &str) -> Option<String> {
     let path = inner(path, key);
     match (key, value) {
-        ("$and", Value::Array(parts)) => objects(parts, &path).find_map(|(part, path)| matches_nothing(part?, &path)),
+        ("$and", Value::Array(parts)) => {
+            objects(parts, &path).find_map(|(part, path)| matches_nothing(part?, &path))
+        }
         ("$or", Value::Array(parts)) => {
-            let causes: Option<Vec<String>> =
-                objects(parts, &path).map(|(part, path)| matches_nothing(part?, &path)).collect();
+            let causes: Option<Vec<String>> = objects(parts, &path)
+                .map(|(part, path)| matches_nothing(part?, &path))
+                .collect();
             causes?.into_iter().next()
         }
         ("$not", Value::Object(part)) => matches_all(part, &path),
@@ -64,8 +78,14 @@ fn inner(path: &str, key: &str) -> String {
 }
 
 /// The filters of an array, each with its path.
-fn objects<'a>(parts: &'a [Value], path: &str) -> impl Iterator<Item = (Option<&'a Map<String, Value>>, String)> {
-    parts.iter().enumerate().map(move |(index, part)| (part.as_object(), format!("{path}[{index}]")))
+fn objects<'a>(
+    parts: &'a [Value],
+    path: &str,
+) -> impl Iterator<Item = (Option<&'a Map<String, Value>>, String)> {
+    parts
+        .iter()
+        .enumerate()
+        .map(move |(index, part)| (part.as_object(), format!("{path}[{index}]")))
 }
 
 fn is_empty_list(operand: &Value) -> bool {
@@ -87,14 +107,29 @@ mod tests {
         for (filter, path) in [
             (json!({}), "filter"),
             (json!({ "$and": [{}] }), "filter.$and[0]"),
-            (json!({ "$and": [{ "$and": [{}, {}] }, {}] }), "filter.$and[0].$and[0]"),
+            (
+                json!({ "$and": [{ "$and": [{}, {}] }, {}] }),
+                "filter.$and[0].$and[0]",
+            ),
             (json!({ "$or": [{ "level": 99 }, {}] }), "filter.$or[1]"),
-            (json!({ "$and": [{ "$or": [{}] }] }), "filter.$and[0].$or[0]"),
+            (
+                json!({ "$and": [{ "$or": [{}] }] }),
+                "filter.$and[0].$or[0]",
+            ),
             (json!({ "level": { "$nin": [] } }), "filter.level"),
-            (json!({ "$not": { "level": { "$in": [] } } }), "filter.$not.level"),
-            (json!({ "$not": { "tags": { "$all": [] }, "level": 1 } }), "filter.$not.tags"),
+            (
+                json!({ "$not": { "level": { "$in": [] } } }),
+                "filter.$not.level",
+            ),
+            (
+                json!({ "$not": { "tags": { "$all": [] }, "level": 1 } }),
+                "filter.$not.tags",
+            ),
             (json!({ "$not": { "$not": {} } }), "filter.$not.$not"),
-            (json!({ "$not": { "$or": [{ "level": { "$in": [] } }, { "$not": {} }] } }), "filter.$not.$or[0].level"),
+            (
+                json!({ "$not": { "$or": [{ "level": { "$in": [] } }, { "$not": {} }] } }),
+                "filter.$not.$or[0].level",
+            ),
             (
                 json!({ "$not": { "$and": [{ "level": 1 }, { "$not": { "$and": [{}] } }] } }),
                 "filter.$not.$and[1].$not.$and[0]",

@@ -1,8 +1,8 @@
 //! Unique values in filters, and the users who hold them.
 //!
-//! A test of a username, an email and so on is a test of the user's ID once the user is known. Asked that way it uses the
-//! primary key wherever it is in the filter. As a subquery, a distributed Postgres rejects it below `$or` and `$not`,
-//! and asks every node.
+//! A test of a username, an email and so on is a test of the user's ID once the user is known.
+//! Asked that way it uses the primary key wherever it is in the filter. As a subquery, a
+//! distributed Postgres rejects it below `$or` and `$not`, and asks every node.
 
 use std::collections::HashMap;
 
@@ -25,14 +25,18 @@ impl Filter {
 
     fn collect_keys(&self, keys: &mut Vec<UniqueKey>) {
         match self {
-            Filter::All(parts) | Filter::Any(parts) => parts.iter().for_each(|part| part.collect_keys(keys)),
+            Filter::All(parts) | Filter::Any(parts) => {
+                parts.iter().for_each(|part| part.collect_keys(keys))
+            }
             Filter::Not(inside) => inside.collect_keys(keys),
-            Filter::Is(subject, test) => keys.extend(tested_keys(subject, test).into_iter().flatten()),
+            Filter::Is(subject, test) => {
+                keys.extend(tested_keys(subject, test).into_iter().flatten())
+            }
         }
     }
 
-    /// The same filter by IDs, where `holders` has the users with the [unique values](Filter::unique_keys). A value that
-    /// it doesn't have is no user's.
+    /// The same filter by IDs, where `holders` has the users with the [unique
+    /// values](Filter::unique_keys). A value that it doesn't have is no user's.
     pub fn by_holders(&self, holders: &HashMap<UniqueKey, i64>) -> Self {
         let each = |parts: &[Filter]| parts.iter().map(|part| part.by_holders(holders)).collect();
         match self {
@@ -49,7 +53,9 @@ impl Filter {
 
 /// The unique values that a test of equality names; `None` for any other test.
 fn tested_keys(subject: &Subject, test: &Test) -> Option<Vec<UniqueKey>> {
-    let Subject::Column(column) = subject else { return None };
+    let Subject::Column(column) = subject else {
+        return None;
+    };
     let kind = column.unique_kind()?;
     let operands = match test {
         Test::Equals(operand) => std::slice::from_ref(operand),
@@ -60,12 +66,20 @@ fn tested_keys(subject: &Subject, test: &Test) -> Option<Vec<UniqueKey>> {
         Operand::Json(Value::String(text)) => Some(text.clone()),
         Operand::Json(_) | Operand::Time(_) => None,
     };
-    Some(operands.iter().filter_map(text).map(|text| (kind, text)).collect())
+    Some(
+        operands
+            .iter()
+            .filter_map(text)
+            .map(|text| (kind, text))
+            .collect(),
+    )
 }
 
 /// The test that a user is one of these.
 fn held_by<'a>(user_ids: impl Iterator<Item = &'a i64>) -> Filter {
-    let mut user_ids: Vec<Operand> = user_ids.map(|user_id| Operand::Json(Value::from(*user_id))).collect();
+    let mut user_ids: Vec<Operand> = user_ids
+        .map(|user_id| Operand::Json(Value::from(*user_id)))
+        .collect();
     let test = match user_ids.len() {
         0 => return Filter::Any(Vec::new()),
         1 => Test::Equals(user_ids.remove(0)),
@@ -82,7 +96,11 @@ mod tests {
     use crate::model::{field::Fields, filter};
 
     fn parsed(filter: Value) -> Filter {
-        filter::parse(filter.as_object().unwrap().clone(), &Fields::new(Vec::new(), Vec::new())).unwrap()
+        filter::parse(
+            filter.as_object().unwrap().clone(),
+            &Fields::new(Vec::new(), Vec::new()),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -112,7 +130,9 @@ mod tests {
 
     #[test]
     fn other_tests_stay() {
-        let filter = parsed(json!({ "username": { "$starts_with": "wang" }, "email": null, "nickname": "Fang" }));
+        let filter = parsed(
+            json!({ "username": { "$starts_with": "wang" }, "email": null, "nickname": "Fang" }),
+        );
 
         assert_eq!(filter.unique_keys(), []);
         assert_eq!(filter.by_holders(&HashMap::new()), filter);

@@ -39,7 +39,9 @@ pub fn check_cost(filter: &Map<String, Value>) -> Result<()> {
             match (key.as_str(), value) {
                 ("$and" | "$or", Value::Array(parts)) => {
                     let parts = parts.iter().enumerate();
-                    let parts = parts.filter_map(|(index, part)| Some((part.as_object()?, format!("{path}[{index}]"))));
+                    let parts = parts.filter_map(|(index, part)| {
+                        Some((part.as_object()?, format!("{path}[{index}]")))
+                    });
                     left.extend(parts.map(|(part, path)| (part, path, depth + 1)));
                 }
                 ("$not", Value::Object(part)) => left.push((part, path, depth + 1)),
@@ -66,7 +68,10 @@ fn check_tests(tests: &Map<String, Value>, path: &str) -> Result<()> {
             ("$contains" | "$icontains" | "$starts_with", Value::String(pattern))
                 if pattern.chars().nth(MAX_PATTERN).is_some() =>
             {
-                return Err(too_complex(path, "a pattern must have at most 128 characters"));
+                return Err(too_complex(
+                    path,
+                    "a pattern must have at most 128 characters",
+                ));
             }
             _ => {}
         }

@@ -1,7 +1,8 @@
 //! The filter language: what a filter means, read once into a typed tree.
 //!
-//! A tree holds few kinds of tests: `$ne`, `$nin`, `$range` and their like are said with others. A negation is true
-//! exactly where its inside is not, so that what is missing or null never makes a third answer.
+//! A tree holds few kinds of tests: `$ne`, `$nin`, `$range` and their like are said with others. A
+//! negation is true exactly where its inside is not, so that what is missing or null never makes a
+//! third answer.
 
 mod guard;
 mod holders;

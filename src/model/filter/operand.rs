@@ -13,7 +13,8 @@ use crate::{
     },
 };
 
-/// The times from `start` up to, and without, `end`: a whole second where seconds were given, else one microsecond.
+/// The times from `start` up to, and without, `end`: a whole second where seconds were given, else
+/// one microsecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Period {
     pub start: DateTime<Utc>,
@@ -28,7 +29,9 @@ fn reject<T>(error: FieldError, why: &str) -> Result<T, Rejection> {
 fn period(given: &Value) -> Result<Period, Rejection> {
     const FORM: &str = "must be Unix seconds or RFC 3339 text with an offset";
     let within = |time: DateTime<Utc>, length: TimeDelta| match time.checked_add_signed(length) {
-        Some(end) if (0..=9999).contains(&chrono::Datelike::year(&time)) => Ok(Period { start: time, end }),
+        Some(end) if (0..=9999).contains(&chrono::Datelike::year(&time)) => {
+            Ok(Period { start: time, end })
+        }
         _ => reject(FieldError::Range, "must be in the years 0 to 9999"),
     };
     match given {
@@ -43,7 +46,10 @@ fn period(given: &Value) -> Result<Period, Rejection> {
             },
             (None, Some(seconds)) if seconds.abs() < 1e12 => {
                 let time = DateTime::from_timestamp_micros((seconds * 1e6).round() as i64);
-                time.map_or_else(|| reject(FieldError::Range, FORM), |time| within(time, TimeDelta::microseconds(1)))
+                time.map_or_else(
+                    || reject(FieldError::Range, FORM),
+                    |time| within(time, TimeDelta::microseconds(1)),
+                )
             }
             _ => reject(FieldError::Range, "must be in the years 0 to 9999"),
         },
@@ -51,7 +57,8 @@ fn period(given: &Value) -> Result<Period, Rejection> {
     }
 }
 
-/// Reads one value that is compared with a value of the subject, or with an element of it where it is an array.
+/// Reads one value that is compared with a value of the subject, or with an element of it where it
+/// is an array.
 pub(super) fn one(subject: &Subject, given: Value) -> Result<Operand, Rejection> {
     let kind = match subject.field_type() {
         Some(FieldType::Array(item)) => Some(item.as_field()),
@@ -59,7 +66,10 @@ pub(super) fn one(subject: &Subject, given: Value) -> Result<Operand, Rejection>
     };
     match kind {
         Some(FieldType::Date) => period(&given).map(Operand::Time),
-        Some(kind) => kind.check(given).and_then(|value| fitting(subject, value)).map(Operand::Json),
+        Some(kind) => kind
+            .check(given)
+            .and_then(|value| fitting(subject, value))
+            .map(Operand::Json),
         None => free(given).map(Operand::Json),
     }
 }
@@ -90,7 +100,9 @@ fn free(value: Value) -> Result<Value, Rejection> {
         Value::String(given) => Value::String(normal(given)?),
         Value::Array(items) => Value::Array(items.into_iter().map(free).collect::<Result<_, _>>()?),
         Value::Object(entries) => {
-            let entries = entries.into_iter().map(|(key, value)| Ok((normal(key)?, free(value)?)));
+            let entries = entries
+                .into_iter()
+                .map(|(key, value)| Ok((normal(key)?, free(value)?)));
             Value::Object(entries.collect::<Result<_, Rejection>>()?)
         }
         scalar @ (Value::Null | Value::Bool(_) | Value::Number(_)) => scalar,
@@ -120,5 +132,7 @@ pub(super) fn key(given: Value) -> Result<String, Rejection> {
 
 /// Reads true or false.
 pub(super) fn flag(given: &Value) -> Result<bool, Rejection> {
-    given.as_bool().map_or_else(|| reject(FieldError::Type, "must be true or false"), Ok)
+    given
+        .as_bool()
+        .map_or_else(|| reject(FieldError::Type, "must be true or false"), Ok)
 }

@@ -18,7 +18,9 @@ pub fn names(filter: &Map<String, Value>) -> Vec<&str> {
     while let Some(filter) = left.pop() {
         for (key, value) in filter {
             match (key.as_str(), value) {
-                ("$and" | "$or", Value::Array(parts)) => left.extend(parts.iter().filter_map(Value::as_object)),
+                ("$and" | "$or", Value::Array(parts)) => {
+                    left.extend(parts.iter().filter_map(Value::as_object))
+                }
                 ("$not", Value::Object(part)) => left.push(part),
                 (name, _) => found.push(name),
             }
@@ -33,7 +35,10 @@ pub fn names(filter: &Map<String, Value>) -> Vec<&str> {
 /// FILTER_TOO_COMPLEX, or FILTER_INVALID with every violation and its path.
 pub fn parse(given: Map<String, Value>, fields: &Fields) -> Result<Filter> {
     check_cost(&given)?;
-    let mut reader = Reader { fields, violations: Violations::new() };
+    let mut reader = Reader {
+        fields,
+        violations: Violations::new(),
+    };
     let filter = reader.filter(given, "filter");
     reader.violations.into_result_as(Reason::FilterInvalid)?;
     Ok(filter)
@@ -54,11 +59,17 @@ impl Reader<'_> {
                 "$or" => parts.push(Filter::Any(self.parts(value, &path))),
                 "$not" => match value {
                     Value::Object(inside) => parts.push(self.filter(inside, &path).negated()),
-                    _ => self.violations.add(path, FieldError::Type, "must be a filter"),
+                    _ => self
+                        .violations
+                        .add(path, FieldError::Type, "must be a filter"),
                 },
                 name if name.starts_with('$') => {
                     let known = || OPERATORS.iter().map(|(operator, _)| *operator);
-                    self.violations.add(path, FieldError::Unknown, misplaced(name, &["$and", "$or", "$not"], known()));
+                    self.violations.add(
+                        path,
+                        FieldError::Unknown,
+                        misplaced(name, &["$and", "$or", "$not"], known()),
+                    );
                 }
                 name => {
                     if let Some(subject) = self.subject(name, &path) {
@@ -75,18 +86,22 @@ impl Reader<'_> {
 
     fn parts(&mut self, value: Value, path: &str) -> Vec<Filter> {
         let Value::Array(items) = value else {
-            self.violations.add(path, FieldError::Type, "must be an array of filters");
+            self.violations
+                .add(path, FieldError::Type, "must be an array of filters");
             return Vec::new();
         };
         if items.is_empty() {
-            self.violations.add(path, FieldError::Length, "must not be empty");
+            self.violations
+                .add(path, FieldError::Length, "must not be empty");
         }
         let mut parts = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
             let path = format!("{path}[{index}]");
             match item {
                 Value::Object(inside) => parts.push(self.filter(inside, &path)),
-                _ => self.violations.add(path, FieldError::Type, "must be a filter"),
+                _ => self
+                    .violations
+                    .add(path, FieldError::Type, "must be a filter"),
             }
         }
         parts
@@ -98,7 +113,10 @@ impl Reader<'_> {
         }
         let (first, steps) = match name.split_once('.') {
             None => (name, None),
-            Some((first, rest)) => (first, Some(rest.split('.').map(str::to_owned).collect::<Vec<_>>())),
+            Some((first, rest)) => (
+                first,
+                Some(rest.split('.').map(str::to_owned).collect::<Vec<_>>()),
+            ),
         };
         match (self.fields.get(first).cloned(), steps) {
             (Some(field), None) => return Some(Subject::Custom(field)),
@@ -112,11 +130,16 @@ impl Reader<'_> {
                     "each path segment must be a letter followed by letters, digits, or \"_\"",
                 );
             }
-            (Some(_), Some(_)) => {
-                self.violations.add(path, FieldError::Type, "a path is supported only in object fields")
-            }
+            (Some(_), Some(_)) => self.violations.add(
+                path,
+                FieldError::Type,
+                "a path is supported only in object fields",
+            ),
             (None, _) => {
-                let known = Column::NAMES.iter().map(|(name, _)| *name).chain(self.fields.names());
+                let known = Column::NAMES
+                    .iter()
+                    .map(|(name, _)| *name)
+                    .chain(self.fields.names());
                 self.violations.add(
                     path,
                     FieldError::Unknown,
@@ -130,14 +153,21 @@ impl Reader<'_> {
     /// The tests of one field: a bare value, or operators that all hold.
     fn tests(&mut self, subject: &Subject, value: Value, path: &str) -> Vec<Filter> {
         match value {
-            Value::Object(tests) if tests.keys().any(|name| name.starts_with('$')) => {
-                tests.into_iter().filter_map(|(name, operand)| self.test(subject, &name, operand, path)).collect()
-            }
+            Value::Object(tests) if tests.keys().any(|name| name.starts_with('$')) => tests
+                .into_iter()
+                .filter_map(|(name, operand)| self.test(subject, &name, operand, path))
+                .collect(),
             value => self.test(subject, "$eq", value, path).into_iter().collect(),
         }
     }
 
-    fn test(&mut self, subject: &Subject, operator: &str, operand: Value, path: &str) -> Option<Filter> {
+    fn test(
+        &mut self,
+        subject: &Subject,
+        operator: &str,
+        operand: Value,
+        path: &str,
+    ) -> Option<Filter> {
         let Some(takes) = takes(operator) else {
             let known = OPERATORS.iter().map(|(operator, _)| *operator);
             let hint = text::suggestion(operator, known);
@@ -151,14 +181,21 @@ impl Reader<'_> {
         if let Some(kind) = subject.field_type()
             && !takes(subject, kind)
         {
-            let why = format!("{operator} doesn't apply to a field of type {}", kind.names().0);
+            let why = format!(
+                "{operator} doesn't apply to a field of type {}",
+                kind.names().0
+            );
             self.violations.add(path, FieldError::Type, why);
             return None;
         }
         match read_test(subject, operator, operand) {
             Ok(filter) => Some(filter),
             Err((inside, error, why)) => {
-                self.violations.add(format!("{path}{inside}"), error, format!("{operator}: {why}"));
+                self.violations.add(
+                    format!("{path}{inside}"),
+                    error,
+                    format!("{operator}: {why}"),
+                );
                 None
             }
         }
@@ -168,12 +205,22 @@ impl Reader<'_> {
 type Takes = fn(&Subject, FieldType) -> bool;
 
 const EQUALITY: Takes = |_, kind| !matches!(kind, FieldType::Geojson | FieldType::File);
-const ORDER: Takes =
-    |_, kind| matches!(kind, FieldType::Integer | FieldType::Number | FieldType::Date | FieldType::String);
-const MEMBERSHIP: Takes = |_, kind| !matches!(kind, FieldType::Object | FieldType::Geojson | FieldType::File);
+const ORDER: Takes = |_, kind| {
+    matches!(
+        kind,
+        FieldType::Integer | FieldType::Number | FieldType::Date | FieldType::String
+    )
+};
+const MEMBERSHIP: Takes = |_, kind| {
+    !matches!(
+        kind,
+        FieldType::Object | FieldType::Geojson | FieldType::File
+    )
+};
 const PATTERN: Takes = |_, kind| kind == FieldType::String;
 
-/// The operators of one field, and the field types that each is for; inside an object it is for all.
+/// The operators of one field, and the field types that each is for; inside an object it is for
+/// all.
 const OPERATORS: &[(&str, Takes)] = &[
     ("$eq", EQUALITY),
     ("$ne", EQUALITY),
@@ -181,7 +228,12 @@ const OPERATORS: &[(&str, Takes)] = &[
     ("$lte", ORDER),
     ("$gt", ORDER),
     ("$gte", ORDER),
-    ("$range", |_, kind| matches!(kind, FieldType::Integer | FieldType::Number | FieldType::Date)),
+    ("$range", |_, kind| {
+        matches!(
+            kind,
+            FieldType::Integer | FieldType::Number | FieldType::Date
+        )
+    }),
     ("$in", MEMBERSHIP),
     ("$nin", MEMBERSHIP),
     ("$all", |_, kind| matches!(kind, FieldType::Array(_))),
@@ -189,12 +241,17 @@ const OPERATORS: &[(&str, Takes)] = &[
     ("$icontains", PATTERN),
     ("$starts_with", PATTERN),
     ("$isnull", |_, _| true),
-    ("$exists", |subject, _| matches!(subject, Subject::Custom(_))),
+    ("$exists", |subject, _| {
+        matches!(subject, Subject::Custom(_))
+    }),
     ("$has_key", |_, kind| kind == FieldType::Object),
 ];
 
 fn takes(operator: &str) -> Option<Takes> {
-    OPERATORS.iter().find(|(known, _)| *known == operator).map(|(_, takes)| *takes)
+    OPERATORS
+        .iter()
+        .find(|(known, _)| *known == operator)
+        .map(|(_, takes)| *takes)
 }
 
 type Rejected<T> = Result<T, crate::model::field::Rejection>;
@@ -207,18 +264,32 @@ fn read_test(subject: &Subject, operator: &str, given: Value) -> Rejected<Filter
         "$lt" => is(Test::Ordered(Order::Less, ordered(subject, given)?)),
         "$lte" => is(Test::Ordered(Order::LessOrEqual, ordered(subject, given)?)),
         "$gt" => is(Test::Ordered(Order::Greater, ordered(subject, given)?)),
-        "$gte" => is(Test::Ordered(Order::GreaterOrEqual, ordered(subject, given)?)),
+        "$gte" => is(Test::Ordered(
+            Order::GreaterOrEqual,
+            ordered(subject, given)?,
+        )),
         "$range" => {
-            let [from, to] = <[Value; 2]>::try_from(items(given)?)
-                .map_err(|_| (String::new(), FieldError::Length, "must be an array of two values".to_owned()))?;
+            let [from, to] = <[Value; 2]>::try_from(items(given)?).map_err(|_| {
+                (
+                    String::new(),
+                    FieldError::Length,
+                    "must be an array of two values".to_owned(),
+                )
+            })?;
             Filter::All(vec![
-                is(Test::Ordered(Order::GreaterOrEqual, ordered(subject, from)?)),
+                is(Test::Ordered(
+                    Order::GreaterOrEqual,
+                    ordered(subject, from)?,
+                )),
                 is(Test::Ordered(Order::LessOrEqual, ordered(subject, to)?)),
             ])
         }
         "$in" => among(subject, given)?,
         "$nin" => among(subject, given)?.negated(),
-        "$all" => is(Test::HoldsAll(operands(subject, items(given)?.into_iter().enumerate())?)),
+        "$all" => is(Test::HoldsAll(operands(
+            subject,
+            items(given)?.into_iter().enumerate(),
+        )?)),
         "$contains" => is(Test::Contains(operand::pattern(subject, given)?)),
         "$icontains" => is(Test::ContainsFolded(operand::pattern(subject, given)?)),
         "$starts_with" => is(Test::StartsWith(operand::pattern(subject, given)?)),
@@ -243,36 +314,52 @@ fn equals(subject: &Subject, given: Value) -> Rejected<Test> {
 /// An operand that has an order: a number, a text or a time.
 fn ordered(subject: &Subject, given: Value) -> Rejected<Operand> {
     match operand::one(subject, given)? {
-        Operand::Json(value) if !value.is_number() && !value.is_string() => {
-            Err((String::new(), FieldError::Type, "must be a number or text".to_owned()))
-        }
+        Operand::Json(value) if !value.is_number() && !value.is_string() => Err((
+            String::new(),
+            FieldError::Type,
+            "must be a number or text".to_owned(),
+        )),
         operand => Ok(operand),
     }
 }
 
 fn among(subject: &Subject, given: Value) -> Rejected<Filter> {
-    let (nulls, mut values): (Vec<_>, Vec<_>) =
-        items(given)?.into_iter().enumerate().partition(|(_, value)| value.is_null());
+    let (nulls, mut values): (Vec<_>, Vec<_>) = items(given)?
+        .into_iter()
+        .enumerate()
+        .partition(|(_, value)| value.is_null());
     let has_null = !nulls.is_empty();
     // Only inside an object may an array hold nulls.
     if subject.field_type().is_none() {
         values.extend(nulls);
     }
     let listed = Filter::Is(subject.clone(), Test::In(operands(subject, values)?));
-    Ok(if has_null { Filter::Any(vec![Filter::Is(subject.clone(), Test::Null), listed]) } else { listed })
+    Ok(if has_null {
+        Filter::Any(vec![Filter::Is(subject.clone(), Test::Null), listed])
+    } else {
+        listed
+    })
 }
 
 fn items(given: Value) -> Rejected<Vec<Value>> {
     match given {
         Value::Array(items) => Ok(items),
-        _ => Err((String::new(), FieldError::Type, "must be an array".to_owned())),
+        _ => Err((
+            String::new(),
+            FieldError::Type,
+            "must be an array".to_owned(),
+        )),
     }
 }
 
 /// Reads values, each with its place.
-fn operands(subject: &Subject, given: impl IntoIterator<Item = (usize, Value)>) -> Rejected<Vec<Operand>> {
+fn operands(
+    subject: &Subject,
+    given: impl IntoIterator<Item = (usize, Value)>,
+) -> Rejected<Vec<Operand>> {
     let read = given.into_iter().map(|(index, value)| {
-        operand::one(subject, value).map_err(|(inside, error, why)| (format!("[{index}]{inside}"), error, why))
+        operand::one(subject, value)
+            .map_err(|(inside, error, why)| (format!("[{index}]{inside}"), error, why))
     });
     read.collect()
 }

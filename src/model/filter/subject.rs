@@ -1,4 +1,5 @@
-//! What a filter may ask about: built-in fields, fields of the account, custom fields and what is inside objects.
+//! What a filter may ask about: built-in fields, fields of the account, custom fields and what is
+//! inside objects.
 
 use std::sync::Arc;
 
@@ -70,14 +71,19 @@ impl Column {
 
     /// The field of that name.
     pub fn parse(name: &str) -> Option<Self> {
-        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, column)| *column)
+        Self::NAMES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, column)| *column)
     }
 
     /// The type by which operators and operands are checked.
     pub fn field_type(self) -> FieldType {
         match self {
             Column::UserId | Column::Gender => FieldType::Integer,
-            Column::IsAuthorized | Column::EmailVerified | Column::PhoneVerified => FieldType::Boolean,
+            Column::IsAuthorized | Column::EmailVerified | Column::PhoneVerified => {
+                FieldType::Boolean
+            }
             Column::GroupIds => FieldType::Array(ItemType::Integer),
             Column::CreatedAt | Column::UpdatedAt | Column::LastLoginAt => FieldType::Date,
             Column::Nickname

@@ -28,7 +28,10 @@ const MALFORMED: Rejection = (
     "must be argon2, scrypt, pbkdf2, bcrypt, phpass, sha-crypt, or salted SHA in one of the supported forms",
 );
 const TOO_LONG: Rejection = (FieldError::Length, "must be at most 1024 characters long");
-const TOO_COSTLY: Rejection = (FieldError::Range, "must not require more than 256 MiB or 4 million iterations");
+const TOO_COSTLY: Rejection = (
+    FieldError::Range,
+    "must not require more than 256 MiB or 4 million iterations",
+);
 const SHORT_SALT: Rejection = (FieldError::Format, "must have a salt of at least 8 bytes");
 
 /// The alphabet of phpass, sha-crypt, and other hashes of Unix.
@@ -66,7 +69,10 @@ pub(super) fn parse(given: &str) -> Result<Function, Rejection> {
 /// The hash without the label that LDAP or Spring puts before it.
 fn unwrapped(given: &str) -> &str {
     const LABELS: [&str; 4] = ["{CRYPT}", "{crypt}", "{BCRYPT}", "{bcrypt}"];
-    LABELS.iter().find_map(|label| given.strip_prefix(label)).unwrap_or(given)
+    LABELS
+        .iter()
+        .find_map(|label| given.strip_prefix(label))
+        .unwrap_or(given)
 }
 
 /// The character that phpass writes a small number with.
@@ -87,7 +93,10 @@ fn dollar(text: &str) -> Result<Function, Rejection> {
 }
 
 fn bcrypt(prehash: Prehash, text: &str) -> Result<Function, Rejection> {
-    if !["$2a$", "$2b$", "$2y$"].iter().any(|id| text.starts_with(id)) {
+    if !["$2a$", "$2b$", "$2y$"]
+        .iter()
+        .any(|id| text.starts_with(id))
+    {
         return Err(MALFORMED);
     }
     let parts: bcrypt::HashParts = text.parse().map_err(|_| MALFORMED)?;
@@ -100,7 +109,12 @@ fn bcrypt(prehash: Prehash, text: &str) -> Result<Function, Rejection> {
 
 /// The logarithm of the iterations, 8 characters of salt, and the digest.
 fn phpass(rest: &str) -> Result<Function, Rejection> {
-    let number = |byte: &u8| CRYPT.iter().position(|known| known == byte).ok_or(MALFORMED);
+    let number = |byte: &u8| {
+        CRYPT
+            .iter()
+            .position(|known| known == byte)
+            .ok_or(MALFORMED)
+    };
     let bytes = rest.as_bytes();
     if bytes.len() != 1 + 8 + 22 {
         return Err(MALFORMED);
@@ -121,7 +135,13 @@ fn phpass(rest: &str) -> Result<Function, Rejection> {
             have -= 8;
         }
     }
-    Ok(Function::Phpass(narrow(iterations)?, Salted { salt: bytes[1..9].to_vec(), output }))
+    Ok(Function::Phpass(
+        narrow(iterations)?,
+        Salted {
+            salt: bytes[1..9].to_vec(),
+            output,
+        },
+    ))
 }
 
 fn sha_crypt(id: &str, text: &str) -> Result<Function, Rejection> {
@@ -135,7 +155,12 @@ fn sha_crypt(id: &str, text: &str) -> Result<Function, Rejection> {
     let output = parts.next().ok_or(MALFORMED)?;
     let length = if id == "5" { 43 } else { 86 };
     let is_crypt = |text: &str| text.bytes().all(|byte| CRYPT.contains(&byte));
-    if parts.next().is_some() || salt.len() > 16 || output.len() != length || !is_crypt(output) || !salt.is_ascii() {
+    if parts.next().is_some()
+        || salt.len() > 16
+        || output.len() != length
+        || !is_crypt(output)
+        || !salt.is_ascii()
+    {
         return Err(MALFORMED);
     }
     bound(0, rounds)?;
@@ -147,9 +172,14 @@ fn sha_crypt(id: &str, text: &str) -> Result<Function, Rejection> {
 
 /// `{SSHA}` and its longer variants: base64 of the digest and the salt behind it.
 fn ldap(text: &str) -> Result<Function, Rejection> {
-    const LABELS: [(&str, &digest::Algorithm); 3] =
-        [("{SSHA}", &digest::SHA1_FOR_LEGACY_USE_ONLY), ("{SSHA256}", &digest::SHA256), ("{SSHA512}", &digest::SHA512)];
-    let found = LABELS.iter().find_map(|(label, algorithm)| Some((text.strip_prefix(label)?, *algorithm)));
+    const LABELS: [(&str, &digest::Algorithm); 3] = [
+        ("{SSHA}", &digest::SHA1_FOR_LEGACY_USE_ONLY),
+        ("{SSHA256}", &digest::SHA256),
+        ("{SSHA512}", &digest::SHA512),
+    ];
+    let found = LABELS
+        .iter()
+        .find_map(|(label, algorithm)| Some((text.strip_prefix(label)?, *algorithm)));
     let (encoded, algorithm) = found.ok_or(MALFORMED)?;
     let mut output = PADDED.decode(encoded).map_err(|_| MALFORMED)?;
     let length = algorithm.output_len();
@@ -170,18 +200,29 @@ fn django(algorithm: &str, rest: &str) -> Result<Function, Rejection> {
         ("bcrypt_sha256", _) => return bcrypt(Prehash::Django, rest),
         ("argon2", _) => return phc(&format!("${rest}")),
         ("scrypt", [n, salt, r, p, output]) => {
-            return scrypt([number(n)?, number(r)?, number(p)?], plain(salt, PADDED.decode(output).ok())?);
+            return scrypt(
+                [number(n)?, number(r)?, number(p)?],
+                plain(salt, PADDED.decode(output).ok())?,
+            );
         }
         _ => return Err(MALFORMED),
     };
-    let [iterations, salt, output] = parts[..] else { return Err(MALFORMED) };
-    pbkdf2(digest, number(iterations)?, plain(salt, PADDED.decode(output).ok())?)
+    let [iterations, salt, output] = parts[..] else {
+        return Err(MALFORMED);
+    };
+    pbkdf2(
+        digest,
+        number(iterations)?,
+        plain(salt, PADDED.decode(output).ok())?,
+    )
 }
 
 /// Forms of werkzeug: `method:parameters$salt$hash`, the hash in hexadecimal digits.
 fn werkzeug(text: &str) -> Result<Function, Rejection> {
     let parts: Vec<&str> = text.split('$').collect();
-    let [method, salt, output] = parts[..] else { return Err(MALFORMED) };
+    let [method, salt, output] = parts[..] else {
+        return Err(MALFORMED);
+    };
     let salted = plain(salt, hexadecimal(output))?;
     match method.split(':').collect::<Vec<_>>()[..] {
         ["pbkdf2", "sha1", iterations] => pbkdf2(Pbkdf2::Sha1, number(iterations)?, salted),
@@ -194,7 +235,10 @@ fn werkzeug(text: &str) -> Result<Function, Rejection> {
 
 /// A salt that is used as it is written.
 fn plain(salt: &str, output: Option<Vec<u8>>) -> Result<Salted, Rejection> {
-    let salted = Salted { salt: salt.as_bytes().to_vec(), output: output.ok_or(MALFORMED)? };
+    let salted = Salted {
+        salt: salt.as_bytes().to_vec(),
+        output: output.ok_or(MALFORMED)?,
+    };
     if salted.salt.is_empty() || salted.output.len() < MIN_OUTPUT {
         return Err(MALFORMED);
     }
@@ -205,7 +249,10 @@ fn hexadecimal(text: &str) -> Option<Vec<u8>> {
     if !text.is_ascii() || text.len() % 2 == 1 {
         return None;
     }
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok())
+        .collect()
 }
 
 /// A PHC string: `$id$v=version$parameters$salt$output`.
@@ -218,19 +265,39 @@ struct Phc<'a> {
 
 /// Reads PHC strings, and those of passlib, which has plain numbers of iterations for pbkdf2.
 fn phc(text: &str) -> Result<Function, Rejection> {
-    let mut parts = text.strip_prefix('$').ok_or(MALFORMED)?.split('$').peekable();
+    let mut parts = text
+        .strip_prefix('$')
+        .ok_or(MALFORMED)?
+        .split('$')
+        .peekable();
     let id = parts.next().ok_or(MALFORMED)?;
-    let version = parts.next_if(|part| part.starts_with("v=")).map(|part| number(&part[2..])).transpose()?;
-    let (Some(params), Some(salt), Some(output), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    let version = parts
+        .next_if(|part| part.starts_with("v="))
+        .map(|part| number(&part[2..]))
+        .transpose()?;
+    let (Some(params), Some(salt), Some(output), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
     else {
         return Err(MALFORMED);
     };
-    let decode = |text: &str| UNPADDED.decode(text.replace('.', "+")).map_err(|_| MALFORMED);
-    let salted = Salted { salt: decode(salt)?, output: decode(output)? };
+    let decode = |text: &str| {
+        UNPADDED
+            .decode(text.replace('.', "+"))
+            .map_err(|_| MALFORMED)
+    };
+    let salted = Salted {
+        salt: decode(salt)?,
+        output: decode(output)?,
+    };
     if salted.salt.is_empty() || salted.output.len() < MIN_OUTPUT {
         return Err(MALFORMED);
     }
-    let parsed = Phc { id, version, params, salted };
+    let parsed = Phc {
+        id,
+        version,
+        params,
+        salted,
+    };
     match id {
         "argon2id" => argon2(Algorithm::Argon2id, parsed),
         "argon2i" => argon2(Algorithm::Argon2i, parsed),
@@ -256,7 +323,12 @@ fn argon2(algorithm: Algorithm, parsed: Phc) -> Result<Function, Rejection> {
     if parsed.salted.salt.len() < argon2::MIN_SALT_LEN {
         return Err(SHORT_SALT);
     }
-    let params = Params::new(narrow(memory)?, narrow(passes)?, narrow(lanes)?, Some(parsed.salted.output.len()));
+    let params = Params::new(
+        narrow(memory)?,
+        narrow(passes)?,
+        narrow(lanes)?,
+        Some(parsed.salted.output.len()),
+    );
     let params = params.map_err(|_| MALFORMED)?;
     Ok(Function::Argon2(algorithm, version, params, parsed.salted))
 }
@@ -271,12 +343,16 @@ fn phc_scrypt(parsed: Phc) -> Result<Function, Rejection> {
 }
 
 fn scrypt([n, block, lanes]: [u64; 3], salted: Salted) -> Result<Function, Rejection> {
-    bound(block.saturating_mul(128).saturating_mul(n.max(lanes)), n.saturating_mul(block).saturating_mul(lanes))?;
+    bound(
+        block.saturating_mul(128).saturating_mul(n.max(lanes)),
+        n.saturating_mul(block).saturating_mul(lanes),
+    )?;
     if !n.is_power_of_two() || n < 2 {
         return Err(MALFORMED);
     }
     let log_n = u8::try_from(n.trailing_zeros()).map_err(|_| TOO_COSTLY)?;
-    let params = scrypt::Params::new(log_n, narrow(block)?, narrow(lanes)?).map_err(|_| MALFORMED)?;
+    let params =
+        scrypt::Params::new(log_n, narrow(block)?, narrow(lanes)?).map_err(|_| MALFORMED)?;
     Ok(Function::Scrypt(params, salted))
 }
 
@@ -294,27 +370,38 @@ fn phc_pbkdf2(digest: Pbkdf2, parsed: Phc) -> Result<Function, Rejection> {
         numbers(parsed.params, ["i"])?[0]
     };
     // `$pbkdf2$` without a digest is passlib's name alone.
-    if parsed.version.is_some() || (parsed.id == "pbkdf2") != (is_passlibs && digest == Pbkdf2::Sha1) {
+    if parsed.version.is_some()
+        || (parsed.id == "pbkdf2") != (is_passlibs && digest == Pbkdf2::Sha1)
+    {
         return Err(MALFORMED);
     }
     pbkdf2(digest, iterations, parsed.salted)
 }
 
 fn pbkdf2(digest: Pbkdf2, iterations: u64, salted: Salted) -> Result<Function, Rejection> {
-    bound(0, iterations.saturating_mul(digest.blocks(salted.output.len())))?;
+    bound(
+        0,
+        iterations.saturating_mul(digest.blocks(salted.output.len())),
+    )?;
     let iterations = NonZeroU32::new(narrow(iterations)?).ok_or(MALFORMED)?;
     Ok(Function::Pbkdf2(digest, iterations, salted))
 }
 
 /// The parameters of these names, where there are just these.
 fn numbers<const N: usize>(params: &str, names: [&str; N]) -> Result<[u64; N], Rejection> {
-    let given: Vec<(&str, &str)> = params.split(',').filter_map(|param| param.split_once('=')).collect();
+    let given: Vec<(&str, &str)> = params
+        .split(',')
+        .filter_map(|param| param.split_once('='))
+        .collect();
     if given.len() != N || params.split(',').count() != N {
         return Err(MALFORMED);
     }
     let mut found = [0; N];
     for (place, name) in found.iter_mut().zip(names) {
-        let (_, text) = given.iter().find(|(given, _)| *given == name).ok_or(MALFORMED)?;
+        let (_, text) = given
+            .iter()
+            .find(|(given, _)| *given == name)
+            .ok_or(MALFORMED)?;
         *place = number(text)?;
     }
     Ok(found)
@@ -342,7 +429,10 @@ fn bound(memory: u64, iterations: u64) -> Result<(), Rejection> {
 
 macro_rules! named {
     ($name:literal) => {
-        (FieldError::Format, concat!("the hash format `", $name, "` isn't supported"))
+        (
+            FieldError::Format,
+            concat!("the hash format `", $name, "` isn't supported"),
+        )
     };
 }
 
@@ -394,7 +484,10 @@ const UNSUPPORTED: &[(&str, Rejection)] = &[
 /// The error of a known form that can't be verified.
 fn unsupported(text: &str) -> Option<Rejection> {
     // A form that is supported, with something wrong in it, is no other form.
-    let known = UNSUPPORTED.iter().find(|(start, _)| text.starts_with(start)).map(|(_, rejection)| *rejection);
+    let known = UNSUPPORTED
+        .iter()
+        .find(|(start, _)| text.starts_with(start))
+        .map(|(_, rejection)| *rejection);
     known.or_else(|| by_shape(text))
 }
 

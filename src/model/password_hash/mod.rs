@@ -1,4 +1,5 @@
-//! Hashes of passwords: the form that is written, and the forms of other systems that migrated users bring.
+//! Hashes of passwords: the form that is written, and the forms of other systems that migrated
+//! users bring.
 
 mod formats;
 
@@ -42,12 +43,16 @@ pub struct HashParameters {
 impl Default for HashParameters {
     /// 19 MiB, 2 passes, 1 lane, as OWASP recommends.
     fn default() -> Self {
-        Self { memory_kib: 19_456, iterations: 2, lanes: 1 }
+        Self {
+            memory_kib: 19_456,
+            iterations: 2,
+            lanes: 1,
+        }
     }
 }
 
-/// The function and parameters of a hash, without its salt and output: to verify hashes of one kind takes the same
-/// time.
+/// The function and parameters of a hash, without its salt and output: to verify hashes of one kind
+/// takes the same time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HashKind(String);
 
@@ -93,24 +98,38 @@ struct Salted {
 ///
 /// # Errors
 /// Fails if there is no memory for it.
-pub fn hash(secret: &Secret, salt: [u8; 16], parameters: HashParameters) -> password_hash::Result<String> {
-    let params = Params::new(parameters.memory_kib, parameters.iterations, parameters.lanes, None)?;
+pub fn hash(
+    secret: &Secret,
+    salt: [u8; 16],
+    parameters: HashParameters,
+) -> password_hash::Result<String> {
+    let params = Params::new(
+        parameters.memory_kib,
+        parameters.iterations,
+        parameters.lanes,
+        None,
+    )?;
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     let hash = argon2.hash_password_with_salt(secret.expose().as_bytes(), &salt)?;
     Ok(hash.to_string())
 }
 
 impl PasswordHash {
-    /// Reads a hash: argon2, scrypt, and pbkdf2 in PHC form and in those of Django, passlib, and werkzeug; bcrypt,
-    /// also in the forms of Django and WordPress; phpass; sha-crypt; and salted SHA of LDAP.
+    /// Reads a hash: argon2, scrypt, and pbkdf2 in PHC form and in those of Django, passlib, and
+    /// werkzeug; bcrypt, also in the forms of Django and WordPress; phpass; sha-crypt; and salted
+    /// SHA of LDAP.
     ///
     /// # Errors
-    /// FIELD_FORMAT for any other, by its name if it has one; FIELD_RANGE if it costs too much to verify.
+    /// FIELD_FORMAT for any other, by its name if it has one; FIELD_RANGE if it costs too much to
+    /// verify.
     pub fn parse(given: &str) -> Result<Self, Rejection> {
-        Ok(Self { function: formats::parse(given)? })
+        Ok(Self {
+            function: formats::parse(given)?,
+        })
     }
 
-    /// Whether [`hash`] makes it with these parameters; any other is upgraded at the next correct password.
+    /// Whether [`hash`] makes it with these parameters; any other is upgraded at the next correct
+    /// password.
     pub fn is_current(&self, parameters: HashParameters) -> bool {
         match &self.function {
             Function::Argon2(.., salted) => {
@@ -121,10 +140,12 @@ impl PasswordHash {
         }
     }
 
-    /// Whether a right password proves enough to replace the hash. bcrypt reads only the first 72 bytes: an upgrade
-    /// from a longer password could store a slip behind them, and lock the owner out.
+    /// Whether a right password proves enough to replace the hash. bcrypt reads only the first 72
+    /// bytes: an upgrade from a longer password could store a slip behind them, and lock the owner
+    /// out.
     pub fn is_upgraded_by(&self, password: &str) -> bool {
-        !matches!(self.function, Function::Bcrypt(Prehash::None, _)) || password.len() <= BCRYPT_BYTES
+        !matches!(self.function, Function::Bcrypt(Prehash::None, _))
+            || password.len() <= BCRYPT_BYTES
     }
 
     /// Whether it takes longer the longer the password is.
@@ -138,19 +159,34 @@ impl PasswordHash {
             Function::Bcrypt(_, text) => format!("$2b${}$", text.get(4..6)?),
             Function::Argon2(algorithm, version, params, _) => {
                 let (m, t, p) = (params.m_cost(), params.t_cost(), params.p_cost());
-                format!("${}$v={}$m={m},t={t},p={p}$", algorithm.as_str(), u32::from(*version))
+                format!(
+                    "${}$v={}$m={m},t={t},p={p}$",
+                    algorithm.as_str(),
+                    u32::from(*version)
+                )
             }
             Function::Scrypt(params, _) => {
-                format!("$scrypt$ln={},r={},p={}$", params.log_n(), params.r(), params.p())
+                format!(
+                    "$scrypt$ln={},r={},p={}$",
+                    params.log_n(),
+                    params.r(),
+                    params.p()
+                )
             }
             Function::Pbkdf2(algorithm, iterations, salted) => {
                 // As many iterations as the 32 bytes of a sample need for the same work.
-                let (blocks, of_sample) = (algorithm.blocks(salted.output.len()), algorithm.blocks(SAMPLE_BYTES));
+                let (blocks, of_sample) = (
+                    algorithm.blocks(salted.output.len()),
+                    algorithm.blocks(SAMPLE_BYTES),
+                );
                 let iterations = u64::from(iterations.get()) * blocks / of_sample;
                 format!("$pbkdf2-{}$i={}$", algorithm.as_str(), iterations.max(1))
             }
             Function::Phpass(iterations, _) => {
-                format!("$P${}", formats::crypt_character(iterations.trailing_zeros())?)
+                format!(
+                    "$P${}",
+                    formats::crypt_character(iterations.trailing_zeros())?
+                )
             }
             Function::ShaCrypt(rounds, text) => format!("{}rounds={rounds}$", text.get(..3)?),
             Function::Digest(..) => return None,
@@ -183,8 +219,12 @@ impl PasswordHash {
             Function::Pbkdf2(algorithm, iterations, Salted { salt, output }) => {
                 Ok(pbkdf2::verify(algorithm.ring(), *iterations, salt, bytes, output).is_ok())
             }
-            Function::Phpass(iterations, salted) => Ok(salted.is(&phpass(bytes, &salted.salt, *iterations))),
-            Function::ShaCrypt(_, text) => Ok(ShaCrypt::default().verify_password(bytes, text.as_str()).is_ok()),
+            Function::Phpass(iterations, salted) => {
+                Ok(salted.is(&phpass(bytes, &salted.salt, *iterations)))
+            }
+            Function::ShaCrypt(_, text) => Ok(ShaCrypt::default()
+                .verify_password(bytes, text.as_str())
+                .is_ok()),
             Function::Digest(algorithm, salted) => {
                 let mut computed = digest::Context::new(algorithm);
                 computed.update(bytes);
@@ -203,8 +243,14 @@ const PHC_SAMPLE: &str = "AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
 impl HashKind {
     /// The kind of the hashes that are written with these parameters.
     pub fn of(parameters: HashParameters) -> Self {
-        let HashParameters { memory_kib, iterations, lanes } = parameters;
-        Self(format!("$argon2id$v=19$m={memory_kib},t={iterations},p={lanes}$"))
+        let HashParameters {
+            memory_kib,
+            iterations,
+            lanes,
+        } = parameters;
+        Self(format!(
+            "$argon2id$v=19$m={memory_kib},t={iterations},p={lanes}$"
+        ))
     }
 
     /// A kind as it was stored.
@@ -246,12 +292,18 @@ impl Prehash {
             Prehash::None => password.as_bytes().to_vec(),
             Prehash::Django => {
                 let digest = digest::digest(&digest::SHA256, password.as_bytes());
-                digest.as_ref().iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect()
+                digest
+                    .as_ref()
+                    .iter()
+                    .flat_map(|byte| format!("{byte:02x}").into_bytes())
+                    .collect()
             }
             Prehash::WordPress => {
                 let key = hmac::Key::new(hmac::HMAC_SHA384, b"wp-sha384");
                 let trimmed = password.trim_matches([' ', '\t', '\n', '\r', '\x0b']);
-                STANDARD.encode(hmac::sign(&key, trimmed.as_bytes())).into_bytes()
+                STANDARD
+                    .encode(hmac::sign(&key, trimmed.as_bytes()))
+                    .into_bytes()
             }
         }
     }
@@ -302,7 +354,8 @@ mod tests {
     use crate::{error::FieldError, model::password::parse_attempt};
 
     const PASSWORD: &str = "correct horse battery staple";
-    /// What argon2-cffi, bcrypt, passlib, Django, werkzeug, and hashlib of Python make of [`PASSWORD`].
+    /// What argon2-cffi, bcrypt, passlib, Django, werkzeug, and hashlib of Python make of
+    /// [`PASSWORD`].
     const KNOWN: &[&str] = &[
         "$argon2id$v=19$m=256,t=2,p=1$c2l4dGVlbiBieXRlcyBvaw$DFJl3+LYuTnYvEglMJWlNe078oGA5gKVBvWvbqtptz4",
         "$argon2id$v=19$m=1024,t=3,p=4$c2l4dGVlbiBieXRlcyBvaw$v11dp/DYwBAshhPoBsGQRfyJevw2bB0dom65uKcEu+o",
@@ -351,8 +404,7 @@ mod tests {
         "{SSHA256}V3+E7n+oA5nAumCVsflVlaH0dFzcMybx1iXnDPZCKd1zYWx0U0FMVA==",
         "{SSHA512}D5RPuRGUFT878dm3WuNllOKkhi2KKxT360qcpv6N5VoCEiqMNQffSEsW4kCFoHSL5qEXTXcYWJb3csz9QhV/vXNhbHRTQUxU",
     ];
-    const OURS: &str =
-        "$argon2id$v=19$m=19456,t=2,p=1$c2l4dGVlbiBieXRlcyBvaw$bAfnes5HACCDehV3nD4BAoSgv8xaEH/F3i1SkZIIJbI";
+    const OURS: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2l4dGVlbiBieXRlcyBvaw$bAfnes5HACCDehV3nD4BAoSgv8xaEH/F3i1SkZIIJbI";
     const SALT: &str = "$c2l4dGVlbiBieXRlcyBvaw$DFJl3+LYuTnYvEglMJWlNe078oGA5gKVBvWvbqtptz4";
 
     fn secret(text: &str) -> Secret {
@@ -372,14 +424,22 @@ mod tests {
         for known in KNOWN {
             let hash = parsed(known);
             assert!(hash.verify(PASSWORD).unwrap(), "{known}");
-            assert!(!hash.verify("correct horse battery stapler").unwrap(), "{known}");
+            assert!(
+                !hash.verify("correct horse battery stapler").unwrap(),
+                "{known}"
+            );
             assert!(!hash.is_current(HashParameters::default()), "{known}");
         }
     }
 
     #[test]
     fn a_hash_is_what_other_programs_make_with_its_parameters() {
-        let made = hash(&secret(PASSWORD), *b"sixteen bytes ok", HashParameters::default()).unwrap();
+        let made = hash(
+            &secret(PASSWORD),
+            *b"sixteen bytes ok",
+            HashParameters::default(),
+        )
+        .unwrap();
         assert_eq!(made, OURS);
         let hash = parsed(&made);
         assert!(hash.is_current(HashParameters::default()) && hash.verify(PASSWORD).unwrap());
@@ -403,9 +463,16 @@ mod tests {
             "$pbkdf2-sha512$i=5000000000",
         ];
         for costly in costly {
-            assert_eq!(error(&format!("{costly}{SALT}")), Some(FieldError::Range), "{costly}");
+            assert_eq!(
+                error(&format!("{costly}{SALT}")),
+                Some(FieldError::Range),
+                "{costly}"
+            );
         }
-        assert_eq!(error(&KNOWN[6].replace("$04$", "$17$")), Some(FieldError::Range));
+        assert_eq!(
+            error(&KNOWN[6].replace("$04$", "$17$")),
+            Some(FieldError::Range)
+        );
     }
 
     #[test]
@@ -450,14 +517,27 @@ mod tests {
             "$pbkdf2$i=1000",
         ];
         for malformed in malformed {
-            assert_eq!(error(&format!("{malformed}{SALT}")), Some(FieldError::Format), "{malformed}");
+            assert_eq!(
+                error(&format!("{malformed}{SALT}")),
+                Some(FieldError::Format),
+                "{malformed}"
+            );
         }
-        for malformed in
-            ["", "$", "plain", "5f4dcc3b5aa765d61d8327deb882cf99", "$2b$", "$1$salt$hash", OURS.trim_start_matches('$')]
-        {
+        for malformed in [
+            "",
+            "$",
+            "plain",
+            "5f4dcc3b5aa765d61d8327deb882cf99",
+            "$2b$",
+            "$1$salt$hash",
+            OURS.trim_start_matches('$'),
+        ] {
             assert_eq!(error(malformed), Some(FieldError::Format), "{malformed}");
         }
-        assert_eq!(error(&KNOWN[6].replace("$04$", "$03$")), Some(FieldError::Format));
+        assert_eq!(
+            error(&KNOWN[6].replace("$04$", "$03$")),
+            Some(FieldError::Format)
+        );
         assert_eq!(error(&OURS[..OURS.len() - 44]), Some(FieldError::Format));
         assert_eq!(error(&format!("{OURS}=")), Some(FieldError::Format));
     }
@@ -467,7 +547,10 @@ mod tests {
         let hash = parsed("$2b$04$y96vdimg0Qud/.XQaGrgMeayJhSLRa0B.gRItI9P87R8X546jacxu");
         assert!(hash.verify(&PASSWORD.repeat(4)).unwrap());
         assert!(hash.is_upgraded_by(&"x".repeat(72)) && !hash.is_upgraded_by(&"x".repeat(73)));
-        for known in ["$wp$2y$04$8IIJC3pc2snCrOclajrYp.4RlfcpvHhxFackqKAKObnrzp9dptG4K", OURS] {
+        for known in [
+            "$wp$2y$04$8IIJC3pc2snCrOclajrYp.4RlfcpvHhxFackqKAKObnrzp9dptG4K",
+            OURS,
+        ] {
             assert!(parsed(known).is_upgraded_by(&"x".repeat(73)), "{known}");
         }
     }
@@ -496,12 +579,24 @@ mod tests {
         let named = [
             ("$1$saltsalt$qjXMvbEw8oaL.CzflDtaK/", "md5_crypt"),
             ("$apr1$saltsalt$qjXMvbEw8oaL.CzflDtaK/", "apr_md5_crypt"),
-            ("$2x$04$8IIJC3pc2snCrOclajrYp.DG4/0uBburRnnQ.RDQpMOiSFDBNmZMe", "bcrypt_2x"),
-            ("$wp$2x$04$8IIJC3pc2snCrOclajrYp.4RlfcpvHhxFackqKAKObnrzp9dptG4K", ""),
-            ("$y$j9T$F5Jx5fExrKuPp53xLKQ..1$X3DX6M94c7o.9agCG9G317fhZg9SqC.5i5rd.RhAtQ7", "yescrypt"),
+            (
+                "$2x$04$8IIJC3pc2snCrOclajrYp.DG4/0uBburRnnQ.RDQpMOiSFDBNmZMe",
+                "bcrypt_2x",
+            ),
+            (
+                "$wp$2x$04$8IIJC3pc2snCrOclajrYp.4RlfcpvHhxFackqKAKObnrzp9dptG4K",
+                "",
+            ),
+            (
+                "$y$j9T$F5Jx5fExrKuPp53xLKQ..1$X3DX6M94c7o.9agCG9G317fhZg9SqC.5i5rd.RhAtQ7",
+                "yescrypt",
+            ),
             ("{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=", "ldap_sha1"),
             ("{SSHA}short", ""),
-            ("md5$salt$5f4dcc3b5aa765d61d8327deb882cf99", "django_salted_md5"),
+            (
+                "md5$salt$5f4dcc3b5aa765d61d8327deb882cf99",
+                "django_salted_md5",
+            ),
             ("5f4dcc3b5aa765d61d8327deb882cf99", "hex_md5"),
             ("5baa61e4c9b93f3f0682250b6cf8331b7ee68fd8", "hex_sha1"),
             ("*2470C0C06DEE42FD1618BB99005ADCA2EC9D1E19", "mysql41"),
@@ -532,11 +627,21 @@ mod tests {
             assert_eq!(sample.kind(), Some(kind), "{known}");
             assert!(!sample.verify(PASSWORD).unwrap());
         }
-        assert_eq!(parsed(OURS).kind(), Some(HashKind::of(HashParameters::default())));
+        assert_eq!(
+            parsed(OURS).kind(),
+            Some(HashKind::of(HashParameters::default()))
+        );
         assert_eq!(parsed(KNOWN[6]).kind(), parsed(KNOWN[8]).kind());
         // Two digests' worth of output take twice the iterations.
-        assert_eq!(parsed(KNOWN[14]).kind().unwrap().as_str(), "$pbkdf2-sha256$i=2000$");
-        assert!(HashKind::stored("$argon3$x=1$".to_owned()).sample().is_err());
+        assert_eq!(
+            parsed(KNOWN[14]).kind().unwrap().as_str(),
+            "$pbkdf2-sha256$i=2000$"
+        );
+        assert!(
+            HashKind::stored("$argon3$x=1$".to_owned())
+                .sample()
+                .is_err()
+        );
     }
 
     #[test]

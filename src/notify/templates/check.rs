@@ -10,7 +10,8 @@ const CODE: &str = "048159";
 
 impl Templates {
     /// # Errors
-    /// The first text that is missing, does not render or shows its code or another number in a wrong way.
+    /// The first text that is missing, does not render or shows its code or another number in a
+    /// wrong way.
     pub(super) fn check(&self) -> Result<(), TemplateError> {
         for language in &self.languages {
             for template in Template::ALL {
@@ -50,11 +51,17 @@ impl Templates {
     }
 }
 
-/// What is wrong with the numbers of a text. Programs read codes out of messages, and must find one alone.
+/// What is wrong with the numbers of a text. Programs read codes out of messages, and must find one
+/// alone.
 fn error(rendered: &str, has_code: bool) -> Option<&'static str> {
-    let long: Vec<&str> = rendered.split(|c: char| !c.is_ascii_digit()).filter(|run| run.len() >= CODE.len()).collect();
+    let long: Vec<&str> = rendered
+        .split(|c: char| !c.is_ascii_digit())
+        .filter(|run| run.len() >= CODE.len())
+        .collect();
     if long.iter().any(|run| *run != CODE) || (!has_code && !long.is_empty()) {
-        Some("it contains six consecutive digits outside the code placeholder (a color such as #000000 counts too)")
+        Some(
+            "it contains six consecutive digits outside the code placeholder (a color such as #000000 counts too)",
+        )
     } else if has_code && long.is_empty() {
         Some("it doesn't contain the code as six consecutive digits")
     } else {

@@ -17,7 +17,9 @@ fn tags(tags: &[&str]) -> Vec<String> {
 }
 
 fn long_numbers(text: &str) -> Vec<&str> {
-    text.split(|c: char| !c.is_ascii_digit()).filter(|run| run.len() > 5).collect()
+    text.split(|c: char| !c.is_ascii_digit())
+        .filter(|run| run.len() > 5)
+        .collect()
 }
 
 #[test]
@@ -28,12 +30,23 @@ fn every_text_shows_its_code_once_and_no_other_six_digits() {
             let languages = tags(&[language]);
             let mail = templates.mail(&context(template, &languages)).unwrap();
             let Text(sms) = templates.text(&context(template, &languages)).unwrap();
-            let shown: &[&str] = if template.has_code() { &["007042"] } else { &[] };
+            let shown: &[&str] = if template.has_code() {
+                &["007042"]
+            } else {
+                &[]
+            };
             for text in [&mail.text, &mail.html, &sms] {
-                assert_eq!(long_numbers(text), shown, "{language} {} {text}", template.as_str());
+                assert_eq!(
+                    long_numbers(text),
+                    shown,
+                    "{language} {} {text}",
+                    template.as_str()
+                );
             }
             assert_eq!(long_numbers(&mail.subject), [""; 0]);
-            assert!(mail.html.contains("Tom &amp; Jerry&#x27;s") && mail.text.contains("Tom & Jerry's"));
+            assert!(
+                mail.html.contains("Tom &amp; Jerry&#x27;s") && mail.text.contains("Tom & Jerry's")
+            );
             assert!(mail.subject.contains("Tom & Jerry's") && sms.contains("Tom & Jerry's"));
         }
     }
@@ -61,7 +74,10 @@ fn an_empty_app_name_is_the_deployments_own() {
     let templates = Templates::load(None, "Example").unwrap();
     let mut context = context(Template::CodeBind, &[]);
     context.app_name = "";
-    assert_eq!(templates.mail(&context).unwrap().subject, "Your Example verification code");
+    assert_eq!(
+        templates.mail(&context).unwrap().subject,
+        "Your Example verification code"
+    );
 }
 
 /// A folder of templates that goes with the test.
@@ -106,7 +122,10 @@ fn a_folder_overrides_a_text_and_adds_a_language() {
     let templates = folder.load().unwrap();
     let subject = |language: &str| {
         let languages = tags(&[language]);
-        templates.mail(&context(Template::CodeUnlink, &languages)).unwrap().subject
+        templates
+            .mail(&context(Template::CodeUnlink, &languages))
+            .unwrap()
+            .subject
     };
     assert_eq!(subject("en"), "Hello from Tom & Jerry's");
     assert_eq!(subject("fr-CA"), "Votre code");
@@ -119,7 +138,10 @@ fn a_fault_in_a_folder_stops_the_start() {
         ("en/code.txt", "{{ code }} {{ missing }}"),
         ("en/code.txt", "no code"),
         ("en/code.txt", "{{ code[:3] }} {{ code[3:] }}"),
-        ("en/notice.html", "<p style='color:#000000'>{{ subject }}</p>"),
+        (
+            "en/notice.html",
+            "<p style='color:#000000'>{{ subject }}</p>",
+        ),
         ("en/notice.txt", "{{ code }}"),
         ("en/code.html", "{% if %}"),
         ("layout.html", "{{ nothing }}"),

@@ -33,7 +33,11 @@ impl MailDir {
     ///
     /// # Errors
     /// A temporary failure, if the file system reports an error.
-    pub async fn keep(&self, mail: &Message<Mail>, mime: &lettre::Message) -> Result<(), SendError> {
+    pub async fn keep(
+        &self,
+        mail: &Message<Mail>,
+        mime: &lettre::Message,
+    ) -> Result<(), SendError> {
         let path = self.path(mail);
         let unfinished = path.with_extension("part");
         let kept = async {
@@ -62,18 +66,31 @@ mod tests {
             message_id: Uuid::nil(),
             created_at: DateTime::UNIX_EPOCH,
             recipient: "ann@example.org".to_owned(),
-            content: Mail { subject: "Hello".to_owned(), text: "text".to_owned(), html: "<p>text</p>".to_owned() },
+            content: Mail {
+                subject: "Hello".to_owned(),
+                text: "text".to_owned(),
+                html: "<p>text</p>".to_owned(),
+            },
         };
-        let mime = Sender::parse("no-reply@example.org").unwrap().mime(&mail).unwrap();
+        let mime = Sender::parse("no-reply@example.org")
+            .unwrap()
+            .mime(&mail)
+            .unwrap();
 
         mail_dir.keep(&mail, &mime).await.unwrap();
         mail_dir.keep(&mail, &mime).await.unwrap();
 
-        let files: Vec<PathBuf> =
-            std::fs::read_dir(folder.join("mails")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let files: Vec<PathBuf> = std::fs::read_dir(folder.join("mails"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
         assert_eq!(files, [mail_dir.path(&mail)]);
         assert_eq!(files[0].extension().unwrap(), "eml");
-        assert!(std::fs::read_to_string(&files[0]).unwrap().contains("Subject: Hello"));
+        assert!(
+            std::fs::read_to_string(&files[0])
+                .unwrap()
+                .contains("Subject: Hello")
+        );
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

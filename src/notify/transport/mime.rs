@@ -33,7 +33,9 @@ impl Sender {
         let mailbox: Mailbox = given.parse()?;
         // The domain goes in ASCII; a local part can't, and not every relay accepts it.
         let ascii = Some(&mailbox.email).filter(|email| email.user().is_ascii());
-        let email = ascii.and_then(|email| address(email.as_ref())).ok_or(SenderError::NotAscii)?;
+        let email = ascii
+            .and_then(|email| address(email.as_ref()))
+            .ok_or(SenderError::NotAscii)?;
         Ok(Self(Mailbox::new(mailbox.name, email)))
     }
 
@@ -42,7 +44,8 @@ impl Sender {
     /// # Errors
     /// A permanent one where the recipient is no address that mail can go to.
     pub fn mime(&self, mail: &Message<Mail>) -> Result<lettre::Message, SendError> {
-        let recipient = address(&mail.recipient).ok_or_else(|| SendError::permanent("not an address"))?;
+        let recipient =
+            address(&mail.recipient).ok_or_else(|| SendError::permanent("not an address"))?;
         lettre::Message::builder()
             .from(self.0.clone())
             .to(Mailbox::new(None, recipient))
@@ -96,17 +99,35 @@ mod tests {
     #[test]
     fn a_letter_has_a_stable_id_and_says_that_a_program_wrote_it() {
         let mime = formatted(&mail("Ann@bücher.example", "验证码")).unwrap();
-        assert!(mime.contains("Message-ID: <00000000-0000-0000-0000-000000000000@example.org>\r\n"), "{mime}");
-        assert!(mime.contains("Date: Thu, 01 Jan 1970 00:00:00 +0000\r\n"), "{mime}");
+        assert!(
+            mime.contains("Message-ID: <00000000-0000-0000-0000-000000000000@example.org>\r\n"),
+            "{mime}"
+        );
+        assert!(
+            mime.contains("Date: Thu, 01 Jan 1970 00:00:00 +0000\r\n"),
+            "{mime}"
+        );
         assert!(mime.contains("To: Ann@xn--bcher-kva.example\r\n"), "{mime}");
-        assert!(mime.contains("Auto-Submitted: auto-generated\r\n"), "{mime}");
+        assert!(
+            mime.contains("Auto-Submitted: auto-generated\r\n"),
+            "{mime}"
+        );
         assert!(mime.is_ascii());
     }
 
     #[test]
     fn no_header_can_be_slipped_in() {
-        for recipient in ["a@b.example\r\nBcc: c@d.example", "a\r\nBcc: c@d.example", "nobody", "@b.example", "a@"] {
-            assert!(formatted(&mail(recipient, "Hello")).is_err(), "{recipient:?}");
+        for recipient in [
+            "a@b.example\r\nBcc: c@d.example",
+            "a\r\nBcc: c@d.example",
+            "nobody",
+            "@b.example",
+            "a@",
+        ] {
+            assert!(
+                formatted(&mail(recipient, "Hello")).is_err(),
+                "{recipient:?}"
+            );
         }
         let mime = formatted(&mail("a@b.example", "Hello\r\nBcc: c@d.example")).unwrap();
         assert!(!mime.lines().any(|line| line.starts_with("Bcc")), "{mime}");

@@ -77,6 +77,11 @@ impl Transports {
 }
 
 /// Ends a send that takes too long. Both transports close the connection of an abandoned send.
-async fn within(limit: Duration, send: impl Future<Output = Result<(), SendError>>) -> Result<(), SendError> {
-    tokio::time::timeout(limit, send).await.unwrap_or_else(|_| Err(SendError::retry("timeout")))
+async fn within(
+    limit: Duration,
+    send: impl Future<Output = Result<(), SendError>>,
+) -> Result<(), SendError> {
+    tokio::time::timeout(limit, send)
+        .await
+        .unwrap_or_else(|_| Err(SendError::retry("timeout")))
 }

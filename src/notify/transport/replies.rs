@@ -1,8 +1,9 @@
 //! A relay's replies in the form that lettre reads.
 //!
-//! RFC 5321, section 4.2: the code alone decides, its text is for people, and may be missing. lettre's parser wants more:
-//! UTF-8, a space after the code of the last line, CRLF at its end, and short lines. Relays send text in GBK, a bare
-//! `250`, and bare line feeds, and a mail that was accepted must not be sent again because of that.
+//! RFC 5321, section 4.2: the code alone decides, its text is for people, and may be missing.
+//! lettre's parser wants more: UTF-8, a space after the code of the last line, CRLF at its end, and
+//! short lines. Relays send text in GBK, a bare `250`, and bare line feeds, and a mail that was
+//! accepted must not be sent again because of that.
 
 use std::{
     fmt, io,
@@ -27,7 +28,9 @@ const CODE: usize = 3;
 const GREETING: &[u8] = b"220 \r\n";
 
 /// A stream to a relay.
-pub(super) trait RelayStream: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static {
+pub(super) trait RelayStream:
+    AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static
+{
     /// The address of the relay.
     ///
     /// # Errors
@@ -77,11 +80,19 @@ impl<S> Replies<S> {
     }
 
     fn with(stream: S, ready: Vec<u8>, lender: Option<oneshot::Sender<S>>) -> Self {
-        Self { stream: Some(stream), line: Line::default(), ready, start: 0, lender }
+        Self {
+            stream: Some(stream),
+            line: Line::default(),
+            ready,
+            start: 0,
+            lender,
+        }
     }
 
     fn stream(&mut self) -> io::Result<&mut S> {
-        self.stream.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
+        self.stream
+            .as_mut()
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }
 
@@ -96,7 +107,10 @@ impl<S> Drop for Replies<S> {
 
 impl<S: RelayStream> AsyncTokioStream for Replies<S> {
     fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.stream.as_ref().ok_or(io::ErrorKind::NotConnected)?.peer_addr()
+        self.stream
+            .as_ref()
+            .ok_or(io::ErrorKind::NotConnected)?
+            .peer_addr()
     }
 }
 
@@ -107,7 +121,11 @@ impl<S> fmt::Debug for Replies<S> {
 }
 
 impl<S: RelayStream> AsyncRead for Replies<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         // A part of a reply can be empty in its new form.
         while this.start == this.ready.len() {
@@ -131,7 +149,11 @@ impl<S: RelayStream> AsyncRead for Replies<S> {
 }
 
 impl<S: RelayStream> AsyncWrite for Replies<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(self.get_mut().stream()?).poll_write(cx, bytes)
     }
 
@@ -165,7 +187,8 @@ impl Line {
             // It is written with the line feed.
             b'\r' => {}
             b'\n' => {
-                // lettre takes the first word of the reply to EHLO for the name of the relay, and needs one.
+                // lettre takes the first word of the reply to EHLO for the name of the relay, and
+                // needs one.
                 if self.is_success && self.length == CODE + 1 {
                     out.extend_from_slice(b"ok");
                 }
@@ -195,8 +218,14 @@ mod tests {
             bytes.iter().for_each(|byte| line.push(*byte, &mut out));
             String::from_utf8(out).unwrap()
         };
-        assert_eq!(read(b"250 2.0.0 Ok: queued\r\n"), "250 2.0.0 Ok: queued\r\n");
-        assert_eq!(read(b"250-SIZE\r\n250 HELP\r\n"), "250-SIZE\r\n250 HELP\r\n");
+        assert_eq!(
+            read(b"250 2.0.0 Ok: queued\r\n"),
+            "250 2.0.0 Ok: queued\r\n"
+        );
+        assert_eq!(
+            read(b"250-SIZE\r\n250 HELP\r\n"),
+            "250-SIZE\r\n250 HELP\r\n"
+        );
         assert_eq!(read(b"250\r\n"), "250 ok\r\n");
         assert_eq!(read(b"250\n354\n334 \r\n"), "250 ok\r\n354 \r\n334 \r\n");
         assert_eq!(read(b"250 \xd3\xca\xbc\xfe\r\n"), "250 ????\r\n");

@@ -1,8 +1,8 @@
 //! SMTP, through lettre's connections and a small pool of our own.
 //!
-//! lettre's pool takes a connection back whose send was abandoned in the middle of the protocol; the next mail would
-//! then be written into the previous one. Here a connection belongs to its send and comes back only after a success, so
-//! that the connection of an abandoned send is closed.
+//! lettre's pool takes a connection back whose send was abandoned in the middle of the protocol;
+//! the next mail would then be written into the previous one. Here a connection belongs to its send
+//! and comes back only after a success, so that the connection of an abandoned send is closed.
 
 use std::{
     fmt,
@@ -117,8 +117,12 @@ impl Smtp {
         let connector = match settings.tls {
             Tls::None => None,
             Tls::StartTls | Tls::Tls => {
-                let config = tls::client_config(settings.ca_file.as_deref()).map_err(SmtpSettingsError::Tls)?;
-                Some((TlsConnector::from(Arc::new(config)), ServerName::try_from(settings.host.clone())?))
+                let config = tls::client_config(settings.ca_file.as_deref())
+                    .map_err(SmtpSettingsError::Tls)?;
+                Some((
+                    TlsConnector::from(Arc::new(config)),
+                    ServerName::try_from(settings.host.clone())?,
+                ))
             }
         };
         Ok(Self {
@@ -126,11 +130,13 @@ impl Smtp {
             port: settings.port,
             tls: settings.tls,
             connector,
-            credentials: settings
-                .credentials
-                .as_ref()
-                .map(|(user, password)| Credentials::new(user.clone(), password.expose_secret().to_owned())),
-            hello: settings.hello_name.clone().map_or_else(ClientId::default, ClientId::Domain),
+            credentials: settings.credentials.as_ref().map(|(user, password)| {
+                Credentials::new(user.clone(), password.expose_secret().to_owned())
+            }),
+            hello: settings
+                .hello_name
+                .clone()
+                .map_or_else(ClientId::default, ClientId::Domain),
             idle: Mutex::default(),
             most_idle: settings.idle_connections,
         })
@@ -143,9 +149,14 @@ impl Smtp {
     pub async fn send(&self, mime: &lettre::Message) -> Result<(), SendError> {
         let mut connection = match self.idle_connection().await {
             Some(connection) => connection,
-            None => timeout(CONNECT, self.connect()).await.map_err(|_| SendError::retry("smtp connect timeout"))??,
+            None => timeout(CONNECT, self.connect())
+                .await
+                .map_err(|_| SendError::retry("smtp connect timeout"))??,
         };
-        connection.send(mime.envelope(), &mime.formatted()).await.map_err(|error| classify("smtp", &error))?;
+        connection
+            .send(mime.envelope(), &mime.formatted())
+            .await
+            .map_err(|error| classify("smtp", &error))?;
         self.keep(connection);
         Ok(())
     }
@@ -161,35 +172,49 @@ impl Smtp {
 
     async fn open(&self) -> Result<AsyncSmtpConnection, SendError> {
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await;
-        // lettre writes a mail and its end apart: without this the end waits until the relay, which takes its time with
-        // that, acknowledges the mail.
+        // lettre writes a mail and its end apart: without this the end waits until the relay, which
+        // takes its time with that, acknowledges the mail.
         let stream = stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
         let stream = stream.map_err(|_| SendError::retry("smtp connection"))?;
         match (&self.connector, self.tls) {
-            (Some(connector), Tls::Tls) => self.greet(Replies::new(handshake(connector, stream).await?)).await,
+            (Some(connector), Tls::Tls) => {
+                self.greet(Replies::new(handshake(connector, stream).await?))
+                    .await
+            }
             (Some(connector), _) => {
                 let stream = self.start_tls(stream).await?;
-                self.greet(Replies::greeted(handshake(connector, stream).await?)).await
+                self.greet(Replies::greeted(handshake(connector, stream).await?))
+                    .await
             }
             (None, _) => self.greet(Replies::new(stream)).await,
         }
     }
 
     /// Exchanges the greeting and EHLO.
-    async fn greet(&self, replies: Replies<impl RelayStream>) -> Result<AsyncSmtpConnection, SendError> {
-        let connection = AsyncSmtpConnection::connect_with_transport(Box::new(replies), &self.hello).await;
+    async fn greet(
+        &self,
+        replies: Replies<impl RelayStream>,
+    ) -> Result<AsyncSmtpConnection, SendError> {
+        let connection =
+            AsyncSmtpConnection::connect_with_transport(Box::new(replies), &self.hello).await;
         connection.map_err(|error| classify("smtp", &error))
     }
 
-    /// Has the relay expect TLS next. Whatever it sent besides its reply is dropped with the replies, so that no one on
-    /// the way can put words into the encrypted session.
+    /// Has the relay expect TLS next. Whatever it sent besides its reply is dropped with the
+    /// replies, so that no one on the way can put words into the encrypted session.
     async fn start_tls(&self, stream: TcpStream) -> Result<TcpStream, SendError> {
         let (replies, back) = Replies::lent(stream);
         let mut connection = self.greet(replies).await?;
-        if !connection.server_info().supports_feature(Extension::StartTls) {
+        if !connection
+            .server_info()
+            .supports_feature(Extension::StartTls)
+        {
             return Err(SendError::retry("smtp starttls not offered"));
         }
-        connection.command(Starttls).await.map_err(|error| classify("smtp starttls", &error))?;
+        connection
+            .command(Starttls)
+            .await
+            .map_err(|error| classify("smtp starttls", &error))?;
         drop(connection);
         back.await.map_err(|_| SendError::retry("smtp connection"))
     }
@@ -198,7 +223,8 @@ impl Smtp {
     async fn idle_connection(&self) -> Option<AsyncSmtpConnection> {
         loop {
             let (mut connection, since) = self.idle.lock().pop()?;
-            let answers = since.elapsed() < IDLE && timeout(CONNECT, connection.test_connected()).await == Ok(true);
+            let answers = since.elapsed() < IDLE
+                && timeout(CONNECT, connection.test_connected()).await == Ok(true);
             if answers {
                 return Some(connection);
             }
@@ -218,10 +244,13 @@ async fn handshake(
     (connector, name): &(TlsConnector, ServerName<'static>),
     stream: TcpStream,
 ) -> Result<TlsStream<TcpStream>, SendError> {
-    connector.connect(name.clone(), stream).await.map_err(|error| {
-        tracing::warn!(%error, "TLS handshake with the relay failed");
-        SendError::retry("smtp tls")
-    })
+    connector
+        .connect(name.clone(), stream)
+        .await
+        .map_err(|error| {
+            tracing::warn!(%error, "TLS handshake with the relay failed");
+            SendError::retry("smtp tls")
+        })
 }
 
 /// Whether the relay rejects us and not the mail: it requires a login, or the login is wrong.
@@ -232,10 +261,13 @@ fn is_login(code: u16) -> bool {
 /// The relay's text is left out: it often repeats the address.
 fn classify(step: &str, error: &Error) -> SendError {
     match error.status().map(u16::from) {
-        Some(code) if error.is_permanent() && !is_login(code) => SendError::permanent(format!("{step} {code}")),
+        Some(code) if error.is_permanent() && !is_login(code) => {
+            SendError::permanent(format!("{step} {code}"))
+        }
         Some(code) => SendError::retry(format!("{step} {code}")),
         None if error.is_timeout() => SendError::retry(format!("{step} timeout")),
-        // What lettre itself rejects: no common mechanism of logins, an address that the relay can't have.
+        // What lettre itself rejects: no common mechanism of logins, an address that the relay
+        // can't have.
         None if error.is_client() => SendError::retry(format!("{step} unsupported by the relay")),
         None => SendError::retry("smtp connection"),
     }

@@ -13,7 +13,8 @@ use crate::{
 
 impl Worker {
     pub(super) async fn attempt(&self, row: &Leased, seed: Option<&CodeSeed>) -> Outcome {
-        // A code that can't be used any more would only cost its reader an attempt, and the newer code is on its way.
+        // A code that can't be used any more would only cost its reader an attempt, and the newer
+        // code is on its way.
         let is_obsolete = row.code_id.is_some() && seed.is_none();
         let Some(limit) = self.limit(row).filter(|_| !is_obsolete) else {
             return Outcome::Expired;
@@ -21,13 +22,18 @@ impl Worker {
         match self.send(row, seed, limit).await {
             Ok(()) => Outcome::Accepted,
             Err(error) => {
-                tracing::info!(outbox.id = row.outbox_id, error = error.to_string(), "send attempt failed");
+                tracing::info!(
+                    outbox.id = row.outbox_id,
+                    error = error.to_string(),
+                    "send attempt failed"
+                );
                 self.after_error(row.attempts, error)
             }
         }
     }
 
-    /// How long the send may take: never past the moment from which the message is of no use. `None` from then on.
+    /// How long the send may take: never past the moment from which the message is of no use.
+    /// `None` from then on.
     fn limit(&self, row: &Leased) -> Option<Duration> {
         let longest = self.settings.send_timeout.min(self.settings.lease / 2);
         let Some(expires_at) = row.expires_at else {
@@ -37,9 +43,16 @@ impl Worker {
         (!left.is_zero()).then(|| left.min(longest))
     }
 
-    async fn send(&self, row: &Leased, seed: Option<&CodeSeed>, limit: Duration) -> Result<(), SendError> {
-        let template = Template::parse(&row.template).ok_or(SendError::permanent("unknown template"))?;
-        let channel = Channel::parse(&row.channel).ok_or(SendError::permanent("unknown channel"))?;
+    async fn send(
+        &self,
+        row: &Leased,
+        seed: Option<&CodeSeed>,
+        limit: Duration,
+    ) -> Result<(), SendError> {
+        let template =
+            Template::parse(&row.template).ok_or(SendError::permanent("unknown template"))?;
+        let channel =
+            Channel::parse(&row.channel).ok_or(SendError::permanent("unknown channel"))?;
         let code = if template.has_code() {
             let seed = seed.ok_or(SendError::permanent("code gone"))?;
             (self.digits)(seed).ok_or(SendError::permanent("key gone"))?
@@ -70,12 +83,19 @@ impl Worker {
 }
 
 fn message<Content>(row: &Leased, content: Content) -> Message<Content> {
-    Message { message_id: row.message_id, created_at: row.created_at, recipient: row.recipient.clone(), content }
+    Message {
+        message_id: row.message_id,
+        created_at: row.created_at,
+        recipient: row.recipient.clone(),
+        content,
+    }
 }
 
 /// How long the code is good, from its cause on.
 fn minutes(row: &Leased) -> i64 {
-    let life = row.expires_at.map_or(TimeDelta::zero(), |end| end - row.created_at);
+    let life = row
+        .expires_at
+        .map_or(TimeDelta::zero(), |end| end - row.created_at);
     // A code of less than a minute is still good for "1 minutes", not for none.
     life.num_minutes().max(1)
 }

@@ -41,7 +41,9 @@ impl Body {
 
     /// A whole number, as such or in digits.
     pub(super) fn number(&self, name: &str) -> Result<Option<i64>> {
-        let Some(value) = self.get(name) else { return Ok(None) };
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
         let number = match value {
             Value::String(digits) => digits.parse().ok(),
             value => value.as_i64(),
@@ -76,7 +78,13 @@ impl Body {
         let Some(rest) = self.text(number)? else {
             return Ok(None);
         };
-        let error = || Error::invalid(country_code, FieldError::Format, "must be a country code without the plus sign");
+        let error = || {
+            Error::invalid(
+                country_code,
+                FieldError::Format,
+                "must be a country code without the plus sign",
+            )
+        };
         let code = match self.get(country_code) {
             Some(Value::String(code)) => code.clone(),
             Some(code) => code.to_string(),
@@ -104,26 +112,49 @@ mod tests {
     fn absent_null_and_empty_are_one() {
         for text in ["", "{}", r#"{"a": null}"#, r#"{"a": ""}"#] {
             let body = body(text);
-            assert_eq!((body.text("a").unwrap(), body.number("a").unwrap()), (None, None), "{text}");
+            assert_eq!(
+                (body.text("a").unwrap(), body.number("a").unwrap()),
+                (None, None),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn secrets_are_strict_base64() {
-        assert_eq!(body(r#"{"a": "YWJj"}"#).secret("a").unwrap().as_deref(), Some("abc"));
+        assert_eq!(
+            body(r#"{"a": "YWJj"}"#).secret("a").unwrap().as_deref(),
+            Some("abc")
+        );
         for bad in ["YWJ", "YWJj!", "/w=="] {
-            assert!(body(&format!(r#"{{"a": "{bad}"}}"#)).secret("a").is_err(), "{bad}");
+            assert!(
+                body(&format!(r#"{{"a": "{bad}"}}"#)).secret("a").is_err(),
+                "{bad}"
+            );
         }
     }
 
     #[test]
     fn a_phone_needs_its_country_code() {
         let phone = |text: &str| body(text).phone("code", "phone");
-        assert_eq!(phone(r#"{"code": 86, "phone": "138"}"#).unwrap().as_deref(), Some("+86138"));
+        assert_eq!(
+            phone(r#"{"code": 86, "phone": "138"}"#).unwrap().as_deref(),
+            Some("+86138")
+        );
         assert_eq!(phone(r#"{"code": "86"}"#).unwrap(), None);
-        for bad in [r#"{"phone": "138"}"#, r#"{"phone": "138", "code": -86}"#, r#"{"phone": "138", "code": 99999}"#] {
+        for bad in [
+            r#"{"phone": "138"}"#,
+            r#"{"phone": "138", "code": -86}"#,
+            r#"{"phone": "138", "code": 99999}"#,
+        ] {
             assert_eq!(phone(bad).unwrap_err().violations()[0].field, "code");
         }
-        assert_eq!(phone(r#"{"code": 86, "phone": "1-3"}"#).unwrap_err().violations()[0].field, "phone");
+        assert_eq!(
+            phone(r#"{"code": 86, "phone": "1-3"}"#)
+                .unwrap_err()
+                .violations()[0]
+                .field,
+            "phone"
+        );
     }
 }

@@ -45,18 +45,30 @@ pub(super) async fn edit(call: Call) -> Result<Response, RestError> {
     let account = own_account(&call).await?;
     let links = edit.links(&account)?;
     edit.check(&account)?;
-    let (first, more) = links.split_first().map_or((None, [].as_slice()), |(first, more)| (Some(*first), more));
+    let (first, more) = links
+        .split_first()
+        .map_or((None, [].as_slice()), |(first, more)| (Some(*first), more));
     if let Some(request) = edit.request(first) {
-        call.api().update_account_and_unlink(&call.caller, request, more).await?;
+        call.api()
+            .update_account_and_unlink(&call.caller, request, more)
+            .await?;
     }
     Ok(done())
 }
 
 async fn own_account(call: &Call) -> Result<pb::Account> {
-    let mask = FieldMask { paths: vec!["account".to_owned()] };
-    let request = pb::GetProfileRequest { read_mask: Some(mask), key: None };
+    let mask = FieldMask {
+        paths: vec!["account".to_owned()],
+    };
+    let request = pb::GetProfileRequest {
+        read_mask: Some(mask),
+        key: None,
+    };
     let reply = call.api().get_profile(&call.caller, request).await?;
-    Ok(reply.profile.and_then(|profile| profile.account).unwrap_or_default())
+    Ok(reply
+        .profile
+        .and_then(|profile| profile.account)
+        .unwrap_or_default())
 }
 
 /// The twelve parameters.
@@ -77,7 +89,10 @@ struct Edit {
 
 impl Edit {
     fn read(call: &Call) -> Result<Self> {
-        let zone = call.headers.get("timezone").map(|zone| zone.to_str().unwrap_or("?"));
+        let zone = call
+            .headers
+            .get("timezone")
+            .map(|zone| zone.to_str().unwrap_or("?"));
         Self::of(&Body::read(&call.body)?, zone)
     }
 
@@ -94,7 +109,10 @@ impl Edit {
             new_wallet_password: body.secret("editWalletPassword")?,
             provider: body.number("deleteConnectId")?.map(provider).transpose()?,
             last_login_at: match body.text("editLastLoginTime")? {
-                Some(time) => Some(moment(&time, zone.filter(|zone| !zone.is_empty()).unwrap_or(DEFAULT_ZONE))?),
+                Some(time) => Some(moment(
+                    &time,
+                    zone.filter(|zone| !zone.is_empty()).unwrap_or(DEFAULT_ZONE),
+                )?),
                 None => None,
             },
         };
@@ -104,24 +122,39 @@ impl Edit {
             None => false,
         };
         if contradicts {
-            return Err(Error::invalid("codeType", FieldError::Format, "doesn't match the field that is changed"));
+            return Err(Error::invalid(
+                "codeType",
+                FieldError::Format,
+                "doesn't match the field that is changed",
+            ));
         }
         // One that is too long must not be told as too short.
-        for (name, secret) in [("editPassword", &edit.new_password), ("editWalletPassword", &edit.new_wallet_password)]
-        {
-            let length = |secret: &String| text::nfc(secret.clone()).map_or(0, |secret| secret.chars().count());
-            if secret.as_ref().is_some_and(|secret| length(secret) > password::MAX_LENGTH) {
+        for (name, secret) in [
+            ("editPassword", &edit.new_password),
+            ("editWalletPassword", &edit.new_wallet_password),
+        ] {
+            let length = |secret: &String| {
+                text::nfc(secret.clone()).map_or(0, |secret| secret.chars().count())
+            };
+            if secret
+                .as_ref()
+                .is_some_and(|secret| length(secret) > password::MAX_LENGTH)
+            {
                 return Err(Error::invalid(name, FieldError::Length, "is too long"));
             }
         }
         Ok(edit)
     }
 
-    /// What this flavor asks for beyond the service itself: a wallet, and the code of a verified address whatever the
-    /// deployment's policy.
+    /// What this flavor asks for beyond the service itself: a wallet, and the code of a verified
+    /// address whatever the deployment's policy.
     fn check(&self, account: &pb::Account) -> Result<()> {
         if self.new_wallet_password.is_some() && !account.has_wallet_password {
-            return Err(Error::invalid("wallet", FieldError::Required, "doesn't exist"));
+            return Err(Error::invalid(
+                "wallet",
+                FieldError::Required,
+                "doesn't exist",
+            ));
         }
         if let Some(email) = &self.email
             && let Err((error, why)) = parse_email(email.clone())
@@ -129,10 +162,13 @@ impl Edit {
             return Err(Error::invalid("editEmail", error, why));
         }
         // One that is not confirmed gives way to the password.
-        let protects =
-            |is_verified, is_confirmed: bool| is_verified && (is_confirmed || self.current_password.is_none());
-        let replaces_email = self.email.is_some() && protects(account.email_verified, account.email_confirmed);
-        let replaces_phone = self.phone.is_some() && protects(account.phone_verified, account.phone_confirmed);
+        let protects = |is_verified, is_confirmed: bool| {
+            is_verified && (is_confirmed || self.current_password.is_none())
+        };
+        let replaces_email =
+            self.email.is_some() && protects(account.email_verified, account.email_confirmed);
+        let replaces_phone =
+            self.phone.is_some() && protects(account.phone_verified, account.phone_confirmed);
         if (replaces_email || replaces_phone) && self.code.is_none() {
             return Err(Error::new(Reason::CurrentCodeRequired));
         }
@@ -144,9 +180,16 @@ impl Edit {
         let Some(provider) = self.provider else {
             return Ok(Vec::new());
         };
-        let gone = account.connections.iter().filter(|connection| connection.provider == provider);
+        let gone = account
+            .connections
+            .iter()
+            .filter(|connection| connection.provider == provider);
         let gone: Vec<i64> = gone.map(|connection| connection.connection_id).collect();
-        if gone.is_empty() { Err(Error::new(Reason::ConnectionNotFound)) } else { Ok(gone) }
+        if gone.is_empty() {
+            Err(Error::new(Reason::ConnectionNotFound))
+        } else {
+            Ok(gone)
+        }
     }
 
     /// The change, where there is any.
@@ -195,9 +238,17 @@ impl Edit {
 }
 
 fn provider(number: i64) -> Result<&'static str> {
-    let index = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
+    let index = usize::try_from(number)
+        .ok()
+        .and_then(|number| number.checked_sub(1));
     let found = index.and_then(|index| PROVIDERS.get(index).copied());
-    found.ok_or_else(|| Error::invalid("deleteConnectId", FieldError::Range, "must be between 1 and 17"))
+    found.ok_or_else(|| {
+        Error::invalid(
+            "deleteConnectId",
+            FieldError::Range,
+            "must be between 1 and 17",
+        )
+    })
 }
 
 /// The moment that a clock in this zone shows.
@@ -220,10 +271,13 @@ fn offset(zone: &str) -> Option<FixedOffset> {
         None => (1, zone.strip_prefix('+').unwrap_or(zone)),
     };
     let digits = |text: &str| {
-        (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse::<i32>().ok())?
+        (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
+            .then(|| text.parse::<i32>().ok())?
     };
     let minutes: i32 = match (rest.split_once(':'), rest.split_once('.')) {
-        (Some((hours, minutes)), _) => digits(hours)?.checked_mul(60)?.checked_add(digits(minutes)?)?,
+        (Some((hours, minutes)), _) => digits(hours)?
+            .checked_mul(60)?
+            .checked_add(digits(minutes)?)?,
         (None, Some((hours, part))) => digits(hours)?.checked_mul(60)?.checked_add(match part {
             "0" | "00" => 0,
             "25" => 15,
@@ -246,7 +300,12 @@ mod tests {
 
     #[test]
     fn nothing_given_changes_nothing() {
-        assert!(read(r#"{"editEmail": "", "password": "YWJj"}"#).unwrap().request(None).is_none());
+        assert!(
+            read(r#"{"editEmail": "", "password": "YWJj"}"#)
+                .unwrap()
+                .request(None)
+                .is_none()
+        );
     }
 
     #[test]
@@ -254,7 +313,8 @@ mod tests {
         assert!(read(r#"{"codeType": 2, "editEmail": "a@b.example"}"#).is_err());
         assert!(read(r#"{"codeType": 1, "editCountryCode": 86, "editPhone": "138"}"#).is_err());
         assert!(read(r#"{"codeType": 3}"#).is_err());
-        let request = read(r#"{"codeType": 1, "editEmail": "a@b.example", "newVerifyCode": "123456"}"#);
+        let request =
+            read(r#"{"codeType": 1, "editEmail": "a@b.example", "newVerifyCode": "123456"}"#);
         let request = request.unwrap().request(None).unwrap();
         assert_eq!(request.update_mask.unwrap().paths, ["email"]);
         assert_eq!(request.proof.unwrap().new_code, "123456");
@@ -269,7 +329,10 @@ mod tests {
             ..Default::default()
         };
         assert!(edit.check(&account(false)).is_ok());
-        assert_eq!(edit.check(&account(true)).unwrap_err().reason(), Reason::CurrentCodeRequired);
+        assert_eq!(
+            edit.check(&account(true)).unwrap_err().reason(),
+            Reason::CurrentCodeRequired
+        );
     }
 
     #[test]
@@ -280,22 +343,32 @@ mod tests {
             provider: provider.to_owned(),
             ..Default::default()
         };
-        let account = |connections| pb::Account { connections, ..Default::default() };
+        let account = |connections| pb::Account {
+            connections,
+            ..Default::default()
+        };
         let several = vec![link(1, "github"), link(2, "google"), link(3, "github")];
         assert_eq!(edit.links(&account(several)).unwrap(), [1, 3]);
-        assert_eq!(edit.links(&account(Vec::new())).unwrap_err().reason(), Reason::ConnectionNotFound);
+        assert_eq!(
+            edit.links(&account(Vec::new())).unwrap_err().reason(),
+            Reason::ConnectionNotFound
+        );
         assert!(provider(0).is_err() && provider(18).is_err());
     }
 
     #[test]
     fn times_are_read_in_the_callers_zone() {
-        let at = |zone| moment("2024-01-01 08:00:00", zone).map(|time| time.seconds - 1_704_067_200);
+        let at =
+            |zone| moment("2024-01-01 08:00:00", zone).map(|time| time.seconds - 1_704_067_200);
         assert_eq!(at("+8").unwrap(), 0);
         assert_eq!(at("0").unwrap(), 8 * 3600);
         assert_eq!(at("-5").unwrap(), 13 * 3600);
         assert_eq!(at("+05:30").unwrap(), 9000);
         assert_eq!(at("5.5").unwrap(), 9000);
         assert!(at("x").is_err() && at("+99").is_err() && at("").is_err());
-        assert!(moment("2024-1-1 08:00:00", "0").is_err() && moment("2024-02-30 08:00:00", "0").is_err());
+        assert!(
+            moment("2024-1-1 08:00:00", "0").is_err()
+                && moment("2024-02-30 08:00:00", "0").is_err()
+        );
     }
 }

@@ -36,7 +36,10 @@ pub(crate) enum Language {
 impl Language {
     /// The language that `langTag` asks for.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let tag = headers.get("langTag").and_then(|tag| tag.to_str().ok()).unwrap_or_default();
+        let tag = headers
+            .get("langTag")
+            .and_then(|tag| tag.to_str().ok())
+            .unwrap_or_default();
         match tag.get(..2) {
             Some(base) if base.eq_ignore_ascii_case("zh") => Language::Chinese,
             _ => Language::English,
@@ -49,7 +52,14 @@ pub(super) fn number(error: &Error) -> u32 {
     match error.reason() {
         Reason::TokenMissing => TOKEN_MISSING,
         Reason::TokenRevoked => TOKEN_REVOKED,
-        reason if matches!(reason.kind(), Kind::Unauthenticated | Kind::PermissionDenied) => TOKEN_WRONG,
+        reason
+            if matches!(
+                reason.kind(),
+                Kind::Unauthenticated | Kind::PermissionDenied
+            ) =>
+        {
+            TOKEN_WRONG
+        }
         Reason::UserNotFound => USER_UNKNOWN,
         Reason::CodeInvalid
         | Reason::CodeExpired
@@ -64,7 +74,14 @@ pub(super) fn number(error: &Error) -> u32 {
         Reason::PasswordMismatch | Reason::PasswordAttemptsExceeded => PASSWORD_WRONG,
         Reason::EmailTaken => EMAIL_TAKEN,
         Reason::PhoneTaken => PHONE_TAKEN,
-        Reason::AddressUnchanged if error.preconditions().iter().any(|path| path.contains("phone")) => PHONE_BOUND,
+        Reason::AddressUnchanged
+            if error
+                .preconditions()
+                .iter()
+                .any(|path| path.contains("phone")) =>
+        {
+            PHONE_BOUND
+        }
         Reason::AddressUnchanged => EMAIL_BOUND,
         Reason::InvalidRequest => error.violations().first().map_or(PARAMETER, of_violation),
         _ => PARAMETER,
@@ -89,12 +106,18 @@ fn of_violation(violation: &Violation) -> u32 {
 pub(super) fn message(number: u32, language: Language) -> &'static str {
     let (english, chinese) = match number {
         UNANSWERED => ("The service is unavailable", "服务暂时无法响应"),
-        CODE => ("The verification code is wrong or has expired", "验证码错误或已过期"),
+        CODE => (
+            "The verification code is wrong or has expired",
+            "验证码错误或已过期",
+        ),
         EMPTY => ("A required parameter is empty", "必填参数不能为空"),
         UID_MISSING => ("The uid header is missing", "缺少 uid 参数"),
         TOKEN_MISSING => ("The token header is missing", "缺少 token 参数"),
         USER_UNKNOWN => ("User not found", "用户不存在"),
-        TOKEN_WRONG => ("The token is wrong or has expired", "用户 token 错误或已过期"),
+        TOKEN_WRONG => (
+            "The token is wrong or has expired",
+            "用户 token 错误或已过期",
+        ),
         TOKEN_REVOKED => ("The token has been revoked", "用户 token 已被停用"),
         PASSWORD_SHORT => ("The password is too short", "密码长度不足"),
         EMAIL_TAKEN => ("The email is already registered", "邮箱已被注册"),
@@ -126,8 +149,12 @@ mod tests {
         assert_eq!(told(Reason::CodeSendCooldown), 30008);
         assert_eq!(told(Reason::AddressNotConfirmed), 30014);
         assert_eq!(told(Reason::LastCredential), 30014);
-        let unchanged = |path: &str| number(&Error::new(Reason::AddressUnchanged).with_precondition(path));
-        assert_eq!((unchanged("account.phone"), unchanged("account.email")), (30227, 30223));
+        let unchanged =
+            |path: &str| number(&Error::new(Reason::AddressUnchanged).with_precondition(path));
+        assert_eq!(
+            (unchanged("account.phone"), unchanged("account.email")),
+            (30227, 30223)
+        );
     }
 
     #[test]
@@ -149,8 +176,16 @@ mod tests {
         };
         assert_eq!(
             (of("zh-Hans"), of("ZH"), of("en"), of("")),
-            (Language::Chinese, Language::Chinese, Language::English, Language::English)
+            (
+                Language::Chinese,
+                Language::Chinese,
+                Language::English,
+                Language::English
+            )
         );
-        assert_ne!(message(PASSWORD_WRONG, Language::Chinese), message(PASSWORD_WRONG, Language::English));
+        assert_ne!(
+            message(PASSWORD_WRONG, Language::Chinese),
+            message(PASSWORD_WRONG, Language::English)
+        );
     }
 }

@@ -14,7 +14,8 @@ use crate::{
 pub(super) async fn send_code(call: Call) -> Result<Response, RestError> {
     check_user(&call)?;
     let body = Body::read(&call.body)?;
-    let missing = |name: &'static str| move || Error::invalid(name, FieldError::Required, "is required");
+    let missing =
+        |name: &'static str| move || Error::invalid(name, FieldError::Required, "is required");
     let channel = body.channel("type")?.ok_or_else(missing("type"))?;
     let purpose = purpose(body.number("useType")?, body.number("templateId")?)?;
     let language = match body.text("langTag")? {
@@ -26,11 +27,17 @@ pub(super) async fn send_code(call: Call) -> Result<Response, RestError> {
     match channel {
         CodeChannel::Phone => {
             let phone = if is_new {
-                given("phone", body.phone("countryCode", "account"))?.ok_or_else(missing("account"))?
+                given("phone", body.phone("countryCode", "account"))?
+                    .ok_or_else(missing("account"))?
             } else {
                 String::new()
             };
-            let request = pb::SendPhoneCodeRequest { purpose: purpose.into(), phone, language, ..Default::default() };
+            let request = pb::SendPhoneCodeRequest {
+                purpose: purpose.into(),
+                phone,
+                language,
+                ..Default::default()
+            };
             api.send_phone_code(caller, request).await?;
         }
         _ => {
@@ -39,7 +46,12 @@ pub(super) async fn send_code(call: Call) -> Result<Response, RestError> {
             } else {
                 String::new()
             };
-            let request = pb::SendEmailCodeRequest { purpose: purpose.into(), email, language, ..Default::default() };
+            let request = pb::SendEmailCodeRequest {
+                purpose: purpose.into(),
+                email,
+                language,
+                ..Default::default()
+            };
             api.send_email_code(caller, request).await?;
         }
     }
@@ -58,7 +70,11 @@ fn given(channel: &'static str, account: Result<Option<String>>) -> Result<Optio
 
 /// The header's language, where it is a tag at all: a message's language is no reason to send none.
 fn header_language(call: &Call) -> String {
-    let tag = call.headers.get("langTag").and_then(|tag| tag.to_str().ok()).unwrap_or_default();
+    let tag = call
+        .headers
+        .get("langTag")
+        .and_then(|tag| tag.to_str().ok())
+        .unwrap_or_default();
     parse_language(tag.to_owned()).unwrap_or_default()
 }
 
@@ -69,7 +85,11 @@ fn purpose(use_type: Option<i64>, template: Option<i64>) -> Result<CodePurpose> 
         (Some(4), Some(5)) => Ok(CodePurpose::Password),
         (Some(4), Some(6)) => Ok(CodePurpose::WalletPassword),
         (Some(4), _) => Ok(CodePurpose::Unlink),
-        _ => Err(Error::invalid("useType", FieldError::Range, "unsupported value")),
+        _ => Err(Error::invalid(
+            "useType",
+            FieldError::Range,
+            "unsupported value",
+        )),
     }
 }
 
@@ -81,7 +101,10 @@ mod tests {
     fn use_and_template_name_the_purpose() {
         assert_eq!(purpose(Some(3), None).unwrap(), CodePurpose::Bind);
         assert_eq!(purpose(Some(4), Some(4)).unwrap(), CodePurpose::Replace);
-        assert_eq!(purpose(Some(4), Some(6)).unwrap(), CodePurpose::WalletPassword);
+        assert_eq!(
+            purpose(Some(4), Some(6)).unwrap(),
+            CodePurpose::WalletPassword
+        );
         assert_eq!(purpose(Some(4), Some(2)).unwrap(), CodePurpose::Unlink);
         assert_eq!(purpose(Some(4), None).unwrap(), CodePurpose::Unlink);
         assert!(purpose(Some(2), Some(4)).is_err() && purpose(None, Some(4)).is_err());

@@ -6,7 +6,14 @@ use crate::error::{Error, FieldError, Kind, Reason};
 pub(super) fn word(error: &Error) -> String {
     match error.reason() {
         Reason::TokenMissing => "no token".to_owned(),
-        reason if matches!(reason.kind(), Kind::Unauthenticated | Kind::PermissionDenied) => "invalid token".to_owned(),
+        reason
+            if matches!(
+                reason.kind(),
+                Kind::Unauthenticated | Kind::PermissionDenied
+            ) =>
+        {
+            "invalid token".to_owned()
+        }
         Reason::UsernameTaken => "username exist".to_owned(),
         Reason::EmailTaken | Reason::AddressUnchanged => "email exist".to_owned(),
         Reason::CodeNotRequested => "not applying".to_owned(),
@@ -58,8 +65,14 @@ mod tests {
     #[test]
     fn faults_are_told_by_lancens_own_names() {
         let told = |field: &str, error| word(&Error::invalid(field, error, ""));
-        assert_eq!(told("profile.nickname", FieldError::Length), "realm length error");
-        assert_eq!(told("account.username", FieldError::Format), "username format error");
+        assert_eq!(
+            told("profile.nickname", FieldError::Length),
+            "realm length error"
+        );
+        assert_eq!(
+            told("account.username", FieldError::Format),
+            "username format error"
+        );
         assert_eq!(told("email", FieldError::Required), "undefined email");
         assert_eq!(told("", FieldError::Format), "paramer error");
     }

@@ -1,4 +1,5 @@
-//! The clients of Lancens: four PUTs with a `token` header, answered by 204 without a body or by one of its words.
+//! The clients of Lancens: four PUTs with a `token` header, answered by 204 without a body or by
+//! one of its words.
 
 mod messages;
 
@@ -29,23 +30,42 @@ pub(super) fn routes() -> Router<Gateway> {
         endpoint(MethodFilter::PUT, Rpc(USERS, method), token_header, run)
     };
     Router::new()
-        .route("/v1/api/user", put("UpdateProfile", |call| Box::pin(set_realm(call))))
-        .route("/v1/api/user/username", put("UpdateAccount", |call| Box::pin(set_username(call))))
-        .route("/v1/api/user/emailcode/email", put("SendEmailCode", |call| Box::pin(send_code(call))))
-        .route("/v1/api/user/emails", put("ConfirmEmailChange", |call| Box::pin(set_email(call))))
+        .route(
+            "/v1/api/user",
+            put("UpdateProfile", |call| Box::pin(set_realm(call))),
+        )
+        .route(
+            "/v1/api/user/username",
+            put("UpdateAccount", |call| Box::pin(set_username(call))),
+        )
+        .route(
+            "/v1/api/user/emailcode/email",
+            put("SendEmailCode", |call| Box::pin(send_code(call))),
+        )
+        .route(
+            "/v1/api/user/emails",
+            put("ConfirmEmailChange", |call| Box::pin(set_email(call))),
+        )
 }
 
 /// An error in this flavor's form.
 pub(super) fn render_error(rest_error: &RestError) -> Response {
     let rest_error = &rest_error.of_user();
-    error::response(rest_error, rest_error.status, json!({ "error": messages::word(&rest_error.error) }))
+    error::response(
+        rest_error,
+        rest_error.status,
+        json!({ "error": messages::word(&rest_error.error) }),
+    )
 }
 
 /// The nickname.
 async fn set_realm(call: Call) -> Result<Response, RestError> {
     let body = Body::read(&call)?;
     let request = pb::UpdateProfileRequest {
-        profile: Some(pb::Profile { nickname: body.needed("realm")?, ..Default::default() }),
+        profile: Some(pb::Profile {
+            nickname: body.needed("realm")?,
+            ..Default::default()
+        }),
         update_mask: mask("nickname"),
         ..Default::default()
     };
@@ -57,7 +77,10 @@ async fn set_realm(call: Call) -> Result<Response, RestError> {
 async fn set_username(call: Call) -> Result<Response, RestError> {
     let body = Body::read(&call)?;
     let request = pb::UpdateAccountRequest {
-        account: Some(pb::Account { username: Some(body.needed("username")?), ..Default::default() }),
+        account: Some(pb::Account {
+            username: Some(body.needed("username")?),
+            ..Default::default()
+        }),
         update_mask: mask("username"),
         ..Default::default()
     };
@@ -89,12 +112,16 @@ async fn set_email(call: Call) -> Result<Response, RestError> {
         email: body.needed("email")?,
         ..Default::default()
     };
-    call.api().confirm_email_change(&call.caller, request).await?;
+    call.api()
+        .confirm_email_change(&call.caller, request)
+        .await?;
     Ok(done())
 }
 
 fn mask(path: &str) -> Option<prost_types::FieldMask> {
-    Some(prost_types::FieldMask { paths: vec![path.to_owned()] })
+    Some(prost_types::FieldMask {
+        paths: vec![path.to_owned()],
+    })
 }
 
 fn done() -> Response {
@@ -119,10 +146,14 @@ impl Body {
     /// A parameter that must be there; an empty one has no length.
     fn needed(&self, name: &str) -> Result<String> {
         match self.0.get(name) {
-            None | Some(serde_json::Value::Null) => Err(Error::invalid(name, FieldError::Required, "is required")),
-            Some(serde_json::Value::String(text)) if text.is_empty() => {
-                Err(Error::invalid(name, FieldError::Length, "must not be empty"))
+            None | Some(serde_json::Value::Null) => {
+                Err(Error::invalid(name, FieldError::Required, "is required"))
             }
+            Some(serde_json::Value::String(text)) if text.is_empty() => Err(Error::invalid(
+                name,
+                FieldError::Length,
+                "must not be empty",
+            )),
             Some(serde_json::Value::String(text)) => Ok(text.clone()),
             Some(_) => Err(Error::invalid(name, FieldError::Type, "must be text")),
         }

@@ -24,9 +24,15 @@ pub(super) async fn put(call: Call) -> Result<Response, RestError> {
         read(&call, user_id).await?
     } else {
         let request = request(user_id, body, country_code)?;
-        call.api().update_account(&call.caller, request).await?.account.unwrap_or_default()
+        call.api()
+            .update_account(&call.caller, request)
+            .await?
+            .account
+            .unwrap_or_default()
     };
-    let phone = account.phone.map(|phone| without_country(&phone, country_code));
+    let phone = account
+        .phone
+        .map(|phone| without_country(&phone, country_code));
     Ok(Json(json!({
         "username": account.username,
         "email": account.email,
@@ -38,28 +44,53 @@ pub(super) async fn put(call: Call) -> Result<Response, RestError> {
 }
 
 async fn read(call: &Call, user_id: i64) -> Result<pb::Account> {
-    let read_mask = Some(FieldMask { paths: vec!["account".to_owned()] });
-    let request = pb::GetProfileRequest { key: Some(Key::UserId(user_id)), read_mask };
+    let read_mask = Some(FieldMask {
+        paths: vec!["account".to_owned()],
+    });
+    let request = pb::GetProfileRequest {
+        key: Some(Key::UserId(user_id)),
+        read_mask,
+    };
     let reply = call.api().get_profile(&call.caller, request).await?;
-    Ok(reply.profile.and_then(|profile| profile.account).unwrap_or_default())
+    Ok(reply
+        .profile
+        .and_then(|profile| profile.account)
+        .unwrap_or_default())
 }
 
-fn request(user_id: i64, body: Map<String, Value>, country_code: &str) -> Result<pb::UpdateAccountRequest> {
-    let mut request = pb::UpdateAccountRequest { user_id, ..Default::default() };
+fn request(
+    user_id: i64,
+    body: Map<String, Value>,
+    country_code: &str,
+) -> Result<pb::UpdateAccountRequest> {
+    let mut request = pb::UpdateAccountRequest {
+        user_id,
+        ..Default::default()
+    };
     let (mut account, mut paths) = (pb::Account::default(), Vec::new());
     for (name, value) in body {
         let given = match value {
             Value::Null => None,
             Value::String(text) if text.is_empty() => {
-                return Err(Error::invalid(name, FieldError::Length, "must not be empty; use null to clear it"));
+                return Err(Error::invalid(
+                    name,
+                    FieldError::Length,
+                    "must not be empty; use null to clear it",
+                ));
             }
             Value::String(text) => Some(text),
             _ => {
-                return Err(Error::invalid(text::cut(&name, 64), FieldError::Type, "must be text or null"));
+                return Err(Error::invalid(
+                    text::cut(&name, 64),
+                    FieldError::Type,
+                    "must be text or null",
+                ));
             }
         };
         let secret = |given: Option<String>| {
-            given.ok_or_else(|| Error::invalid(&name, FieldError::Required, "a password cannot be cleared"))
+            given.ok_or_else(|| {
+                Error::invalid(&name, FieldError::Required, "a password cannot be cleared")
+            })
         };
         match name.as_str() {
             "username" => account.username = given,
@@ -68,9 +99,18 @@ fn request(user_id: i64, body: Map<String, Value>, country_code: &str) -> Result
             "new_password" => request.new_password = secret(given)?,
             // A service needs none; a user shows the one in force.
             "password" => {
-                request.proof = Some(pb::Proof { current_password: secret(given)?, ..Default::default() });
+                request.proof = Some(pb::Proof {
+                    current_password: secret(given)?,
+                    ..Default::default()
+                });
             }
-            _ => return Err(Error::invalid(text::cut(&name, 64), FieldError::Unknown, "unknown field")),
+            _ => {
+                return Err(Error::invalid(
+                    text::cut(&name, 64),
+                    FieldError::Unknown,
+                    "unknown field",
+                ));
+            }
         }
         if matches!(name.as_str(), "username" | "email" | "phone") {
             paths.push(name);
@@ -96,7 +136,10 @@ mod tests {
         let request = read(json!({ "email": null, "phone": "13800138000" })).unwrap();
         assert_eq!(request.update_mask.unwrap().paths, ["email", "phone"]);
         let account = request.account.unwrap();
-        assert_eq!((account.email, account.phone.as_deref()), (None, Some("+8613800138000")));
+        assert_eq!(
+            (account.email, account.phone.as_deref()),
+            (None, Some("+8613800138000"))
+        );
     }
 
     #[test]

@@ -43,7 +43,10 @@ async fn update(call: Call, is_counted: bool) -> Result<Response, RestError> {
     let is_counted = params.flag("return_total_count")? || is_counted;
     let page = Page::read(&params, false)?;
     let fields = call.api().definitions().await?;
-    let language = Language { fields: &fields, country_code: &call.gateway.config.country_code };
+    let language = Language {
+        fields: &fields,
+        country_code: &call.gateway.config.country_code,
+    };
     let filter = language.filter(params.get("where"))?;
     let change = language.change(body(&call)?)?;
     let request = pb::BulkUpdateFieldsRequest {
@@ -59,7 +62,10 @@ async fn update(call: Call, is_counted: bool) -> Result<Response, RestError> {
         ..Default::default()
     };
     let mut reply = if update::is_empty(&change) {
-        pb::BulkUpdateFieldsResponse { total_size: is_counted.then_some(0), ..Default::default() }
+        pb::BulkUpdateFieldsResponse {
+            total_size: is_counted.then_some(0),
+            ..Default::default()
+        }
     } else {
         call.api().bulk_update_fields(&call.caller, request).await?
     };
@@ -83,7 +89,11 @@ async fn update(call: Call, is_counted: bool) -> Result<Response, RestError> {
 fn result(result: &pb::UpdateResult) -> Value {
     match &result.outcome {
         Some(Outcome::Failure(failure)) => {
-            let code = if failure.reason == Reason::ValueTaken.as_str() { TAKEN } else { FAILED };
+            let code = if failure.reason == Reason::ValueTaken.as_str() {
+                TAKEN
+            } else {
+                FAILED
+            };
             json!({ "error": { "code": code, "err_msg": "the user can't be updated" } })
         }
         Some(Outcome::UpdatedAt(time)) => success(result.user_id, Some(time)),
@@ -101,13 +111,25 @@ mod tests {
 
     #[test]
     fn a_row_is_told_by_its_id_or_by_a_number() {
-        let row = |outcome| pb::UpdateResult { user_id: 7, outcome: Some(outcome) };
+        let row = |outcome| pb::UpdateResult {
+            user_id: 7,
+            outcome: Some(outcome),
+        };
         let failure = |reason: &str| {
-            let failure = pb::UpdateFailure { reason: reason.to_owned(), ..Default::default() };
+            let failure = pb::UpdateFailure {
+                reason: reason.to_owned(),
+                ..Default::default()
+            };
             result(&row(Outcome::Failure(failure)))["error"]["code"].clone()
         };
-        assert_eq!((failure("VALUE_TAKEN"), failure("OP_OVERFLOW")), (json!(11000), json!(16837)));
-        let time = prost_types::Timestamp { seconds: 1_564_411_939, nanos: 0 };
+        assert_eq!(
+            (failure("VALUE_TAKEN"), failure("OP_OVERFLOW")),
+            (json!(11000), json!(16837))
+        );
+        let time = prost_types::Timestamp {
+            seconds: 1_564_411_939,
+            nanos: 0,
+        };
         assert_eq!(
             result(&row(Outcome::UpdatedAt(time))),
             json!({ "success": { "id": "7", "updated_at": 1_564_411_939 } })

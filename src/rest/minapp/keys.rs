@@ -19,8 +19,8 @@ pub(super) enum Keys {
 }
 
 impl Keys {
-    /// Reads the parameter `keys`: names to show, or names after `-` to leave out. Both together show everything, as in
-    /// minapp. `sample` is a user with every field.
+    /// Reads the parameter `keys`: names to show, or names after `-` to leave out. Both together
+    /// show everything, as in minapp. `sample` is a user with every field.
     ///
     /// # Errors
     /// INVALID_REQUEST for an unknown name.
@@ -33,7 +33,11 @@ impl Keys {
 
     fn parse(given: &str, sample: &Value) -> Result<Self> {
         let (mut only, mut without) = (HashSet::new(), HashSet::new());
-        for key in given.split(',').map(str::trim).filter(|key| !key.is_empty()) {
+        for key in given
+            .split(',')
+            .map(str::trim)
+            .filter(|key| !key.is_empty())
+        {
             let (names, path) = match key.strip_prefix('-') {
                 Some(path) => (&mut without, path),
                 None => (&mut only, key),
@@ -80,17 +84,27 @@ mod tests {
     #[test]
     fn keys_select_or_leave_out() {
         assert_eq!(select("nickname"), json!({ "nickname": "Tom" }));
-        assert_eq!(select("id, nickname,"), json!({ "id": 7, "nickname": "Tom" }));
+        assert_eq!(
+            select("id, nickname,"),
+            json!({ "id": 7, "nickname": "Tom" })
+        );
         assert_eq!(select("-_email,-nickname"), json!({ "id": 7 }));
         for everything in ["", ",", "nickname,-id"] {
-            assert_eq!(select(everything).as_object().unwrap().len(), 3, "{everything}");
+            assert_eq!(
+                select(everything).as_object().unwrap().len(),
+                3,
+                "{everything}"
+            );
         }
     }
 
     #[test]
     fn unknown_keys_are_rejected() {
         for bad in ["nickname,nothing", "-nothing", "-"] {
-            assert!(Keys::parse(bad, &json!({ "nickname": "" })).is_err(), "{bad}");
+            assert!(
+                Keys::parse(bad, &json!({ "nickname": "" })).is_err(),
+                "{bad}"
+            );
         }
     }
 }

@@ -22,9 +22,12 @@ impl Language<'_> {
     /// The filter of a `where`; empty if there is no condition.
     ///
     /// # Errors
-    /// INVALID_REQUEST for what is no JSON object, FILTER_INVALID for a name that is none of minapp's.
+    /// INVALID_REQUEST for what is no JSON object, FILTER_INVALID for a name that is none of
+    /// minapp's.
     pub(super) fn filter(&self, given: Option<&str>) -> Result<Map<String, Value>> {
-        let Some(given) = given else { return Ok(Map::new()) };
+        let Some(given) = given else {
+            return Ok(Map::new());
+        };
         let json = JsonValue::parse(given.as_bytes())
             .map_err(|_| Error::invalid("where", FieldError::Format, "is not valid JSON"))?;
         match json {
@@ -76,7 +79,11 @@ impl Language<'_> {
             Value::Object(operators) => {
                 let operators = operators.into_iter().map(|(operator, operand)| {
                     let is_whole = matches!(operator.as_str(), "$eq" | "$ne" | "$in" | "$nin");
-                    let operand = if is_whole { self.phones(operand) } else { operand };
+                    let operand = if is_whole {
+                        self.phones(operand)
+                    } else {
+                        operand
+                    };
                     (operator, operand)
                 });
                 Value::Object(operators.collect())
@@ -107,7 +114,8 @@ impl Language<'_> {
     /// A change of custom fields. A field whose value is `{"$unset": …}` joins those of `$unset`.
     ///
     /// # Errors
-    /// INVALID_REQUEST for text where a whole number belongs, and for a whole number that would be rounded.
+    /// INVALID_REQUEST for text where a whole number belongs, and for a whole number that would be
+    /// rounded.
     pub(super) fn change(&self, given: JsonValue) -> Result<Map<String, Value>> {
         self.check_long("", &given)?;
         let (mut change, mut unset) = (Map::new(), Map::new());
@@ -118,7 +126,9 @@ impl Language<'_> {
                     change.insert(name, Value::Object(inner));
                 }
                 ("$unset", Value::Object(names)) => unset.extend(names),
-                (_, value) => change.extend(self.values("", Map::from_iter([(name, value)]), &mut unset)?),
+                (_, value) => {
+                    change.extend(self.values("", Map::from_iter([(name, value)]), &mut unset)?)
+                }
             }
         }
         if !unset.is_empty() {
@@ -127,14 +137,19 @@ impl Language<'_> {
         Ok(change)
     }
 
-    /// Rejects what would be rounded before [`Self::value`] sees it: a whole number beyond 64 bits inside an object.
+    /// Rejects what would be rounded before [`Self::value`] sees it: a whole number beyond 64 bits
+    /// inside an object.
     fn check_long(&self, under: &str, given: &JsonValue) -> Result<()> {
-        let JsonValue::Object(entries) = given else { return Ok(()) };
-        entries.iter().try_for_each(|(name, value)| match name.as_str() {
-            "$set" => self.check_long("$set.", value),
-            name if self.is_free(name) && has_long(value) => Err(rounded(under, name)),
-            _ => Ok(()),
-        })
+        let JsonValue::Object(entries) = given else {
+            return Ok(());
+        };
+        entries
+            .iter()
+            .try_for_each(|(name, value)| match name.as_str() {
+                "$set" => self.check_long("$set.", value),
+                name if self.is_free(name) && has_long(value) => Err(rounded(under, name)),
+                _ => Ok(()),
+            })
     }
 
     /// Whether no type tells the integers of a field from its other numbers.
@@ -143,7 +158,12 @@ impl Language<'_> {
         let field_type = self.fields.get(base).map(|field| field.field_type);
         matches!(
             field_type,
-            Some(FieldType::Object | FieldType::Array(ItemType::Object) | FieldType::Geojson | FieldType::File)
+            Some(
+                FieldType::Object
+                    | FieldType::Array(ItemType::Object)
+                    | FieldType::Geojson
+                    | FieldType::File
+            )
         )
     }
 
@@ -157,7 +177,9 @@ impl Language<'_> {
         let mut values = Map::new();
         for (name, value) in given {
             match value {
-                Value::Object(operators) if operators.len() == 1 && operators.contains_key("$unset") => {
+                Value::Object(operators)
+                    if operators.len() == 1 && operators.contains_key("$unset") =>
+                {
                     unset.insert(name, Value::Null);
                 }
                 value => {
@@ -169,14 +191,18 @@ impl Language<'_> {
         Ok(values)
     }
 
-    /// A value with its numbers as the service takes them: those of an integer field whole at any size, all others as
-    /// doubles. The service takes digits for an integer too, and minapp does not. Inside an object, a whole number that
-    /// no double represents is rejected.
+    /// A value with its numbers as the service takes them: those of an integer field whole at any
+    /// size, all others as doubles. The service takes digits for an integer too, and minapp does
+    /// not. Inside an object, a whole number that no double represents is rejected.
     fn value(&self, under: &str, name: &str, value: Value) -> Result<Value> {
         let base = name.split('.').next().unwrap_or_default();
         match self.fields.get(base).map(|field| field.field_type) {
             Some(FieldType::Integer | FieldType::Array(ItemType::Integer)) if has_text(&value) => {
-                Err(Error::invalid(path(under, name), FieldError::Type, "must be a number, not text"))
+                Err(Error::invalid(
+                    path(under, name),
+                    FieldError::Type,
+                    "must be a number, not text",
+                ))
             }
             Some(FieldType::Integer | FieldType::Array(ItemType::Integer)) | None => Ok(value),
             Some(_) if self.is_free(name) && is_rounded(&value) => Err(rounded(under, name)),
@@ -196,7 +222,9 @@ fn rounded(under: &str, name: &str) -> Error {
 
 fn has_long(json: &JsonValue) -> bool {
     match json {
-        JsonValue::Integer(whole) => i64::try_from(*whole).is_err() && u64::try_from(*whole).is_err(),
+        JsonValue::Integer(whole) => {
+            i64::try_from(*whole).is_err() && u64::try_from(*whole).is_err()
+        }
         JsonValue::List(items) => items.iter().any(has_long),
         JsonValue::Object(entries) => entries.iter().any(|(_, value)| has_long(value)),
         _ => false,
@@ -232,7 +260,10 @@ fn doubles(value: Value) -> Value {
             _ => number.as_f64().map_or(Value::Null, Value::from),
         },
         Value::Array(items) => items.into_iter().map(doubles).collect(),
-        Value::Object(entries) => entries.into_iter().map(|(key, value)| (key, doubles(value))).collect(),
+        Value::Object(entries) => entries
+            .into_iter()
+            .map(|(key, value)| (key, doubles(value)))
+            .collect(),
         other => other,
     }
 }
@@ -246,7 +277,10 @@ mod tests {
 
     fn read(given: &str) -> Result<Value> {
         let fields = Fields::new([], Vec::new());
-        let language = Language { fields: &fields, country_code: "86" };
+        let language = Language {
+            fields: &fields,
+            country_code: "86",
+        };
         language.filter(Some(given)).map(Value::Object)
     }
 
@@ -267,9 +301,20 @@ mod tests {
     }
 
     fn change(given: Value) -> Result<Value> {
-        let fields = Fields::new([field("level", FieldType::Integer), field("stats", FieldType::Object)], Vec::new());
-        let language = Language { fields: &fields, country_code: "86" };
-        language.change(JsonValue::parse(given.to_string().as_bytes())?).map(Value::Object)
+        let fields = Fields::new(
+            [
+                field("level", FieldType::Integer),
+                field("stats", FieldType::Object),
+            ],
+            Vec::new(),
+        );
+        let language = Language {
+            fields: &fields,
+            country_code: "86",
+        };
+        language
+            .change(JsonValue::parse(given.to_string().as_bytes())?)
+            .map(Value::Object)
     }
 
     #[test]
@@ -277,7 +322,10 @@ mod tests {
         for none in ["{}", "[]", "false", r#"{"$and": []}"#, " [] "] {
             assert_eq!(read(none).unwrap(), json!({}), "{none}");
         }
-        assert_eq!(read(r#"{"$and": [], "level": 3}"#).unwrap(), json!({ "level": 3 }));
+        assert_eq!(
+            read(r#"{"$and": [], "level": 3}"#).unwrap(),
+            json!({ "level": 3 })
+        );
         // The service rejects these in a bulk change: they may have lost a condition.
         for part in [r#"{"$and": [{}]}"#, r#"{"$or": [{"$and": []}]}"#] {
             assert_ne!(read(part).unwrap(), json!({}), "{part}");
@@ -297,7 +345,10 @@ mod tests {
             change(json!({ "$set": { "level": { "$unset": "" } }, "$unset": {} })).unwrap(),
             json!({ "$set": {}, "$unset": { "level": null } })
         );
-        assert_eq!(change(json!({ "$set": {}, "$unset": {} })).unwrap(), json!({ "$set": {} }));
+        assert_eq!(
+            change(json!({ "$set": {}, "$unset": {} })).unwrap(),
+            json!({ "$set": {} })
+        );
     }
 
     #[test]
@@ -311,8 +362,14 @@ mod tests {
                 json!({ "stats": { "n": [9_007_199_254_740_994_i64] } }),
                 json!({ "stats": { "n": [9_007_199_254_740_994.0] } }),
             ),
-            (json!({ "stats": { "n": 1.5e300 } }), json!({ "stats": { "n": 1.5e300 } })),
-            (json!({ "level": 9_007_199_254_740_993_i64 }), json!({ "level": 9_007_199_254_740_993_i64 })),
+            (
+                json!({ "stats": { "n": 1.5e300 } }),
+                json!({ "stats": { "n": 1.5e300 } }),
+            ),
+            (
+                json!({ "level": 9_007_199_254_740_993_i64 }),
+                json!({ "level": 9_007_199_254_740_993_i64 }),
+            ),
         ] {
             assert_eq!(change(kept).unwrap(), shown);
         }
@@ -325,26 +382,43 @@ mod tests {
             let error = change(rounded.clone()).unwrap_err();
             assert_eq!(error.violations()[0].error, FieldError::Range, "{rounded}");
         }
-        let fields = Fields::new([field("stats", FieldType::Object), field("score", FieldType::Number)], Vec::new());
-        let language = Language { fields: &fields, country_code: "86" };
+        let fields = Fields::new(
+            [
+                field("stats", FieldType::Object),
+                field("score", FieldType::Number),
+            ],
+            Vec::new(),
+        );
+        let language = Language {
+            fields: &fields,
+            country_code: "86",
+        };
         let change = |text: &str| language.change(JsonValue::parse(text.as_bytes()).unwrap());
         for long in [
             r#"{"stats": {"n": 18446744073709551617}}"#,
             r#"{"$set": {"stats.n": {"$incr_by": 1e1}, "stats": [-18446744073709551617]}}"#,
         ] {
-            assert_eq!(change(long).unwrap_err().violations()[0].error, FieldError::Range, "{long}");
+            assert_eq!(
+                change(long).unwrap_err().violations()[0].error,
+                FieldError::Range,
+                "{long}"
+            );
         }
         assert!(change(r#"{"stats": {"n": 1e20}, "score": 18446744073709551617}"#).is_ok());
     }
 
     #[test]
     fn names_are_minapps_own() {
-        let read = read(r#"{"$or": [{"_group": {"$in": [258]}}, {"avatar": "x", "id": 5}], "test": "t"}"#).unwrap();
-        let expected =
-            json!({ "$or": [{ "group_ids": { "$in": [258] } }, { "avatar_url": "x", "user_id": 5 }], "test": "t" });
+        let read =
+            read(r#"{"$or": [{"_group": {"$in": [258]}}, {"avatar": "x", "id": 5}], "test": "t"}"#)
+                .unwrap();
+        let expected = json!({ "$or": [{ "group_ids": { "$in": [258] } }, { "avatar_url": "x", "user_id": 5 }], "test": "t" });
         assert_eq!(read, expected);
         for name in ["group_ids", "user_id", "avatar_url", "email", "_no_such"] {
-            assert!(self::read(&format!(r#"{{"{name}": 1}}"#)).is_err(), "{name}");
+            assert!(
+                self::read(&format!(r#"{{"{name}": 1}}"#)).is_err(),
+                "{name}"
+            );
         }
     }
 
@@ -352,21 +426,32 @@ mod tests {
     fn phones_get_their_country_where_they_are_whole() {
         let read =
             read(r#"{"$and": [{"_phone": "138"}, {"_phone": {"$in": ["138", "+49"], "$contains": "38"}}]}"#).unwrap();
-        let expected =
-            json!({ "$and": [{ "phone": "+86138" }, { "phone": { "$in": ["+86138", "+49"], "$contains": "38" } }] });
+        let expected = json!({ "$and": [{ "phone": "+86138" }, { "phone": { "$in": ["+86138", "+49"], "$contains": "38" } }] });
         assert_eq!(read, expected);
     }
 
     #[test]
     fn what_is_no_object_is_refused() {
-        for bad in ["", "{", "[1]", "[{}]", "true", "\"x\"", "null", r#"{"a": 1, "a": 2}"#] {
+        for bad in [
+            "",
+            "{",
+            "[1]",
+            "[{}]",
+            "true",
+            "\"x\"",
+            "null",
+            r#"{"a": 1, "a": 2}"#,
+        ] {
             assert!(read(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn orders_are_translated() {
-        assert_eq!(Language::order("-created_at,id").unwrap(), "-created_at,user_id");
+        assert_eq!(
+            Language::order("-created_at,id").unwrap(),
+            "-created_at,user_id"
+        );
         assert!(Language::order("user_id").is_err());
     }
 }

@@ -21,7 +21,8 @@ use crate::{
     rest::{call::Call, error::RestError},
 };
 
-/// What the lists of v2 take, besides the conditions of v1, which some clients send with every version.
+/// What the lists of v2 take, besides the conditions of v1, which some clients send with every
+/// version.
 const PARAMETERS: &[&str] = &["where", "order_by", "return_total_count", "keys", "expand"];
 
 /// `GET …/miniapp/user_profile/` from v2.2 on: counts where it is asked to.
@@ -40,17 +41,27 @@ async fn list_v2(call: &Call, is_counted: bool) -> Result<Response, RestError> {
     let return_total_size = params.flag("return_total_count")? || is_counted;
     let fields = call.api().definitions().await?;
     let country_code = &call.gateway.config.country_code;
-    let language = Language { fields: &fields, country_code };
+    let language = Language {
+        fields: &fields,
+        country_code,
+    };
     let filter = both(language.filter(params.get("where"))?, conditions(&params)?);
     let request = pb::ListProfilesRequest {
         filter: Some(json::to_struct(filter.iter())),
-        order_by: params.get("order_by").map(Language::order).transpose()?.unwrap_or_default(),
+        order_by: params
+            .get("order_by")
+            .map(Language::order)
+            .transpose()?
+            .unwrap_or_default(),
         return_total_size,
         read_mask: object::mask(&call.caller),
         ..Default::default()
     };
     let keys = Keys::read(&params, || object::sample_v2(&fields))?;
-    list(call, &params, request, |profile| keys.select(object::v2(profile, &fields, country_code))).await
+    list(call, &params, request, |profile| {
+        keys.select(object::v2(profile, &fields, country_code))
+    })
+    .await
 }
 
 /// What matches both filters.
@@ -72,20 +83,31 @@ pub(super) async fn first_version(call: Call) -> Result<Response, RestError> {
     }
     // Users may not list; the rule of the single user let the call through.
     authorize_method(&call.caller, "ListProfiles")?;
-    let params = Params::read(&call, &[CONDITIONS, &["order_by", "keys", "expand"]].concat())?;
+    let params = Params::read(
+        &call,
+        &[CONDITIONS, &["order_by", "keys", "expand"]].concat(),
+    )?;
     let request = pb::ListProfilesRequest {
         filter: Some(json::to_struct(conditions(&params)?.iter())),
         order_by: match params.get("order_by").unwrap_or_default() {
             order @ ("" | "created_at" | "-created_at") => order.to_owned(),
             _ => {
-                return Err(Error::invalid("order_by", FieldError::Unknown, "must be created_at or -created_at").into());
+                return Err(Error::invalid(
+                    "order_by",
+                    FieldError::Unknown,
+                    "must be created_at or -created_at",
+                )
+                .into());
             }
         },
         return_total_size: true,
         ..Default::default()
     };
     let keys = Keys::read(&params, || object::v1(pb::Profile::default()))?;
-    list(&call, &params, request, |profile| keys.select(object::v1(profile))).await
+    list(&call, &params, request, |profile| {
+        keys.select(object::v1(profile))
+    })
+    .await
 }
 
 /// The conditions of v1, each a parameter.
@@ -131,8 +153,16 @@ fn conditions(params: &Params<'_>) -> Result<Map<String, Value>> {
         conditions.push(json!({ "nickname": { "$contains": text } }));
     }
     if let Some(groups) = params.get("group__in") {
-        let error = || Error::invalid("group__in", FieldError::Format, "must be comma-separated group IDs");
-        let groups = groups.split(',').map(|group| group.trim().parse::<i64>().map_err(|_| error()));
+        let error = || {
+            Error::invalid(
+                "group__in",
+                FieldError::Format,
+                "must be comma-separated group IDs",
+            )
+        };
+        let groups = groups
+            .split(',')
+            .map(|group| group.trim().parse::<i64>().map_err(|_| error()));
         let groups: Vec<i64> = groups.collect::<Result<_>>()?;
         conditions.push(json!({ "group_ids": { "$in": groups } }));
     }
@@ -157,7 +187,12 @@ async fn list(
         ..request
     };
     let reply = call.api().list_profiles(&call.caller, request).await?;
-    let objects: Vec<Value> = reply.profiles.into_iter().take(page.limit as usize).map(show).collect();
+    let objects: Vec<Value> = reply
+        .profiles
+        .into_iter()
+        .take(page.limit as usize)
+        .map(show)
+        .collect();
     let mut meta = json!({
         "limit": page.limit,
         "offset": page.offset,

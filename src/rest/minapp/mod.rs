@@ -1,4 +1,5 @@
-//! The clients of minapp: profiles by `where`, custom fields by operators, accounts, and the older paths before them.
+//! The clients of minapp: profiles by `where`, custom fields by operators, accounts, and the older
+//! paths before them.
 
 mod account;
 mod bulk;
@@ -29,38 +30,65 @@ type Path = (&'static str, MethodFilter, &'static str, fn(Call) -> Reply);
 const GET: MethodFilter = MethodFilter::GET;
 const PUT: MethodFilter = MethodFilter::PUT;
 
-/// The paths of each version that published them. Before v2.2, lists and bulk changes count without being asked.
+/// The paths of each version that published them. Before v2.2, lists and bulk changes count without
+/// being asked.
 const PATHS: &[(&[&str], &[Path])] = &[
     (
         &["v1"],
         &[
-            ("miniapp/user-profile", GET, "GetProfile", |call| Box::pin(list::first_version(call))),
-            ("miniapp/user-profile/{id}", GET, "GetProfile", |call| Box::pin(single::get_v1(call))),
-            ("user/info", GET, "ListProfiles", |call| Box::pin(list::counted(call))),
-            ("user/info/{id}", GET, "GetProfile", |call| Box::pin(single::get(call))),
-            ("user/info/{id}", PUT, "UpdateProfile", |call| Box::pin(single::put(call))),
+            ("miniapp/user-profile", GET, "GetProfile", |call| {
+                Box::pin(list::first_version(call))
+            }),
+            ("miniapp/user-profile/{id}", GET, "GetProfile", |call| {
+                Box::pin(single::get_v1(call))
+            }),
+            ("user/info", GET, "ListProfiles", |call| {
+                Box::pin(list::counted(call))
+            }),
+            ("user/info/{id}", GET, "GetProfile", |call| {
+                Box::pin(single::get(call))
+            }),
+            ("user/info/{id}", PUT, "UpdateProfile", |call| {
+                Box::pin(single::put(call))
+            }),
         ],
     ),
     (
         &["v1.9", "v2.0", "v2.1"],
         &[
-            ("miniapp/user_profile", GET, "ListProfiles", |call| Box::pin(list::counted(call))),
-            ("miniapp/user_profile", PUT, "BulkUpdateFields", |call| Box::pin(bulk::put_counted(call))),
+            ("miniapp/user_profile", GET, "ListProfiles", |call| {
+                Box::pin(list::counted(call))
+            }),
+            ("miniapp/user_profile", PUT, "BulkUpdateFields", |call| {
+                Box::pin(bulk::put_counted(call))
+            }),
         ],
     ),
     (
         &["v2.2", "v2.3", "v2.4", "v2.5", "v2.6"],
         &[
-            ("miniapp/user_profile", GET, "ListProfiles", |call| Box::pin(list::second_version(call))),
-            ("miniapp/user_profile", PUT, "BulkUpdateFields", |call| Box::pin(bulk::put(call))),
+            ("miniapp/user_profile", GET, "ListProfiles", |call| {
+                Box::pin(list::second_version(call))
+            }),
+            ("miniapp/user_profile", PUT, "BulkUpdateFields", |call| {
+                Box::pin(bulk::put(call))
+            }),
         ],
     ),
     (
-        &["v1.9", "v2.0", "v2.1", "v2.2", "v2.3", "v2.4", "v2.5", "v2.6"],
         &[
-            ("miniapp/user_profile/{id}", GET, "GetProfile", |call| Box::pin(single::get(call))),
-            ("miniapp/user_profile/{id}", PUT, "UpdateProfile", |call| Box::pin(single::put(call))),
-            ("miniapp/user/account/{id}", PUT, "UpdateAccount", |call| Box::pin(account::put(call))),
+            "v1.9", "v2.0", "v2.1", "v2.2", "v2.3", "v2.4", "v2.5", "v2.6",
+        ],
+        &[
+            ("miniapp/user_profile/{id}", GET, "GetProfile", |call| {
+                Box::pin(single::get(call))
+            }),
+            ("miniapp/user_profile/{id}", PUT, "UpdateProfile", |call| {
+                Box::pin(single::put(call))
+            }),
+            ("miniapp/user/account/{id}", PUT, "UpdateAccount", |call| {
+                Box::pin(account::put(call))
+            }),
         ],
     ),
 ];
@@ -69,7 +97,9 @@ const PATHS: &[(&[&str], &[Path])] = &[
 pub(super) fn routes() -> Router<Gateway> {
     let mut router = Router::new();
     for (versions, paths) in PATHS {
-        let roots = versions.iter().flat_map(|version| ["", "/"].map(|slash| (version, slash)));
+        let roots = versions
+            .iter()
+            .flat_map(|version| ["", "/"].map(|slash| (version, slash)));
         for (version, slash) in roots {
             for (path, method, rpc, run) in *paths {
                 let path = format!("/oserve/{version}/{path}{slash}");
@@ -86,13 +116,22 @@ pub(super) fn render_error(rest_error: &RestError) -> Response {
         Kind::AlreadyExists => StatusCode::BAD_REQUEST,
         _ => rest_error.status,
     };
-    error::response(rest_error, status, json!({ "status": "error", "error_msg": names::message(&rest_error.error) }))
+    error::response(
+        rest_error,
+        status,
+        json!({ "status": "error", "error_msg": names::message(&rest_error.error) }),
+    )
 }
 
-/// Rejects a call that asks for a test environment: a client that expects to write there must not write here.
+/// Rejects a call that asks for a test environment: a client that expects to write there must not
+/// write here.
 fn in_production(call: &Call) -> Result<()> {
     if call.headers.contains_key("x-hydrogen-env-id") {
-        Err(Error::invalid("X-Hydrogen-Env-ID", FieldError::Format, "environments aren't supported"))
+        Err(Error::invalid(
+            "X-Hydrogen-Env-ID",
+            FieldError::Format,
+            "environments aren't supported",
+        ))
     } else {
         Ok(())
     }
@@ -105,20 +144,27 @@ fn user_id(call: &Call) -> Result<i64> {
 
 fn id(given: &str) -> Result<i64> {
     let digits = Some(given).filter(|given| given.bytes().all(|byte| byte.is_ascii_digit()));
-    let id = digits.and_then(|digits| digits.parse().ok()).filter(|id| *id > 0);
+    let id = digits
+        .and_then(|digits| digits.parse().ok())
+        .filter(|id| *id > 0);
     id.ok_or_else(|| Error::new(Reason::UserNotFound))
 }
 
 /// The JSON of a body. An empty body names nothing.
 fn body(call: &Call) -> Result<JsonValue> {
-    if call.body.trim_ascii().is_empty() { Ok(JsonValue::Object(Vec::new())) } else { JsonValue::parse(&call.body) }
+    if call.body.trim_ascii().is_empty() {
+        Ok(JsonValue::Object(Vec::new()))
+    } else {
+        JsonValue::parse(&call.body)
+    }
 }
 
 /// Digits of the shortest phone number that may carry its country code without `+`.
 const WITH_CODE: usize = 11;
 
-/// A phone number as the service keeps it: one without `+` is of the configured country, and may carry its code. A
-/// shorter number that begins with the same digits is taken as one without the code.
+/// A phone number as the service keeps it: one without `+` is of the configured country, and may
+/// carry its code. A shorter number that begins with the same digits is taken as one without the
+/// code.
 fn with_country(phone: &str, code: &str) -> String {
     let has_code = phone.starts_with(code) && phone.len() >= WITH_CODE;
     match phone {
@@ -130,7 +176,9 @@ fn with_country(phone: &str, code: &str) -> String {
 
 /// The same number as minapp shows it.
 fn without_country(phone: &str, code: &str) -> String {
-    let rest = phone.strip_prefix('+').and_then(|rest| rest.strip_prefix(code));
+    let rest = phone
+        .strip_prefix('+')
+        .and_then(|rest| rest.strip_prefix(code));
     rest.unwrap_or(phone).to_owned()
 }
 
@@ -146,7 +194,10 @@ mod tests {
         assert_eq!(with_country("8612345678", "86"), "+868612345678");
         assert_eq!(with_country("14155550100", "1"), "+14155550100");
         assert_eq!(with_country("4155550100", "1"), "+14155550100");
-        assert_eq!(with_country("+4930123456", "86"), without_country("+4930123456", "86"));
+        assert_eq!(
+            with_country("+4930123456", "86"),
+            without_country("+4930123456", "86")
+        );
     }
 
     #[test]

@@ -27,14 +27,19 @@ pub(super) fn our_path(given: &str) -> Result<String> {
         None => (given, String::new()),
     };
     let known = NAMES.iter().find(|(theirs, _)| *theirs == base);
-    let is_hidden = known.is_none() && (base.starts_with('_') || NAMES.iter().any(|(_, ours)| *ours == base));
+    let is_hidden =
+        known.is_none() && (base.starts_with('_') || NAMES.iter().any(|(_, ours)| *ours == base));
     if is_hidden {
         let why = match base {
             "_provider" | "_anonymous" => "can't be searched or sorted by",
             _ => "is not a field",
         };
         let path = format!("where.{}", text::cut(given, 64));
-        return Err(Error::new(Reason::FilterInvalid).with_violation(path, FieldError::Unknown, why));
+        return Err(Error::new(Reason::FilterInvalid).with_violation(
+            path,
+            FieldError::Unknown,
+            why,
+        ));
     }
     Ok(format!("{}{rest}", known.map_or(base, |(_, ours)| ours)))
 }
@@ -42,7 +47,9 @@ pub(super) fn our_path(given: &str) -> Result<String> {
 /// The text of an error, with minapp's names.
 pub(super) fn message(error: &Error) -> String {
     let mut text = match error.reason() {
-        Reason::FilterRequired => "The condition matches every user; to change every user, omit where.".to_owned(),
+        Reason::FilterRequired => {
+            "The condition matches every user; to change every user, omit where.".to_owned()
+        }
         reason => reason.message().replace("filter", "where"),
     };
     for violation in error.violations() {
@@ -60,7 +67,9 @@ fn description(reason: Reason, violation: &Violation) -> String {
         (Reason::FilterRequired, _) => "matches every user".to_owned(),
         // Names similar fields.
         (Reason::FilterInvalid, FieldError::Unknown) => {
-            let words = violation.description.split_inclusive(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            let words = violation
+                .description
+                .split_inclusive(|c: char| !c.is_ascii_alphanumeric() && c != '_');
             words.map(their_word).collect()
         }
         _ => violation.description.clone(),
@@ -68,13 +77,18 @@ fn description(reason: Reason, violation: &Violation) -> String {
 }
 
 fn their_word(word: &str) -> String {
-    let end = word.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(word.len());
+    let end = word
+        .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .unwrap_or(word.len());
     let (name, rest) = word.split_at(end);
     format!("{}{rest}", theirs(name))
 }
 
 fn path(reason: Reason, given: &str) -> String {
-    let is_of_filter = matches!(reason, Reason::FilterInvalid | Reason::FilterTooComplex | Reason::FilterRequired);
+    let is_of_filter = matches!(
+        reason,
+        Reason::FilterInvalid | Reason::FilterTooComplex | Reason::FilterRequired
+    );
     if let Some(rest) = given.strip_prefix("filter").filter(|_| is_of_filter) {
         let mut is_inside = false;
         let steps = rest.split('.').map(|step| {
@@ -84,7 +98,9 @@ fn path(reason: Reason, given: &str) -> String {
         });
         return format!("where{}", steps.collect::<Vec<_>>().join("."));
     }
-    let bare = ["custom_fields.", "account."].into_iter().find_map(|prefix| given.strip_prefix(prefix));
+    let bare = ["custom_fields.", "account."]
+        .into_iter()
+        .find_map(|prefix| given.strip_prefix(prefix));
     match given {
         "custom_fields" => String::new(),
         "proof.current_password" => "password".to_owned(),
@@ -93,7 +109,10 @@ fn path(reason: Reason, given: &str) -> String {
 }
 
 fn theirs(name: &str) -> &str {
-    NAMES.iter().find(|(_, ours)| *ours == name).map_or(name, |(theirs, _)| theirs)
+    NAMES
+        .iter()
+        .find(|(_, ours)| *ours == name)
+        .map_or(name, |(theirs, _)| theirs)
 }
 
 #[cfg(test)]
@@ -111,19 +130,46 @@ mod tests {
             FieldError::Unknown,
             "is not a field; did you mean user_id, avatar_url?",
         );
-        assert!(unknown.ends_with("where.$or[1].usr_id: is not a field; did you mean id, avatar?."), "{unknown}");
+        assert!(
+            unknown.ends_with("where.$or[1].usr_id: is not a field; did you mean id, avatar?."),
+            "{unknown}"
+        );
         assert!(!unknown.contains("filter"), "{unknown}");
-        let guarded = error(Reason::FilterRequired, "filter.$and[0]", FieldError::Required, "needs allow_all");
-        assert!(guarded.ends_with(" where.$and[0]: matches every user."), "{guarded}");
+        let guarded = error(
+            Reason::FilterRequired,
+            "filter.$and[0]",
+            FieldError::Required,
+            "needs allow_all",
+        );
+        assert!(
+            guarded.ends_with(" where.$and[0]: matches every user."),
+            "{guarded}"
+        );
         assert!(!guarded.contains("allow_all"), "{guarded}");
         for (reason, given, told) in [
             (Reason::FilterInvalid, "filter.user_id", "where.id"),
-            (Reason::FilterInvalid, "filter.$not.phone.$gt", "where.$not._phone.$gt"),
-            (Reason::FilterInvalid, "filter.stats.phone", "where.stats.phone"),
+            (
+                Reason::FilterInvalid,
+                "filter.$not.phone.$gt",
+                "where.$not._phone.$gt",
+            ),
+            (
+                Reason::FilterInvalid,
+                "filter.stats.phone",
+                "where.stats.phone",
+            ),
             (Reason::FilterTooComplex, "filter", "where"),
-            (Reason::InvalidRequest, "custom_fields.$set.level", "$set.level"),
+            (
+                Reason::InvalidRequest,
+                "custom_fields.$set.level",
+                "$set.level",
+            ),
             (Reason::EmailTaken, "account.email", "email"),
-            (Reason::PasswordMismatch, "proof.current_password", "password"),
+            (
+                Reason::PasswordMismatch,
+                "proof.current_password",
+                "password",
+            ),
             (Reason::InvalidRequest, "filter", "filter"),
         ] {
             assert_eq!(path(reason, given), told);
@@ -134,7 +180,15 @@ mod tests {
     fn the_services_own_names_are_not_minapps() {
         assert_eq!(our_path("_phone").unwrap(), "phone");
         assert_eq!(our_path("stats.n").unwrap(), "stats.n");
-        for name in ["group_ids", "user_id", "avatar_url", "email", "_no_such", "_provider.wechat", "_anonymous"] {
+        for name in [
+            "group_ids",
+            "user_id",
+            "avatar_url",
+            "email",
+            "_no_such",
+            "_provider.wechat",
+            "_anonymous",
+        ] {
             assert!(our_path(name).is_err(), "{name}");
         }
     }

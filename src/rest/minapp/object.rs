@@ -20,7 +20,12 @@ use crate::{
 pub(super) fn mask(caller: &Caller) -> Option<FieldMask> {
     let may_read = is_permitted(caller, "GetProfile", Action::ReadAccount);
     may_read.then(|| FieldMask {
-        paths: BUILTIN.iter().copied().chain(["custom_fields", "account"]).map(str::to_owned).collect(),
+        paths: BUILTIN
+            .iter()
+            .copied()
+            .chain(["custom_fields", "account"])
+            .map(str::to_owned)
+            .collect(),
     })
 }
 
@@ -60,7 +65,13 @@ pub(super) fn v2(profile: pb::Profile, fields: &Fields, country_code: &str) -> V
         show("_username", account.username.into());
         show("_email", account.email.into());
         show("_email_verified", account.email_verified.into());
-        show("_phone", account.phone.map(|phone| without_country(&phone, country_code)).into());
+        show(
+            "_phone",
+            account
+                .phone
+                .map(|phone| without_country(&phone, country_code))
+                .into(),
+        );
         show("_phone_verified", account.phone_verified.into());
     }
     Value::Object(object)
@@ -68,7 +79,10 @@ pub(super) fn v2(profile: pb::Profile, fields: &Fields, country_code: &str) -> V
 
 /// A user in the form of v2 with every field.
 pub(super) fn sample_v2(fields: &Fields) -> Value {
-    let everything = pb::Profile { account: Some(pb::Account::default()), ..Default::default() };
+    let everything = pb::Profile {
+        account: Some(pb::Account::default()),
+        ..Default::default()
+    };
     let mut sample = v2(everything, fields, "");
     fields.names().for_each(|name| sample[name] = Value::Null);
     sample
@@ -83,7 +97,10 @@ fn has_no_login(account: &pb::Account, has_openid: bool) -> bool {
 /// What is known of the user at each provider, by the provider's name.
 fn providers(connections: Vec<pb::Connection>) -> Value {
     let providers = connections.into_iter().map(|connection| {
-        (connection.provider, json!({ "id": connection.subject, "nickname": connection.display_name }))
+        (
+            connection.provider,
+            json!({ "id": connection.subject, "nickname": connection.display_name }),
+        )
     });
     Value::Object(providers.collect())
 }
@@ -111,7 +128,9 @@ fn custom_fields(mut values: Map<String, Value>, fields: &Fields) -> Map<String,
     for (name, value) in &mut values {
         match (fields.get(name).map(|field| field.field_type), value) {
             (Some(FieldType::Integer), value) => whole(value),
-            (Some(FieldType::Array(ItemType::Integer)), Value::Array(items)) => items.iter_mut().for_each(whole),
+            (Some(FieldType::Array(ItemType::Integer)), Value::Array(items)) => {
+                items.iter_mut().for_each(whole)
+            }
             _ => {}
         }
     }
@@ -133,7 +152,10 @@ mod tests {
             user_id: 7,
             nickname: "Tom".to_owned(),
             group_ids: vec![137],
-            account: Some(pb::Account { phone: Some("+8613800138000".to_owned()), ..Default::default() }),
+            account: Some(pb::Account {
+                phone: Some("+8613800138000".to_owned()),
+                ..Default::default()
+            }),
             ..Default::default()
         }
     }
@@ -143,8 +165,15 @@ mod tests {
         let shown = v2(profile(), &Fields::new([], Vec::new()), "86");
         assert_eq!(shown["_phone"], "13800138000");
         assert_eq!((&shown["unionid"], &shown["id"]), (&Value::Null, &json!(7)));
-        let without = pb::Profile { account: None, ..profile() };
-        assert!(v2(without, &Fields::new([], Vec::new()), "86").get("_email").is_none());
+        let without = pb::Profile {
+            account: None,
+            ..profile()
+        };
+        assert!(
+            v2(without, &Fields::new([], Vec::new()), "86")
+                .get("_email")
+                .is_none()
+        );
     }
 
     #[test]
@@ -155,11 +184,29 @@ mod tests {
             display_name: "tom".to_owned(),
             ..Default::default()
         };
-        let shown = |account| v2(pb::Profile { account: Some(account), ..profile() }, &Fields::default(), "86");
-        let linked = shown(pb::Account { connections: vec![github], ..Default::default() });
-        assert_eq!(linked["_provider"], json!({ "github": { "id": "42", "nickname": "tom" } }));
+        let shown = |account| {
+            v2(
+                pb::Profile {
+                    account: Some(account),
+                    ..profile()
+                },
+                &Fields::default(),
+                "86",
+            )
+        };
+        let linked = shown(pb::Account {
+            connections: vec![github],
+            ..Default::default()
+        });
         assert_eq!(
-            (&linked["_anonymous"], &shown(pb::Account::default())["_anonymous"]),
+            linked["_provider"],
+            json!({ "github": { "id": "42", "nickname": "tom" } })
+        );
+        assert_eq!(
+            (
+                &linked["_anonymous"],
+                &shown(pb::Account::default())["_anonymous"]
+            ),
             (&json!(false), &json!(true))
         );
     }

@@ -14,8 +14,8 @@ use crate::{
 /// The parameters that every list and every bulk change takes.
 const COMMON: [&str; 3] = ["limit", "offset", "page_token"];
 
-/// The parameters that hold several values: joined by commas, repeated, or as `name[]` and `name[0]`, as HTTP libraries
-/// write an array.
+/// The parameters that hold several values: joined by commas, repeated, or as `name[]` and
+/// `name[0]`, as HTTP libraries write an array.
 const LISTS: [&str; 4] = ["order_by", "keys", "expand", "group__in"];
 
 /// The parameters of a query. Each is given once, except those of [`LISTS`].
@@ -33,18 +33,35 @@ impl<'a> Params<'a> {
     fn of(query: &'a [(String, String)], names: &[&str]) -> Result<Self> {
         let mut params: HashMap<&str, Cow<'_, str>> = HashMap::new();
         for (given, value) in query {
-            let name = given.split_once('[').filter(|_| given.ends_with(']')).map_or(given.as_str(), |(name, _)| name);
+            let name = given
+                .split_once('[')
+                .filter(|_| given.ends_with(']'))
+                .map_or(given.as_str(), |(name, _)| name);
             let is_list = LISTS.contains(&name);
             if !names.contains(&name) && !COMMON.contains(&name) {
-                return Err(Error::invalid(text::cut(given, 64), FieldError::Unknown, "unknown parameter"));
+                return Err(Error::invalid(
+                    text::cut(given, 64),
+                    FieldError::Unknown,
+                    "unknown parameter",
+                ));
             }
             if name != given && !is_list {
-                return Err(Error::invalid(name, FieldError::Format, "must be one value, not an array or an object"));
+                return Err(Error::invalid(
+                    name,
+                    FieldError::Format,
+                    "must be one value, not an array or an object",
+                ));
             }
             match params.get_mut(name) {
                 None => drop(params.insert(name, value.into())),
                 Some(values) if is_list => *values = format!("{values},{value}").into(),
-                Some(_) => return Err(Error::invalid(name, FieldError::Format, "is specified more than once")),
+                Some(_) => {
+                    return Err(Error::invalid(
+                        name,
+                        FieldError::Format,
+                        "is specified more than once",
+                    ));
+                }
             }
         }
         Ok(Self(params))
@@ -56,10 +73,15 @@ impl<'a> Params<'a> {
 
     /// A whole number that is not negative.
     pub(super) fn number(&self, name: &str) -> Result<Option<i64>> {
-        let Some(given) = self.get(name) else { return Ok(None) };
+        let Some(given) = self.get(name) else {
+            return Ok(None);
+        };
         let digits = Some(given).filter(|given| given.bytes().all(|byte| byte.is_ascii_digit()));
         let error = || Error::invalid(name, FieldError::Format, "must be a non-negative integer");
-        digits.and_then(|digits| digits.parse().ok()).map(Some).ok_or_else(error)
+        digits
+            .and_then(|digits| digits.parse().ok())
+            .map(Some)
+            .ok_or_else(error)
     }
 
     /// 1 or true; 0, false or nothing.
@@ -67,13 +89,21 @@ impl<'a> Params<'a> {
         match self.get(name) {
             None | Some("0" | "false" | "") => Ok(false),
             Some("1" | "true") => Ok(true),
-            Some(_) => Err(Error::invalid(name, FieldError::Format, "must be 0, 1, true or false")),
+            Some(_) => Err(Error::invalid(
+                name,
+                FieldError::Format,
+                "must be 0, 1, true or false",
+            )),
         }
     }
 
     /// A number that some clients send as an empty text if they have none.
     fn number_or_nothing(&self, name: &str) -> Result<Option<i64>> {
-        if self.get(name) == Some("") { Ok(None) } else { self.number(name) }
+        if self.get(name) == Some("") {
+            Ok(None)
+        } else {
+            self.number(name)
+        }
     }
 }
 
@@ -87,12 +117,17 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Reads limit and offset; a limit above the most is cut to it where `is_cut`. A limit of 0 is an empty page.
+    /// Reads limit and offset; a limit above the most is cut to it where `is_cut`. A limit of 0 is
+    /// an empty page.
     pub(super) fn read(params: &Params, is_cut: bool) -> Result<Self> {
         let limit = match params.number_or_nothing("limit")? {
             None => page::DEFAULT_SIZE,
             Some(limit) if limit > page::MAX_SIZE && !is_cut => {
-                return Err(Error::invalid("limit", FieldError::Range, "must be at most 1000"));
+                return Err(Error::invalid(
+                    "limit",
+                    FieldError::Range,
+                    "must be at most 1000",
+                ));
             }
             Some(limit) => limit.min(page::MAX_SIZE),
         };
@@ -105,7 +140,11 @@ impl Page {
                 "must be at most 100000; use next for deeper pages",
             ));
         }
-        Ok(Self { limit: limit as i32, offset, token })
+        Ok(Self {
+            limit: limit as i32,
+            offset,
+            token,
+        })
     }
 
     /// Rows that the service passes over.
@@ -138,7 +177,10 @@ impl Page {
 
     fn link(&self, call: &Call, offset: i64, token: &str) -> Value {
         let mut query = form_urlencoded::Serializer::new(String::new());
-        let others = call.query.iter().filter(|(name, _)| !COMMON.contains(&name.as_str()));
+        let others = call
+            .query
+            .iter()
+            .filter(|(name, _)| !COMMON.contains(&name.as_str()));
         query.extend_pairs(others);
         query.append_pair("limit", &self.limit.to_string());
         query.append_pair("offset", &offset.to_string());
@@ -157,7 +199,10 @@ mod tests {
     fn read(given: &str) -> Result<(i32, String)> {
         let query = query::parse(given).unwrap();
         let params = Params::of(&query, &["where", "order_by", "keys"])?;
-        Ok((Page::read(&params, true)?.limit, params.get("order_by").unwrap_or_default().to_owned()))
+        Ok((
+            Page::read(&params, true)?.limit,
+            params.get("order_by").unwrap_or_default().to_owned(),
+        ))
     }
 
     #[test]
@@ -170,16 +215,26 @@ mod tests {
         ] {
             assert_eq!(read(given).unwrap().1, "-level,id", "{given}");
         }
-        for bad in
-            ["where[]=%7B%7D", "where[level]=3", "limit[]=3", "where=%7B%7D&where=%7B%7D", "wehre=%7B%7D", "[]=1"]
-        {
+        for bad in [
+            "where[]=%7B%7D",
+            "where[level]=3",
+            "limit[]=3",
+            "where=%7B%7D&where=%7B%7D",
+            "wehre=%7B%7D",
+            "[]=1",
+        ] {
             assert!(read(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn a_limit_may_be_zero_or_empty() {
-        for (given, limit) in [("limit=0", 0), ("limit=", 20), ("limit=&offset=", 20), ("limit=5000", 1000)] {
+        for (given, limit) in [
+            ("limit=0", 0),
+            ("limit=", 20),
+            ("limit=&offset=", 20),
+            ("limit=5000", 1000),
+        ] {
             assert_eq!(read(given).unwrap().0, limit, "{given}");
         }
         for bad in ["limit=-1", "limit=x", "limit=null", "offset=1.5"] {

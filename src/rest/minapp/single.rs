@@ -34,7 +34,10 @@ pub(super) async fn get_v1(call: Call) -> Result<Response, RestError> {
 
 /// One user in the form of v1.
 pub(super) async fn show_v1(call: &Call, user_id: i64) -> Result<Response, RestError> {
-    let request = pb::GetProfileRequest { key: Some(Key::UserId(user_id)), read_mask: None };
+    let request = pb::GetProfileRequest {
+        key: Some(Key::UserId(user_id)),
+        read_mask: None,
+    };
     let reply = call.api().get_profile(&call.caller, request).await?;
     Ok(Json(object::v1(reply.profile.unwrap_or_default())).into_response())
 }
@@ -46,26 +49,38 @@ pub(super) async fn put(call: Call) -> Result<Response, RestError> {
     params.flag("enable_trigger")?;
     let (user_id, keys) = (user_id(&call)?, keys(&call, &params).await?);
     let fields = call.api().definitions().await?;
-    let language = Language { fields: &fields, country_code: &call.gateway.config.country_code };
+    let language = Language {
+        fields: &fields,
+        country_code: &call.gateway.config.country_code,
+    };
     let change = language.change(body(&call)?)?;
     if update::is_empty(&change) {
         authorize_method(&call.caller, "GetProfile")?;
         let profile = read(&call, user_id).await?;
         return show(&call, &keys, profile).await;
     }
-    let request =
-        pb::UpdateProfileRequest { user_id, custom_fields: Some(json::to_struct(change.iter())), ..Default::default() };
+    let request = pb::UpdateProfileRequest {
+        user_id,
+        custom_fields: Some(json::to_struct(change.iter())),
+        ..Default::default()
+    };
     let reply = call.api().update_profile(&call.caller, request).await?;
     // The reply of a change holds no account; who may read it is shown it here too.
     let reads_account = object::mask(&call.caller).is_some();
     let may_read = authorize_method(&call.caller, "GetProfile").is_ok();
-    let profile =
-        if reads_account && may_read { read(&call, user_id).await? } else { reply.profile.unwrap_or_default() };
+    let profile = if reads_account && may_read {
+        read(&call, user_id).await?
+    } else {
+        reply.profile.unwrap_or_default()
+    };
     show(&call, &keys, profile).await
 }
 
 async fn read(call: &Call, user_id: i64) -> Result<pb::Profile> {
-    let request = pb::GetProfileRequest { key: Some(Key::UserId(user_id)), read_mask: object::mask(&call.caller) };
+    let request = pb::GetProfileRequest {
+        key: Some(Key::UserId(user_id)),
+        read_mask: object::mask(&call.caller),
+    };
     let reply = call.api().get_profile(&call.caller, request).await?;
     Ok(reply.profile.unwrap_or_default())
 }

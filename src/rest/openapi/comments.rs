@@ -12,16 +12,25 @@ pub(super) fn comment(file: &FileDescriptorProto, path: &[i32]) -> String {
 
 fn unwrap(comment: &str) -> String {
     let paragraphs = comment.split("\n\n").map(|paragraph| {
-        let lines = paragraph.lines().map(str::trim).filter(|line| !line.is_empty());
+        let lines = paragraph
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty());
         lines.collect::<Vec<_>>().join(" ")
     });
-    paragraphs.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n\n")
+    paragraphs
+        .filter(|text| !text.is_empty())
+        .collect::<Vec<_>>()
+        .join("\n\n")
 }
 
 /// The sentence that a comment opens with, without its stop.
 pub(super) fn first_sentence(comment: &str) -> &str {
     let first = comment.split("\n\n").next().unwrap_or_default();
-    first.split_once(". ").map_or(first, |(sentence, _)| sentence).trim_end_matches('.')
+    first
+        .split_once(". ")
+        .map_or(first, |(sentence, _)| sentence)
+        .trim_end_matches('.')
 }
 
 #[cfg(test)]
@@ -31,6 +40,9 @@ mod tests {
     #[test]
     fn paragraphs_are_unwrapped() {
         assert_eq!(unwrap(" One\n line.\n\n Two.\n"), "One line.\n\nTwo.");
-        assert_eq!(first_sentence("BatchLoader one. And more.\n\nTwo."), "BatchLoader one");
+        assert_eq!(
+            first_sentence("BatchLoader one. And more.\n\nTwo."),
+            "BatchLoader one"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! The OpenAPI description of the native routes, generated from the contract's descriptors and their options, and a
-//! page that shows it without network access.
+//! The OpenAPI description of the native routes, generated from the contract's descriptors and
+//! their options, and a page that shows it without network access.
 
 mod comments;
 mod schema;
@@ -33,7 +33,9 @@ static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| document().to_string().into(
 
 /// The document and its page.
 pub(super) fn routes() -> Router<Gateway> {
-    Router::new().route("/openapi.json", get(async || serve_document())).route("/docs", get(async || serve_page()))
+    Router::new()
+        .route("/openapi.json", get(async || serve_document()))
+        .route("/docs", get(async || serve_page()))
 }
 
 fn serve_document() -> Response {
@@ -57,7 +59,9 @@ pub(super) fn document() -> Value {
         methods[route.method.as_str().to_lowercase()] = operation(route);
     }
     let components = schema::components(&paths);
-    let services = SERVICES.iter().filter_map(|name| POOL.get_service_by_name(name));
+    let services = SERVICES
+        .iter()
+        .filter_map(|name| POOL.get_service_by_name(name));
     let tags: Vec<Value> = services
         .map(|service| {
             let told = comment(service.parent_file_descriptor_proto(), service.path());
@@ -87,7 +91,11 @@ pub(super) fn document() -> Value {
 
 fn operation(route: &Route) -> Value {
     let method = &route.descriptor;
-    let file = method.parent_service().parent_file().file_descriptor_proto().clone();
+    let file = method
+        .parent_service()
+        .parent_file()
+        .file_descriptor_proto()
+        .clone();
     let told = comment(&file, method.path());
     let mut operation = json!({
         "operationId": operation_id(route),
@@ -110,8 +118,7 @@ fn operation(route: &Route) -> Value {
         },
     });
     if route.is_read() && route.has_etag() {
-        operation["responses"]["304"] =
-            json!({ "description": "The caller has the current version already.", "headers": headers(route) });
+        operation["responses"]["304"] = json!({ "description": "The caller has the current version already.", "headers": headers(route) });
     }
     if route.path == import::PATH {
         let lines = json!({ "schema": { "type": "string" } });
@@ -164,7 +171,11 @@ fn parameters(route: &Route, input: &MessageDescriptor) -> Vec<Value> {
     };
     if route.is_read() && route.has_etag() {
         let told = "The etags that the caller has, quoted; if the current one is among them, the status is 304.";
-        condition("If-None-Match", told, "^(\\*|(W/)?\"[0-9a-f]+\"(, *(W/)?\"[0-9a-f]+\")*)$");
+        condition(
+            "If-None-Match",
+            told,
+            "^(\\*|(W/)?\"[0-9a-f]+\"(, *(W/)?\"[0-9a-f]+\")*)$",
+        );
     }
     if !route.is_read() && input.get_field_by_name("etag").is_some() {
         let told = "The etag that the resource must still have, quoted; otherwise 412.";
@@ -178,9 +189,14 @@ fn parameters(route: &Route, input: &MessageDescriptor) -> Vec<Value> {
 
 fn query(input: &MessageDescriptor, prefix: &str, filled: &str, parameters: &mut Vec<Value>) {
     // What the path fills excludes the others of its choice.
-    let chosen = input.get_field_by_name(filled).and_then(|field| field.containing_oneof());
+    let chosen = input
+        .get_field_by_name(filled)
+        .and_then(|field| field.containing_oneof());
     let is_open = |field: &FieldDescriptor| chosen.is_none() || field.containing_oneof() != chosen;
-    for field in input.fields().filter(|field| field.name() != filled && is_open(field)) {
+    for field in input
+        .fields()
+        .filter(|field| field.name() != filled && is_open(field))
+    {
         let name = format!("{prefix}{}", field.name());
         let mut parameter = json!({
             "name": name, "in": "query", "required": has_behavior(&field, FieldBehavior::Required),
@@ -193,10 +209,15 @@ fn query(input: &MessageDescriptor, prefix: &str, filled: &str, parameters: &mut
             }
             Kind::Message(inner) if inner.full_name() == "google.protobuf.Struct" => {
                 // Generated clients drop `content`, and flatten an object into several parameters.
-                let told = format!("{} In the query string, the object is JSON text.", schema::told(&field));
+                let told = format!(
+                    "{} In the query string, the object is JSON text.",
+                    schema::told(&field)
+                );
                 parameter["description"] = told.into();
                 parameter["schema"] = json!({ "type": "string" });
-                parameter["example"] = json!({ "nickname": { "$contains": "Ann" } }).to_string().into();
+                parameter["example"] = json!({ "nickname": { "$contains": "Ann" } })
+                    .to_string()
+                    .into();
             }
             _ => parameter["schema"] = schema::field(&field),
         }
@@ -214,8 +235,16 @@ mod tests {
         let mut ids = std::collections::HashSet::new();
         for route in ROUTES.iter() {
             let operation = &document["paths"][&route.path][route.method.as_str().to_lowercase()];
-            assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "{}", route.path);
-            assert!(!operation["summary"].as_str().unwrap().is_empty(), "{}", route.path);
+            assert!(
+                ids.insert(operation["operationId"].as_str().unwrap().to_owned()),
+                "{}",
+                route.path
+            );
+            assert!(
+                !operation["summary"].as_str().unwrap().is_empty(),
+                "{}",
+                route.path
+            );
         }
     }
 
@@ -226,8 +255,14 @@ mod tests {
         assert_eq!(id("get", "/v1/users/{user_id}/profile"), "GetProfile");
         assert_eq!(id("get", "/v1/users/me/profile"), "GetProfile_me");
         assert_eq!(id("get", "/v1/profiles:lookup"), "GetProfile_lookup");
-        assert_eq!(id("post", "/v1/users/{user_id}/account:sendEmailCode"), "SendEmailCode");
-        assert_eq!(id("post", "/v1/users/me/account:sendEmailCode"), "SendEmailCode_me");
+        assert_eq!(
+            id("post", "/v1/users/{user_id}/account:sendEmailCode"),
+            "SendEmailCode"
+        );
+        assert_eq!(
+            id("post", "/v1/users/me/account:sendEmailCode"),
+            "SendEmailCode_me"
+        );
         assert_eq!(id("post", "/v1/profiles:list"), "ListProfiles_list");
     }
 
@@ -235,29 +270,76 @@ mod tests {
     fn parameters_are_those_of_the_fields() {
         let document = document();
         let named = |method: &str, path: &str, name: &str| {
-            let parameters = document["paths"][path][method]["parameters"].as_array().unwrap();
-            parameters.iter().find(|parameter| parameter["name"] == name).cloned().unwrap_or_default()
+            let parameters = document["paths"][path][method]["parameters"]
+                .as_array()
+                .unwrap();
+            parameters
+                .iter()
+                .find(|parameter| parameter["name"] == name)
+                .cloned()
+                .unwrap_or_default()
         };
         let user_id = named("delete", "/v1/users/{user_id}", "user_id");
-        assert_eq!((&user_id["in"], &user_id["required"]), (&json!("path"), &json!(true)));
-        assert_eq!((&user_id["schema"]["format"], &user_id["schema"]["type"]), (&json!("int64"), &json!("string")));
+        assert_eq!(
+            (&user_id["in"], &user_id["required"]),
+            (&json!("path"), &json!(true))
+        );
+        assert_eq!(
+            (&user_id["schema"]["format"], &user_id["schema"]["type"]),
+            (&json!("int64"), &json!("string"))
+        );
         assert_eq!(user_id["description"], "Required. The ID of the user.");
-        assert!(named("patch", "/v1/fields/{name}", "name")["description"].as_str().unwrap().contains("Immutable."));
-        assert_eq!(named("delete", "/v1/users/{user_id}", "request_id")["schema"]["format"], "uuid");
+        assert!(
+            named("patch", "/v1/fields/{name}", "name")["description"]
+                .as_str()
+                .unwrap()
+                .contains("Immutable.")
+        );
+        assert_eq!(
+            named("delete", "/v1/users/{user_id}", "request_id")["schema"]["format"],
+            "uuid"
+        );
         for name in ["If-Match", "etag", "validate_only", "allow_missing"] {
-            assert_eq!(named("delete", "/v1/users/{user_id}", name)["required"], false, "{name}");
+            assert_eq!(
+                named("delete", "/v1/users/{user_id}", name)["required"],
+                false,
+                "{name}"
+            );
         }
         let filter = named("get", "/v1/profiles", "filter");
-        assert_eq!((&filter["schema"], filter.get("content")), (&json!({ "type": "string" }), None));
+        assert_eq!(
+            (&filter["schema"], filter.get("content")),
+            (&json!({ "type": "string" }), None)
+        );
         let example: Value = serde_json::from_str(filter["example"].as_str().unwrap()).unwrap();
-        assert!(example.is_object() && filter["description"].as_str().unwrap().ends_with("is JSON text."));
-        for path in ["/v1/users/{user_id}/profile", "/v1/users/me/profile", "/v1/profiles:lookup"] {
-            assert_eq!(named("get", path, "If-None-Match")["in"], "header", "{path}");
-            assert!(document["paths"][path]["get"]["responses"]["304"].is_object(), "{path}");
+        assert!(
+            example.is_object()
+                && filter["description"]
+                    .as_str()
+                    .unwrap()
+                    .ends_with("is JSON text.")
+        );
+        for path in [
+            "/v1/users/{user_id}/profile",
+            "/v1/users/me/profile",
+            "/v1/profiles:lookup",
+        ] {
+            assert_eq!(
+                named("get", path, "If-None-Match")["in"],
+                "header",
+                "{path}"
+            );
+            assert!(
+                document["paths"][path]["get"]["responses"]["304"].is_object(),
+                "{path}"
+            );
         }
         assert_eq!(named("get", "/v1/users/me/profile", "user_id"), Value::Null);
         let body = &document["paths"]["/v1/users/me/account"]["patch"]["requestBody"];
-        assert_eq!(body["content"]["application/json"]["schema"]["properties"].get("userId"), None);
+        assert_eq!(
+            body["content"]["application/json"]["schema"]["properties"].get("userId"),
+            None
+        );
     }
 
     #[test]
@@ -266,11 +348,17 @@ mod tests {
         let text = document.to_string();
         for reference in text.split("\"$ref\":\"#/components/schemas/").skip(1) {
             let name = reference.split('"').next().unwrap();
-            assert!(document["components"]["schemas"].get(name).is_some(), "{name}");
+            assert!(
+                document["components"]["schemas"].get(name).is_some(),
+                "{name}"
+            );
         }
         let schemas = document["components"]["schemas"].as_object().unwrap();
         assert!(schemas.contains_key("Profile") && schemas.contains_key("ErrorReason"));
-        assert!(!schemas.contains_key("DeleteUserRequest"), "nothing refers to it");
+        assert!(
+            !schemas.contains_key("DeleteUserRequest"),
+            "nothing refers to it"
+        );
     }
 
     #[test]

@@ -21,8 +21,9 @@ const BEHAVIORS: &[(FieldBehavior, &str)] = &[
 /// The name of the error's schema; `Error` would hide a built-in type of some languages.
 pub(super) const ERROR: &str = "ErrorResponse";
 
-/// The schemas that these paths refer to, directly or through others, and all enumerations. Generated clients have a type
-/// for each schema; one that nothing uses would take the name of another.
+/// The schemas that these paths refer to, directly or through others, and all enumerations.
+/// Generated clients have a type for each schema; one that nothing uses would take the name of
+/// another.
 pub(super) fn components(paths: &Map<String, Value>) -> BTreeMap<String, Value> {
     let mut others = all();
     let mut used = BTreeMap::new();
@@ -32,7 +33,9 @@ pub(super) fn components(paths: &Map<String, Value>) -> BTreeMap<String, Value> 
     let mut left = vec![json!(paths).to_string()];
     while let Some(text) = left.pop() {
         for reference in text.split("\"$ref\":\"#/components/schemas/").skip(1) {
-            if let Some((name, schema)) = others.remove_entry(reference.split('"').next().unwrap_or_default()) {
+            if let Some((name, schema)) =
+                others.remove_entry(reference.split('"').next().unwrap_or_default())
+            {
                 left.push(schema.to_string());
                 used.insert(name, schema);
             }
@@ -42,13 +45,16 @@ pub(super) fn components(paths: &Map<String, Value>) -> BTreeMap<String, Value> 
 }
 
 fn enumerations() -> impl Iterator<Item = EnumDescriptor> {
-    POOL.all_enums().filter(|kind| kind.package_name() == "userservice.v1")
+    POOL.all_enums()
+        .filter(|kind| kind.package_name() == "userservice.v1")
 }
 
 /// All messages and enumerations of the contract, and the error.
 fn all() -> BTreeMap<String, Value> {
     let mut schemas: BTreeMap<String, Value> = BTreeMap::new();
-    let messages = POOL.all_messages().filter(|message| message.package_name() == "userservice.v1");
+    let messages = POOL
+        .all_messages()
+        .filter(|message| message.package_name() == "userservice.v1");
     for descriptor in messages {
         schemas.insert(descriptor.name().to_owned(), message(&descriptor, ""));
     }
@@ -75,7 +81,9 @@ pub(super) fn message(message: &MessageDescriptor, filled: &str) -> Value {
         }
         let mut schema = match (filled.split_once('.'), descriptor.kind()) {
             // The rest of what the path fills is a patch, in which nothing is required.
-            (Some((name, rest)), Kind::Message(inner)) if name == descriptor.name() => patch(&inner, rest),
+            (Some((name, rest)), Kind::Message(inner)) if name == descriptor.name() => {
+                patch(&inner, rest)
+            }
             _ => field(&descriptor),
         };
         if !is_required {
@@ -127,17 +135,24 @@ pub(super) fn told(field: &FieldDescriptor) -> String {
     comment(field.parent_file().file_descriptor_proto(), field.path())
 }
 
-/// A field's schema: the one form that every response has. Requests may also have the other forms of ProtoJSON, such as
-/// an enum's number, but generated clients reject a schema of several types, or values that it describes.
+/// A field's schema: the one form that every response has. Requests may also have the other forms
+/// of ProtoJSON, such as an enum's number, but generated clients reject a schema of several types,
+/// or values that it describes.
 pub(super) fn field(field: &FieldDescriptor) -> Value {
     let one = match field.kind() {
         Kind::Bool => json!({ "type": "boolean" }),
-        Kind::Int32 => json!({ "type": "integer", "format": "int32", "minimum": i32::MIN, "maximum": i32::MAX }),
+        Kind::Int32 => {
+            json!({ "type": "integer", "format": "int32", "minimum": i32::MIN, "maximum": i32::MAX })
+        }
         Kind::Enum(kind) => json!({ "$ref": format!("#/components/schemas/{}", kind.name()) }),
         Kind::Message(message) => known(&message).unwrap_or_else(|| reference(&message)),
         _ => text(field),
     };
-    if field.is_list() { json!({ "type": "array", "items": one }) } else { one }
+    if field.is_list() {
+        json!({ "type": "array", "items": one })
+    } else {
+        one
+    }
 }
 
 /// The schema of a field as text in a path.
@@ -154,7 +169,9 @@ pub(super) fn text(field: &FieldDescriptor) -> Value {
 fn known(message: &MessageDescriptor) -> Option<Value> {
     Some(match message.full_name() {
         "google.protobuf.Timestamp" => json!({ "type": "string", "format": "date-time" }),
-        "google.protobuf.Duration" => json!({ "type": "string", "pattern": "^-?[0-9]+(\\.[0-9]{1,9})?s$" }),
+        "google.protobuf.Duration" => {
+            json!({ "type": "string", "pattern": "^-?[0-9]+(\\.[0-9]{1,9})?s$" })
+        }
         "google.protobuf.FieldMask" => json!({ "type": "string" }),
         "google.protobuf.Struct" => json!({ "type": "object", "additionalProperties": true }),
         "google.protobuf.Value" => json!({}),
@@ -206,7 +223,9 @@ mod tests {
     /// All fields of the contract with their schemas.
     fn fields() -> Vec<(FieldDescriptor, Value, bool)> {
         let components = all();
-        let messages = POOL.all_messages().filter(|message| message.package_name() == "userservice.v1");
+        let messages = POOL
+            .all_messages()
+            .filter(|message| message.package_name() == "userservice.v1");
         let fields = messages.flat_map(|message| {
             let schema = components[message.name()].clone();
             let fields: Vec<_> = message.fields().collect();
@@ -224,9 +243,21 @@ mod tests {
     fn keywords_are_the_annotations() {
         for (field, schema, is_required) in fields() {
             let name = field.full_name();
-            assert_eq!(is_required, has_behavior(&field, FieldBehavior::Required), "{name}");
-            assert_eq!(schema["readOnly"] == true, has_behavior(&field, FieldBehavior::OutputOnly), "{name}");
-            assert_eq!(schema["x-immutable"] == true, has_behavior(&field, FieldBehavior::Immutable), "{name}");
+            assert_eq!(
+                is_required,
+                has_behavior(&field, FieldBehavior::Required),
+                "{name}"
+            );
+            assert_eq!(
+                schema["readOnly"] == true,
+                has_behavior(&field, FieldBehavior::OutputOnly),
+                "{name}"
+            );
+            assert_eq!(
+                schema["x-immutable"] == true,
+                has_behavior(&field, FieldBehavior::Immutable),
+                "{name}"
+            );
             assert_eq!(schema["format"] == "uuid", is_uuid(&field), "{name}");
             assert_eq!(schema["format"] == "password", is_secret(&field), "{name}");
         }
@@ -240,13 +271,24 @@ mod tests {
             if field.is_list() {
                 schema = schema["items"].clone();
             }
-            let types = schema["type"].as_array().cloned().unwrap_or_else(|| vec![schema["type"].clone()]);
+            let types = schema["type"]
+                .as_array()
+                .cloned()
+                .unwrap_or_else(|| vec![schema["type"].clone()]);
             match field.kind() {
                 Kind::Int32 => {
-                    assert_eq!((&types[0], &schema["format"]), (&json!("integer"), &json!("int32")), "{name}")
+                    assert_eq!(
+                        (&types[0], &schema["format"]),
+                        (&json!("integer"), &json!("int32")),
+                        "{name}"
+                    )
                 }
                 Kind::Int64 => {
-                    assert_eq!((&types[0], &schema["format"]), (&json!("string"), &json!("int64")), "{name}")
+                    assert_eq!(
+                        (&types[0], &schema["format"]),
+                        (&json!("string"), &json!("int64")),
+                        "{name}"
+                    )
                 }
                 _ => {}
             }
@@ -262,12 +304,17 @@ mod tests {
         let fields = fields();
         let found = |name: &str| {
             let mut fields = fields.iter();
-            fields.find(|(field, ..)| field.full_name() == format!("userservice.v1.{name}")).unwrap()
+            fields
+                .find(|(field, ..)| field.full_name() == format!("userservice.v1.{name}"))
+                .unwrap()
         };
         // Their comments say "output only otherwise": CreateUser sets them.
         for name in ["Profile.user_id", "Profile.created_at"] {
             let (_, schema, is_required) = found(name);
-            assert_eq!((schema.get("readOnly"), &schema["x-immutable"], *is_required), (None, &json!(true), false));
+            assert_eq!(
+                (schema.get("readOnly"), &schema["x-immutable"], *is_required),
+                (None, &json!(true), false)
+            );
         }
         assert_eq!(found("Account.email_verified").1.get("readOnly"), None);
         assert_eq!(found("Profile.etag").1["readOnly"], true);

@@ -1,7 +1,7 @@
 //! Tests of built-in fields.
 //!
-//! A list or a bulk update finds the holders of unique values before ([`Filter::by_holders`]): the test of the column itself
-//! is for rows that are found already.
+//! A list or a bulk update finds the holders of unique values before ([`Filter::by_holders`]): the
+//! test of the column itself is for rows that are found already.
 //!
 //! [`Filter::by_holders`]: crate::model::filter::Filter::by_holders
 
@@ -33,9 +33,15 @@ fn expression(column: Column) -> &'static str {
         Column::Username => "(select a.username_key from accounts a where a.user_id = u.user_id)",
         Column::Email => "(select a.email_key from accounts a where a.user_id = u.user_id)",
         Column::Phone => "(select a.phone from accounts a where a.user_id = u.user_id)",
-        Column::EmailVerified => "(select a.email_verified from accounts a where a.user_id = u.user_id)",
-        Column::PhoneVerified => "(select a.phone_verified from accounts a where a.user_id = u.user_id)",
-        Column::LastLoginAt => "(select a.last_login_at from accounts a where a.user_id = u.user_id)",
+        Column::EmailVerified => {
+            "(select a.email_verified from accounts a where a.user_id = u.user_id)"
+        }
+        Column::PhoneVerified => {
+            "(select a.phone_verified from accounts a where a.user_id = u.user_id)"
+        }
+        Column::LastLoginAt => {
+            "(select a.last_login_at from accounts a where a.user_id = u.user_id)"
+        }
     }
 }
 
@@ -80,9 +86,15 @@ pub(super) fn test(column: Column, test: &Test) -> Sql {
         Test::In(operands) => among(column, operands),
         Test::HoldsAll(operands) if operands.is_empty() => Sql::new("false"),
         Test::HoldsAll(operands) => value().push(" @> ").bind(integers(operands)),
-        Test::Contains(pattern) => ngrams(column, pattern).append(contains(value(), pattern)).push(")"),
-        Test::ContainsFolded(pattern) => ngrams(column, pattern).append(contains_folded(value(), pattern)).push(")"),
-        Test::StartsWith(pattern) => ngrams(column, pattern).append(starts_with(value(), pattern)).push(")"),
+        Test::Contains(pattern) => ngrams(column, pattern)
+            .append(contains(value(), pattern))
+            .push(")"),
+        Test::ContainsFolded(pattern) => ngrams(column, pattern)
+            .append(contains_folded(value(), pattern))
+            .push(")"),
+        Test::StartsWith(pattern) => ngrams(column, pattern)
+            .append(starts_with(value(), pattern))
+            .push(")"),
     }
 }
 
@@ -90,13 +102,19 @@ fn equals(column: Column, operand: &Operand) -> Sql {
     let value = Sql::new(expression(column));
     match (column, operand) {
         (_, Operand::Time(period)) => within(value, period.start, period.end),
-        (Column::GroupIds, operand) => value.push(" @> ").bind(integers(std::slice::from_ref(operand))),
+        (Column::GroupIds, operand) => value
+            .push(" @> ")
+            .bind(integers(std::slice::from_ref(operand))),
         (Column::Gender, operand) => value.push(" = ").bind(scalar(operand)).push("::smallint"),
         (_, operand) => value.push(" = ").bind(scalar(operand)),
     }
 }
 
-fn within(value: Sql, start: chrono::DateTime<chrono::Utc>, end: chrono::DateTime<chrono::Utc>) -> Sql {
+fn within(
+    value: Sql,
+    start: chrono::DateTime<chrono::Utc>,
+    end: chrono::DateTime<chrono::Utc>,
+) -> Sql {
     Sql::new("(")
         .append(value.clone())
         .push(" >= ")
@@ -125,8 +143,13 @@ fn among(column: Column, operands: &[Operand]) -> Sql {
         Column::UserId | Column::Gender => value.push(" = any(").bind(integers(operands)).push(")"),
         Column::GroupIds => value.push(" && ").bind(integers(operands)),
         Column::IsAuthorized | Column::EmailVerified | Column::PhoneVerified => {
-            let flags = operands.iter().map(|operand| *operand == Operand::Json(Value::Bool(true)));
-            value.push(" = any(").bind(flags.collect::<Vec<bool>>()).push(")")
+            let flags = operands
+                .iter()
+                .map(|operand| *operand == Operand::Json(Value::Bool(true)));
+            value
+                .push(" = any(")
+                .bind(flags.collect::<Vec<bool>>())
+                .push(")")
         }
         Column::CreatedAt | Column::UpdatedAt | Column::LastLoginAt => {
             let mut whole = Sql::new("(false");
@@ -144,7 +167,9 @@ fn among(column: Column, operands: &[Operand]) -> Sql {
 fn ngrams(column: Column, pattern: &str) -> Sql {
     match column {
         Column::Nickname => {
-            Sql::new("(text_pieces(fold_case(u.nickname)) @> pattern_pieces(fold_case(").bind(pattern).push(")) and ")
+            Sql::new("(text_pieces(fold_case(u.nickname)) @> pattern_pieces(fold_case(")
+                .bind(pattern)
+                .push(")) and ")
         }
         _ => Sql::new("("),
     }
@@ -152,15 +177,27 @@ fn ngrams(column: Column, pattern: &str) -> Sql {
 
 /// A text with this inside.
 pub(super) fn contains(text: Sql, pattern: &str) -> Sql {
-    Sql::new("strpos(").append(text).push(", ").bind(pattern).push(") > 0")
+    Sql::new("strpos(")
+        .append(text)
+        .push(", ")
+        .bind(pattern)
+        .push(") > 0")
 }
 
 /// A text with this inside, whatever the case.
 pub(super) fn contains_folded(text: Sql, pattern: &str) -> Sql {
-    Sql::new("strpos(fold_case(").append(text).push("), fold_case(").bind(pattern).push(")) > 0")
+    Sql::new("strpos(fold_case(")
+        .append(text)
+        .push("), fold_case(")
+        .bind(pattern)
+        .push(")) > 0")
 }
 
 /// A text with this at its beginning.
 pub(super) fn starts_with(text: Sql, pattern: &str) -> Sql {
-    Sql::new("starts_with(").append(text).push(", ").bind(pattern).push(")")
+    Sql::new("starts_with(")
+        .append(text)
+        .push(", ")
+        .bind(pattern)
+        .push(")")
 }

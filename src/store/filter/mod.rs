@@ -1,4 +1,5 @@
-//! Filters as SQL over `users u`. Names of fields and all values are bound; only text of this file is SQL.
+//! Filters as SQL over `users u`. Names of fields and all values are bound; only text of this file
+//! is SQL.
 
 mod column;
 mod document;
@@ -24,10 +25,22 @@ pub(crate) enum AccessPath {
 pub(crate) fn predicate(filter: &Filter, path: AccessPath) -> Sql {
     match filter {
         Filter::All(parts) => joined(parts, " and ", "true", path),
-        // An index serves no part of an OR this way, and a distributed Postgres can't send such a subquery to its nodes.
-        Filter::Any(parts) => joined(parts, " or ", "false", if parts.len() == 1 { path } else { AccessPath::No }),
+        // An index serves no part of an OR this way, and a distributed Postgres can't send such a
+        // subquery to its nodes.
+        Filter::Any(parts) => joined(
+            parts,
+            " or ",
+            "false",
+            if parts.len() == 1 {
+                path
+            } else {
+                AccessPath::No
+            },
+        ),
         // Null is not true either, so that a negation never gives a third answer.
-        Filter::Not(inside) => Sql::new("(").append(predicate(inside, AccessPath::No)).push(") is not true"),
+        Filter::Not(inside) => Sql::new("(")
+            .append(predicate(inside, AccessPath::No))
+            .push(") is not true"),
         Filter::Is(subject, test) => match subject {
             Subject::Column(column) => column::test(*column, test),
             Subject::Custom(field) => document::test_field(field, test, path),
@@ -42,16 +55,21 @@ fn joined(parts: &[Filter], by: &'static str, of_none: &'static str, path: Acces
     }
     let mut whole = Sql::new("(");
     for (index, part) in parts.iter().enumerate() {
-        whole = whole.push(if index == 0 { "" } else { by }).append(predicate(part, path));
+        whole = whole
+            .push(if index == 0 { "" } else { by })
+            .append(predicate(part, path));
     }
     whole.push(")")
 }
 
-/// The rows of an index that hold a value which every match of the filter holds: `(field_id, value)`. They come in the
-/// order of `created_at`, so that a rare value is found at once, and the newest of a common one too.
+/// The rows of an index that hold a value which every match of the filter holds: `(field_id,
+/// value)`. They come in the order of `created_at`, so that a rare value is found at once, and the
+/// newest of a common one too.
 pub(crate) fn index_value(filter: &Filter) -> Option<(i64, Vec<u8>)> {
     filter.required().into_iter().find_map(|(subject, test)| {
-        let Subject::Custom(field) = subject else { return None };
+        let Subject::Custom(field) = subject else {
+            return None;
+        };
         if field.index != Index::Ready {
             return None;
         }
@@ -75,8 +93,12 @@ fn sign(order: Order) -> &'static str {
     }
 }
 
-/// The bound of a period that decides an order: what is before a second ends before it begins, and so on.
-fn bound(order: Order, period: crate::model::filter::Period) -> (&'static str, chrono::DateTime<chrono::Utc>) {
+/// The bound of a period that decides an order: what is before a second ends before it begins, and
+/// so on.
+fn bound(
+    order: Order,
+    period: crate::model::filter::Period,
+) -> (&'static str, chrono::DateTime<chrono::Utc>) {
     match order {
         Order::Less => (" < ", period.start),
         Order::LessOrEqual => (" < ", period.end),

@@ -49,15 +49,25 @@ async fn app(folder: &Folder, ca: &Authority) -> TestApp {
 }
 
 fn channel(address: SocketAddr, ca: &Authority, shown: Option<&Leaf>) -> Channel {
-    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca.pem())).domain_name("localhost");
+    let mut tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(ca.pem()))
+        .domain_name("localhost");
     if let Some(leaf) = shown {
         tls = tls.identity(Identity::from_pem(&leaf.cert, &leaf.key));
     }
-    Endpoint::from_shared(format!("https://{address}")).unwrap().tls_config(tls).unwrap().connect_lazy()
+    Endpoint::from_shared(format!("https://{address}"))
+        .unwrap()
+        .tls_config(tls)
+        .unwrap()
+        .connect_lazy()
 }
 
 async fn list(client: &mut Client) -> Result<(), tonic::Status> {
-    client.users.list_profiles(pb::ListProfilesRequest::default()).await.map(drop)
+    client
+        .users
+        .list_profiles(pb::ListProfilesRequest::default())
+        .await
+        .map(drop)
 }
 
 #[tokio::test]
@@ -65,14 +75,31 @@ async fn p52_a_certificate_is_a_services_identity_with_the_scopes_of_the_configu
     let (folder, ca) = (Folder::new(), Authority::new());
     let app = app(&folder, &ca).await;
     let mut billing = Client::over(channel(app.address(), &ca, Some(&ca.issue(BILLING))), None);
-    let mut stranger = Client::over(channel(app.address(), &ca, Some(&ca.issue("spiffe://test/other"))), None);
+    let mut stranger = Client::over(
+        channel(app.address(), &ca, Some(&ca.issue("spiffe://test/other"))),
+        None,
+    );
     let mut nobody = Client::over(channel(app.address(), &ca, None), None);
-    let mut forger = Client::over(channel(app.address(), &ca, Some(&Authority::new().issue(BILLING))), None);
+    let mut forger = Client::over(
+        channel(app.address(), &ca, Some(&Authority::new().issue(BILLING))),
+        None,
+    );
 
     list(&mut billing).await.unwrap();
-    let deleted = fault(billing.admin.delete_user(pb::DeleteUserRequest { user_id: 1, ..Default::default() }).await);
+    let deleted = fault(
+        billing
+            .admin
+            .delete_user(pb::DeleteUserRequest {
+                user_id: 1,
+                ..Default::default()
+            })
+            .await,
+    );
 
-    assert_eq!((deleted.code, deleted.reason.as_str()), (Code::PermissionDenied, "SCOPE_MISSING"));
+    assert_eq!(
+        (deleted.code, deleted.reason.as_str()),
+        (Code::PermissionDenied, "SCOPE_MISSING")
+    );
     assert_eq!(fault(list(&mut stranger).await).reason, "TOKEN_MISSING");
     assert_eq!(fault(list(&mut nobody).await).reason, "TOKEN_MISSING");
     assert!(list(&mut forger).await.is_err());
@@ -85,17 +112,32 @@ async fn p52_a_token_that_is_shown_decides() {
     let (folder, ca) = (Folder::new(), Authority::new());
     let app = app(&folder, &ca).await;
     let subject = Subject::Service("a".to_owned());
-    let (_, secret) =
-        app.api.tokens().issue(&subject, &[Scope::UsersDelete], chrono::TimeDelta::days(1)).await.unwrap();
+    let (_, secret) = app
+        .api
+        .tokens()
+        .issue(&subject, &[Scope::UsersDelete], chrono::TimeDelta::days(1))
+        .await
+        .unwrap();
     let channel = channel(app.address(), &ca, Some(&ca.issue(BILLING)));
     let mut with_token = Client::over(channel.clone(), Some(&secret));
     let mut with_bad_token = Client::over(channel, Some("us_bad"));
 
-    let deleted = fault(with_token.admin.delete_user(pb::DeleteUserRequest { user_id: 1, ..Default::default() }).await);
+    let deleted = fault(
+        with_token
+            .admin
+            .delete_user(pb::DeleteUserRequest {
+                user_id: 1,
+                ..Default::default()
+            })
+            .await,
+    );
 
     assert_eq!(deleted.reason, "USER_NOT_FOUND");
     assert_eq!(fault(list(&mut with_token).await).reason, "SCOPE_MISSING");
-    assert_eq!(fault(list(&mut with_bad_token).await).reason, "TOKEN_INVALID");
+    assert_eq!(
+        fault(list(&mut with_bad_token).await).reason,
+        "TOKEN_INVALID"
+    );
 }
 
 #[tokio::test]
@@ -106,8 +148,8 @@ async fn p52_a_port_with_tls_speaks_nothing_else() {
     assert!(list(&mut plain).await.is_err());
 }
 
-/// Calls the REST port over TLS with these headers, to `/v1/profiles`, or with another method than GET to `/v1/users`;
-/// gives status and body.
+/// Calls the REST port over TLS with these headers, to `/v1/profiles`, or with another method than
+/// GET to `/v1/users`; gives status and body.
 async fn browse(
     app: &TestApp,
     ca: &Authority,
@@ -134,18 +176,33 @@ async fn browse(
         }
         None => builder.with_no_client_auth(),
     };
-    let connector =
-        hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(config).https_only().enable_http1().build();
+    let connector = hyper_rustls::HttpsConnectorBuilder::new()
+        .with_tls_config(config)
+        .https_only()
+        .enable_http1()
+        .build();
     let client = Client::builder(TokioExecutor::new()).build(connector);
-    let path = if method == "GET" { "/v1/profiles" } else { "/v1/users" };
-    let mut request =
-        http::Request::builder().method(method).uri(format!("https://localhost:{}{path}", app.rest().port()));
+    let path = if method == "GET" {
+        "/v1/profiles"
+    } else {
+        "/v1/users"
+    };
+    let mut request = http::Request::builder()
+        .method(method)
+        .uri(format!("https://localhost:{}{path}", app.rest().port()));
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let reply = client.request(request.body(Full::<bytes::Bytes>::from(body)).unwrap()).await.unwrap();
+    let reply = client
+        .request(request.body(Full::<bytes::Bytes>::from(body)).unwrap())
+        .await
+        .unwrap();
     let status = reply.status().as_u16();
-    (status, String::from_utf8_lossy(&reply.into_body().collect().await.unwrap().to_bytes()).into_owned())
+    (
+        status,
+        String::from_utf8_lossy(&reply.into_body().collect().await.unwrap().to_bytes())
+            .into_owned(),
+    )
 }
 
 #[tokio::test]
@@ -160,12 +217,18 @@ async fn p52_a_certificate_does_not_count_for_pages_of_other_sites() {
     })
     .await;
     let leaf = ca.issue(BILLING);
-    let post = async |headers: &[(&str, &str)]| browse(&app, &ca, Some(&leaf), "POST", headers, "{}").await;
+    let post = async |headers: &[(&str, &str)]| {
+        browse(&app, &ca, Some(&leaf), "POST", headers, "{}").await
+    };
 
     for fine in [
         &[JSON][..],
         &[JSON, ("sec-fetch-site", "same-origin")],
-        &[JSON, ("sec-fetch-site", "cross-site"), ("origin", "https://app.example.com")],
+        &[
+            JSON,
+            ("sec-fetch-site", "cross-site"),
+            ("origin", "https://app.example.com"),
+        ],
     ] {
         let (status, body) = post(fine).await;
         assert_eq!(status, 200, "{fine:?}: {body}");
@@ -177,15 +240,28 @@ async fn p52_a_certificate_does_not_count_for_pages_of_other_sites() {
         &[("content-type", "text/plain"), ("origin", "null")],
     ] {
         let (status, body) = post(other).await;
-        assert_eq!((status, body.contains("TOKEN_MISSING")), (401, true), "{other:?}: {body}");
+        assert_eq!(
+            (status, body.contains("TOKEN_MISSING")),
+            (401, true),
+            "{other:?}: {body}"
+        );
     }
-    for form in [&[("content-type", "text/plain")][..], &[("content-type", "application/x-www-form-urlencoded")], &[]] {
+    for form in [
+        &[("content-type", "text/plain")][..],
+        &[("content-type", "application/x-www-form-urlencoded")],
+        &[],
+    ] {
         let (status, body) = post(form).await;
-        assert_eq!((status, body.contains("INVALID_REQUEST")), (415, true), "{form:?}: {body}");
+        assert_eq!(
+            (status, body.contains("INVALID_REQUEST")),
+            (415, true),
+            "{form:?}: {body}"
+        );
     }
     let secret = app.issue_service(&[Scope::UsersCreate]).await;
     let bearer = format!("Bearer {secret}");
-    let (status, body) = post(&[("authorization", &bearer), ("sec-fetch-site", "cross-site")]).await;
+    let (status, body) =
+        post(&[("authorization", &bearer), ("sec-fetch-site", "cross-site")]).await;
     assert_eq!(status, 200, "a page knows its token: {body}");
 }
 
@@ -198,7 +274,11 @@ async fn p52_the_rest_port_takes_certificates_too() {
     let (status, body) = ask(Some(ca.issue(BILLING))).await;
     assert_eq!(status, 200, "{body}");
     let (status, body) = ask(None).await;
-    assert_eq!((status, body.contains("TOKEN_MISSING")), (401, true), "{body}");
+    assert_eq!(
+        (status, body.contains("TOKEN_MISSING")),
+        (401, true),
+        "{body}"
+    );
 }
 
 #[tokio::test]
@@ -218,10 +298,15 @@ async fn p52_replaced_files_are_taken_without_a_restart_and_bad_ones_are_not() {
     folder.write("key.pem", &leaf.key);
     let taken = async {
         while !answers(&next).await {
-            assert!(answers(&ca).await || answers(&next).await, "it always answers by one of them");
+            assert!(
+                answers(&ca).await || answers(&next).await,
+                "it always answers by one of them"
+            );
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), taken).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(30), taken)
+        .await
+        .unwrap();
 
     assert!(!answers(&ca).await);
 }
@@ -235,18 +320,26 @@ async fn p61_reflection_is_there_where_it_is_wanted() {
 
     let has_reflection = async |wanted: bool| {
         let app = TestApp::configured(|config| config.grpc.reflection = wanted).await;
-        let channel = Endpoint::from_shared(format!("http://{}", app.address())).unwrap().connect_lazy();
+        let channel = Endpoint::from_shared(format!("http://{}", app.address()))
+            .unwrap()
+            .connect_lazy();
         let request = ServerReflectionRequest {
             host: String::new(),
             message_request: Some(MessageRequest::ListServices(String::new())),
         };
         let mut client = ServerReflectionClient::new(channel);
-        match client.server_reflection_info(tokio_stream::once(request)).await {
+        match client
+            .server_reflection_info(tokio_stream::once(request))
+            .await
+        {
             Ok(reply) => reply.into_inner().message().await.map(drop),
             Err(status) => Err(status),
         }
     };
 
     has_reflection(true).await.unwrap();
-    assert_eq!(has_reflection(false).await.unwrap_err().code(), Code::Unimplemented);
+    assert_eq!(
+        has_reflection(false).await.unwrap_err().code(),
+        Code::Unimplemented
+    );
 }

@@ -1,4 +1,5 @@
-//! Who may call: signed tokens, the cache of verdicts, revocation, certificates, and what attackers try.
+//! Who may call: signed tokens, the cache of verdicts, revocation, certificates, and what attackers
+//! try.
 
 mod attacks;
 mod certificates;
@@ -43,12 +44,19 @@ impl Stage {
         let mut request = person("Ann");
         request.profile.as_mut().unwrap().user_id = USER_ID;
         app.service().await.create(request).await.unwrap();
-        Self { app, issuer, signer, trusted }
+        Self {
+            app,
+            issuer,
+            signer,
+            trusted,
+        }
     }
 
     /// One more service over the same database and clock, which trusts the same issuer.
     async fn replica(&self) -> TestApp {
-        self.app.replica_configured(|config| config.auth.issuers = vec![self.trusted.clone()]).await
+        self.app
+            .replica_configured(|config| config.auth.issuers = vec![self.trusted.clone()])
+            .await
     }
 
     /// The outcome of a call with this token: `OK`, or the reason why not.
@@ -59,7 +67,11 @@ impl Stage {
 
 /// The outcome of reading one's own profile.
 async fn call(client: &mut Client) -> String {
-    match client.users.get_profile(pb::GetProfileRequest::default()).await {
+    match client
+        .users
+        .get_profile(pb::GetProfileRequest::default())
+        .await
+    {
         Ok(_) => "OK".to_owned(),
         error => fault(error).reason,
     }

@@ -1,5 +1,6 @@
-//! minapp's own pages: each line of curl as it is printed, the requests of their Node and PHP examples as those send
-//! them, each parameter of their tables, and each rule; and the requests of client libraries.
+//! minapp's own pages: each line of curl as it is printed, the requests of their Node and PHP
+//! examples as those send them, each parameter of their tables, and each rule; and the requests of
+//! client libraries.
 
 mod clients;
 mod examples;
@@ -35,7 +36,9 @@ impl Bench {
             json!({ "name": "stats", "type": "FIELD_TYPE_OBJECT" }),
             json!({ "name": "card", "type": "FIELD_TYPE_STRING", "unique": true }),
         ] {
-            service.good("POST", "/v1/fields", json!({ "field": field })).await;
+            service
+                .good("POST", "/v1/fields", json!({ "field": field }))
+                .await;
         }
         for user in [
             json!({ "profile": { "userId": 64501217, "nickname": "你今天真好看", "gender": 1, "country": "中国",
@@ -69,12 +72,20 @@ impl Bench {
 
     /// The nicknames that a `where` finds, oldest first.
     async fn find(&self, given: Value) -> Vec<String> {
-        self.found(&format!("{LIST}?order_by=created_at&where={}", encoded(&given.to_string()))).await
+        self.found(&format!(
+            "{LIST}?order_by=created_at&where={}",
+            encoded(&given.to_string())
+        ))
+        .await
     }
 
     /// The status and body that reject a call in this surface's form.
     async fn refused(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
-        let body = if method == "GET" { String::new() } else { body.to_string() };
+        let body = if method == "GET" {
+            String::new()
+        } else {
+            body.to_string()
+        };
         refused(&self.service, method, path, body).await
     }
 
@@ -85,16 +96,32 @@ impl Bench {
 
 async fn refused(caller: &Caller, method: &str, path: &str, body: String) -> (u16, Value) {
     let reply = caller.send(method, path, body.clone()).await;
-    assert!(!reply.status.is_success(), "{method} {path} {body} is taken: {}", reply.body);
-    let keys: Vec<&str> =
-        reply.body.as_object().unwrap_or_else(|| panic!("{path}: {reply:?}")).keys().map(String::as_str).collect();
-    assert_eq!((keys, &reply.body["status"]), (vec!["error_msg", "status"], &json!("error")), "{path}");
+    assert!(
+        !reply.status.is_success(),
+        "{method} {path} {body} is taken: {}",
+        reply.body
+    );
+    let keys: Vec<&str> = reply
+        .body
+        .as_object()
+        .unwrap_or_else(|| panic!("{path}: {reply:?}"))
+        .keys()
+        .map(String::as_str)
+        .collect();
+    assert_eq!(
+        (keys, &reply.body["status"]),
+        (vec!["error_msg", "status"], &json!("error")),
+        "{path}"
+    );
     (reply.status.as_u16(), reply.body)
 }
 
 fn nicknames(list: &Value) -> Vec<String> {
     let objects = list["objects"].as_array().unwrap();
-    objects.iter().map(|object| object["nickname"].as_str().unwrap().to_owned()).collect()
+    objects
+        .iter()
+        .map(|object| object["nickname"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 fn encoded(text: &str) -> String {

@@ -1,5 +1,6 @@
-//! A second, plain reading of filters: straight from their JSON, over profiles in memory, one rule of the language a
-//! line. It shares nothing with the service, so that the two can be wrong together only by a common misreading.
+//! A second, plain reading of filters: straight from their JSON, over profiles in memory, one rule
+//! of the language a line. It shares nothing with the service, so that the two can be wrong
+//! together only by a common misreading.
 
 use std::cmp::Ordering;
 
@@ -17,7 +18,9 @@ pub fn matches(filter: &Map<String, Value>, person: &Person, fields: &[Field]) -
         "$not" => !inside(value),
         name => {
             let (kind, found) = find(name, person, fields);
-            tests(value).into_iter().all(|(operator, operand)| passes(&operator, kind, found, &folded(name, operand)))
+            tests(value)
+                .into_iter()
+                .all(|(operator, operand)| passes(&operator, kind, found, &folded(name, operand)))
         }
     })
 }
@@ -25,7 +28,9 @@ pub fn matches(filter: &Map<String, Value>, person: &Person, fields: &[Field]) -
 /// The operators of one field; a bare value means `$eq`.
 fn tests(value: &Value) -> Vec<(String, Value)> {
     match value {
-        Value::Object(tests) if tests.keys().any(|key| key.starts_with('$')) => tests.clone().into_iter().collect(),
+        Value::Object(tests) if tests.keys().any(|key| key.starts_with('$')) => {
+            tests.clone().into_iter().collect()
+        }
         value => vec![("$eq".to_owned(), value.clone())],
     }
 }
@@ -38,8 +43,18 @@ pub fn find<'a>(name: &str, person: &'a Person, fields: &[Field]) -> (Kind, Opti
     let mut steps = name.split('.');
     let first = steps.next().unwrap();
     let field = fields.iter().find(|field| field.name == first).unwrap();
-    let found = person.custom.get(first).and_then(|value| steps.try_fold(value, |value, step| value.get(step)));
-    (if name == first { field.kind } else { Kind::Free }, found)
+    let found = person
+        .custom
+        .get(first)
+        .and_then(|value| steps.try_fold(value, |value, step| value.get(step)));
+    (
+        if name == first {
+            field.kind
+        } else {
+            Kind::Free
+        },
+        found,
+    )
 }
 
 /// Where a built-in name stands, and its kind.
@@ -50,8 +65,8 @@ pub fn builtin(name: &str) -> Option<(&str, Kind)> {
         "_group" | "group_ids" => ("group_ids", Kind::List(&Kind::Integer)),
         "is_authorized" | "email_verified" | "phone_verified" => (name, Kind::Flag),
         "created_at" | "updated_at" | "last_login_at" => (name, Kind::Date),
-        "nickname" | "avatar_url" | "country" | "province" | "city" | "language" | "openid" | "unionid"
-        | "username" | "email" | "phone" => (name, Kind::Text),
+        "nickname" | "avatar_url" | "country" | "province" | "city" | "language" | "openid"
+        | "unionid" | "username" | "email" | "phone" => (name, Kind::Text),
         _ => return None,
     })
 }
@@ -72,13 +87,19 @@ fn passes(operator: &str, kind: Kind, found: Option<&Value>, operand: &Value) ->
 /// The operators that nothing passes which is null or missing.
 fn holds(operator: &str, kind: Kind, value: &Value, operand: &Value) -> bool {
     let order = |operand| compare(kind, value, operand);
-    let text = |test: fn(&str, &str) -> bool| value.as_str().is_some_and(|text| test(&nfc(text), &nfc_of(operand)));
+    let text = |test: fn(&str, &str) -> bool| {
+        value
+            .as_str()
+            .is_some_and(|text| test(&nfc(text), &nfc_of(operand)))
+    };
     match operator {
         "$lt" => order(operand) == Some(Ordering::Less),
         "$lte" => matches!(order(operand), Some(Ordering::Less | Ordering::Equal)),
         "$gt" => order(operand) == Some(Ordering::Greater),
         "$gte" => matches!(order(operand), Some(Ordering::Greater | Ordering::Equal)),
-        "$range" => holds("$gte", kind, value, &operand[0]) && holds("$lte", kind, value, &operand[1]),
+        "$range" => {
+            holds("$gte", kind, value, &operand[0]) && holds("$lte", kind, value, &operand[1])
+        }
         "$all" => {
             let wanted = operand.as_array().unwrap();
             !wanted.is_empty() && wanted.iter().all(|wanted| has_item(kind, value, wanted))
@@ -86,7 +107,9 @@ fn holds(operator: &str, kind: Kind, value: &Value, operand: &Value) -> bool {
         "$contains" => text(|text, pattern| text.contains(pattern)),
         "$icontains" => text(|text, pattern| lower(text).contains(&lower(pattern))),
         "$starts_with" => text(|text, pattern| text.starts_with(pattern)),
-        "$has_key" => value.as_object().is_some_and(|entries| entries.contains_key(operand.as_str().unwrap())),
+        "$has_key" => value
+            .as_object()
+            .is_some_and(|entries| entries.contains_key(operand.as_str().unwrap())),
         operator => panic!("{operator} is no operator"),
     }
 }
@@ -102,21 +125,30 @@ fn equals(kind: Kind, value: Option<&Value>, operand: &Value) -> bool {
 }
 
 fn is_among(kind: Kind, value: Option<&Value>, operand: &Value) -> bool {
-    operand.as_array().unwrap().iter().any(|operand| match value {
-        None => operand.is_null(),
-        Some(value) => is_same(kind, value, operand) || has_item(kind, value, operand),
-    })
+    operand
+        .as_array()
+        .unwrap()
+        .iter()
+        .any(|operand| match value {
+            None => operand.is_null(),
+            Some(value) => is_same(kind, value, operand) || has_item(kind, value, operand),
+        })
 }
 
 fn has_item(kind: Kind, value: &Value, operand: &Value) -> bool {
-    value.as_array().is_some_and(|items| items.iter().any(|item| is_same(kind.item(), item, operand)))
+    value
+        .as_array()
+        .is_some_and(|items| items.iter().any(|item| is_same(kind.item(), item, operand)))
 }
 
 fn is_same(kind: Kind, value: &Value, operand: &Value) -> bool {
     match (kind, value, operand) {
         (Kind::List(item), Value::Array(values), Value::Array(operands)) => {
             values.len() == operands.len()
-                && values.iter().zip(operands).all(|(value, other)| is_same(*item, value, other))
+                && values
+                    .iter()
+                    .zip(operands)
+                    .all(|(value, other)| is_same(*item, value, other))
         }
         (Kind::List(_), ..) => false,
         (Kind::Integer | Kind::Number | Kind::Date | Kind::Text, ..) => {
@@ -134,9 +166,11 @@ pub fn compare(kind: Kind, value: &Value, operand: &Value) -> Option<Ordering> {
         Kind::Flag => value.as_bool()?.partial_cmp(&operand.as_bool()?),
         Kind::Text => Some(nfc(value.as_str()?).cmp(&nfc(operand.as_str()?))),
         Kind::Date => match operand.as_f64() {
-            Some(seconds) if seconds.fract() == 0.0 => {
-                Some(microseconds(value)?.div_euclid(1_000_000).cmp(&(seconds as i64)))
-            }
+            Some(seconds) if seconds.fract() == 0.0 => Some(
+                microseconds(value)?
+                    .div_euclid(1_000_000)
+                    .cmp(&(seconds as i64)),
+            ),
             Some(seconds) => Some(microseconds(value)?.cmp(&((seconds * 1e6).round() as i64))),
             None => Some(microseconds(value)?.cmp(&microseconds(operand)?)),
         },
@@ -155,10 +189,18 @@ pub fn is_deeply_same(left: &Value, right: &Value) -> bool {
         },
         (Value::String(left), Value::String(right)) => nfc(left) == nfc(right),
         (Value::Array(left), Value::Array(right)) => {
-            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| is_deeply_same(left, right))
+            left.len() == right.len()
+                && left
+                    .iter()
+                    .zip(right)
+                    .all(|(left, right)| is_deeply_same(left, right))
         }
         (Value::Object(left), Value::Object(right)) => {
-            let same = |(key, value)| right.get(key).is_some_and(|other| is_deeply_same(value, other));
+            let same = |(key, value)| {
+                right
+                    .get(key)
+                    .is_some_and(|other| is_deeply_same(value, other))
+            };
             left.len() == right.len() && left.iter().all(same)
         }
         (left, right) => left == right,
@@ -168,14 +210,20 @@ pub fn is_deeply_same(left: &Value, right: &Value) -> bool {
 /// A whole number, which beyond 2^53 is decimal text.
 pub fn whole(value: &Value) -> Option<i64> {
     match value {
-        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|double| double as i64)),
+        Value::Number(number) => number
+            .as_i64()
+            .or_else(|| number.as_f64().map(|double| double as i64)),
         value => value.as_str()?.parse().ok(),
     }
 }
 
 /// The moment of a date's text.
 pub fn microseconds(value: &Value) -> Option<i64> {
-    Some(chrono::DateTime::parse_from_rfc3339(value.as_str()?).ok()?.timestamp_micros())
+    Some(
+        chrono::DateTime::parse_from_rfc3339(value.as_str()?)
+            .ok()?
+            .timestamp_micros(),
+    )
 }
 
 pub fn nfc(text: &str) -> String {
@@ -188,11 +236,14 @@ fn nfc_of(value: &Value) -> String {
 
 /// The simple lower case of each code point; only U+0130 has none of its own in what Rust knows.
 fn lower(text: &str) -> String {
-    text.chars().map(|c| c.to_lowercase().next().unwrap()).collect()
+    text.chars()
+        .map(|c| c.to_lowercase().next().unwrap())
+        .collect()
 }
 
-/// Operands in the form in which accounts are compared: usernames by NFKC and full case folding, which of the texts that
-/// are made here differs from lower case in two letters; emails in lower case.
+/// Operands in the form in which accounts are compared: usernames by NFKC and full case folding,
+/// which of the texts that are made here differs from lower case in two letters; emails in lower
+/// case.
 fn folded(name: &str, operand: Value) -> Value {
     match (name, operand) {
         ("username", Value::String(text)) => {
@@ -200,7 +251,9 @@ fn folded(name: &str, operand: Value) -> Value {
             Value::String(text.replace('ß', "ss").replace('ς', "σ"))
         }
         ("email", Value::String(text)) => Value::String(text.to_lowercase()),
-        ("username" | "email", Value::Array(items)) => items.into_iter().map(|item| folded(name, item)).collect(),
+        ("username" | "email", Value::Array(items)) => {
+            items.into_iter().map(|item| folded(name, item)).collect()
+        }
         (_, other) => other,
     }
 }

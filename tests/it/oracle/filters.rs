@@ -20,7 +20,10 @@ async fn filters_find_whom_the_page_says() {
     for number in 0..WORLDS {
         let mut runner = runner(number);
         let world = World::new(&mut runner, PEOPLE).await;
-        let strategy = (ask::filter(&world.people, &world.fields), proptest::bool::ANY);
+        let strategy = (
+            ask::filter(&world.people, &world.fields),
+            proptest::bool::ANY,
+        );
         cases += check(&world, &strategy, FILTERS, &mut runner).await;
     }
     assert!(cases >= 20_000, "{cases}");
@@ -34,14 +37,28 @@ pub async fn check(
     runner: &mut proptest::test_runner::TestRunner,
 ) -> usize {
     for _ in 0..count.div_ceil(100) {
-        let trees: Vec<_> = (0..100).map(|_| strategy.new_tree(runner).unwrap()).collect();
-        let asked = stream::iter(trees).map(async |tree| (differs(world, &tree.current()).await.is_some(), tree));
-        let failed = asked.buffer_unordered(4).filter_map(async |(failed, tree)| failed.then_some(tree));
+        let trees: Vec<_> = (0..100)
+            .map(|_| strategy.new_tree(runner).unwrap())
+            .collect();
+        let asked = stream::iter(trees)
+            .map(async |tree| (differs(world, &tree.current()).await.is_some(), tree));
+        let failed = asked
+            .buffer_unordered(4)
+            .filter_map(async |(failed, tree)| failed.then_some(tree));
         let failed: Vec<_> = failed.collect().await;
         if let Some(tree) = failed.into_iter().next() {
-            let question = smallest(tree, async |question| differs(world, &question).await.is_some()).await;
-            let why = differs(world, &question).await.unwrap_or_else(|| "by chance".to_owned());
-            panic!("{}\nby time: {}\n{why}", Value::from(question.0), question.1);
+            let question = smallest(tree, async |question| {
+                differs(world, &question).await.is_some()
+            })
+            .await;
+            let why = differs(world, &question)
+                .await
+                .unwrap_or_else(|| "by chance".to_owned());
+            panic!(
+                "{}\nby time: {}\n{why}",
+                Value::from(question.0),
+                question.1
+            );
         }
     }
     count
@@ -54,25 +71,45 @@ async fn differs(world: &World, (filter, by_time): &Question) -> Option<String> 
         order_by: if *by_time { "-created_at" } else { "user_id" }.to_owned(),
         page_size: 1000,
         return_total_size: *by_time,
-        read_mask: Some(prost_types::FieldMask { paths: vec!["user_id".to_owned()] }),
+        read_mask: Some(prost_types::FieldMask {
+            paths: vec!["user_id".to_owned()],
+        }),
         ..Default::default()
     };
     let page = match world.client.clone().users.list_profiles(request).await {
         Ok(page) => page.into_inner(),
-        Err(status) => return Some(format!("{status:?} {:?}", tonic_types::StatusExt::get_error_details(&status))),
+        Err(status) => {
+            return Some(format!(
+                "{status:?} {:?}",
+                tonic_types::StatusExt::get_error_details(&status)
+            ));
+        }
     };
-    let mut found: Vec<i64> = page.profiles.iter().map(|profile| profile.user_id).collect();
+    let mut found: Vec<i64> = page
+        .profiles
+        .iter()
+        .map(|profile| profile.user_id)
+        .collect();
     found.sort_unstable();
-    if page.total_size.is_some_and(|total| total != found.len() as i64) {
+    if page
+        .total_size
+        .is_some_and(|total| total != found.len() as i64)
+    {
         return Some(format!("total {:?} of {}", page.total_size, found.len()));
     }
-    let wrong = world
-        .people
-        .iter()
-        .find(|person| matches(filter, person, &world.fields) != found.binary_search(&person.user_id()).is_ok())?;
+    let wrong = world.people.iter().find(|person| {
+        matches(filter, person, &world.fields) != found.binary_search(&person.user_id()).is_ok()
+    })?;
     let text = serde_json::to_string(filter).unwrap();
-    let verdict = if matches(filter, wrong, &world.fields) { "is not found" } else { "is found" };
-    let shown = (world.named(&wrong.custom, &text), world.named(&wrong.builtin, &text));
+    let verdict = if matches(filter, wrong, &world.fields) {
+        "is not found"
+    } else {
+        "is found"
+    };
+    let shown = (
+        world.named(&wrong.custom, &text),
+        world.named(&wrong.builtin, &text),
+    );
     let indexed: Vec<&str> = world
         .fields
         .iter()
@@ -80,5 +117,8 @@ async fn differs(world: &World, (filter, by_time): &Question) -> Option<String> 
         .map(|field| field.name.as_str())
         .collect();
     let shown = serde_json::to_string(&shown).unwrap();
-    Some(format!("user {} {verdict}: {shown}; indexed: {indexed:?}", wrong.user_id()))
+    Some(format!(
+        "user {} {verdict}: {shown}; indexed: {indexed:?}",
+        wrong.user_id()
+    ))
 }

@@ -1,4 +1,5 @@
-//! Random fields, profiles and values: small pools, so that values meet, and the edges of every type among them.
+//! Random fields, profiles and values: small pools, so that values meet, and the edges of every
+//! type among them.
 
 use chrono::{DateTime, FixedOffset};
 use proptest::{collection::vec, option, prelude::*, sample::select};
@@ -81,9 +82,14 @@ pub fn fields() -> BoxedStrategy<Vec<Field>> {
     vec(any::<bool>(), Kind::DECLARED.len())
         .prop_map(|indexed| {
             let kinds = Kind::DECLARED.iter().zip(indexed);
-            let both = kinds.flat_map(|(kind, first)| [(*kind, first, "a"), (*kind, !first, "b")]).enumerate();
+            let both = kinds
+                .flat_map(|(kind, first)| [(*kind, first, "a"), (*kind, !first, "b")])
+                .enumerate();
             both.map(|(number, (kind, indexed, letter))| Field {
-                name: format!("{letter}{number}_{}", if number % 3 == 0 { "Level" } else { "x" }),
+                name: format!(
+                    "{letter}{number}_{}",
+                    if number % 3 == 0 { "Level" } else { "x" }
+                ),
                 kind,
                 indexed: indexed && kind.can_be_indexed(),
             })
@@ -92,7 +98,8 @@ pub fn fields() -> BoxedStrategy<Vec<Field>> {
         .boxed()
 }
 
-/// Texts that differ in case, script, length and normal form, and some that mean something to SQL, LIKE and JSON.
+/// Texts that differ in case, script, length and normal form, and some that mean something to SQL,
+/// LIKE and JSON.
 pub fn text() -> BoxedStrategy<String> {
     const PIECES: &[&str] = &[
         "a",
@@ -152,7 +159,11 @@ pub fn text() -> BoxedStrategy<String> {
 
 /// A short line, as a nickname or a place may be.
 fn line() -> BoxedStrategy<String> {
-    text().prop_filter("a line has no control character", |text| !text.contains('\n')).boxed()
+    text()
+        .prop_filter("a line has no control character", |text| {
+            !text.contains('\n')
+        })
+        .boxed()
 }
 
 fn integer() -> BoxedStrategy<Value> {
@@ -169,11 +180,20 @@ fn integer() -> BoxedStrategy<Value> {
         i64::MIN + 1,
         10_i64.pow(18),
     ];
-    let written = |whole: i64| if whole.unsigned_abs() > 1 << 53 { json!(whole.to_string()) } else { json!(whole) };
-    prop_oneof![5 => -3..8_i64, 2 => select(edges), 1 => any::<i64>()].prop_map(written).boxed()
+    let written = |whole: i64| {
+        if whole.unsigned_abs() > 1 << 53 {
+            json!(whole.to_string())
+        } else {
+            json!(whole)
+        }
+    };
+    prop_oneof![5 => -3..8_i64, 2 => select(edges), 1 => any::<i64>()]
+        .prop_map(written)
+        .boxed()
 }
 
-/// Without 1e23 and its kin: Rust and Postgres write those doubles in two ways, and a sum is written by Postgres.
+/// Without 1e23 and its kin: Rust and Postgres write those doubles in two ways, and a sum is
+/// written by Postgres.
 fn number() -> BoxedStrategy<Value> {
     let edges = vec![
         0.0,
@@ -210,7 +230,9 @@ fn date() -> BoxedStrategy<Value> {
     ];
     let micros = prop_oneof![3 => Just(0), 2 => select(vec![1, 500_000, 900_000, 999_999])];
     let offset = prop_oneof![3 => Just(0), 1 => select(vec![480, -210, 845])];
-    (seconds, micros, offset).prop_map(|(seconds, micros, minutes)| date_text(seconds, micros, minutes)).boxed()
+    (seconds, micros, offset)
+        .prop_map(|(seconds, micros, minutes)| date_text(seconds, micros, minutes))
+        .boxed()
 }
 
 fn date_text(seconds: i64, micros: u32, minutes: i32) -> Value {
@@ -218,11 +240,13 @@ fn date_text(seconds: i64, micros: u32, minutes: i32) -> Value {
     let shifted = moment.with_timezone(&FixedOffset::east_opt(minutes * 60).unwrap());
     // An offset may carry the edges of the calendar out of the four digits of a year.
     let text = shifted.to_rfc3339();
-    json!(if text.len() > 4 && text.as_bytes()[4] == b'-' && !text.starts_with('-') {
-        text
-    } else {
-        moment.to_rfc3339()
-    })
+    json!(
+        if text.len() > 4 && text.as_bytes()[4] == b'-' && !text.starts_with('-') {
+            text
+        } else {
+            moment.to_rfc3339()
+        }
+    )
 }
 
 /// The keys of objects.
@@ -230,7 +254,14 @@ pub const KEYS: &[&str] = &["a", "b", "A", "c_1"];
 
 fn object(depth: u32) -> BoxedStrategy<Value> {
     let entries = vec((select(KEYS), free(depth)), 0..4);
-    entries.prop_map(|entries| entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()).boxed()
+    entries
+        .prop_map(|entries| {
+            entries
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect()
+        })
+        .boxed()
 }
 
 /// Any JSON that an object may hold.
@@ -252,7 +283,8 @@ fn free(depth: u32) -> BoxedStrategy<Value> {
 fn geojson() -> BoxedStrategy<Value> {
     let ring = json!([[0, 0], [1, 0], [1, 1.5], [0, 0]]);
     prop_oneof![
-        (-180..=180, -90..=90).prop_map(|(lng, lat)| json!({ "type": "Point", "coordinates": [lng, lat] })),
+        (-180..=180, -90..=90)
+            .prop_map(|(lng, lat)| json!({ "type": "Point", "coordinates": [lng, lat] })),
         Just(json!({ "type": "Polygon", "coordinates": [ring] })),
     ]
     .boxed()
@@ -294,57 +326,78 @@ pub fn document(fields: &[Field]) -> BoxedStrategy<Map<String, Value>> {
             held.prop_map(move |held| held.map(|value| (name.clone(), value)))
         })
         .collect();
-    entries.prop_map(|entries| entries.into_iter().flatten().collect()).boxed()
+    entries
+        .prop_map(|entries| entries.into_iter().flatten().collect())
+        .boxed()
 }
 
 /// A whole profile with this id, which also keeps its unique texts apart from others'.
 pub fn person(user_id: i64, fields: &[Field]) -> BoxedStrategy<Person> {
-    let texts =
-        vec(prop_oneof![1 => Just(None), 3 => line().prop_map(|text| Some(text).filter(|text| !text.is_empty()))], 4);
+    let texts = vec(
+        prop_oneof![1 => Just(None), 3 => line().prop_map(|text| Some(text).filter(|text| !text.is_empty()))],
+        4,
+    );
     let unique = vec(any::<bool>(), 5);
     let language = option::of(select(vec!["zh_CN", "en", "zh", "de-CH"]));
     let groups = vec(select(vec![1, 2, 3, (1_i64 << 53) + 1]), 0..3);
     let plain = (0..3, any::<bool>(), any::<bool>(), any::<bool>(), groups);
-    let past = || date().prop_filter("from year 1 to now", |date| !date.as_str().unwrap().starts_with(['0', '9']));
+    let past = || {
+        date().prop_filter("from year 1 to now", |date| {
+            !date.as_str().unwrap().starts_with(['0', '9'])
+        })
+    };
     let times = (past(), option::of(past()));
     (texts, unique, language, plain, times, document(fields))
-        .prop_map(move |(texts, unique, language, plain, (created, logged_in), custom)| {
-            let (gender, is_authorized, mailed, called, groups) = plain;
-            let mut builtin = Map::new();
-            let mut put = |name: &str, value: Value| drop(builtin.insert(name.to_owned(), value));
-            for (name, text) in ["nickname", "country", "province", "city"].into_iter().zip(texts) {
-                // A nickname shows something.
-                let text = text.filter(|text| name != "nickname" || !text.trim().is_empty());
-                put(name, json!(text));
-            }
-            let numbered = [
-                ("openid", format!("Open%{user_id}")),
-                ("unionid", format!("u_{user_id}")),
-                ("username", format!("user.{user_id:04}")),
-                ("email", format!("mail{user_id}@example.com")),
-                ("phone", format!("+8613800{user_id:06}")),
-            ];
-            let (has_mail, has_phone) = (unique[3], unique[4]);
-            for ((name, text), has) in numbered.into_iter().zip(unique) {
-                put(name, if has { json!(text) } else { Value::Null });
-            }
-            put("user_id", json!(user_id));
-            put("avatar_url", if mailed { json!(format!("https://example.com/{gender}")) } else { Value::Null });
-            put("language", json!(language));
-            put("gender", json!(gender));
-            put("is_authorized", json!(is_authorized));
-            put("email_verified", json!(mailed && has_mail));
-            put("phone_verified", json!(called && has_phone));
-            let mut kept: Vec<i64> = Vec::new();
-            groups.into_iter().for_each(|group| {
-                if !kept.contains(&group) {
-                    kept.push(group)
+        .prop_map(
+            move |(texts, unique, language, plain, (created, logged_in), custom)| {
+                let (gender, is_authorized, mailed, called, groups) = plain;
+                let mut builtin = Map::new();
+                let mut put =
+                    |name: &str, value: Value| drop(builtin.insert(name.to_owned(), value));
+                for (name, text) in ["nickname", "country", "province", "city"]
+                    .into_iter()
+                    .zip(texts)
+                {
+                    // A nickname shows something.
+                    let text = text.filter(|text| name != "nickname" || !text.trim().is_empty());
+                    put(name, json!(text));
                 }
-            });
-            put("group_ids", json!(kept));
-            put("created_at", created);
-            put("last_login_at", logged_in.unwrap_or_default());
-            Person { builtin, custom }
-        })
+                let numbered = [
+                    ("openid", format!("Open%{user_id}")),
+                    ("unionid", format!("u_{user_id}")),
+                    ("username", format!("user.{user_id:04}")),
+                    ("email", format!("mail{user_id}@example.com")),
+                    ("phone", format!("+8613800{user_id:06}")),
+                ];
+                let (has_mail, has_phone) = (unique[3], unique[4]);
+                for ((name, text), has) in numbered.into_iter().zip(unique) {
+                    put(name, if has { json!(text) } else { Value::Null });
+                }
+                put("user_id", json!(user_id));
+                put(
+                    "avatar_url",
+                    if mailed {
+                        json!(format!("https://example.com/{gender}"))
+                    } else {
+                        Value::Null
+                    },
+                );
+                put("language", json!(language));
+                put("gender", json!(gender));
+                put("is_authorized", json!(is_authorized));
+                put("email_verified", json!(mailed && has_mail));
+                put("phone_verified", json!(called && has_phone));
+                let mut kept: Vec<i64> = Vec::new();
+                groups.into_iter().for_each(|group| {
+                    if !kept.contains(&group) {
+                        kept.push(group)
+                    }
+                });
+                put("group_ids", json!(kept));
+                put("created_at", created);
+                put("last_login_at", logged_in.unwrap_or_default());
+                Person { builtin, custom }
+            },
+        )
         .boxed()
 }

@@ -1,8 +1,9 @@
 //! The filter and change languages against a second reading of their page.
 //!
-//! Worlds of random fields and profiles are made in a real database, and random filters and changes go through the
-//! real client; `evaluate` and `apply` say in memory what has to come of them. What differs is made as small as it can
-//! be and shown. `USER_SERVICE_ORACLE_SEED` (a number) asks for other worlds than the usual ones.
+//! Worlds of random fields and profiles are made in a real database, and random filters and changes
+//! go through the real client; `evaluate` and `apply` say in memory what has to come of them. What
+//! differs is made as small as it can be and shown. `USER_SERVICE_ORACLE_SEED` (a number) asks for
+//! other worlds than the usual ones.
 
 mod apply;
 mod ask;
@@ -37,11 +38,15 @@ struct World {
 
 /// The source of all that is random in one test.
 fn runner(world: u64) -> TestRunner {
-    let seed: u64 = std::env::var("USER_SERVICE_ORACLE_SEED").map_or(1, |seed| seed.parse().expect("a number"));
+    let seed: u64 =
+        std::env::var("USER_SERVICE_ORACLE_SEED").map_or(1, |seed| seed.parse().expect("a number"));
     // Spread over all bits, for this source is as regular at first as its seed.
     let spread = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes();
     let bytes = [spread(seed + 1), spread(world + 0x5eed)].concat();
-    TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::XorShift, &bytes))
+    TestRunner::new_with_rng(
+        Config::default(),
+        TestRng::from_seed(RngAlgorithm::XorShift, &bytes),
+    )
 }
 
 /// One random value.
@@ -75,34 +80,66 @@ impl World {
         for field in &fields {
             client.create_field(definition(field)).await.unwrap();
         }
-        let people: Vec<Person> = (1..=people).map(|id| draw(&make::person(id, &fields), runner)).collect();
-        let requests: Vec<_> =
-            people.iter().map(|person| pb::ImportUsersRequest { user: Some(user(person)) }).collect();
-        let mut answers = client.admin.import_users(tokio_stream::iter(requests)).await.unwrap().into_inner();
+        let people: Vec<Person> = (1..=people)
+            .map(|id| draw(&make::person(id, &fields), runner))
+            .collect();
+        let requests: Vec<_> = people
+            .iter()
+            .map(|person| pb::ImportUsersRequest {
+                user: Some(user(person)),
+            })
+            .collect();
+        let mut answers = client
+            .admin
+            .import_users(tokio_stream::iter(requests))
+            .await
+            .unwrap()
+            .into_inner();
         while let Some(answer) = answers.next().await {
             assert_eq!(answer.unwrap().failures, []);
         }
-        let mut world = Self { _app: app, client, fields, people };
+        let mut world = Self {
+            _app: app,
+            client,
+            fields,
+            people,
+        };
         world.read_times().await;
         world
     }
 
     /// Reads when each was last written, which only the service knows.
     async fn read_times(&mut self) {
-        let request = pb::ListProfilesRequest { page_size: 1000, order_by: "user_id".to_owned(), ..Default::default() };
-        let page = self.client.users.list_profiles(request).await.unwrap().into_inner();
+        let request = pb::ListProfilesRequest {
+            page_size: 1000,
+            order_by: "user_id".to_owned(),
+            ..Default::default()
+        };
+        let page = self
+            .client
+            .users
+            .list_profiles(request)
+            .await
+            .unwrap()
+            .into_inner();
         for (person, profile) in self.people.iter_mut().zip(page.profiles) {
             assert_eq!(person.user_id(), profile.user_id);
             let at = profile.updated_at.unwrap();
             let at = chrono::DateTime::from_timestamp(at.seconds, at.nanos as u32).unwrap();
-            person.builtin.insert("updated_at".to_owned(), json!(at.to_rfc3339()));
+            person
+                .builtin
+                .insert("updated_at".to_owned(), json!(at.to_rfc3339()));
         }
     }
 
     /// The part of a document that is named in the text of a filter or change, to be shown.
     fn named(&self, document: &Map<String, Value>, text: &str) -> Map<String, Value> {
-        let named = document.iter().filter(|(name, _)| text.contains(&format!("\"{name}")));
-        named.map(|(name, value)| (name.clone(), value.clone())).collect()
+        let named = document
+            .iter()
+            .filter(|(name, _)| text.contains(&format!("\"{name}")));
+        named
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
     }
 }
 
@@ -140,7 +177,10 @@ fn user(person: &Person) -> pb::CreateUserRequest {
     let plain = |name: &str| text(name).unwrap_or_default();
     let time = |name: &str| {
         let micros = evaluate::microseconds(&person.builtin[name])?;
-        let (seconds, nanos) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000) as i32 * 1000);
+        let (seconds, nanos) = (
+            micros.div_euclid(1_000_000),
+            micros.rem_euclid(1_000_000) as i32 * 1000,
+        );
         Some(prost_types::Timestamp { seconds, nanos })
     };
     let profile = pb::Profile {
@@ -169,7 +209,11 @@ fn user(person: &Person) -> pb::CreateUserRequest {
         last_login_at: time("last_login_at"),
         ..Default::default()
     };
-    pb::CreateUserRequest { profile: Some(profile), account: Some(account), ..Default::default() }
+    pb::CreateUserRequest {
+        profile: Some(profile),
+        account: Some(account),
+        ..Default::default()
+    }
 }
 
 /// JSON as a client writes it, each number as a double.
@@ -178,7 +222,12 @@ fn to_struct(entries: &Map<String, Value>) -> Struct {
 }
 
 fn prost_struct(entries: &Map<String, Value>) -> prost_types::Struct {
-    prost_types::Struct { fields: entries.iter().map(|(key, value)| (key.clone(), to_value(value))).collect() }
+    prost_types::Struct {
+        fields: entries
+            .iter()
+            .map(|(key, value)| (key.clone(), to_value(value)))
+            .collect(),
+    }
 }
 
 fn to_value(value: &Value) -> PbValue {
@@ -187,7 +236,9 @@ fn to_value(value: &Value) -> PbValue {
         Value::Bool(flag) => PbKind::BoolValue(*flag),
         Value::Number(number) => PbKind::NumberValue(number.as_f64().unwrap()),
         Value::String(text) => PbKind::StringValue(text.clone()),
-        Value::Array(items) => PbKind::ListValue(ListValue { values: items.iter().map(to_value).collect() }),
+        Value::Array(items) => PbKind::ListValue(ListValue {
+            values: items.iter().map(to_value).collect(),
+        }),
         Value::Object(entries) => PbKind::StructValue(prost_struct(entries)),
     };
     PbValue { kind: Some(kind) }
@@ -195,7 +246,11 @@ fn to_value(value: &Value) -> PbValue {
 
 /// What a client reads, each number as a double.
 fn from_struct(given: &prost_types::Struct) -> Map<String, Value> {
-    given.fields.iter().map(|(key, value)| (key.clone(), from_value(value))).collect()
+    given
+        .fields
+        .iter()
+        .map(|(key, value)| (key.clone(), from_value(value)))
+        .collect()
 }
 
 fn from_value(given: &PbValue) -> Value {

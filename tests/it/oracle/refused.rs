@@ -1,5 +1,6 @@
-//! Filters that are wrong in a random place: each is FILTER_INVALID with the path of the fault, and never a fault of
-//! the service. Random JSON of no sense at all may be right by chance, but breaks nothing either.
+//! Filters that are wrong in a random place: each is FILTER_INVALID with the path of the fault, and
+//! never a fault of the service. Random JSON of no sense at all may be right by chance, but breaks
+//! nothing either.
 
 use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::{Map, Value, json};
@@ -56,7 +57,9 @@ fn operand() -> BoxedStrategy<Value> {
 fn fits(operator: &str, kind: Kind) -> bool {
     match operator {
         "$eq" | "$ne" => !matches!(kind, Kind::Geojson | Kind::File),
-        "$lt" | "$lte" | "$gt" | "$gte" => matches!(kind, Kind::Integer | Kind::Number | Kind::Date | Kind::Text),
+        "$lt" | "$lte" | "$gt" | "$gte" => {
+            matches!(kind, Kind::Integer | Kind::Number | Kind::Date | Kind::Text)
+        }
         "$range" => matches!(kind, Kind::Integer | Kind::Number | Kind::Date),
         "$in" | "$nin" => !matches!(kind, Kind::Object | Kind::Geojson | Kind::File),
         "$all" => matches!(kind, Kind::List(_)),
@@ -67,12 +70,16 @@ fn fits(operator: &str, kind: Kind) -> bool {
     }
 }
 
-/// An operand that no operator takes with this kind: a list of lists of objects is none but inside objects.
+/// An operand that no operator takes with this kind: a list of lists of objects is none but inside
+/// objects.
 fn is_wrong(operator: &str, kind: Kind, operand: &Value) -> bool {
     let is_scalar = |value: &Value| match kind {
         Kind::Integer => {
-            value.as_f64().is_some_and(|double| double.fract() == 0.0 && double.abs() <= 9_007_199_254_740_992.0)
-                || value.as_str().is_some_and(|text| text.parse::<i64>().is_ok())
+            value.as_f64().is_some_and(|double| {
+                double.fract() == 0.0 && double.abs() <= 9_007_199_254_740_992.0
+            }) || value
+                .as_str()
+                .is_some_and(|text| text.parse::<i64>().is_ok())
         }
         Kind::Number => value.is_number(),
         Kind::Flag => value.is_boolean(),
@@ -83,31 +90,52 @@ fn is_wrong(operator: &str, kind: Kind, operand: &Value) -> bool {
         "$isnull" | "$exists" => !operand.is_boolean(),
         "$contains" | "$icontains" | "$starts_with" => operand.as_str().is_none_or(str::is_empty),
         "$has_key" => !operand.is_string(),
-        "$in" | "$nin" | "$all" => {
-            operand.as_array().is_none_or(|values| !values.iter().all(|v| v.is_null() || is_scalar(v)))
-        }
-        "$range" => operand.as_array().is_none_or(|values| values.len() != 2 || !values.iter().all(is_scalar)),
+        "$in" | "$nin" | "$all" => operand
+            .as_array()
+            .is_none_or(|values| !values.iter().all(|v| v.is_null() || is_scalar(v))),
+        "$range" => operand
+            .as_array()
+            .is_none_or(|values| values.len() != 2 || !values.iter().all(is_scalar)),
         "$lt" | "$lte" | "$gt" | "$gte" => !is_scalar(operand) || operand.is_null(),
         _ => !is_scalar(operand) && !operand.is_null(),
     }
 }
 
-/// Some way down into a filter, beside things that are right; gives the filter and the path of the place.
+/// Some way down into a filter, beside things that are right; gives the filter and the path of the
+/// place.
 fn placed(name: &str, test: Value, depth: usize) -> (Value, String) {
     let (mut whole, mut path) = (json!({ name: test, "gender": 1 }), name.to_owned());
     for level in 0..depth {
         (whole, path) = match level % 3 {
-            0 => (json!({ "$or": [{ "user_id": 1 }, whole] }), format!("$or[1].{path}")),
+            0 => (
+                json!({ "$or": [{ "user_id": 1 }, whole] }),
+                format!("$or[1].{path}"),
+            ),
             1 => (json!({ "$not": whole }), format!("$not.{path}")),
-            _ => (json!({ "nickname": "x", "$and": [whole] }), format!("$and[0].{path}")),
+            _ => (
+                json!({ "nickname": "x", "$and": [whole] }),
+                format!("$and[0].{path}"),
+            ),
         };
     }
     (whole, format!("filter.{path}"))
 }
 
-async fn ask(world: &World, filter: &Map<String, Value>) -> Result<pb::ListProfilesResponse, tonic::Status> {
-    let request = pb::ListProfilesRequest { filter: Some(to_struct(filter)), ..Default::default() };
-    Ok(world.client.clone().users.list_profiles(request).await?.into_inner())
+async fn ask(
+    world: &World,
+    filter: &Map<String, Value>,
+) -> Result<pb::ListProfilesResponse, tonic::Status> {
+    let request = pb::ListProfilesRequest {
+        filter: Some(to_struct(filter)),
+        ..Default::default()
+    };
+    Ok(world
+        .client
+        .clone()
+        .users
+        .list_profiles(request)
+        .await?
+        .into_inner())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,7 +146,11 @@ async fn ill_typed_operators_are_told_with_their_path() {
     for _ in 0..1500 {
         let field: Field = draw(&select(world.fields.clone()), &mut runner);
         let (operator, operand) = draw(&(select(OPERATORS), operand()), &mut runner);
-        let (filter, path) = placed(&field.name, json!({ operator: operand }), draw(&(0..5_usize), &mut runner));
+        let (filter, path) = placed(
+            &field.name,
+            json!({ operator: operand }),
+            draw(&(0..5_usize), &mut runner),
+        );
         let answer = ask(&world, filter.as_object().unwrap()).await;
 
         let must_fail = !fits(operator, field.kind) || is_wrong(operator, field.kind, &operand);
@@ -133,7 +165,10 @@ async fn ill_typed_operators_are_told_with_their_path() {
             continue; // A pattern of 200 characters.
         }
         assert_eq!(refused.reason, "FILTER_INVALID", "{filter}");
-        assert!(refused.paths().iter().all(|told| told.starts_with(&path)), "{filter}: {refused:?}, not {path}");
+        assert!(
+            refused.paths().iter().all(|told| told.starts_with(&path)),
+            "{filter}: {refused:?}, not {path}"
+        );
     }
     assert!(wrong > 800, "{wrong}");
 }
@@ -142,9 +177,17 @@ async fn ill_typed_operators_are_told_with_their_path() {
 async fn senseless_filters_break_nothing() {
     let mut runner = runner(2001);
     let world = World::new(&mut runner, 5).await;
-    let mut names: Vec<String> = world.fields.iter().map(|field| field.name.clone()).collect();
+    let mut names: Vec<String> = world
+        .fields
+        .iter()
+        .map(|field| field.name.clone())
+        .collect();
     names.extend(
-        world.fields.iter().filter(|field| field.kind == Kind::Object).map(|field| format!("{}.a", field.name)),
+        world
+            .fields
+            .iter()
+            .filter(|field| field.kind == Kind::Object)
+            .map(|field| format!("{}.a", field.name)),
     );
     let odd = [
         "$and",
@@ -164,8 +207,12 @@ async fn senseless_filters_break_nothing() {
     names.extend(odd.map(str::to_owned));
     let test = prop_oneof![
         operand(),
-        vec((select(OPERATORS), operand()), 1..3)
-            .prop_map(|tests| { tests.into_iter().map(|(name, operand)| (name.to_owned(), operand)).collect() })
+        vec((select(OPERATORS), operand()), 1..3).prop_map(|tests| {
+            tests
+                .into_iter()
+                .map(|(name, operand)| (name.to_owned(), operand))
+                .collect()
+        })
     ];
     let filter = vec((select(names), test), 1..4);
     for _ in 0..1500 {
@@ -173,9 +220,25 @@ async fn senseless_filters_break_nothing() {
         let answer = ask(&world, &filter).await;
         if answer.is_err() {
             let refused = fault(answer);
-            assert_eq!(refused.code, Code::InvalidArgument, "{filter:?}: {refused:?}");
-            assert!(matches!(refused.reason.as_str(), "FILTER_INVALID" | "FILTER_TOO_COMPLEX"), "{refused:?}");
-            assert!(refused.paths().iter().all(|path| path.starts_with("filter")), "{refused:?}");
+            assert_eq!(
+                refused.code,
+                Code::InvalidArgument,
+                "{filter:?}: {refused:?}"
+            );
+            assert!(
+                matches!(
+                    refused.reason.as_str(),
+                    "FILTER_INVALID" | "FILTER_TOO_COMPLEX"
+                ),
+                "{refused:?}"
+            );
+            assert!(
+                refused
+                    .paths()
+                    .iter()
+                    .all(|path| path.starts_with("filter")),
+                "{refused:?}"
+            );
             assert!(!refused.fields.is_empty());
         }
     }
@@ -188,13 +251,29 @@ async fn numbers_that_are_none_are_refused_everywhere() {
     let before = world.client.get(1).await.unwrap();
     for double in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         for field in world.fields.clone() {
-            let number = prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(double)) };
-            let one: Struct = prost_types::Struct { fields: [(field.name.clone(), number)].into() }.into();
-            let filter = pb::ListProfilesRequest { filter: Some(one.clone()), ..Default::default() };
-            let change = pb::UpdateProfileRequest { user_id: 1, custom_fields: Some(one), ..Default::default() };
+            let number = prost_types::Value {
+                kind: Some(prost_types::value::Kind::NumberValue(double)),
+            };
+            let one: Struct = prost_types::Struct {
+                fields: [(field.name.clone(), number)].into(),
+            }
+            .into();
+            let filter = pb::ListProfilesRequest {
+                filter: Some(one.clone()),
+                ..Default::default()
+            };
+            let change = pb::UpdateProfileRequest {
+                user_id: 1,
+                custom_fields: Some(one),
+                ..Default::default()
+            };
 
             let refused = fault(world.client.users.list_profiles(filter).await);
-            assert_eq!((refused.code, refused.reason.as_str()), (Code::InvalidArgument, "FILTER_INVALID"), "{field:?}");
+            assert_eq!(
+                (refused.code, refused.reason.as_str()),
+                (Code::InvalidArgument, "FILTER_INVALID"),
+                "{field:?}"
+            );
             let refused = fault(world.client.users.update_profile(change).await);
             assert_eq!(
                 (refused.code, refused.reason.as_str()),
@@ -211,12 +290,23 @@ async fn numbers_that_are_none_are_refused_everywhere() {
 async fn faults_of_lists_are_told_with_their_places() {
     let mut runner = runner(2003);
     let world = World::new(&mut runner, 1).await;
-    let integer = world.fields.iter().find(|field| field.kind == Kind::Integer).unwrap();
+    let integer = world
+        .fields
+        .iter()
+        .find(|field| field.kind == Kind::Integer)
+        .unwrap();
 
-    let filter = json!({ &integer.name: { "$in": [null, 1, "x"] }, "user_id": { "$in": [1, true] } });
+    let filter =
+        json!({ &integer.name: { "$in": [null, 1, "x"] }, "user_id": { "$in": [1, true] } });
     let refused = fault(ask(&world, filter.as_object().unwrap()).await);
 
     let mut paths = refused.paths();
     paths.sort_unstable();
-    assert_eq!(paths, [format!("filter.{}[2]", integer.name), "filter.user_id[1]".to_owned()]);
+    assert_eq!(
+        paths,
+        [
+            format!("filter.{}[2]", integer.name),
+            "filter.user_id[1]".to_owned()
+        ]
+    );
 }

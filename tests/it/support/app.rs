@@ -44,13 +44,20 @@ struct Shared {
 impl Shared {
     async fn new(database: TestDatabase) -> Self {
         let clock = ManualClock::new(start_time());
-        Self { database: database.into(), clock, mails: Folder::new().into(), texts: Texts::start().await.into() }
+        Self {
+            database: database.into(),
+            clock,
+            mails: Folder::new().into(),
+            texts: Texts::start().await.into(),
+        }
     }
 }
 
 /// Where every test's clock begins.
 pub fn start_time() -> DateTime<Utc> {
-    DateTime::parse_from_rfc3339("2026-01-01T00:00:00Z").unwrap().to_utc()
+    DateTime::parse_from_rfc3339("2026-01-01T00:00:00Z")
+        .unwrap()
+        .to_utc()
 }
 
 impl TestApp {
@@ -66,7 +73,10 @@ impl TestApp {
 
     /// A service over this database, which it knows by another URL.
     pub async fn over_url(database: TestDatabase, url: &str) -> Self {
-        Self::start(Shared::new(database).await, |config| config.database.url = Secret(url.to_owned())).await
+        Self::start(Shared::new(database).await, |config| {
+            config.database.url = Secret(url.to_owned())
+        })
+        .await
     }
 
     /// A service over a new database, with another configuration.
@@ -82,7 +92,12 @@ impl TestApp {
     /// A replica with another configuration.
     pub async fn replica_configured(&self, configure: impl FnOnce(&mut Config)) -> Self {
         let (mails, texts) = (Arc::clone(&self.mails), Arc::clone(&self.texts));
-        let shared = Shared { database: Arc::clone(&self.database), clock: self.clock.clone(), mails, texts };
+        let shared = Shared {
+            database: Arc::clone(&self.database),
+            clock: self.clock.clone(),
+            mails,
+            texts,
+        };
         let mut config = self.config.clone();
         configure(&mut config);
         Self::run(shared, config).await
@@ -91,7 +106,10 @@ impl TestApp {
     async fn start(shared: Shared, configure: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.database.url = Secret(shared.database.url());
-        config.secrets.keys = vec![SecretKey { id: "test".to_owned(), key: Secret(config::key_text([7; 32])) }];
+        config.secrets.keys = vec![SecretKey {
+            id: "test".to_owned(),
+            key: Secret(config::key_text([7; 32])),
+        }];
         config.mail.folder = Some(shared.mails.0.clone());
         config.sms.url = Some(shared.texts.url());
         config.sms.secret = Some(Secret(Texts::SECRET.to_owned()));
@@ -100,7 +118,12 @@ impl TestApp {
     }
 
     async fn run(shared: Shared, config: Config) -> Self {
-        let Shared { database, clock, mails, texts } = shared;
+        let Shared {
+            database,
+            clock,
+            mails,
+            texts,
+        } = shared;
         let app = app::build(&config, Clock::Manual(clock.clone())).unwrap();
         // The first connection may take longer on a busy machine than a call waits for one.
         let mut probe = app.probe();
@@ -123,10 +146,24 @@ impl TestApp {
             let stop = async {
                 stopped.await.unwrap_or_default();
             };
-            server::serve(served, ports, std::time::Duration::ZERO, stop).await.unwrap();
+            server::serve(served, ports, std::time::Duration::ZERO, stop)
+                .await
+                .unwrap();
         });
         let api = app.api.clone();
-        Self { database, clock, config, api, app, mails, texts, address, rest, stop: Some(stop), serving }
+        Self {
+            database,
+            clock,
+            config,
+            api,
+            app,
+            mails,
+            texts,
+            address,
+            rest,
+            stop: Some(stop),
+            serving,
+        }
     }
 
     /// Where gRPC listens.
@@ -161,14 +198,22 @@ impl TestApp {
 
     /// A token of a service with these scopes.
     pub async fn issue_service(&self, scopes: &[Scope]) -> String {
-        self.issue(Subject::Service("test".to_owned()), scopes).await
+        self.issue(Subject::Service("test".to_owned()), scopes)
+            .await
     }
 
     /// A token. The first connection may take a busy machine longer than a call waits for one.
     async fn issue(&self, subject: Subject, scopes: &[Scope]) -> String {
-        eventually("a token", async || match self.api.tokens().issue(&subject, scopes, TimeDelta::days(30)).await {
-            Err(error) if error.reason() == Reason::DatabaseUnavailable => None,
-            issued => Some(issued.unwrap().1),
+        eventually("a token", async || {
+            match self
+                .api
+                .tokens()
+                .issue(&subject, scopes, TimeDelta::days(30))
+                .await
+            {
+                Err(error) if error.reason() == Reason::DatabaseUnavailable => None,
+                issued => Some(issued.unwrap().1),
+            }
         })
         .await
     }

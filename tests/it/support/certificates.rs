@@ -32,6 +32,9 @@ impl Authority {
             Err(_) => SanType::DnsName(name.try_into().unwrap()),
         });
         let key = KeyPair::generate().unwrap();
-        Leaf { cert: params.signed_by(&key, &self.0).unwrap().pem(), key: key.serialize_pem() }
+        Leaf {
+            cert: params.signed_by(&key, &self.0).unwrap().pem(),
+            key: key.serialize_pem(),
+        }
     }
 }

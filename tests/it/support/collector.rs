@@ -41,8 +41,13 @@ impl TraceService for Kept {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let scopes = request.into_inner().resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
-        self.spans.send_modify(|spans| spans.extend(scopes.flat_map(|scope| scope.spans)));
+        let scopes = request
+            .into_inner()
+            .resource_spans
+            .into_iter()
+            .flat_map(|resource| resource.scope_spans);
+        self.spans
+            .send_modify(|spans| spans.extend(scopes.flat_map(|scope| scope.spans)));
         Ok(Response::new(Default::default()))
     }
 }
@@ -53,8 +58,14 @@ impl MetricsService for Kept {
         &self,
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
-        let scopes = request.into_inner().resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
-        let names = scopes.flat_map(|scope| scope.metrics).map(|metric| metric.name);
+        let scopes = request
+            .into_inner()
+            .resource_metrics
+            .into_iter()
+            .flat_map(|resource| resource.scope_metrics);
+        let names = scopes
+            .flat_map(|scope| scope.metrics)
+            .map(|metric| metric.name);
         self.metrics.send_modify(|metrics| metrics.extend(names));
         Ok(Response::new(Default::default()))
     }
@@ -70,7 +81,11 @@ impl Collector {
             .add_service(MetricsServiceServer::new(kept.clone()))
             .serve_with_incoming(TcpIncoming::from(listener));
         let serving = tokio::spawn(async move { serving.await.unwrap() });
-        Self { address, kept, serving }
+        Self {
+            address,
+            kept,
+            serving,
+        }
     }
 
     pub fn url(&self) -> String {
@@ -86,14 +101,20 @@ impl Collector {
     pub async fn metric(&self, name: &str) {
         let mut metrics = self.kept.metrics.subscribe();
         let sent = metrics.wait_for(|metrics| metrics.iter().any(|sent| sent == name));
-        tokio::time::timeout(PATIENCE, sent).await.expect(name).unwrap();
+        tokio::time::timeout(PATIENCE, sent)
+            .await
+            .expect(name)
+            .unwrap();
     }
 
     /// The first span that fits; waits for it.
     pub async fn span(&self, fits: impl Fn(&Span) -> bool) -> Span {
         let mut spans = self.kept.spans.subscribe();
         let sent = spans.wait_for(|spans| spans.iter().any(&fits));
-        let spans = tokio::time::timeout(PATIENCE, sent).await.expect("a span").unwrap();
+        let spans = tokio::time::timeout(PATIENCE, sent)
+            .await
+            .expect("a span")
+            .unwrap();
         spans.iter().find(|span| fits(span)).unwrap().clone()
     }
 }
@@ -106,12 +127,16 @@ impl Drop for Collector {
 
 /// The attributes of a span, as text.
 pub fn attributes(span: &Span) -> BTreeMap<&str, String> {
-    let text = |value: &Option<AnyValue>| match value.as_ref().and_then(|value| value.value.as_ref()) {
-        Some(Value::StringValue(text)) => text.clone(),
-        Some(Value::IntValue(number)) => number.to_string(),
-        other => panic!("an attribute of another type: {other:?}"),
-    };
-    span.attributes.iter().map(|attribute| (attribute.key.as_str(), text(&attribute.value))).collect()
+    let text =
+        |value: &Option<AnyValue>| match value.as_ref().and_then(|value| value.value.as_ref()) {
+            Some(Value::StringValue(text)) => text.clone(),
+            Some(Value::IntValue(number)) => number.to_string(),
+            other => panic!("an attribute of another type: {other:?}"),
+        };
+    span.attributes
+        .iter()
+        .map(|attribute| (attribute.key.as_str(), text(&attribute.value)))
+        .collect()
 }
 
 /// Bytes as an id in hex.

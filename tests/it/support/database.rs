@@ -33,13 +33,20 @@ fn cluster() -> &'static Cluster {
         let cluster = find_cluster();
         let template = format!("{}template", prefix());
         let url = with_database(&cluster.url, &template);
-        // A runtime of its own: a migration blocks its thread, which the runtime of a test does not allow.
+        // A runtime of its own: a migration blocks its thread, which the runtime of a test does not
+        // allow.
         let admin = cluster.url.clone();
         thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(async {
                 execute(&admin, &format!("create database {template}")).await;
-                schema::migrate(&url, None).await.expect("the migrations run");
+                schema::migrate(&url, None)
+                    .await
+                    .expect("the migrations run");
             });
         })
         .join()
@@ -54,13 +61,26 @@ fn find_cluster() -> Cluster {
     }
     let folders = (0..8).map(|number| postgres::default_folder().join(format!("tests-{number}")));
     let (folder, lock) = folders
-        .filter_map(|folder| postgres::lock(&folder).expect("the folder can be locked").map(|lock| (folder, lock)))
+        .filter_map(|folder| {
+            postgres::lock(&folder)
+                .expect("the folder can be locked")
+                .map(|lock| (folder, lock))
+        })
         .next()
         .expect("one of eight folders is free");
-    let start = |extra| postgres::Server::start(&postgres::Settings { folder: &folder, extra });
-    // Where the binaries have what writes statements down, it must have room for those of all tests: each has a database of
-    // its own, and so its own entry for each statement. Where there is none left, the least used go.
-    let counting = [("shared_preload_libraries", "pg_stat_statements"), ("pg_stat_statements.max", "200000")];
+    let start = |extra| {
+        postgres::Server::start(&postgres::Settings {
+            folder: &folder,
+            extra,
+        })
+    };
+    // Where the binaries have what writes statements down, it must have room for those of all
+    // tests: each has a database of its own, and so its own entry for each statement. Where there
+    // is none left, the least used go.
+    let counting = [
+        ("shared_preload_libraries", "pg_stat_statements"),
+        ("pg_stat_statements.max", "200000"),
+    ];
     let mut server = start(&counting).or_else(|_| start(&[])).expect("Postgres");
     server.stop_at_exit().expect("a watcher");
     let url = server.url("postgres");
@@ -68,13 +88,19 @@ fn find_cluster() -> Cluster {
     thread::spawn({
         let url = url.clone();
         move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(sweep(&url));
         }
     })
     .join()
     .expect("leftovers are swept");
-    Cluster { url, _owned: Some((lock, server)) }
+    Cluster {
+        url,
+        _owned: Some((lock, server)),
+    }
 }
 
 async fn sweep(url: &str) {
@@ -85,7 +111,10 @@ async fn sweep(url: &str) {
     let statement = Sql::<diesel::sql_types::Text>::new(
         "select datname::text from pg_database where datname like 'user\\_service\\_test\\_%'",
     );
-    let left: Vec<String> = statement.load(&mut conn).await.expect("the list of databases");
+    let left: Vec<String> = statement
+        .load(&mut conn)
+        .await
+        .expect("the list of databases");
     for name in left {
         execute(url, &format!("drop database if exists {name} with (force)")).await;
     }
@@ -110,15 +139,23 @@ fn with_database(url: &str, name: &str) -> String {
 impl TestDatabase {
     /// A copy of the template.
     pub async fn new() -> Self {
-        let database = Self { name: Self::next_name() };
-        let statement = format!("create database {} template {}template strategy file_copy", database.name, prefix());
+        let database = Self {
+            name: Self::next_name(),
+        };
+        let statement = format!(
+            "create database {} template {}template strategy file_copy",
+            database.name,
+            prefix()
+        );
         execute(server_url(), &statement).await;
         database
     }
 
     /// A database without any table.
     pub async fn empty() -> Self {
-        let database = Self { name: Self::next_name() };
+        let database = Self {
+            name: Self::next_name(),
+        };
         execute(server_url(), &format!("create database {}", database.name)).await;
         database
     }
@@ -141,7 +178,9 @@ impl TestDatabase {
 
     /// A connection of its own, beside the service's.
     pub async fn connect(&self) -> diesel_async::AsyncPgConnection {
-        schema::connect(&self.url(), None).await.expect("a connection")
+        schema::connect(&self.url(), None)
+            .await
+            .expect("a connection")
     }
 }
 
@@ -150,9 +189,15 @@ impl Drop for TestDatabase {
         let statement = format!("drop database if exists {} with (force)", self.name);
         // On a thread of its own, for the test's runtime may be gone.
         let dropped = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(execute(server_url(), &statement));
         });
-        assert!(dropped.join().is_ok() || thread::panicking(), "the test's database cannot be dropped");
+        assert!(
+            dropped.join().is_ok() || thread::panicking(),
+            "the test's database cannot be dropped"
+        );
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 /// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Looks until there is something, and gives it. Each look asks the other side and awaits its answer, which sets the pace:
-/// what is in this process, or tells by itself, is awaited there and not looked for.
+/// Looks until there is something, and gives it. Each look asks the other side and awaits its
+/// answer, which sets the pace: what is in this process, or tells by itself, is awaited there and
+/// not looked for.
 pub async fn eventually<T>(awaited: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let found = async {
         loop {

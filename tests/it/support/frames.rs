@@ -48,7 +48,10 @@ pub(crate) struct RawHttp2 {
 impl RawHttp2 {
     /// Connects, and sends the preface.
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        let mut raw = Self { stream: TcpStream::connect(address).await.unwrap(), has_acks: true };
+        let mut raw = Self {
+            stream: TcpStream::connect(address).await.unwrap(),
+            has_acks: true,
+        };
         raw.send(PREFACE).await;
         raw
     }
@@ -88,7 +91,12 @@ impl RawHttp2 {
         let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
         self.stream.read_exact(&mut payload).await.ok()?;
         let stream = u32::from_be_bytes(head[5..9].try_into().unwrap());
-        let received = Frame { kind: head[3], flags: head[4], stream, payload };
+        let received = Frame {
+            kind: head[3],
+            flags: head[4],
+            stream,
+            payload,
+        };
         if received.kind == PING && received.flags & ACK == 0 && self.has_acks {
             self.send(&frame(PING, ACK, 0, &received.payload)).await;
         }

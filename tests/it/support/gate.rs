@@ -1,4 +1,5 @@
-//! A gate in front of Postgres that holds one transaction at its COMMIT, so that a test can kill its process just there.
+//! A gate in front of Postgres that holds one transaction at its COMMIT, so that a test can kill
+//! its process just there.
 
 use std::{
     io,
@@ -51,14 +52,20 @@ impl Gate {
         let mut url = url::Url::parse(&database.url()).unwrap();
         let server = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let SocketAddr::V4(address) = listener.local_addr().unwrap() else { unreachable!("valid: bound above") };
+        let SocketAddr::V4(address) = listener.local_addr().unwrap() else {
+            unreachable!("valid: bound above")
+        };
         url.set_host(Some("127.0.0.1")).unwrap();
         url.set_port(Some(address.port())).unwrap();
         // What is encrypted could not be read here.
         url.set_query(Some(&format!("sslmode=disable&application_name={NAME}")));
         let reached = Arc::new(Semaphore::new(0));
         let accepting = tokio::spawn(accept(listener, server, (hold, Arc::clone(&reached))));
-        Self { url: url.into(), reached, accepting }
+        Self {
+            url: url.into(),
+            reached,
+            accepting,
+        }
     }
 
     /// The database as it is seen through the gate.
@@ -69,10 +76,14 @@ impl Gate {
     /// Waits until a transaction is held.
     pub async fn reached(&self) {
         let reached = tokio::time::timeout(PATIENCE, self.reached.acquire()).await;
-        reached.expect("a transaction at its COMMIT").unwrap().forget();
+        reached
+            .expect("a transaction at its COMMIT")
+            .unwrap()
+            .forget();
     }
 
-    /// Breaks all connections, and waits until the server has noticed: what was not committed is rolled back then.
+    /// Breaks all connections, and waits until the server has noticed: what was not committed is
+    /// rolled back then.
     pub async fn close(self, database: &TestDatabase) {
         // Here alone, for it lends its `load` to every type.
         use diesel_async::RunQueryDsl;
@@ -80,7 +91,10 @@ impl Gate {
         drop(self);
         let mut conn = database.connect().await;
         eventually("the end of all connections", async || {
-            let open = Sql::<BigInt>::new("select count(*) from pg_stat_activity where application_name = ").bind(NAME);
+            let open = Sql::<BigInt>::new(
+                "select count(*) from pg_stat_activity where application_name = ",
+            )
+            .bind(NAME);
             let open = open.push(" and datname = current_database()");
             let open: i64 = open.get_result(&mut conn).await.unwrap();
             (open == 0).then_some(())
@@ -105,7 +119,11 @@ async fn accept(listener: TcpListener, server: String, holding: (Hold, Arc<Semap
         server.set_nodelay(true).unwrap();
         let (hold, reached) = (holding.0, Arc::clone(&holding.1));
         connections.spawn(async move {
-            let passage = Passage { hold, reached, commits: AtomicBool::new(false) };
+            let passage = Passage {
+                hold,
+                reached,
+                commits: AtomicBool::new(false),
+            };
             // A client that goes away in the middle is what is tested.
             passage.carry(client, server).await.unwrap_or_default();
         });
@@ -130,7 +148,11 @@ impl Passage {
         }
     }
 
-    async fn carry_requests(&self, mut client: OwnedReadHalf, mut server: OwnedWriteHalf) -> io::Result<()> {
+    async fn carry_requests(
+        &self,
+        mut client: OwnedReadHalf,
+        mut server: OwnedWriteHalf,
+    ) -> io::Result<()> {
         let startup = read(&mut client, 0).await?;
         server.write_all(&startup).await?;
         let mut keeps_reply = false;
@@ -145,10 +167,17 @@ impl Passage {
         }
     }
 
-    async fn carry_answers(&self, mut server: OwnedReadHalf, mut client: OwnedWriteHalf) -> io::Result<()> {
+    async fn carry_answers(
+        &self,
+        mut server: OwnedReadHalf,
+        mut client: OwnedWriteHalf,
+    ) -> io::Result<()> {
         loop {
             let message = read(&mut server, 1).await?;
-            if self.commits.load(Ordering::Relaxed) && message[0] == b'C' && holds(&message, b"COMMIT") {
+            if self.commits.load(Ordering::Relaxed)
+                && message[0] == b'C'
+                && holds(&message, b"COMMIT")
+            {
                 self.stop_at(Hold::AfterCommit).await;
             }
             client.write_all(&message).await?;

@@ -10,8 +10,8 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::{
     rand::SystemRandom,
     signature::{
-        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm,
-        Ed25519KeyPair, KeyPair,
+        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
+        EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair,
     },
 };
 use serde_json::{Value, json};
@@ -38,17 +38,26 @@ impl Signer {
     /// A new key for EdDSA.
     pub fn eddsa(id: &str) -> Self {
         let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
-        Self { id: id.to_owned(), key: Key::EdDsa(Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap()) }
+        Self {
+            id: id.to_owned(),
+            key: Key::EdDsa(Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap()),
+        }
     }
 
     /// A new key for ES256.
     pub fn es256(id: &str) -> Self {
-        Self { id: id.to_owned(), key: Key::Es256(on_curve(&ECDSA_P256_SHA256_FIXED_SIGNING)) }
+        Self {
+            id: id.to_owned(),
+            key: Key::Es256(on_curve(&ECDSA_P256_SHA256_FIXED_SIGNING)),
+        }
     }
 
     /// A new key for ES384.
     pub fn es384(id: &str) -> Self {
-        Self { id: id.to_owned(), key: Key::Es384(on_curve(&ECDSA_P384_SHA384_FIXED_SIGNING)) }
+        Self {
+            id: id.to_owned(),
+            key: Key::Es384(on_curve(&ECDSA_P384_SHA384_FIXED_SIGNING)),
+        }
     }
 
     /// Its public half, bare.
@@ -63,7 +72,9 @@ impl Signer {
     pub fn jwk(&self) -> Value {
         let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         match &self.key {
-            Key::EdDsa(_) => json!({"kty": "OKP", "crv": "Ed25519", "kid": self.id, "x": text(self.public())}),
+            Key::EdDsa(_) => {
+                json!({"kty": "OKP", "crv": "Ed25519", "kid": self.id, "x": text(self.public())})
+            }
             Key::Es256(_) => {
                 let (x, y) = self.public()[1..].split_at(32);
                 json!({"kty": "EC", "crv": "P-256", "kid": self.id, "x": text(x), "y": text(y)})
@@ -106,7 +117,11 @@ fn on_curve(scheme: &'static EcdsaSigningAlgorithm) -> EcdsaKeyPair {
 
 /// What a signature is made over.
 pub fn message(header: &Value, claims: &Value) -> String {
-    format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string()))
+    format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(header.to_string()),
+        URL_SAFE_NO_PAD.encode(claims.to_string())
+    )
 }
 
 /// The provider, which counts how often its keys are asked for.
@@ -127,9 +142,16 @@ impl Issuer {
         let shared: Arc<Shared> = Arc::default();
         let serve = async |State(shared): State<Arc<Shared>>| {
             shared.asked.fetch_add(1, Ordering::SeqCst);
-            shared.document.lock().unwrap().clone().ok_or("there is no set of keys")
+            shared
+                .document
+                .lock()
+                .unwrap()
+                .clone()
+                .ok_or("there is no set of keys")
         };
-        let router = Router::new().route("/jwks", get(serve)).with_state(Arc::clone(&shared));
+        let router = Router::new()
+            .route("/jwks", get(serve))
+            .with_state(Arc::clone(&shared));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/jwks", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });

@@ -33,10 +33,14 @@ struct Told {
 impl Load {
     /// So many callers over one channel.
     pub async fn start(mut client: Client, callers: usize) -> Self {
-        let mut load = Self { callers: JoinSet::new(), told: Arc::default() };
+        let mut load = Self {
+            callers: JoinSet::new(),
+            told: Arc::default(),
+        };
         for _ in 0..callers {
             let user = client.create_named("load").await;
-            load.callers.spawn(work(client.clone(), user.user_id, load.told.clone()));
+            load.callers
+                .spawn(work(client.clone(), user.user_id, load.told.clone()));
         }
         load
     }
@@ -47,7 +51,10 @@ impl Load {
             let mut succeeded = kind.subscribe();
             let goal = *succeeded.borrow() + count;
             let reached = succeeded.wait_for(|succeeded| *succeeded >= goal);
-            tokio::time::timeout(PATIENCE, reached).await.expect("calls that succeed").unwrap();
+            tokio::time::timeout(PATIENCE, reached)
+                .await
+                .expect("calls that succeed")
+                .unwrap();
         }
     }
 

@@ -1,4 +1,5 @@
-//! What tests stand on: a service over a database of its own, typed clients, and ways to look at errors.
+//! What tests stand on: a service over a database of its own, typed clients, and ways to look at
+//! errors.
 
 mod account;
 mod app;

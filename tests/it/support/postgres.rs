@@ -31,7 +31,11 @@ impl OwnPostgres {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port().to_string();
         drop(free);
-        let mut postgres = Self { server: None, port, folder: Folder::new() };
+        let mut postgres = Self {
+            server: None,
+            port,
+            folder: Folder::new(),
+        };
         postgres.start().await;
         schema::migrate(&postgres.url(), None).await.unwrap();
         postgres
@@ -46,8 +50,16 @@ impl OwnPostgres {
     pub async fn start(&mut self) {
         let (folder, port) = (self.folder.0.clone(), self.port.clone());
         let start = move || {
-            let extra = [("port", port.as_str()), ("fsync", "on"), ("synchronous_commit", "on")];
-            let mut server = Server::start(&Settings { folder: &folder, extra: &extra }).expect("Postgres");
+            let extra = [
+                ("port", port.as_str()),
+                ("fsync", "on"),
+                ("synchronous_commit", "on"),
+            ];
+            let mut server = Server::start(&Settings {
+                folder: &folder,
+                extra: &extra,
+            })
+            .expect("Postgres");
             server.stop_at_exit().expect("a watcher");
             server
         };
@@ -59,7 +71,13 @@ impl OwnPostgres {
         let mut server = self.server.take().expect("a server that runs");
         let stop = move || {
             if let (Stop::Immediate, Some(pid)) = (how, server.pid()) {
-                assert!(Command::new("kill").args(["-QUIT", &pid.to_string()]).status().unwrap().success());
+                assert!(
+                    Command::new("kill")
+                        .args(["-QUIT", &pid.to_string()])
+                        .status()
+                        .unwrap()
+                        .success()
+                );
             }
             server.stop().unwrap();
         };

@@ -31,13 +31,22 @@ pub struct Reply {
 impl Reply {
     /// The reason of a native error; empty where it is none.
     pub fn reason(&self) -> &str {
-        self.detail("ErrorInfo")["reason"].as_str().unwrap_or_default()
+        self.detail("ErrorInfo")["reason"]
+            .as_str()
+            .unwrap_or_default()
     }
 
     /// A detail of a native error by its type; null where there is none.
     pub fn detail(&self, name: &str) -> &Value {
-        let details = self.body["error"]["details"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let is_wanted = |detail: &&Value| detail["@type"].as_str().is_some_and(|told| told.ends_with(name));
+        let details = self.body["error"]["details"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let is_wanted = |detail: &&Value| {
+            detail["@type"]
+                .as_str()
+                .is_some_and(|told| told.ends_with(name))
+        };
         details.iter().find(is_wanted).unwrap_or(&Value::Null)
     }
 }
@@ -51,51 +60,86 @@ impl Caller {
     /// A service with these scopes.
     pub async fn service_with(app: &TestApp, scopes: &[Scope]) -> Self {
         let subject = Subject::Service("test".to_owned());
-        let (_, secret) = app.api.tokens().issue(&subject, scopes, TimeDelta::days(1)).await.unwrap();
-        Self { rest: app.rest(), headers: vec![("authorization", format!("Bearer {secret}"))] }
+        let (_, secret) = app
+            .api
+            .tokens()
+            .issue(&subject, scopes, TimeDelta::days(1))
+            .await
+            .unwrap();
+        Self {
+            rest: app.rest(),
+            headers: vec![("authorization", format!("Bearer {secret}"))],
+        }
     }
 
     /// A user of one of the two surfaces whose token has a header of its own.
     pub async fn user(app: &TestApp, user_id: i64) -> Self {
         let secret = app.user_token(user_id).await;
-        Self { rest: app.rest(), headers: vec![("token", secret), ("uid", user_id.to_string())] }
+        Self {
+            rest: app.rest(),
+            headers: vec![("token", secret), ("uid", user_id.to_string())],
+        }
     }
 
     /// Who has no token.
     pub fn stranger(app: &TestApp) -> Self {
-        Self { rest: app.rest(), headers: Vec::new() }
+        Self {
+            rest: app.rest(),
+            headers: Vec::new(),
+        }
     }
 
     /// With one more header.
     pub fn with(&self, name: &'static str, value: &str) -> Self {
         let mut headers = self.headers.clone();
         headers.push((name, value.to_owned()));
-        Self { rest: self.rest, headers }
+        Self {
+            rest: self.rest,
+            headers,
+        }
     }
 
     /// Without the headers of this name.
     pub fn without(&self, name: &str) -> Self {
-        let headers = self.headers.iter().filter(|(known, _)| *known != name).cloned();
-        Self { rest: self.rest, headers: headers.collect() }
+        let headers = self
+            .headers
+            .iter()
+            .filter(|(known, _)| *known != name)
+            .cloned();
+        Self {
+            rest: self.rest,
+            headers: headers.collect(),
+        }
     }
 
     /// The value of a header that every call carries.
     pub fn header(&self, name: &str) -> &str {
         let mut headers = self.headers.iter();
-        headers.find(|(known, _)| *known == name).map_or("", |(_, value)| value)
+        headers
+            .find(|(known, _)| *known == name)
+            .map_or("", |(_, value)| value)
     }
 
     pub async fn send(&self, method: &str, path: &str, body: impl Into<Bytes>) -> Reply {
-        let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.rest));
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("http://{}{path}", self.rest));
         for (name, value) in &self.headers {
             request = request.header(*name, value);
         }
         let client = Client::builder(TokioExecutor::new()).build_http();
-        let reply = client.request(request.body(Full::new(body.into())).unwrap()).await.unwrap();
+        let reply = client
+            .request(request.body(Full::new(body.into())).unwrap())
+            .await
+            .unwrap();
         let (parts, body) = reply.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let body = serde_json::from_slice(&bytes).unwrap_or_default();
-        Reply { status: parts.status, headers: parts.headers, body }
+        Reply {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        }
     }
 
     pub async fn get(&self, path: &str) -> Reply {
@@ -105,7 +149,12 @@ impl Caller {
     /// A call that succeeds; gives its body.
     pub async fn good(&self, method: &str, path: &str, body: Value) -> Value {
         let reply = self.send(method, path, body.to_string()).await;
-        assert!(reply.status.is_success(), "{method} {path} gave {} {}", reply.status, reply.body);
+        assert!(
+            reply.status.is_success(),
+            "{method} {path} gave {} {}",
+            reply.status,
+            reply.body
+        );
         reply.body
     }
 }
@@ -118,16 +167,35 @@ pub async fn curl(line: &str, replaced: &[(&str, &str)]) -> (u16, Value) {
         assert!(line.contains(from), "{from} does not stand in {line}");
         line = line.replace(from, to);
     }
-    let output = Command::new("bash").args(["-euc", &line]).stdin(Stdio::null()).output().await.unwrap();
-    assert!(output.status.success(), "{line}\n{}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("bash")
+        .args(["-euc", &line])
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{line}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let answer = String::from_utf8(output.stdout).unwrap();
     let (body, status) = answer.rsplit_once('\n').unwrap();
-    let body = if body.is_empty() { Value::Null } else { serde_json::from_str(body).unwrap() };
+    let body = if body.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_str(body).unwrap()
+    };
     (status.parse().unwrap(), body)
 }
 
 /// Makes a user with this nickname.
 pub async fn make_user(service: &Caller, nickname: &str) -> i64 {
-    let made = service.good("POST", "/v1/users", json!({ "profile": { "nickname": nickname } })).await;
+    let made = service
+        .good(
+            "POST",
+            "/v1/users",
+            json!({ "profile": { "nickname": nickname } }),
+        )
+        .await;
     made["profile"]["userId"].as_str().unwrap().parse().unwrap()
 }

@@ -10,7 +10,9 @@ use std::{
 use serde_json::Value;
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 use super::{Client, TestDatabase};
 
@@ -22,7 +24,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The keys of every process over one database.
 pub fn keys() -> String {
-    format!("[{{id=\"test\",key=\"{}\"}}]", user_service::config::key_text([7; 32]))
+    format!(
+        "[{{id=\"test\",key=\"{}\"}}]",
+        user_service::config::key_text([7; 32])
+    )
 }
 
 /// A running `serve`; it goes with the test.
@@ -46,7 +51,11 @@ impl Serve {
     /// With so many file descriptors at most.
     pub fn start_with_descriptors(database: &TestDatabase, descriptors: u32) -> Self {
         let mut command = Command::new("sh");
-        command.args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\""), BINARY]);
+        command.args([
+            "-c",
+            &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\""),
+            BINARY,
+        ]);
         Self::spawn(command, &database.url(), "info", &[])
     }
 
@@ -73,8 +82,15 @@ impl Serve {
             ("TELEMETRY__LOG_FORMAT", "json"),
         ];
         variables.extend(more);
-        command.arg("serve").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        command.env("RUST_LOG", log).env("OTEL_METRIC_EXPORT_INTERVAL", "200").env("OTEL_BSP_SCHEDULE_DELAY", "200");
+        command
+            .arg("serve")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        command
+            .env("RUST_LOG", log)
+            .env("OTEL_METRIC_EXPORT_INTERVAL", "200")
+            .env("OTEL_BSP_SCHEDULE_DELAY", "200");
         for (key, value) in variables {
             command.env(format!("USER_SERVICE__{key}"), value);
         }
@@ -111,16 +127,21 @@ impl Serve {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, found).await.expect("a line of the log")
+        tokio::time::timeout(PATIENCE, found)
+            .await
+            .expect("a line of the log")
     }
 
     /// The first line of the JSON log that fits; waits for it.
     pub async fn logged(&self, fits: impl Fn(&Value) -> bool) -> Value {
-        self.line(|line| serde_json::from_str(line).ok().filter(|line| fits(line))).await
+        self.line(|line| serde_json::from_str(line).ok().filter(|line| fits(line)))
+            .await
     }
 
     async fn address(&self, what: &str) -> SocketAddr {
-        let line = self.logged(|line| line["message"] == format!("listening for {what}")).await;
+        let line = self
+            .logged(|line| line["message"] == format!("listening for {what}"))
+            .await;
         line["address"].as_str().unwrap().parse().unwrap()
     }
 
@@ -143,21 +164,41 @@ impl Serve {
 
     /// The client of the health service.
     pub async fn health(&self) -> HealthClient<Channel> {
-        HealthClient::new(Endpoint::from_shared(format!("http://{}", self.grpc().await)).unwrap().connect_lazy())
+        HealthClient::new(
+            Endpoint::from_shared(format!("http://{}", self.grpc().await))
+                .unwrap()
+                .connect_lazy(),
+        )
     }
 
     /// Waits until it serves, or does not.
     pub async fn wait_for(&self, status: ServingStatus) {
-        let request = HealthCheckRequest { service: String::new() };
-        let mut watch = self.health().await.watch(request).await.unwrap().into_inner();
+        let request = HealthCheckRequest {
+            service: String::new(),
+        };
+        let mut watch = self
+            .health()
+            .await
+            .watch(request)
+            .await
+            .unwrap()
+            .into_inner();
         let reached = async { while watch.message().await.unwrap().unwrap().status() != status {} };
-        tokio::time::timeout(PATIENCE, reached).await.expect("health status changed");
+        tokio::time::timeout(PATIENCE, reached)
+            .await
+            .expect("health status changed");
     }
 
     /// Sends it a signal, `TERM` or `INT`.
     pub fn signal(&self, name: &str) {
         let (name, pid) = (format!("-{name}"), self.process.id().to_string());
-        assert!(Command::new("kill").args([name, pid]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([name, pid])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// Ends it without a chance to clean up.
@@ -175,7 +216,9 @@ impl Serve {
     pub async fn ended(&mut self) -> ExitStatus {
         let mut log = self.log.clone();
         let closed = async { while log.changed().await.is_ok() {} };
-        tokio::time::timeout(PATIENCE, closed).await.expect("its end");
+        tokio::time::timeout(PATIENCE, closed)
+            .await
+            .expect("its end");
         self.process.wait().unwrap()
     }
 }
@@ -194,16 +237,32 @@ pub async fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> (
 }
 
 /// Sends a request, whose first line begins with `what`, over HTTP/1.1: the status and the body.
-pub async fn send(address: SocketAddr, what: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
+pub async fn send(
+    address: SocketAddr,
+    what: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> (u16, String) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let headers: String = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
     let length = body.len();
-    let head = format!("{what} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n");
+    let head = format!(
+        "{what} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n"
+    );
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    stream.write_all(format!("{head}{headers}\r\n{body}").as_bytes()).await.unwrap();
+    stream
+        .write_all(format!("{head}{headers}\r\n{body}").as_bytes())
+        .await
+        .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    (
+        head.split(' ').nth(1).unwrap().parse().unwrap(),
+        body.to_owned(),
+    )
 }

@@ -86,35 +86,55 @@ impl SmtpServer {
         Self::listen(security, Login::None).await
     }
 
-    /// Starts on a free port of 127.0.0.1 and takes mails only after a login; any password but `wrong` is right.
+    /// Starts on a free port of 127.0.0.1 and takes mails only after a login; any password but
+    /// `wrong` is right.
     pub async fn start_with_login(security: Security) -> Self {
         Self::listen(security, Login::Required).await
     }
 
     async fn listen(security: Security, login: Login) -> Self {
-        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let ca_file = std::env::temp_dir().join(format!("smtp-ca-{}.pem", uuid::Uuid::new_v4()));
         fs::write(&ca_file, cert.pem()).unwrap();
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
-        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![cert.der().clone()], key)
-            .unwrap();
+        let config =
+            ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(vec![cert.der().clone()], key)
+                .unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared { received: watch::Sender::default(), answers: Mutex::default() });
-        let manner = Manner { security, login, acceptor, shared };
+        let shared = Arc::new(Shared {
+            received: watch::Sender::default(),
+            answers: Mutex::default(),
+        });
+        let manner = Manner {
+            security,
+            login,
+            acceptor,
+            shared,
+        };
         let accepting = tokio::spawn(accept(listener, manner.clone()));
-        Self { address, ca_file, manner, accepting, away: None }
+        Self {
+            address,
+            ca_file,
+            manner,
+            accepting,
+            away: None,
+        }
     }
 
     /// Breaks all connections and rejects new ones.
     pub async fn go_away(&mut self) {
         self.accepting.abort();
-        assert!((&mut self.accepting).await.is_err(), "it accepts until it is told to end");
+        assert!(
+            (&mut self.accepting).await.is_err(),
+            "it accepts until it is told to end"
+        );
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_reuseaddr(true).unwrap();
         socket.bind(self.address).unwrap();
@@ -213,7 +233,13 @@ async fn accept(listener: TcpListener, manner: Manner) {
     for connection in 0.. {
         let (stream, peer) = listener.accept().await.unwrap();
         let shared = Arc::clone(&manner.shared);
-        let conversation = Conversation { shared, connection, to: Vec::new(), data: Vec::new(), login: None };
+        let conversation = Conversation {
+            shared,
+            connection,
+            to: Vec::new(),
+            data: Vec::new(),
+            login: None,
+        };
         let mut builder = SessionBuilder::new("localhost");
         if manner.login == Login::Required {
             builder.enable_auth(AuthMechanism::Plain);
@@ -227,7 +253,9 @@ async fn accept(listener: TcpListener, manner: Manner) {
         let (acceptor, security) = (manner.acceptor.clone(), manner.security);
         conversations.spawn(async move {
             // A client that goes away in the middle is part of what is tested.
-            converse(stream, acceptor, security, session).await.unwrap_or_default();
+            converse(stream, acceptor, security, session)
+                .await
+                .unwrap_or_default();
         });
     }
 }
@@ -257,7 +285,10 @@ async fn converse(
 }
 
 /// Answers line by line until the connection closes or is to be encrypted.
-async fn speak<S>(stream: &mut BufReader<S>, session: &mut Session<Conversation>) -> io::Result<Action>
+async fn speak<S>(
+    stream: &mut BufReader<S>,
+    session: &mut Session<Conversation>,
+) -> io::Result<Action>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     BufReader<S>: AsyncBufRead,

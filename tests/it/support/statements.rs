@@ -13,13 +13,19 @@ use super::{TestDatabase, eventually};
 /// The text of a statement, without its values.
 pub fn text_of(query: &dyn DebugQuery) -> String {
     let shown = query.to_string();
-    shown.split(" -- binds: ").next().unwrap_or_default().to_owned()
+    shown
+        .split(" -- binds: ")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// What was sent to a database, by whatever way; `None` where the server does not write it down.
 pub async fn sent_to(database: &TestDatabase) -> Option<Vec<String>> {
     let mut conn = database.connect().await;
-    conn.batch_execute("create extension pg_stat_statements").await.ok()?;
+    conn.batch_execute("create extension pg_stat_statements")
+        .await
+        .ok()?;
     let statement = Sql::<Text>::new(
         "select s.query from pg_stat_statements s join pg_database d on d.oid = s.dbid \
          where d.datname = current_database()",
@@ -29,7 +35,8 @@ pub async fn sent_to(database: &TestDatabase) -> Option<Vec<String>> {
 
 /// Name and text of what is prepared on a connection.
 pub async fn prepared(client: &Client) -> Vec<(String, String)> {
-    const STATEMENT: &str = "select name, statement from pg_prepared_statements where statement like '%$%'";
+    const STATEMENT: &str =
+        "select name, statement from pg_prepared_statements where statement like '%$%'";
     let answer = client.simple_query(STATEMENT).await.unwrap();
     let rows = answer.iter().filter_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some((row.get(0)?.to_owned(), row.get(1)?.to_owned())),
@@ -49,5 +56,8 @@ async fn waiting(conn: &mut AsyncPgConnection) -> i64 {
 
 /// Waits until so many of them do.
 pub async fn until_waiting(conn: &mut AsyncPgConnection, count: i64) {
-    eventually("statements that wait", async || (waiting(conn).await == count).then_some(())).await;
+    eventually("statements that wait", async || {
+        (waiting(conn).await == count).then_some(())
+    })
+    .await;
 }

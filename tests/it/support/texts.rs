@@ -37,9 +37,15 @@ impl Texts {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let received = Arc::<std::sync::Mutex<Vec<Text>>>::default();
-        let routes = Router::new().route("/texts", post(receive)).with_state(Arc::clone(&received));
+        let routes = Router::new()
+            .route("/texts", post(receive))
+            .with_state(Arc::clone(&received));
         let serving = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-        Self { port, received, serving }
+        Self {
+            port,
+            received,
+            serving,
+        }
     }
 
     /// Where messages are posted to.
@@ -69,15 +75,22 @@ async fn receive(State(received): Received, headers: HeaderMap, body: String) ->
     let message: serde_json::Value = serde_json::from_str(&body).unwrap();
     let part = |name: &str| message[name].as_str().unwrap().to_owned();
     assert_eq!(headers["idempotency-key"], part("id"));
-    received.lock().unwrap().push(Text { id: part("id"), to: part("to"), text: part("text") });
+    received.lock().unwrap().push(Text {
+        id: part("id"),
+        to: part("to"),
+        text: part("text"),
+    });
     StatusCode::ACCEPTED
 }
 
 fn signature(timestamp: &str, body: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(Texts::SECRET.as_bytes()).unwrap();
     mac.update(format!("{timestamp}.{body}").as_bytes());
-    mac.finalize().into_bytes().iter().fold("sha256=".to_owned(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").unwrap();
-        hex
-    })
+    mac.finalize()
+        .into_bytes()
+        .iter()
+        .fold("sha256=".to_owned(), |mut hex, byte| {
+            write!(hex, "{byte:02x}").unwrap();
+            hex
+        })
 }

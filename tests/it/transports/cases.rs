@@ -1,7 +1,7 @@
 //! The calls, in the order in which both doors get them.
 
-/// One call. In a request `{next}`, `{delivery}`, `{token}` and `{connection}` stand for what the answers before gave,
-/// and `{code …}` for the newest code that was sent to an address.
+/// One call. In a request `{next}`, `{delivery}`, `{token}` and `{connection}` stand for what the
+/// answers before gave, and `{code …}` for the newest code that was sent to an address.
 pub struct Case {
     /// `service`, `reader`, a user by id; anything else has no token.
     pub who: &'static str,
@@ -12,8 +12,18 @@ pub struct Case {
     pub expected: &'static str,
 }
 
-const fn case(who: &'static str, rpc: &'static str, request: &'static str, expected: &'static str) -> Case {
-    Case { who, rpc, request, expected }
+const fn case(
+    who: &'static str,
+    rpc: &'static str,
+    request: &'static str,
+    expected: &'static str,
+) -> Case {
+    Case {
+        who,
+        rpc,
+        request,
+        expected,
+    }
 }
 
 #[rustfmt::skip]

@@ -1,5 +1,5 @@
-//! Both doors agree: the same calls in the same order, one service spoken to over gRPC and its twin over REST, give the
-//! same data, codes, reasons and details.
+//! Both doors agree: the same calls in the same order, one service spoken to over gRPC and its twin
+//! over REST, give the same data, codes, reasons and details.
 
 mod cases;
 mod nul;
@@ -28,13 +28,26 @@ struct Side {
 
 impl Side {
     async fn new() -> Self {
-        let mut side = Self { app: TestApp::new().await, tokens: BTreeMap::new(), kept: BTreeMap::new() };
+        let mut side = Self {
+            app: TestApp::new().await,
+            tokens: BTreeMap::new(),
+            kept: BTreeMap::new(),
+        };
         let service = Subject::Service("test".to_owned());
         for (who, scopes) in [("service", Scope::ALL), ("reader", &[Scope::ProfilesRead])] {
-            let issued = side.app.api.tokens().issue(&service, scopes, TimeDelta::days(1)).await.unwrap();
+            let issued = side
+                .app
+                .api
+                .tokens()
+                .issue(&service, scopes, TimeDelta::days(1))
+                .await
+                .unwrap();
             side.tokens.insert(who, issued.1);
         }
-        side.tokens.insert("stale", side.tokens["reader"].replace(char::is_numeric, "0"));
+        side.tokens.insert(
+            "stale",
+            side.tokens["reader"].replace(char::is_numeric, "0"),
+        );
         side
     }
 
@@ -83,7 +96,16 @@ async fn both_doors_agree() {
     assert!(CASES.len() >= 40);
     let (mut grpc, mut rest) = (Side::new().await, Side::new().await);
     let mut spoken = BTreeSet::new();
-    for (place, Case { who, rpc, request, expected }) in CASES.iter().enumerate() {
+    for (
+        place,
+        Case {
+            who,
+            rpc,
+            request,
+            expected,
+        },
+    ) in CASES.iter().enumerate()
+    {
         let case = format!("case {place}, {rpc} {request} by {who}");
         if *rpc == "GetDelivery" {
             grpc.app.all_sent().await;
@@ -100,19 +122,39 @@ async fn both_doors_agree() {
         assert_eq!(outcome, *expected, "{case}: {first:?}");
 
         let token = rest.token(who).await;
-        let headers = token.map(|token| ("authorization", format!("Bearer {token}"))).into_iter().collect();
-        let caller = Caller { rest: rest.app.rest(), headers };
+        let headers = token
+            .map(|token| ("authorization", format!("Bearer {token}")))
+            .into_iter()
+            .collect();
+        let caller = Caller {
+            rest: rest.app.rest(),
+            headers,
+        };
         let given = rest.filled(request).await;
         for route in speak::routes(rpc, &given) {
             let second = speak::rest(&caller, rpc, &given, &route).await;
-            assert_eq!(speak::comparable(&second), speak::comparable(&first), "{case} at {route:?}");
+            assert_eq!(
+                speak::comparable(&second),
+                speak::comparable(&first),
+                "{case} at {route:?}"
+            );
             rest.keep(&second);
         }
         spoken.insert((*rpc, *expected == "OK"));
     }
-    let services = SERVICES.iter().filter_map(|name| user_service::convert::POOL.get_service_by_name(name));
+    let services = SERVICES
+        .iter()
+        .filter_map(|name| user_service::convert::POOL.get_service_by_name(name));
     for method in services.flat_map(|service| service.methods().collect::<Vec<_>>()) {
-        assert!(spoken.contains(&(method.name(), true)), "no good call of {}", method.name());
-        assert!(spoken.contains(&(method.name(), false)), "no bad call of {}", method.name());
+        assert!(
+            spoken.contains(&(method.name(), true)),
+            "no good call of {}",
+            method.name()
+        );
+        assert!(
+            spoken.contains(&(method.name(), false)),
+            "no bad call of {}",
+            method.name()
+        );
     }
 }

@@ -20,10 +20,16 @@ use crate::{clock::ManualClock, notify::RetryClass};
 type Seen = (http::HeaderMap, String);
 
 /// A receiver that answers each message with the next of the statuses, over TLS where it is given.
-async fn receiver(statuses: &'static [u16], tls: Option<TlsAcceptor>) -> (String, mpsc::UnboundedReceiver<Seen>) {
+async fn receiver(
+    statuses: &'static [u16],
+    tls: Option<TlsAcceptor>,
+) -> (String, mpsc::UnboundedReceiver<Seen>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let url = format!("{scheme}://localhost:{}/texts", listener.local_addr().unwrap().port());
+    let url = format!(
+        "{scheme}://localhost:{}/texts",
+        listener.local_addr().unwrap().port()
+    );
     let (tell, seen) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
@@ -47,17 +53,24 @@ where
     let service = service_fn(async |request: Request<Incoming>| {
         let (head, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        tell.send((head.headers, String::from_utf8(body.to_vec()).unwrap())).unwrap();
+        tell.send((head.headers, String::from_utf8(body.to_vec()).unwrap()))
+            .unwrap();
         let status = *next.lock().unwrap().next().unwrap();
-        let answer = Response::builder().status(status).body(Full::<Bytes>::default());
+        let answer = Response::builder()
+            .status(status)
+            .body(Full::<Bytes>::default());
         Ok::<_, Infallible>(answer.unwrap())
     });
-    http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.unwrap_or_default();
+    http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await
+        .unwrap_or_default();
 }
 
 /// A certificate for `localhost` as a PEM text, and a server's side of TLS with it.
 fn tls() -> (String, TlsAcceptor) {
-    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
     let config = ServerConfig::builder_with_provider(tls::provider())
         .with_safe_default_protocol_versions()
@@ -73,7 +86,11 @@ fn webhook(url: &str) -> Result<Webhook, WebhookSettingsError> {
 }
 
 fn webhook_with(url: &str, ca_file: Option<PathBuf>) -> Result<Webhook, WebhookSettingsError> {
-    let settings = WebhookSettings { url: url.to_owned(), secret: SecretString::from("shared secret"), ca_file };
+    let settings = WebhookSettings {
+        url: url.to_owned(),
+        secret: SecretString::from("shared secret"),
+        ca_file,
+    };
     let start = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
     Webhook::new(&settings, Clock::Manual(ManualClock::new(start)))
 }
@@ -95,9 +112,15 @@ async fn a_text_is_posted_once_and_signed() {
 
     let (headers, body) = seen.recv().await.unwrap();
     let parsed: serde_json::Value = serde_json::from_str(&body).unwrap();
-    assert_eq!(parsed, json!({"id": Uuid::nil(), "to": "+8613800138000", "text": "您好 \"123456\""}));
+    assert_eq!(
+        parsed,
+        json!({"id": Uuid::nil(), "to": "+8613800138000", "text": "您好 \"123456\""})
+    );
     assert_eq!(headers["x-signature-timestamp"], "1700000000");
-    assert_eq!(headers["x-signature"], signature(b"shared secret", "1700000000", &body));
+    assert_eq!(
+        headers["x-signature"],
+        signature(b"shared secret", "1700000000", &body)
+    );
     assert_eq!(headers["idempotency-key"], Uuid::nil().to_string());
 }
 
@@ -121,11 +144,17 @@ async fn https_asks_for_a_certificate_of_a_trusted_authority() {
 async fn the_status_decides_whether_it_is_tried_again() {
     let (url, _seen) = receiver(&[503, 429, 400, 302], None).await;
     let webhook = webhook(&url).unwrap();
-    for (status, class) in
-        [(503, RetryClass::Retry), (429, RetryClass::Retry), (400, RetryClass::Permanent), (302, RetryClass::Permanent)]
-    {
+    for (status, class) in [
+        (503, RetryClass::Retry),
+        (429, RetryClass::Retry),
+        (400, RetryClass::Permanent),
+        (302, RetryClass::Permanent),
+    ] {
         let error = webhook.send(&text()).await.unwrap_err();
-        assert_eq!((error.class, error.what), (class, format!("http {status}").into()));
+        assert_eq!(
+            (error.class, error.what),
+            (class, format!("http {status}").into())
+        );
     }
 }
 
@@ -149,11 +178,23 @@ fn the_signature_is_what_other_programs_compute() {
 
 #[test]
 fn other_urls_are_refused() {
-    for url in ["", "ftp://a.example", "a.example/texts", "/texts", "https://", "http://a.example", "http://10.0.0.1/"]
-    {
+    for url in [
+        "",
+        "ftp://a.example",
+        "a.example/texts",
+        "/texts",
+        "https://",
+        "http://a.example",
+        "http://10.0.0.1/",
+    ] {
         assert!(webhook(url).is_err(), "{url:?}");
     }
-    for url in ["https://a.example/texts", "http://localhost:80", "http://127.0.0.1", "http://[::1]:8080/texts"] {
+    for url in [
+        "https://a.example/texts",
+        "http://localhost:80",
+        "http://127.0.0.1",
+        "http://[::1]:8080/texts",
+    ] {
         assert!(webhook(url).is_ok(), "{url:?}");
     }
 }
