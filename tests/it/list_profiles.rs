@@ -186,7 +186,7 @@ async fn p10_a_token_is_short_whatever_the_list_is_sorted_by() {
         .unwrap();
     let mut made = Vec::new();
     for number in [3, 1, 4, 0, 2] {
-        let motto = format!("{}{number}", "\u{1}".repeat(16_000));
+        let motto = format!("{}{number}", "好".repeat(5_000));
         let profile = pb::Profile {
             custom_fields: Some(fields(json!({ "motto": motto }))),
             ..Default::default()
