@@ -218,6 +218,7 @@ async fn p10_a_token_is_short_whatever_the_list_is_sorted_by() {
                 page.next_page_token.len()
             );
             seen.extend(page.profiles.iter().map(|profile| profile.user_id));
+            assert!(seen.len() <= expected.len(), "{order_by}: {seen:?}");
             if page.next_page_token.is_empty() {
                 break;
             }

@@ -154,6 +154,10 @@ impl Profiles {
                 order::continued(&listing.order, place.len()).ok_or_else(page::mismatch)?
             }
         };
+        let after = match after {
+            Some(place) => Some(self.restore(place, &order).await?),
+            None => None,
+        };
         let sorts_by_custom = order
             .iter()
             .any(|order| matches!(order.key, Key::Custom(_)));
@@ -165,6 +169,25 @@ impl Profiles {
             limit: listing.limit + 1,
             with_document: listing.with_custom_fields || sorts_by_custom,
         })
+    }
+
+    /// The whole values of the row at which a list continues: a page token has long texts
+    /// shortened.
+    async fn restore(&self, place: Vec<Value>, order: &[OrderKey]) -> Result<Vec<Value>> {
+        if !cursor::is_shortened(&place) {
+            return Ok(place);
+        }
+        let user_id = order
+            .iter()
+            .zip(&place)
+            .find(|(key, _)| key.key == Key::UserId)
+            .and_then(|(_, user_id)| user_id.as_i64());
+        let row = match user_id {
+            Some(user_id) => self.reads.find_profile(user_id).await?,
+            None => None,
+        };
+        let current = row.map(|profile| listing::place(order, &profile));
+        Ok(cursor::restore(place, order, current.as_deref()))
     }
 }
 
