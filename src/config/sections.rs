@@ -581,15 +581,14 @@ impl Pages {
 
     pub(super) fn errors(&self, errors: &mut Vec<String>) {
         let values = [
-            (
-                "default_size",
-                self.default_size,
-                1..=self.max_size.min(1_000),
-            ),
+            ("default_size", self.default_size, 1..=1_000),
             ("max_size", self.max_size, 1..=1_000),
             ("token_days", self.token_days, 1..=30),
         ];
         check_bounds("pages", values, errors);
+        if self.default_size > self.max_size {
+            errors.push("pages.default_size must not be greater than pages.max_size".to_owned());
+        }
     }
 }
 
@@ -860,5 +859,60 @@ impl Telemetry {
                 "telemetry.otlp_endpoint must be a URL like http://collector:4317".to_owned(),
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_outside_of_their_bounds_are_named() {
+        let mut errors = Vec::new();
+        let codes = Codes {
+            lifetime_seconds: 59,
+            attempts: 0,
+            wrong_per_day: 1_001,
+            ..Codes::default()
+        };
+        codes.errors(&mut errors);
+        Pages {
+            default_size: 20,
+            max_size: 10,
+            token_days: 31,
+        }
+        .errors(&mut errors);
+        Deadlines {
+            call_seconds: 0,
+            bulk_seconds: 61,
+        }
+        .errors(&mut errors);
+        let passwords = Passwords {
+            argon2_memory_kib: 1_024,
+            argon2_lanes: 5,
+            ..Passwords::default()
+        };
+        passwords.errors(&mut errors);
+        let mail = Mail {
+            notices_per_day: 0,
+            ..Mail::default()
+        };
+        mail.errors(&mut errors);
+
+        assert_eq!(
+            errors,
+            [
+                "codes.lifetime_seconds must be between 60 and 3600",
+                "codes.attempts must be between 1 and 20",
+                "codes.wrong_per_day must be between 1 and 1000",
+                "pages.token_days must be between 1 and 30",
+                "pages.default_size must not be greater than pages.max_size",
+                "deadlines.call_seconds must be between 1 and 60",
+                "deadlines.bulk_seconds must be between 1 and 60",
+                "passwords.argon2_memory_kib must be between 7168 and 262144",
+                "passwords.argon2_lanes must be between 1 and 4",
+                "mail.notices_per_day must be between 1 and 1000",
+            ]
+        );
     }
 }
