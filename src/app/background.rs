@@ -17,6 +17,7 @@ use crate::{
         listener::{self, Heard},
     },
     model::token::Revoked,
+    notify::worker,
     store::{fields, outbox, tokens},
     telemetry::{call, metrics},
 };
@@ -55,7 +56,7 @@ impl App {
                 .map(|_| ())
                 .unwrap_or_default();
         });
-        let sending = tokio::spawn(call::job("outbox", sending));
+        let sending = tokio::spawn(call::job(worker::JOB, sending));
         Background {
             _tasks: tasks,
             sending,

@@ -22,7 +22,11 @@ use crate::{
     error::Result,
     notify::{RetryClass, SendError, templates::Templates, transport::Transports},
     store::outbox::{self, CodeSeed, Leased, Outcome},
+    telemetry::call,
 };
+
+/// The name of the job in log lines.
+pub(crate) const JOB: &str = "outbox";
 
 /// How often storing the result of an attempt is retried.
 const SETTLE_PAUSE: Duration = Duration::from_millis(500);
@@ -294,10 +298,10 @@ impl UnderWay {
             leased_until,
         };
         let worker = worker.clone();
-        let send = self.sends.spawn(async move {
+        let send = self.sends.spawn(call::job(JOB, async move {
             let outcome = worker.attempt(&row, seed.as_ref()).await;
             worker.settle(&held, outcome).await;
-        });
+        }));
         self.held.insert(send.id(), held);
     }
 }

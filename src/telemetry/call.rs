@@ -237,9 +237,13 @@ pub fn fail(error: &Error) {
     }
 }
 
-/// Work of the call that goes on by itself after its answer has begun, under the same request id.
+/// Work of the call that goes on by itself after its response has begun, under the same request id
+/// and RPC.
 pub fn detached<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
-    CURRENT.scope(Current::new(request_id(), true), work)
+    let current = Current::new(request_id(), true);
+    let rpc = CURRENT.try_with(|current| current.rpc.get()).ok().flatten();
+    current.rpc.set(rpc);
+    CURRENT.scope(current, work)
 }
 
 /// Tells of a call when it is dropped, which is still inside of the call's scope.

@@ -124,7 +124,12 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let is_complete = event.fields().any(|field| field.name() == "request_id");
-        let Some(belongs_to) = call::log_context().filter(|_| !is_complete) else {
+        let belongs_to = if is_complete {
+            None
+        } else {
+            call::log_context()
+        };
+        let Some(belongs_to) = belongs_to else {
             return self.lines.format_event(context, writer, event);
         };
         let mut line = String::new();

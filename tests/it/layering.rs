@@ -24,7 +24,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "notify",
-        &["store", "domain::db", "model", "error", "clock", "tls"],
+        &[
+            "store",
+            "domain::db",
+            "model",
+            "error",
+            "clock",
+            "tls",
+            "telemetry::call",
+        ],
     ),
     (
         "domain",
