@@ -1,4 +1,4 @@
-//! JSON Lines: what the first line tells of a body or file that has another form.
+//! JSON Lines: detects from the first line that a body or file has another format.
 
 /// The byte order mark that some editors and exports write before UTF-8.
 const BOM: &[u8] = b"\xef\xbb\xbf";
