@@ -58,12 +58,17 @@ pub fn parse_nickname(given: String) -> Result<String, Rejection> {
     ))
 }
 
-/// An https URL of at most 2048 characters.
+/// An https URL of at most 2048 characters. The URL standard that browsers follow would find a host
+/// in `https:///x.png` and encode blanks and quotes; both are mistakes here.
 pub fn parse_avatar(given: String) -> Result<String, Rejection> {
     let shown = text::line(given, 1, 2048, "must have at most 2048 characters")?;
+    let has_authority = shown
+        .split_once("://")
+        .is_some_and(|(_, rest)| !rest.starts_with(['/', '\\', '?', '#']));
+    let is_encoded = !shown.contains(|c: char| c.is_whitespace() || "\"<>`\\".contains(c));
     match url::Url::parse(&shown) {
         Ok(parsed)
-            if parsed.scheme() == "https" && parsed.has_host() && shown.starts_with("https://") =>
+            if parsed.scheme() == "https" && parsed.has_host() && has_authority && is_encoded =>
         {
             Ok(shown)
         }
@@ -252,5 +257,32 @@ impl ReadMask {
                 .builtin
                 .as_ref()
                 .is_none_or(|names| names.contains(&name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn avatars_are_https_urls_with_a_host() {
+        for good in [
+            "https://example.com/a.png",
+            "HTTPS://Example.COM/a.png?x=1#y",
+            "https://example.com/%22a%20b%22.png",
+        ] {
+            assert_eq!(parse_avatar(good.to_owned()).as_deref(), Ok(good));
+        }
+        for bad in [
+            "http://example.com/a.png",
+            "https:///a.png",
+            "https:example.com/a.png",
+            "https://?a",
+            "https://example.com/a b.png",
+            "https://example.com/\"a\".png",
+            "example.com/a.png",
+        ] {
+            assert!(parse_avatar(bad.to_owned()).is_err(), "{bad}");
+        }
     }
 }
